@@ -1,0 +1,178 @@
+//! What a data set is read from, as plain values: the checked form of a `[[dataset]]` table.
+//!
+//! Leaves out: reading (`readers`). Invariant: a source describes every option that changes what
+//! is read, so its digest with the digests of its files identifies the data set.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One benchmark task of the paper, or none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskName {
+    /// Task 1: regulatory activity, lentiMPRA; one or more real targets; Pearson.
+    LentiMpra,
+    /// Task 2: TF binding, ChIP-seq; binary; AUROC, AUPR, accuracy.
+    ChipSeq,
+    /// Task 3: CAGI5 variants as ref/alt pairs; Pearson.
+    VariantEffect,
+    /// Task 4: alternative splicing; left and right windows, 56 tissues; Spearman.
+    Splicing,
+    /// Task 5: INSERT-seq elongation potential; real; Pearson, MSE.
+    InsertSeq,
+    /// Task 6: RBP binding, eCLIP; binary; AUROC, AUPR, accuracy.
+    Eclip,
+    /// The user's own real-valued targets.
+    Regression,
+    /// The user's own binary targets.
+    Classification,
+    /// Sequences without targets: embedded, never probed.
+    #[default]
+    None,
+}
+
+impl TaskName {
+    /// Every task, with its name in a job file.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::LentiMpra, "lenti-mpra"),
+        (Self::ChipSeq, "chip-seq"),
+        (Self::VariantEffect, "variant-effect"),
+        (Self::Splicing, "splicing"),
+        (Self::InsertSeq, "insert-seq"),
+        (Self::Eclip, "eclip"),
+        (Self::Regression, "regression"),
+        (Self::Classification, "classification"),
+        (Self::None, "none"),
+    ];
+
+    /// Name in a job file.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(task, _)| *task == self).map_or("none", |(_, name)| name)
+    }
+
+    /// Whether targets are 0 or 1.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::ChipSeq | Self::Eclip | Self::Classification)
+    }
+}
+
+/// Columns of a table by name. Empty = not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableColumns {
+    /// Column of the sequence.
+    pub sequence: String,
+    /// Column of the id; `None` = rows are numbered `row0`, `row1`, …
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Column of the split; `None` = no split.
+    #[serde(default)]
+    pub split: Option<String>,
+    /// Columns of the targets.
+    #[serde(default)]
+    pub targets: Vec<String>,
+}
+
+/// HDF5 layouts of the paper's archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hdf5Layout {
+    /// `x_S` (N, 4 or 9, L) or (N, L, 4), `y_S` (N, 1) binary. Tasks 2 and 6.
+    Binary,
+    /// `1_x` … `10_x` (n, L, 4), `1_y` … `10_y` (n,): folds 1-8 train, 9 valid, 10 test. Task 1 raw.
+    Folds,
+    /// `onehot_S` (N, L, 4) or `x_S`, optional `seq_S`, `y_S` (N, 1) real. Task 1 processed.
+    Regression,
+    /// `X_S` (N, L, 4), `Y_S` (N, k): target = ln(column 0 + 1). Task 5.
+    Insert,
+    /// `x_S` (N, 800, 4) = left then right 400, `y_S` (N, 56, 2). Task 4.
+    DeltaLogit,
+    /// `ref`, `alt` (N, L, 4). Task 3.
+    RefAlt,
+    /// One data set of sequences under this key, no targets.
+    Key(String),
+}
+
+/// Where examples come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatasetSource {
+    /// FASTA, plain, gzip or bgzip.
+    Fasta {
+        /// The file.
+        path: PathBuf,
+    },
+    /// BED (3 to 12 columns) cut from a genome.
+    Bed {
+        /// The intervals.
+        path: PathBuf,
+        /// The genome, FASTA.
+        genome: PathBuf,
+        /// Centre a window of this length on each interval; `None` = the interval itself.
+        window: Option<u64>,
+    },
+    /// narrowPeak cut from a genome around the summit.
+    NarrowPeak {
+        /// The peaks.
+        path: PathBuf,
+        /// The genome, FASTA.
+        genome: PathBuf,
+        /// Window length centred on the summit; `None` = the interval itself.
+        window: Option<u64>,
+    },
+    /// Windows over a genome, enumerated lazily.
+    Windows {
+        /// The genome, FASTA; a `.fai` beside it is used or made in memory.
+        genome: PathBuf,
+        /// Window length in nucleotides.
+        window: u64,
+        /// Distance between window starts in nucleotides.
+        stride: u64,
+        /// Windows with a larger share of undefined letters than this are skipped.
+        undefined_share_max: f64,
+    },
+    /// TSV or CSV with a header line, plain or gzip.
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// Which column is what.
+        columns: TableColumns,
+    },
+    /// HDF5 in a layout of the paper's archive.
+    Hdf5 {
+        /// The file.
+        path: PathBuf,
+        /// Which layout.
+        layout: Hdf5Layout,
+        /// Sequence length to insist on in nucleotides.
+        length: Option<u64>,
+    },
+    /// Parquet with named columns.
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Which column is what.
+        columns: TableColumns,
+    },
+}
+
+impl DatasetSource {
+    /// Every file that is read; the first names the source.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Fasta { path }
+            | Self::Table { path, .. }
+            | Self::Hdf5 { path, .. }
+            | Self::Parquet { path, .. } => vec![path],
+            Self::Bed { path, genome, .. } | Self::NarrowPeak { path, genome, .. } => {
+                vec![path, genome]
+            }
+            Self::Windows { genome, .. } => vec![genome],
+        }
+    }
+
+    /// Whether examples are cut from the source on demand rather than prepared in the store.
+    pub fn is_lazy(&self) -> bool {
+        matches!(self, Self::Windows { .. })
+    }
+}

@@ -1,0 +1,253 @@
+//! Jobs: the TOML file as written ([`JobSpec`]) and the checked form ([`Job`]).
+//!
+//! Leaves out: anything that needs the files themselves (survey, plan).
+//! Invariant: a [`Job`] has unique names, absolute paths and only references that resolve.
+
+use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
+use crate::error::{InputError, Result, io_error};
+use crate::representation::{Pooling, SequenceFeature, StoredDtype};
+use crate::unit::ProbeSpec;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+mod check;
+
+/// Whether the registered quirks of the published code are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// As the published numbers were made.
+    #[default]
+    Published,
+    /// As the text intends.
+    Corrected,
+}
+
+impl Protocol {
+    /// `published` or `corrected`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Corrected => "corrected",
+        }
+    }
+}
+
+/// A job file as written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// Name shown in reports.
+    pub name: String,
+    /// Root seed of every random draw.
+    #[serde(default)]
+    pub seed: u64,
+    /// Keep the published quirks or not.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Examples per shard; left out = sized by time.
+    #[serde(default)]
+    pub shard_rows: Option<u64>,
+    /// gLMs.
+    #[serde(default, rename = "model")]
+    pub models: Vec<ModelSpec>,
+    /// Data sets.
+    #[serde(default, rename = "dataset")]
+    pub datasets: Vec<DatasetSpec>,
+    /// What probes read.
+    #[serde(default, rename = "representation")]
+    pub representations: Vec<RepresentationSpec>,
+    /// Probes.
+    #[serde(default, rename = "probe")]
+    pub probes: Vec<ProbeTable>,
+}
+
+/// One `[[model]]` table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Name used by representations.
+    pub name: String,
+    /// Folder in Hugging Face layout or a published single file; relative to the job file.
+    pub path: PathBuf,
+}
+
+/// One `[[dataset]]` table: exactly one of `fasta`, `bed`, `narrowpeak`, `windows`, `table`, `hdf5`, `parquet`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSpec {
+    /// Name shown in score tables.
+    pub name: String,
+    /// Task; decides targets and statistics.
+    #[serde(default)]
+    pub task: TaskName,
+    /// FASTA file.
+    pub fasta: Option<PathBuf>,
+    /// BED file; needs `genome`.
+    pub bed: Option<PathBuf>,
+    /// narrowPeak file; needs `genome`.
+    pub narrowpeak: Option<PathBuf>,
+    /// Genome FASTA for `bed` and `narrowpeak`.
+    pub genome: Option<PathBuf>,
+    /// Genome FASTA to cut into windows; needs `window`, `stride`.
+    pub windows: Option<PathBuf>,
+    /// Window length in nucleotides.
+    pub window: Option<u64>,
+    /// Distance between window starts in nucleotides; left out = `window`.
+    pub stride: Option<u64>,
+    /// Windows with a larger share of undefined letters are skipped; left out = 0.5.
+    pub undefined_share_max: Option<f64>,
+    /// TSV or CSV file; needs `columns`.
+    pub table: Option<PathBuf>,
+    /// Parquet file; needs `columns`.
+    pub parquet: Option<PathBuf>,
+    /// Column names.
+    pub columns: Option<TableColumns>,
+    /// HDF5 file in a layout of the paper's archive.
+    pub hdf5: Option<PathBuf>,
+    /// HDF5 layout; left out = the task's.
+    pub layout: Option<Hdf5Layout>,
+    /// Sequence length to insist on in nucleotides.
+    pub length: Option<u64>,
+}
+
+/// Which layers of a gLM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LayerChoice {
+    /// `"last"` or `"all"`.
+    Word(String),
+    /// 1-based numbers; 0 = the input of the first block.
+    List(Vec<u32>),
+}
+
+/// One `[[representation]]` table: exactly one of `model`, `one_hot`, `kmer`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepresentationSpec {
+    /// Name of a `[[model]]`.
+    pub model: Option<String>,
+    /// Layers; left out = last.
+    pub layers: Option<LayerChoice>,
+    /// Poolings; left out = cls and mean.
+    pub pooling: Option<Vec<Pooling>>,
+    /// Number format on disk; left out = f32.
+    pub dtype: Option<StoredDtype>,
+    /// `true` = one-hot.
+    pub one_hot: Option<bool>,
+    /// Length of k-mers to count.
+    pub kmer: Option<u32>,
+}
+
+/// One `[[probe]]` table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeTable {
+    /// `ridge`, `least-squares` or `logistic`.
+    pub kind: String,
+    /// Ridge penalty; left out = the paper's 1e-3.
+    pub alpha: Option<f64>,
+    /// Logistic inverse penalty; left out = 1.
+    pub c: Option<f64>,
+    /// Logistic iterations at most; left out = the paper's 100.
+    pub iterations_max: Option<u32>,
+    /// Names of data sets to fit on; left out = every one the probe suits.
+    pub datasets: Option<Vec<String>>,
+}
+
+/// A checked job.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Path of the job file, for error messages.
+    pub file: String,
+    /// The file's text.
+    pub toml: String,
+    /// Name.
+    pub name: String,
+    /// Root seed.
+    pub seed: u64,
+    /// Quirks.
+    pub protocol: Protocol,
+    /// Examples per shard, if fixed.
+    pub shard_rows: Option<u64>,
+    /// gLMs, name and absolute source.
+    pub models: Vec<(String, PathBuf)>,
+    /// Data sets.
+    pub datasets: Vec<JobDataset>,
+    /// Representations of gLMs.
+    pub embeddings: Vec<JobEmbedding>,
+    /// Sequence features.
+    pub features: Vec<SequenceFeature>,
+    /// Probes.
+    pub probes: Vec<JobProbe>,
+}
+
+/// A checked data set.
+#[derive(Clone, Debug)]
+pub struct JobDataset {
+    /// Name.
+    pub name: String,
+    /// Task.
+    pub task: TaskName,
+    /// Source with absolute paths.
+    pub source: DatasetSource,
+}
+
+/// A checked representation of a gLM.
+#[derive(Clone, Debug)]
+pub struct JobEmbedding {
+    /// Index into [`Job::models`].
+    pub model_index: usize,
+    /// Layers; checked against the gLM when planned.
+    pub layers: LayerChoice,
+    /// Sorted poolings.
+    pub poolings: Vec<Pooling>,
+    /// Number format on disk.
+    pub dtype: StoredDtype,
+    /// Key of the table in the job file, for error messages.
+    pub key: String,
+}
+
+/// A checked probe.
+#[derive(Clone, Debug)]
+pub struct JobProbe {
+    /// The probe.
+    pub probe: ProbeSpec,
+    /// Indices into [`Job::datasets`].
+    pub dataset_indices: Vec<usize>,
+}
+
+impl Job {
+    /// Reads and checks a job file.
+    ///
+    /// # Errors
+    /// `Invalid` with file, line or key, the allowed values and the value found.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| io_error(path, e))?;
+        let base = std::path::absolute(path).map_err(|e| io_error(path, e))?;
+        let folder = base.parent().unwrap_or(Path::new("/"));
+        Self::parse(&text, &path.display().to_string(), folder)
+    }
+
+    /// Checks the text of a job file; relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// As [`Job::read`].
+    pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Self> {
+        let spec: JobSpec = toml::from_str(text).map_err(|e| toml_error(text, file, &e))?;
+        check::check(spec, text, file, folder)
+    }
+}
+
+fn toml_error(text: &str, file: &str, error: &toml::de::Error) -> InputError {
+    let place = error.span().map_or(String::new(), |span| {
+        let before = &text.as_bytes()[..span.start.min(text.len())];
+        format!("line {}", before.iter().filter(|&&b| b == b'\n').count() + 1)
+    });
+    let found = error
+        .span()
+        .and_then(|span| text.get(span))
+        .and_then(|snippet| snippet.lines().next())
+        .unwrap_or("end of file");
+    InputError::new(file, place, error.message().replace('\n', " "), format!("`{found}`"))
+}

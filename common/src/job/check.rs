@@ -1,0 +1,356 @@
+//! From a job file as written to a checked job.
+
+use super::{
+    DatasetSpec, Job, JobDataset, JobEmbedding, JobProbe, JobSpec, LayerChoice, ProbeTable,
+    RepresentationSpec,
+};
+use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
+use crate::error::{InputError, Result};
+use crate::representation::{Pooling, SequenceFeature};
+use crate::unit::ProbeSpec;
+use std::path::{Path, PathBuf};
+
+const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet";
+
+/// Where messages point to: the file and the folder that relative paths start at.
+struct Place<'a> {
+    file: &'a str,
+    folder: &'a Path,
+}
+
+impl Place<'_> {
+    fn wrong(
+        &self,
+        key: &str,
+        expected: impl std::fmt::Display,
+        found: impl std::fmt::Display,
+    ) -> InputError {
+        InputError::new(self.file, key, expected, found)
+    }
+
+    /// The absolute path of an existing file or folder.
+    fn existing(&self, key: &str, path: &Path) -> Result<PathBuf, InputError> {
+        let full = self.folder.join(path);
+        if full.exists() {
+            Ok(full)
+        } else {
+            let found = format!("{} which does not exist", full.display());
+            Err(self.wrong(key, "a path that exists", found))
+        }
+    }
+}
+
+pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Result<Job> {
+    let place = Place { file, folder };
+    check_name(&place, "name", &spec.name)?;
+    if spec.shard_rows == Some(0) {
+        return Err(place.wrong("shard_rows", "at least 1", 0).into());
+    }
+    unique(&place, "model", spec.models.iter().map(|model| model.name.as_str()))?;
+    unique(&place, "dataset", spec.datasets.iter().map(|dataset| dataset.name.as_str()))?;
+    if spec.datasets.is_empty() {
+        return Err(place.wrong("dataset", "at least one [[dataset]] table", "none").into());
+    }
+    let mut models = Vec::new();
+    for (i, model) in spec.models.iter().enumerate() {
+        let key = format!("model[{i}].path");
+        models.push((model.name.clone(), place.existing(&key, &model.path)?));
+    }
+    let datasets = spec
+        .datasets
+        .iter()
+        .enumerate()
+        .map(|(i, dataset)| check_dataset(&place, &format!("dataset[{i}]"), dataset))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut embeddings, mut features) = (Vec::new(), Vec::new());
+    for (i, table) in spec.representations.iter().enumerate() {
+        let key = format!("representation[{i}]");
+        match check_representation(&place, &key, table, &models)? {
+            Checked::Embedding(embedding) => embeddings.push(embedding),
+            Checked::Feature(feature) => features.push(feature),
+        }
+    }
+    if embeddings.is_empty() && features.is_empty() {
+        let expected = "at least one [[representation]] table";
+        return Err(place.wrong("representation", expected, "none").into());
+    }
+    let probes = spec
+        .probes
+        .iter()
+        .enumerate()
+        .map(|(i, probe)| check_probe(&place, &format!("probe[{i}]"), probe, &datasets))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Job {
+        file: file.to_owned(),
+        toml: text.to_owned(),
+        name: spec.name,
+        seed: spec.seed,
+        protocol: spec.protocol,
+        shard_rows: spec.shard_rows,
+        models,
+        datasets,
+        embeddings,
+        features,
+        probes,
+    })
+}
+
+fn check_name(place: &Place<'_>, key: &str, name: &str) -> Result<(), InputError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_. +".contains(c);
+    if name.is_empty() || name.len() > 120 || !name.chars().all(plain) {
+        let expected = "1 to 120 letters, digits, blanks or any of - _ . +";
+        return Err(place.wrong(key, expected, format!("{name:?}")));
+    }
+    Ok(())
+}
+
+fn unique<'a>(
+    place: &Place<'_>,
+    table: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), InputError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for (i, name) in names.enumerate() {
+        let key = format!("{table}[{i}].name");
+        check_name(place, &key, name)?;
+        if !seen.insert(name) {
+            return Err(place.wrong(&key, "a name used once", format!("{name:?} twice")));
+        }
+    }
+    Ok(())
+}
+
+fn check_dataset(
+    place: &Place<'_>,
+    key: &str,
+    spec: &DatasetSpec,
+) -> Result<JobDataset, InputError> {
+    let named = [
+        ("fasta", &spec.fasta),
+        ("bed", &spec.bed),
+        ("narrowpeak", &spec.narrowpeak),
+        ("windows", &spec.windows),
+        ("table", &spec.table),
+        ("hdf5", &spec.hdf5),
+        ("parquet", &spec.parquet),
+    ];
+    let given: Vec<_> =
+        named.iter().filter_map(|(name, path)| path.as_ref().map(|path| (*name, path))).collect();
+    let [(kind, path)] = given[..] else {
+        let found: Vec<_> = given.iter().map(|(name, _)| *name).collect();
+        let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
+        return Err(place.wrong(key, SOURCE_KEYS, found));
+    };
+    let path = place.existing(&format!("{key}.{kind}"), path)?;
+    let genome = || -> Result<PathBuf, InputError> {
+        let key = format!("{key}.genome");
+        let genome = spec.genome.as_ref();
+        let genome = genome.ok_or_else(|| place.wrong(&key, "a FASTA file", "nothing"))?;
+        place.existing(&key, genome)
+    };
+    let columns = || -> Result<TableColumns, InputError> {
+        let columns = spec.columns.clone();
+        columns.ok_or_else(|| {
+            let expected = "a table such as { sequence = \"seq\", targets = [\"activity\"] }";
+            place.wrong(&format!("{key}.columns"), expected, "nothing")
+        })
+    };
+    if spec.window == Some(0) || spec.stride == Some(0) {
+        return Err(place.wrong(&format!("{key}.window"), "window and stride of at least 1", 0));
+    }
+    let source = match kind {
+        "fasta" => DatasetSource::Fasta { path },
+        "bed" => DatasetSource::Bed { path, genome: genome()?, window: spec.window },
+        "narrowpeak" => DatasetSource::NarrowPeak { path, genome: genome()?, window: spec.window },
+        "windows" => windows(place, key, spec, path)?,
+        "table" => DatasetSource::Table { path, columns: columns()? },
+        "parquet" => DatasetSource::Parquet { path, columns: columns()? },
+        _ => DatasetSource::Hdf5 { path, layout: layout(place, key, spec)?, length: spec.length },
+    };
+    Ok(JobDataset { name: spec.name.clone(), task: spec.task, source })
+}
+
+fn windows(
+    place: &Place<'_>,
+    key: &str,
+    spec: &DatasetSpec,
+    genome: PathBuf,
+) -> Result<DatasetSource, InputError> {
+    let key_window = format!("{key}.window");
+    let window = spec.window;
+    let window = window.ok_or_else(|| place.wrong(&key_window, "a window length", "nothing"))?;
+    let share = spec.undefined_share_max.unwrap_or(0.5);
+    if !(0.0..=1.0).contains(&share) {
+        return Err(place.wrong(&format!("{key}.undefined_share_max"), "0 to 1", share));
+    }
+    let stride = spec.stride.unwrap_or(window);
+    Ok(DatasetSource::Windows { genome, window, stride, undefined_share_max: share })
+}
+
+fn layout(place: &Place<'_>, key: &str, spec: &DatasetSpec) -> Result<Hdf5Layout, InputError> {
+    if let Some(layout) = &spec.layout {
+        return Ok(layout.clone());
+    }
+    match spec.task {
+        TaskName::ChipSeq | TaskName::Eclip | TaskName::Classification => Ok(Hdf5Layout::Binary),
+        TaskName::LentiMpra | TaskName::Regression => Ok(Hdf5Layout::Regression),
+        TaskName::InsertSeq => Ok(Hdf5Layout::Insert),
+        TaskName::Splicing => Ok(Hdf5Layout::DeltaLogit),
+        TaskName::VariantEffect => Ok(Hdf5Layout::RefAlt),
+        TaskName::None => {
+            let expected = "layout = { key = \"…\" }, or a task that has a layout";
+            Err(place.wrong(&format!("{key}.layout"), expected, "nothing"))
+        }
+    }
+}
+
+enum Checked {
+    Embedding(JobEmbedding),
+    Feature(SequenceFeature),
+}
+
+fn check_representation(
+    place: &Place<'_>,
+    key: &str,
+    spec: &RepresentationSpec,
+    models: &[(String, PathBuf)],
+) -> Result<Checked, InputError> {
+    let one_of = "exactly one of model, one_hot = true, kmer";
+    match (&spec.model, spec.one_hot.unwrap_or(false), spec.kmer) {
+        (Some(name), false, None) => {
+            let model_index = models.iter().position(|(known, _)| known == name);
+            let model_index = model_index.ok_or_else(|| {
+                let names: Vec<_> = models.iter().map(|(name, _)| name.as_str()).collect();
+                let expected = format!("the name of a [[model]]: {}", names.join(", "));
+                place.wrong(&format!("{key}.model"), expected, format!("{name:?}"))
+            })?;
+            let layers = spec.layers.clone().unwrap_or(LayerChoice::Word("last".to_owned()));
+            if let LayerChoice::Word(word) = &layers
+                && word != "last"
+                && word != "all"
+            {
+                let expected = "\"last\", \"all\" or a list of layer numbers";
+                return Err(place.wrong(&format!("{key}.layers"), expected, format!("{word:?}")));
+            }
+            let mut poolings = spec.pooling.clone().unwrap_or(vec![Pooling::Cls, Pooling::Mean]);
+            poolings.sort_unstable();
+            poolings.dedup();
+            if poolings.is_empty() {
+                let key = format!("{key}.pooling");
+                return Err(place.wrong(&key, "at least one of cls, mean, full", "none"));
+            }
+            let dtype = spec.dtype.unwrap_or_default();
+            let key = key.to_owned();
+            Ok(Checked::Embedding(JobEmbedding { model_index, layers, poolings, dtype, key }))
+        }
+        (None, true, None) => Ok(Checked::Feature(SequenceFeature::OneHot)),
+        (None, false, Some(k)) if (1..=8).contains(&k) => {
+            Ok(Checked::Feature(SequenceFeature::Kmer { k }))
+        }
+        (None, false, Some(k)) => Err(place.wrong(&format!("{key}.kmer"), "1 to 8", k)),
+        (None, false, None) => Err(place.wrong(key, one_of, "none")),
+        _ => Err(place.wrong(key, one_of, "more than one")),
+    }
+}
+
+fn check_probe(
+    place: &Place<'_>,
+    key: &str,
+    table: &ProbeTable,
+    datasets: &[JobDataset],
+) -> Result<JobProbe, InputError> {
+    let positive = |name: &str, value: Option<f64>, default: f64| {
+        let value = value.unwrap_or(default);
+        if value.is_finite() && value > 0.0 {
+            Ok(value)
+        } else {
+            Err(place.wrong(&format!("{key}.{name}"), "a positive number", value))
+        }
+    };
+    let unused = |name: &str, given: bool| {
+        if given {
+            let found = format!("{name} on a {} probe", table.kind);
+            return Err(place.wrong(&format!("{key}.{name}"), "no such key", found));
+        }
+        Ok(())
+    };
+    let probe = match table.kind.as_str() {
+        "ridge" => ProbeSpec::Ridge { alpha: positive("alpha", table.alpha, 1e-3)? },
+        "least-squares" => ProbeSpec::LeastSquares,
+        "logistic" => ProbeSpec::Logistic {
+            c: positive("c", table.c, 1.0)?,
+            iterations_max: table.iterations_max.unwrap_or(100).max(1),
+        },
+        other => {
+            let expected = "ridge, least-squares or logistic";
+            return Err(place.wrong(&format!("{key}.kind"), expected, format!("{other:?}")));
+        }
+    };
+    let logistic = matches!(probe, ProbeSpec::Logistic { .. });
+    unused("alpha", table.alpha.is_some() && !matches!(probe, ProbeSpec::Ridge { .. }))?;
+    unused("c", table.c.is_some() && !logistic)?;
+    unused("iterations_max", table.iterations_max.is_some() && !logistic)?;
+    Ok(JobProbe { probe, dataset_indices: probed(place, key, table, logistic, datasets)? })
+}
+
+/// Data sets a probe is fitted on: the named ones, or all whose targets it suits.
+fn probed(
+    place: &Place<'_>,
+    key: &str,
+    table: &ProbeTable,
+    logistic: bool,
+    datasets: &[JobDataset],
+) -> Result<Vec<usize>, InputError> {
+    let suits = |dataset: &JobDataset| {
+        dataset.task != TaskName::None && (!logistic || dataset.task.is_binary())
+    };
+    let key = format!("{key}.datasets");
+    let Some(names) = &table.datasets else {
+        return Ok((0..datasets.len()).filter(|&i| suits(&datasets[i])).collect());
+    };
+    let mut indices = Vec::new();
+    for name in names {
+        let index = datasets.iter().position(|dataset| &dataset.name == name);
+        let index = index.ok_or_else(|| {
+            let known: Vec<_> = datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+            let expected = format!("names of [[dataset]] tables: {}", known.join(", "));
+            place.wrong(&key, expected, format!("{name:?}"))
+        })?;
+        if !suits(&datasets[index]) {
+            let expected = format!("data sets with targets that a {} probe can fit", table.kind);
+            let found = format!("{name:?} of task {}", datasets[index].task.name());
+            return Err(place.wrong(&key, expected, found));
+        }
+        indices.push(index);
+    }
+    Ok(indices)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::job::Job;
+    use std::path::Path;
+
+    fn refused(text: &str) -> String {
+        Job::parse(text, "job.toml", Path::new("/")).unwrap_err().chain()
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_known_keys() {
+        let error = refused("name = \"a\"\nsed = 1\n");
+        assert!(error.contains("job.toml: line 2") && error.contains("`seed`"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_its_key() {
+        let error = refused("name = \"a\"\n[[dataset]]\nname = \"d\"\nfasta = \"no/such.fa\"\n");
+        assert!(error.contains("dataset[0].fasta") && error.contains("/no/such.fa"), "{error}");
+    }
+
+    #[test]
+    fn two_sources_are_refused() {
+        let error =
+            refused("name = \"a\"\n[[dataset]]\nname = \"d\"\nfasta = \"a\"\ntable = \"b\"\n");
+        assert!(error.contains("fasta and table"), "{error}");
+    }
+}

@@ -1,0 +1,152 @@
+//! Every object path of the store, formatted here and nowhere else; and what a commit says.
+//!
+//! ```text
+//! models/<model-id>.json
+//! examples/<dataset-id>/data/part-00000.<attempt>.parquet    manifest.json = the commit
+//! embeddings/<set-id>/manifest.json
+//! embeddings/<set-id>/data/<start>-<end>.<attempt>.safetensors
+//! embeddings/<set-id>/commit/<start>-<end>.json
+//! probes/<fit-id>/data/{weights.<attempt>.safetensors, predictions.<attempt>.parquet}   scores.json = the commit
+//! jobs/<job-id>/job.toml  plan.json  cancelled.json  failed/<unit>.json  snapshots/<n>.msgpack
+//! jobs/<job-id>/report/data/<file>.<attempt>   jobs/<job-id>/report/commit.json
+//! coordinators/<name>/<epoch>.json
+//! ```
+//!
+//! Invariant: an object under `data/` exists for readers only once a commit names it.
+
+use crate::ids::{Attempt, DatasetId, FitId, JobId, ModelId, SetId};
+use serde::{Deserialize, Serialize};
+
+/// Format version of manifests and commits written by this program.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// One immutable object that a commit names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// What it holds: `part`, `shard`, `weights`, `predictions`, or a report file's name.
+    pub role: String,
+    /// Object path in the store.
+    pub path: String,
+    /// Length.
+    pub bytes: u64,
+    /// Lower-case hexadecimal sha256 of the bytes.
+    pub sha256: String,
+}
+
+/// `models/<id>.json`.
+pub fn model_path(id: &ModelId) -> String {
+    format!("models/{id}.json")
+}
+
+/// Commit of a prepared data set.
+pub fn dataset_manifest_path(id: &DatasetId) -> String {
+    format!("examples/{id}/manifest.json")
+}
+
+/// Attempt-private Parquet part of a data set.
+pub fn dataset_part_path(id: &DatasetId, part: u32, attempt: &Attempt) -> String {
+    format!("examples/{id}/data/part-{part:05}.{attempt}.parquet")
+}
+
+/// Description of an embedding set.
+pub fn set_manifest_path(id: &SetId) -> String {
+    format!("embeddings/{id}/manifest.json")
+}
+
+/// Prefix of all shard commits of a set.
+pub fn shard_commits_prefix(id: &SetId) -> String {
+    format!("embeddings/{id}/commit")
+}
+
+fn shard_name(start: u64, end: u64) -> String {
+    format!("{start:010}-{end:010}")
+}
+
+/// Commit of the shard of examples `start..end`.
+pub fn shard_commit_path(id: &SetId, start: u64, end: u64) -> String {
+    format!("embeddings/{id}/commit/{}.json", shard_name(start, end))
+}
+
+/// Attempt-private data of the shard of examples `start..end`.
+pub fn shard_data_path(id: &SetId, start: u64, end: u64, attempt: &Attempt) -> String {
+    format!("embeddings/{id}/data/{}.{attempt}.safetensors", shard_name(start, end))
+}
+
+/// The range a commit path stands for; `None` if the name is not one.
+pub fn parse_shard_commit(path: &str) -> Option<(u64, u64)> {
+    let name = path.rsplit('/').next()?.strip_suffix(".json")?;
+    let (start, end) = name.split_once('-')?;
+    let (start, end) = (start.parse().ok()?, end.parse().ok()?);
+    (start < end).then_some((start, end))
+}
+
+/// Commit of a fit.
+pub fn scores_path(id: &FitId) -> String {
+    format!("probes/{id}/scores.json")
+}
+
+/// Attempt-private object of a fit; `file` such as `weights.safetensors`.
+pub fn fit_data_path(id: &FitId, file: &str, attempt: &Attempt) -> String {
+    let (stem, extension) = file.rsplit_once('.').unwrap_or((file, "bin"));
+    format!("probes/{id}/data/{stem}.{attempt}.{extension}")
+}
+
+/// The job file as submitted.
+pub fn job_toml_path(id: &JobId) -> String {
+    format!("jobs/{id}/job.toml")
+}
+
+/// The immutable plan.
+pub fn plan_path(id: &JobId) -> String {
+    format!("jobs/{id}/plan.json")
+}
+
+/// Its existence cancels the job.
+pub fn cancelled_path(id: &JobId) -> String {
+    format!("jobs/{id}/cancelled.json")
+}
+
+/// Record of a unit that was given up.
+pub fn failed_unit_path(id: &JobId, unit: u32) -> String {
+    format!("jobs/{id}/failed/{unit:07}.json")
+}
+
+/// Prefix of all records of units that were given up.
+pub fn failed_units_prefix(id: &JobId) -> String {
+    format!("jobs/{id}/failed")
+}
+
+/// Commit of a report.
+pub fn report_commit_path(id: &JobId) -> String {
+    format!("jobs/{id}/report/commit.json")
+}
+
+/// Attempt-private file of a report.
+pub fn report_data_path(id: &JobId, file: &str, attempt: &Attempt) -> String {
+    format!("jobs/{id}/report/data/{attempt}/{file}")
+}
+
+/// Record by which a coordinator claims an epoch.
+pub fn coordinator_path(name: &str, epoch: u64) -> String {
+    format!("coordinators/{name}/{epoch:012}.json")
+}
+
+/// Prefix of the records of one coordinator name.
+pub fn coordinators_prefix(name: &str) -> String {
+    format!("coordinators/{name}")
+}
+
+/// Prefix of all jobs.
+pub const JOBS_PREFIX: &str = "jobs";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shard_commit_paths_are_read_back() {
+        let path = shard_commit_path(&SetId::new("s"), 64, 128);
+        assert_eq!(parse_shard_commit(&path), Some((64, 128)));
+        assert_eq!(parse_shard_commit("embeddings/s/commit/9-3.json"), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! The words and formats that coordinator, workers and command line agree on.
+//!
+//! Leaves out: numbers on a device (kernels), what a unit does (worker), who does what (coordinator).
+//! Invariant: nothing here depends on another crate of ours.
+
+pub mod clock;
+pub mod control;
+pub mod dataset;
+pub mod digest;
+pub mod dna;
+pub mod embedding;
+pub mod error;
+pub mod example;
+pub mod ids;
+pub mod job;
+pub mod layout;
+pub mod limits;
+pub mod plan;
+pub mod readers;
+pub mod representation;
+pub mod rng;
+pub mod score;
+pub mod store;
+pub mod survey;
+pub mod unit;
+pub mod wire;

@@ -1,0 +1,47 @@
+//! Every bound in the system, and what must hold between them.
+
+/// Longest sequence of one example in nucleotides.
+pub const SEQUENCE_NT_MAX: usize = 16 << 20;
+/// Longest line of a text file in bytes; a genome on one line needs a large one.
+pub const LINE_BYTES_MAX: usize = 1 << 30;
+/// Longest line of a table, BED or index file in bytes.
+pub const TABLE_LINE_BYTES_MAX: usize = 16 << 20;
+/// Largest single allocation a parser makes from a number that stands in a file.
+pub const PARSER_ALLOCATION_BYTES_MAX: usize = 64 << 20;
+/// Rows of one Parquet part of a prepared data set.
+pub const EXAMPLES_PER_PART_MAX: u64 = 65_536;
+/// Bytes above which a data object is uploaded in parts.
+pub const MULTIPART_BYTES_MIN: usize = 16 << 20;
+/// Bytes of one uploaded part.
+pub const MULTIPART_PART_BYTES: usize = 8 << 20;
+/// Attempts at one store request before its error is passed on.
+pub const STORE_ATTEMPTS_MAX: u32 = 8;
+/// First wait between two attempts at one store request.
+pub const STORE_BACKOFF_MS_MIN: u64 = 50;
+/// Longest wait between two attempts at one store request.
+pub const STORE_BACKOFF_MS_MAX: u64 = 5_000;
+/// A lease lives this long without a heartbeat.
+pub const LEASE_TTL_MS: u64 = 30_000;
+/// A worker sends a heartbeat this often.
+pub const HEARTBEAT_INTERVAL_MS: u64 = 5_000;
+/// Units a worker holds beyond the one it computes.
+pub const PREFETCH_UNITS_MAX: usize = 2;
+/// Failures of one unit, on at least [`FAILED_WORKERS_MIN`] workers if there are that many.
+pub const UNIT_FAILURES_MAX: u32 = 3;
+/// Workers a unit must have failed on before it is given up, where there are that many.
+pub const FAILED_WORKERS_MIN: u32 = 2;
+/// Largest message on the wire in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Tokens packed into one forward pass on a CPU.
+pub const TOKENS_PER_BATCH_MAX: usize = 4_096;
+/// Units of one job.
+pub const UNITS_PER_JOB_MAX: usize = 1_000_000;
+
+const _: () = assert!(
+    HEARTBEAT_INTERVAL_MS * 3 <= LEASE_TTL_MS,
+    "a lease must survive two lost heartbeats, or a slow network re-runs healthy work"
+);
+const _: () = assert!(
+    MULTIPART_PART_BYTES <= MULTIPART_BYTES_MIN,
+    "an upload in parts needs more than one part"
+);

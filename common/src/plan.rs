@@ -1,0 +1,196 @@
+//! Plans: the immutable list of units of one job, and the facts it was made from.
+//!
+//! Leaves out: how a plan is made (coordinator). Invariant: prerequisites point to earlier units only.
+
+use crate::dataset::{DatasetSource, TaskName};
+use crate::example::ExampleSchema;
+use crate::ids::{DatasetId, JobId, ModelId};
+use crate::job::Protocol;
+use crate::unit::{
+    ExtractUnit, FitUnit, ModelRef, PrepareUnit, ReportUnit, SetSpec, UnitKind, WorkUnit,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a survey of a data set found; enough to plan without holding an example.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatasetFacts {
+    /// Digest of source bytes, reader options and format version.
+    pub id: DatasetId,
+    /// What every example has.
+    pub schema: ExampleSchema,
+    /// Examples; for windows an upper bound (windows with too many undefined letters are skipped).
+    pub rows: u64,
+    /// Sum of sequence lengths.
+    pub nucleotides: u64,
+    /// Shortest sequence in nucleotides.
+    pub length_min: u64,
+    /// Longest sequence in nucleotides.
+    pub length_max: u64,
+    /// Examples by split name; empty without splits.
+    pub split_rows: BTreeMap<String, u64>,
+}
+
+/// What a gLM tells a planner about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// Digest of architecture, tensors and tokenizer.
+    pub id: ModelId,
+    /// `nucleotide-transformer-v1`, …
+    pub architecture: String,
+    /// Weights.
+    pub parameters: u64,
+    /// Blocks.
+    pub layer_count: u32,
+    /// Width of a token state.
+    pub width: u32,
+    /// Most tokens of one sequence, special tokens included.
+    pub tokens_max: u64,
+    /// Special tokens of each sequence.
+    pub tokens_special: u32,
+    /// Nucleotides of a full token; the remainder is one token per nucleotide.
+    pub nucleotides_per_token: u32,
+    /// FLOPs per token that do not depend on length, all blocks.
+    pub flops_per_token: f64,
+    /// FLOPs per pair of tokens, all blocks.
+    pub flops_per_token_pair: f64,
+}
+
+impl ModelFacts {
+    /// Tokens of a sequence of `length` defined nucleotides.
+    pub fn tokens(&self, length: u64) -> u64 {
+        let per_token = u64::from(self.nucleotides_per_token.max(1));
+        u64::from(self.tokens_special) + length / per_token + length % per_token
+    }
+
+    /// FLOPs of one forward pass over a sequence of `tokens` up to layer `layer`.
+    pub fn flops(&self, tokens: u64, layer: u32) -> f64 {
+        let tokens = tokens as f64;
+        let share = f64::from(layer) / f64::from(self.layer_count.max(1));
+        share * tokens * (self.flops_per_token + self.flops_per_token_pair * tokens)
+    }
+}
+
+/// A data set of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedDataset {
+    /// Name in the job file.
+    pub name: String,
+    /// Task.
+    pub task: TaskName,
+    /// Source with absolute paths.
+    pub source: DatasetSource,
+    /// What the survey found.
+    pub facts: DatasetFacts,
+}
+
+/// A gLM of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedModel {
+    /// Id, name, source.
+    pub model: ModelRef,
+    /// What it tells about itself.
+    pub facts: ModelFacts,
+}
+
+/// What a planned unit does, by index into the plan's tables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitSpec {
+    /// Prepare this data set.
+    Prepare {
+        /// Index into [`Plan::datasets`].
+        dataset: usize,
+    },
+    /// Embed examples `start..end`.
+    Extract {
+        /// Index into [`Plan::sets`].
+        set: usize,
+        /// Index into [`Plan::datasets`].
+        dataset: usize,
+        /// First example.
+        start: u64,
+        /// One past the last.
+        end: u64,
+    },
+    /// Fit a probe.
+    Fit(Box<FitUnit>),
+    /// Write the report.
+    Report,
+}
+
+/// A unit, what must be committed before it, what it costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedUnit {
+    /// What it does.
+    pub spec: UnitSpec,
+    /// Ranges of unit indices `[first, past)` that must be committed before.
+    pub prerequisites: Vec<(u32, u32)>,
+    /// Floating-point operations, estimated.
+    pub flops: f64,
+    /// Bytes written, estimated.
+    pub bytes: u64,
+}
+
+/// The immutable plan of a job (`jobs/<job-id>/plan.json`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Format version of this record.
+    pub version: u32,
+    /// Digest of all of the below.
+    pub job: JobId,
+    /// Name in the job file.
+    pub name: String,
+    /// Root seed.
+    pub seed: u64,
+    /// Quirks.
+    pub protocol: Protocol,
+    /// Data sets.
+    pub datasets: Vec<PlannedDataset>,
+    /// gLMs.
+    pub models: Vec<PlannedModel>,
+    /// Embedding sets.
+    pub sets: Vec<SetSpec>,
+    /// Units; a unit's number is its index here.
+    pub units: Vec<PlannedUnit>,
+}
+
+impl Plan {
+    /// The self-contained form of unit `index`, as it is leased; `None` past the end.
+    pub fn work_unit(&self, index: u32) -> Option<WorkUnit> {
+        let unit = self.units.get(index as usize)?;
+        Some(match &unit.spec {
+            UnitSpec::Prepare { dataset } => {
+                let dataset = self.datasets.get(*dataset)?;
+                WorkUnit::Prepare(PrepareUnit {
+                    dataset: dataset.facts.id.clone(),
+                    name: dataset.name.clone(),
+                    source: dataset.source.clone(),
+                    task: dataset.task,
+                    rows: dataset.facts.rows,
+                })
+            }
+            UnitSpec::Extract { set, dataset, start, end } => {
+                let source = &self.datasets.get(*dataset)?.source;
+                WorkUnit::Extract(ExtractUnit {
+                    set: self.sets.get(*set)?.clone(),
+                    lazy_source: source.is_lazy().then(|| source.clone()),
+                    start: *start,
+                    end: *end,
+                })
+            }
+            UnitSpec::Fit(unit) => WorkUnit::Fit((**unit).clone()),
+            UnitSpec::Report => WorkUnit::Report(ReportUnit { job: self.job.clone() }),
+        })
+    }
+
+    /// Stage of unit `index`; `None` past the end.
+    pub fn kind(&self, index: u32) -> Option<UnitKind> {
+        Some(match self.units.get(index as usize)?.spec {
+            UnitSpec::Prepare { .. } => UnitKind::Prepare,
+            UnitSpec::Extract { .. } => UnitKind::Extract,
+            UnitSpec::Fit(_) => UnitKind::Fit,
+            UnitSpec::Report => UnitKind::Report,
+        })
+    }
+}

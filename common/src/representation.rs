@@ -1,0 +1,98 @@
+//! What a probe reads: a layer and a pooling of a gLM, or a feature of the sequence itself.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How token states of one sequence become what a probe reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// Token 0.
+    Cls,
+    /// Mean over tokens; which tokens is the model's published habit (NT: all but CLS).
+    Mean,
+    /// Every token.
+    Full,
+}
+
+impl Pooling {
+    /// All poolings in the order shards store them.
+    pub const ALL: [Self; 3] = [Self::Cls, Self::Mean, Self::Full];
+
+    /// `cls`, `mean` or `full`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cls => "cls",
+            Self::Mean => "mean",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl fmt::Display for Pooling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Number format of stored embeddings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoredDtype {
+    /// IEEE single.
+    #[default]
+    F32,
+    /// IEEE half; values beyond 65,504 are an error, never infinity.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl StoredDtype {
+    /// Bytes of one value.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// `f32`, `f16` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// Features computed from the sequence alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SequenceFeature {
+    /// L x 4, flattened position-major; undefined letters are zeros.
+    OneHot,
+    /// Counts of the 4^k overlapping k-mers; k-mers with an undefined letter are left out.
+    Kmer {
+        /// Length of the k-mers, 1 to 8.
+        k: u32,
+    },
+}
+
+/// What one fit reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeatureSource {
+    /// One tensor of an embedding set.
+    Embedding {
+        /// The set.
+        set: crate::ids::SetId,
+        /// 1-based layer (0 = input of the first block).
+        layer: u32,
+        /// Pooling.
+        pooling: Pooling,
+    },
+    /// Computed from the examples.
+    Sequence(SequenceFeature),
+}

@@ -1,0 +1,193 @@
+//! Units of work: what is leased. Self-contained, so a worker needs nothing but the store and the unit.
+//!
+//! Leaves out: who runs a unit and when (coordinator).
+
+use crate::dataset::{DatasetSource, TaskName};
+use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
+use crate::representation::{FeatureSource, Pooling, StoredDtype};
+use crate::score::FitIdentity;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A gLM as the plan names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Digest of what `source` held when the job was planned; a worker refuses anything else.
+    pub id: ModelId,
+    /// Name in the job file.
+    pub name: String,
+    /// Folder or file, absolute.
+    pub source: PathBuf,
+}
+
+/// An embedding set: what every shard of it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetSpec {
+    /// Digest of all of the below but names and paths.
+    pub id: SetId,
+    /// The gLM.
+    pub model: ModelRef,
+    /// The data set.
+    pub dataset: DatasetId,
+    /// Sorted, without repeats; 0 = input of the first block, n = output of block n.
+    pub layers: Vec<u32>,
+    /// Sorted, without repeats.
+    pub poolings: Vec<Pooling>,
+    /// Number format on disk.
+    pub dtype: StoredDtype,
+    /// Numeric class: precision x device kind x kernel revision, such as `f32.cpu.1`.
+    pub numeric_class: String,
+}
+
+/// How a probe is fitted. Every number that decides the result stands here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum ProbeSpec {
+    /// min ||y - Xw - b||^2 + alpha ||w||^2.
+    Ridge {
+        /// Penalty.
+        alpha: f64,
+    },
+    /// Minimum-norm ordinary least squares.
+    LeastSquares,
+    /// L2 logistic regression, sum of losses + ||w||^2 / (2 c).
+    Logistic {
+        /// Inverse penalty.
+        c: f64,
+        /// Iterations at most.
+        iterations_max: u32,
+    },
+}
+
+impl ProbeSpec {
+    /// `ridge`, `least-squares` or `logistic`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ridge { .. } => "ridge",
+            Self::LeastSquares => "least-squares",
+            Self::Logistic { .. } => "logistic",
+        }
+    }
+}
+
+/// Reads a source once and writes its examples as Parquet parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrepareUnit {
+    /// Content id the source must have.
+    pub dataset: DatasetId,
+    /// Name in the job file.
+    pub name: String,
+    /// The source.
+    pub source: DatasetSource,
+    /// Task whose rules the targets obey.
+    pub task: TaskName,
+    /// Rows the survey counted.
+    pub rows: u64,
+}
+
+/// Embeds a range of examples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExtractUnit {
+    /// What to write.
+    pub set: SetSpec,
+    /// The source, for lazy ones; prepared ones are read from the store.
+    pub lazy_source: Option<DatasetSource>,
+    /// First example.
+    pub start: u64,
+    /// One past the last example.
+    pub end: u64,
+}
+
+/// Fits one probe and scores it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitUnit {
+    /// Digest of everything that decides the score.
+    pub fit: FitId,
+    /// As people name it; copied into every score row.
+    pub identity: FitIdentity,
+    /// The data set.
+    pub dataset: DatasetId,
+    /// Task whose statistics are computed.
+    pub task: TaskName,
+    /// What the probe reads.
+    pub features: FeatureSource,
+    /// The probe.
+    pub probe: ProbeSpec,
+}
+
+/// Gathers the scores of a job into tables, figures and one page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportUnit {
+    /// The job.
+    pub job: JobId,
+}
+
+/// One unit of work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkUnit {
+    /// See [`PrepareUnit`].
+    Prepare(PrepareUnit),
+    /// See [`ExtractUnit`].
+    Extract(ExtractUnit),
+    /// See [`FitUnit`].
+    Fit(FitUnit),
+    /// See [`ReportUnit`].
+    Report(ReportUnit),
+}
+
+impl WorkUnit {
+    /// `prepare`, `extract`, `fit` or `report`.
+    pub fn kind(&self) -> UnitKind {
+        match self {
+            Self::Prepare(_) => UnitKind::Prepare,
+            Self::Extract(_) => UnitKind::Extract,
+            Self::Fit(_) => UnitKind::Fit,
+            Self::Report(_) => UnitKind::Report,
+        }
+    }
+
+    /// One line for people: `extract NT 0-1000`.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Prepare(unit) => format!("prepare {}", unit.name),
+            Self::Extract(unit) => {
+                format!("extract {} {}-{}", unit.set.model.name, unit.start, unit.end)
+            }
+            Self::Fit(unit) => format!(
+                "fit {} on {} of {}",
+                unit.identity.probe, unit.identity.representation, unit.identity.dataset
+            ),
+            Self::Report(_) => "report".to_owned(),
+        }
+    }
+}
+
+/// The stages of a job, in the order they can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitKind {
+    /// Source to examples.
+    Prepare,
+    /// Examples to embeddings.
+    Extract,
+    /// Embeddings to scores.
+    Fit,
+    /// Scores to report.
+    Report,
+}
+
+impl UnitKind {
+    /// All stages in order.
+    pub const ALL: [Self; 4] = [Self::Prepare, Self::Extract, Self::Fit, Self::Report];
+
+    /// `prepare`, `extract`, `fit` or `report`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Extract => "extract",
+            Self::Fit => "fit",
+            Self::Report => "report",
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Golden fixtures: their folder and their tensors.
+//!
+//! `GLMEVAL_GOLDEN` points at another folder of the same layout (`models/`, `probes/`, `layouts/`,
+//! `hostile/`); every fixture found there is run by its own description.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The folder of golden fixtures.
+pub fn root() -> PathBuf {
+    std::env::var_os("GLMEVAL_GOLDEN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"), PathBuf::from)
+}
+
+/// Sub-folders of `root()/part`, sorted by name.
+pub fn folders(part: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(root().join(part)) else { return Vec::new() };
+    let mut folders: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+/// A JSON file.
+///
+/// # Panics
+/// With the path when it cannot be read or parsed.
+pub fn json(path: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// One tensor of a fixture, widened to f64.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Extents, slowest first.
+    pub shape: Vec<usize>,
+    /// Values in row-major order.
+    pub values: Vec<f64>,
+}
+
+impl Tensor {
+    /// The values as f32, as they were stored for F32 tensors.
+    pub fn f32(&self) -> Vec<f32> {
+        self.values.iter().map(|&value| value as f32).collect()
+    }
+
+    /// The values as integers.
+    pub fn i64(&self) -> Vec<i64> {
+        self.values.iter().map(|&value| value as i64).collect()
+    }
+}
+
+/// Every tensor of a safetensors file by name.
+///
+/// # Panics
+/// With the path when it cannot be read or holds an unexpected type.
+pub fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = safetensors::SafeTensors::deserialize(&bytes)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    file.tensors().into_iter().map(|(name, view)| (name, widen(path, &view))).collect()
+}
+
+fn widen(path: &Path, view: &safetensors::tensor::TensorView<'_>) -> Tensor {
+    use safetensors::Dtype;
+    fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        data.as_chunks::<N>().0.iter().map(|bytes| value(*bytes)).collect()
+    }
+    let data = view.data();
+    let values = match view.dtype() {
+        Dtype::F64 => each(data, f64::from_le_bytes),
+        Dtype::F32 => each(data, |b| f64::from(f32::from_le_bytes(b))),
+        Dtype::F16 => each(data, |b| half::f16::from_le_bytes(b).to_f64()),
+        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f64),
+        Dtype::I32 => each(data, |b| f64::from(i32::from_le_bytes(b))),
+        Dtype::U8 | Dtype::BOOL => each(data, |b: [u8; 1]| f64::from(b[0])),
+        Dtype::I8 => each(data, |b| f64::from(i8::from_le_bytes(b))),
+        other => panic!("{}: tensors of {other:?} are not handled", path.display()),
+    };
+    Tensor { shape: view.shape().to_vec(), values }
+}
+
+/// A number of a fixture's JSON, where `"NaN"` and `"Infinity"` are strings.
+pub fn number(value: &serde_json::Value) -> Option<f64> {
+    match value.as_str() {
+        Some("NaN") => Some(f64::NAN),
+        Some("Infinity") => Some(f64::INFINITY),
+        Some("-Infinity") => Some(f64::NEG_INFINITY),
+        Some(_) => None,
+        None => value.as_f64(),
+    }
+}
+
+/// Largest absolute difference of two slices, and where it is; NaN counts as infinite.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn max_difference(found: &[f32], expected: &[f64]) -> (f64, usize) {
+    assert_eq!(found.len(), expected.len(), "number of values");
+    found.iter().zip(expected).enumerate().fold((0.0, 0), |worst, (i, (&a, &b))| {
+        let difference = (f64::from(a) - b).abs();
+        let difference = if difference.is_nan() { f64::INFINITY } else { difference };
+        if difference > worst.0 { (difference, i) } else { worst }
+    })
+}

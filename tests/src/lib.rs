@@ -1,0 +1,6 @@
+//! What black-box tests share: where fixtures lie, and how hostile files are judged.
+//!
+//! Leaves out: anything one test alone needs.
+
+pub mod golden;
+pub mod hostile;

@@ -1,0 +1,22 @@
+//! Runs one leased unit at a time: prepares data sets, embeds examples, fits probes, writes reports.
+//!
+//! Leaves out: which unit runs where (coordinator). Invariant: a unit's result depends on the unit
+//! alone, never on the worker, its neighbours or the time.
+
+pub mod agent;
+pub mod batching;
+pub mod extract;
+pub mod features;
+pub mod fit;
+pub mod model;
+pub mod models;
+pub mod prepare;
+pub mod probe;
+pub mod probes;
+pub mod report;
+pub mod representation;
+pub mod runner;
+pub mod statistics;
+pub mod tokenizer;
+pub mod tokenizers;
+pub mod weights;
