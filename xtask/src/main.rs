@@ -1,2 +1,64 @@
-//! placeholder
-fn main() {}
+//! The project's own commands: `cargo xtask ci|test|tidy`.
+//!
+//! Leaves out: anything the product needs; nothing of the product depends on this crate.
+
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+mod ci;
+mod test;
+mod tidy;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  test   install what tests need (as root on Debian; elsewhere name it and skip aloud), run every test
+  tidy   check module heads, sizes, crate edges, import rings, file names
+  ci     format, lints, tidy, documentation, quickstart, then every test with skips forbidden
+";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1).unwrap_or_default();
+    let root = root();
+    let result = match command.as_str() {
+        "ci" => ci::run(&root),
+        "test" => test::run(&root, std::env::var_os("GLMEVAL_REQUIRE_REAL").is_some()),
+        "tidy" => tidy::run(&root),
+        _ => {
+            say(HELP);
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("xtask {command}: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+#[expect(clippy::print_stderr, reason = "a command's own output")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Runs a command in `root`, printing it first.
+fn sh(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {
+    run(Command::new(program).args(arguments).current_dir(root))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let line = format!("{command:?}");
+    say(&format!("$ {line}"));
+    let status = command.status()?;
+    if !status.success() {
+        bail!("{line} ended with {status}");
+    }
+    Ok(())
+}

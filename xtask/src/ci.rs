@@ -1,0 +1,35 @@
+//! What continuous integration runs, cheapest first.
+
+use crate::{run as run_command, sh, test, tidy};
+use anyhow::Result;
+use std::path::Path;
+use std::process::Command;
+
+pub(crate) fn run(root: &Path) -> Result<()> {
+    sh(root, "cargo", &["fmt", "--all", "--check"])?;
+    tidy::run(root)?;
+    sh(
+        root,
+        "cargo",
+        &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+    )?;
+    let mut docs = Command::new("cargo");
+    docs.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
+    run_command(docs.env("RUSTDOCFLAGS", "-D warnings").current_dir(root))?;
+    quickstart(root)?;
+    test::run(root, true)
+}
+
+/// The README's first command, into a folder of its own.
+fn quickstart(root: &Path) -> Result<()> {
+    let folder = root.join("target/ci-quickstart");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let store = folder.join("store");
+    let report = folder.join("report");
+    let mut command = Command::new("cargo");
+    command.args(["run", "--release", "--locked", "--", "run", "examples/quickstart.toml"]);
+    command.arg("--store").arg(&store).arg("--report").arg(&report);
+    run_command(command.current_dir(root))
+}
