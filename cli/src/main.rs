@@ -1,2 +1,134 @@
-//! placeholder
-fn main() {}
+//! `glmeval`: what genomic language models know of gene regulation, on a laptop or a cluster.
+//!
+//! Leaves out: everything but parsing, wiring and printing. Invariant: data goes to stdout, progress
+//! and logs to stderr; the exit code says what to do next.
+
+use clap::{Parser, Subcommand};
+use glmeval_common::error::Error;
+use std::process::ExitCode;
+
+mod commands;
+mod embedded;
+mod exit;
+mod output;
+mod planning;
+mod progress;
+
+use commands::{
+    completions, control, coordinator, doctor, embed, export, inspect, plan, report, run, store,
+    worker,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  glmeval run examples/quickstart.toml
+      A whole job in this process: read, embed, fit, report. Run again = resume.
+  glmeval embed --model my-nt --fasta regions.fa --pool mean --out embeddings
+      Embeddings of your own sequences, as safetensors.
+  glmeval plan job.toml
+      What a job would do and cost; nothing is run.
+  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval
+  glmeval worker --coordinator host:7070 --store s3://lab/glmeval
+      The two halves of a cluster; any number of workers, any of which may vanish.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed units, 42 never retry this worker,
+75 stopped with work left (replace me), 130 interrupted (run again to resume).";
+
+/// Embed DNA with genomic language models, probe the embeddings, report the scores.
+#[derive(Parser)]
+#[command(name = "glmeval", version, after_help = EXAMPLES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole job in this process: coordinator, workers and store embedded.
+    Run(run::Arguments),
+    /// Print units, shards, bytes, FLOPs and time of a job; run nothing.
+    Plan(plan::Arguments),
+    /// Embed sequences with a gLM into safetensors.
+    Embed(embed::Arguments),
+    /// Write score tables, figures and one HTML page of a job from the store.
+    Report(report::Arguments),
+    /// Copy an embedding set into one Parquet or npy file per tensor.
+    Export(export::Arguments),
+    /// Say what a gLM folder holds: architecture, tensors, tokenizer, digest.
+    Inspect(inspect::Arguments),
+    /// Check this machine and a store: devices, kernels, create-only writes under a race.
+    Doctor(doctor::Arguments),
+    /// Serve jobs to workers over gRPC.
+    Coordinator(coordinator::Arguments),
+    /// Compute units for a coordinator, or a static share of a job without one.
+    Worker(worker::Arguments),
+    /// Hand a job to a coordinator.
+    Submit(control::SubmitArguments),
+    /// Show one job's progress.
+    Status(control::JobArguments),
+    /// Follow one job until it ends.
+    Watch(control::JobArguments),
+    /// Cancel a job.
+    Cancel(control::JobArguments),
+    /// List the jobs of a coordinator.
+    Jobs(control::JobsArguments),
+    /// Look after a store.
+    #[command(subcommand)]
+    Store(store::Command),
+    /// Print a completion script for a shell.
+    Completions(completions::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&Error::unavailable("start threads").with_source(error)),
+    };
+    match runtime.block_on(dispatch(cli.command)) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode, Error> {
+    match command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Plan(arguments) => plan::run(arguments),
+        Command::Embed(arguments) => embed::run(arguments).await,
+        Command::Report(arguments) => report::run(arguments).await,
+        Command::Export(arguments) => export::run(arguments).await,
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(arguments).await,
+        Command::Coordinator(arguments) => coordinator::run(arguments).await,
+        Command::Worker(arguments) => worker::run(arguments).await,
+        Command::Submit(arguments) => control::submit(arguments).await,
+        Command::Status(arguments) => control::status(arguments).await,
+        Command::Watch(arguments) => control::watch(arguments).await,
+        Command::Cancel(arguments) => control::cancel(arguments).await,
+        Command::Jobs(arguments) => control::jobs(arguments).await,
+        Command::Store(command) => store::run(command).await,
+        Command::Completions(arguments) => {
+            use clap::CommandFactory;
+            completions::run(&arguments, &mut Cli::command())
+        }
+    }
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let colour = std::env::var_os("NO_COLOR").is_none()
+        && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .init();
+}
+
+fn failed(error: &Error) -> ExitCode {
+    output::complain(&format!("error: {}", error.chain()));
+    ExitCode::from(error.kind().exit_code())
+}

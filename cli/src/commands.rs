@@ -1,0 +1,14 @@
+//! The subcommands: one file each.
+
+pub(crate) mod completions;
+pub(crate) mod control;
+pub(crate) mod coordinator;
+pub(crate) mod doctor;
+pub(crate) mod embed;
+pub(crate) mod export;
+pub(crate) mod inspect;
+pub(crate) mod plan;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod store;
+pub(crate) mod worker;

@@ -1,0 +1,146 @@
+//! `glmeval plan JOB.toml`.
+
+use crate::output::{Format, Table, bytes, flops, say, say_json, seconds};
+use crate::planning::plan_file;
+use clap::Args;
+use glmeval_common::error::Result;
+use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::unit::UnitKind;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// FLOP/s a device kind sustains on these models; floors, not promises.
+const DEVICE_RATES: [(&str, f64, f64); 3] =
+    [("2 CPU cores (f32)", 2.0e11, 0.10), ("16 CPU cores (f32)", 1.6e12, 0.80), ("H200 (bf16)", 7.0e14, 4.0)];
+
+/// Arguments of `plan`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  glmeval plan examples/quickstart.toml
+  glmeval plan job.toml --format json | jq .units_total")]
+pub(crate) struct Arguments {
+    /// The job file.
+    job: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct Stage {
+    stage: &'static str,
+    units: u64,
+    bytes: u64,
+    flops: f64,
+}
+
+#[derive(Serialize)]
+struct Floor {
+    device: &'static str,
+    seconds: f64,
+    cost_usd: f64,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    job: &'a str,
+    name: &'a str,
+    units_total: usize,
+    stages: Vec<Stage>,
+    floors: Vec<Floor>,
+    plan: &'a Plan,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let planned = plan_file(&arguments.job)?;
+    let plan = &planned.plan;
+    let stages = UnitKind::ALL.map(|kind| stage(plan, kind)).into_iter().collect::<Vec<_>>();
+    let flops_total: f64 = stages.iter().map(|stage| stage.flops).sum();
+    let floors = DEVICE_RATES
+        .iter()
+        .map(|&(device, rate, usd_per_hour)| {
+            let seconds = flops_total / rate;
+            Floor { device, seconds, cost_usd: seconds / 3600.0 * usd_per_hour }
+        })
+        .collect();
+    let summary = Summary {
+        job: plan.job.as_str(),
+        name: &plan.name,
+        units_total: plan.units.len(),
+        stages,
+        floors,
+        plan,
+    };
+    if arguments.format == Format::Json {
+        say_json(&summary)?;
+    } else {
+        print(&summary, arguments.format);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stage(plan: &Plan, kind: UnitKind) -> Stage {
+    let mut stage = Stage { stage: kind.name(), units: 0, bytes: 0, flops: 0.0 };
+    for unit in &plan.units {
+        let same = match unit.spec {
+            UnitSpec::Prepare { .. } => kind == UnitKind::Prepare,
+            UnitSpec::Extract { .. } => kind == UnitKind::Extract,
+            UnitSpec::Fit(_) => kind == UnitKind::Fit,
+            UnitSpec::Report => kind == UnitKind::Report,
+        };
+        if same {
+            stage.units += 1;
+            stage.bytes += unit.bytes;
+            stage.flops += unit.flops;
+        }
+    }
+    stage
+}
+
+fn print(summary: &Summary<'_>, format: Format) {
+    let plan = summary.plan;
+    let mut datasets = Table::new(&["data set", "task", "examples", "nt min", "nt max", "splits"]);
+    for dataset in &plan.datasets {
+        let facts = &dataset.facts;
+        let splits: Vec<_> = facts.split_rows.iter().map(|(k, v)| format!("{k} {v}")).collect();
+        datasets.row(vec![
+            dataset.name.clone(),
+            dataset.task.name().to_owned(),
+            facts.rows.to_string(),
+            facts.length_min.to_string(),
+            facts.length_max.to_string(),
+            splits.join(", "),
+        ]);
+    }
+    let mut models = Table::new(&["gLM", "architecture", "layers", "width", "parameters"]);
+    for model in &plan.models {
+        let facts = &model.facts;
+        models.row(vec![
+            model.model.name.clone(),
+            facts.architecture.clone(),
+            facts.layer_count.to_string(),
+            facts.width.to_string(),
+            facts.parameters.to_string(),
+        ]);
+    }
+    let mut stages = Table::new(&["stage", "units", "writes", "computes"]);
+    for stage in &summary.stages {
+        stages.row(vec![
+            stage.stage.to_owned(),
+            stage.units.to_string(),
+            bytes(stage.bytes),
+            flops(stage.flops),
+        ]);
+    }
+    let mut floors = Table::new(&["device", "at least", "about"]);
+    for floor in &summary.floors {
+        let cost = format!("{:.2} USD", floor.cost_usd);
+        floors.row(vec![floor.device.to_owned(), seconds(floor.seconds), cost]);
+    }
+    say(&format!("job {} ({})", summary.name, summary.job));
+    for table in [datasets, models, stages, floors] {
+        say("");
+        say(&table.text(format));
+    }
+}

@@ -1,0 +1,8 @@
+//! Exit codes that are not an error's kind.
+
+/// The job finished and some units were given up.
+pub(crate) const FINISHED_WITH_FAILED_UNITS: u8 = 3;
+/// Stopped with work left: start a replacement.
+pub(crate) const WORK_LEFT: u8 = 75;
+/// Interrupted by the user; run again to resume.
+pub(crate) const INTERRUPTED: u8 = 130;

@@ -1,0 +1,134 @@
+//! What a person or a program reads on stdout, and complaints on stderr.
+
+use clap::ValueEnum;
+use glmeval_common::error::{Error, Result};
+use serde::Serialize;
+
+/// How tables are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns for people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// Tab-separated with a header line.
+    Tsv,
+}
+
+/// Prints `text` and a line end on stdout. A closed pipe ends the program quietly.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    if writeln!(stdout, "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints a line on stderr.
+#[expect(clippy::print_stderr, reason = "the one place where people are told of errors")]
+pub(crate) fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints one JSON document.
+pub(crate) fn say_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::bug("encode as JSON").with_source(e))?;
+    say(&text);
+    Ok(())
+}
+
+/// A table of texts; numbers are right-aligned.
+pub(crate) struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table under `header`.
+    pub(crate) fn new(header: &[&'static str]) -> Self {
+        Self { header: header.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The table as text, aligned or tab-separated.
+    pub(crate) fn text(&self, format: Format) -> String {
+        let header: Vec<String> = self.header.iter().map(|&cell| cell.to_owned()).collect();
+        let lines = std::iter::once(&header).chain(&self.rows);
+        if format == Format::Tsv {
+            return lines.map(|row| row.join("\t")).collect::<Vec<_>>().join("\n");
+        }
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).chain([self.header[column].len()]).max()
+        };
+        let widths: Vec<usize> = (0..header.len()).filter_map(width).collect();
+        lines.map(|row| aligned(row, &widths)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn aligned(row: &[String], widths: &[usize]) -> String {
+    let cells = row.iter().zip(widths).map(|(cell, &width)| {
+        let numeric = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        if numeric { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+    });
+    cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+}
+
+/// Bytes in a unit that people read.
+pub(crate) fn bytes(count: u64) -> String {
+    scaled(count as f64, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
+}
+
+/// Floating-point operations in a unit that people read.
+pub(crate) fn flops(count: f64) -> String {
+    scaled(count, 1000.0, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"])
+}
+
+fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
+    let mut index = 0;
+    while value >= step && index + 1 < units.len() {
+        value /= step;
+        index += 1;
+    }
+    let digits = usize::from(index > 0 && value < 100.0);
+    format!("{value:.digits$} {}", units[index])
+}
+
+/// Seconds as `45 s`, `3 min 20 s`, `5 h 10 min`.
+pub(crate) fn seconds(seconds: f64) -> String {
+    if seconds < 90.0 {
+        return format!("{seconds:.0} s");
+    }
+    let whole = seconds.round() as u64;
+    if whole < 5400 {
+        return format!("{} min {} s", whole / 60, whole % 60);
+    }
+    format!("{} h {} min", whole / 3600, whole % 3600 / 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_scaled_to_a_readable_unit() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(2_777_946), "2.8 MB");
+        assert_eq!(flops(1.5e12), "1.5 TFLOP");
+        assert_eq!(seconds(200.0), "3 min 20 s");
+    }
+
+    #[test]
+    fn tables_align_numbers_to_the_right() {
+        let mut table = Table::new(&["name", "rows"]);
+        table.row(vec!["a".to_owned(), "5".to_owned()]);
+        table.row(vec!["bc".to_owned(), "1234".to_owned()]);
+        assert_eq!(table.text(Format::Table), "name  rows\na        5\nbc    1234");
+    }
+}
