@@ -237,6 +237,16 @@ impl Job {
         let spec: JobSpec = toml::from_str(text).map_err(|e| toml_error(text, file, &e))?;
         check::check(spec, text, file, folder)
     }
+
+    /// Checks a job that was not read from a file; `name` stands for the file in errors.
+    ///
+    /// # Errors
+    /// As [`Job::read`].
+    pub fn from_spec(spec: JobSpec, name: &str, folder: &Path) -> Result<Self> {
+        let text = toml::to_string(&spec)
+            .map_err(|e| crate::error::Error::bug("write a job as TOML").with_source(e))?;
+        check::check(spec, &text, name, folder)
+    }
 }
 
 fn toml_error(text: &str, file: &str, error: &toml::de::Error) -> InputError {

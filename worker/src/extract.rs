@@ -1,1 +1,176 @@
-//! placeholder
+//! Examples to one embedding shard.
+//!
+//! Leaves out: where examples come from and where the shard goes (`runner`).
+//! Invariant: a row's bits depend on its sequence, the gLM and the numeric class, never on other rows.
+
+use crate::batching;
+use crate::model::{LayerRequest, Model, TokenBatch};
+use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
+use glmeval_common::error::{Error, Result};
+use glmeval_common::example::Example;
+use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
+use glmeval_common::representation::Pooling;
+use glmeval_common::unit::SetSpec;
+use glmeval_kernels::ops::pool::mean_rows;
+use std::collections::BTreeMap;
+
+/// Which examples a shard holds, and their numbers in the data set.
+pub struct ShardExamples {
+    /// First example of the range the shard stands for.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// The examples; fewer than the range where windows were skipped.
+    pub examples: Vec<Example>,
+    /// Their numbers; `None` = all of `start..end`.
+    pub indices: Option<Vec<u64>>,
+}
+
+/// Embeds `shard` with `model` into what `set` asks for; `done` is called with rows as they finish.
+///
+/// # Errors
+/// `Invalid` naming the example for a letter outside the vocabulary, a sequence that is too long, or
+/// a state that is not finite.
+pub fn embed(
+    model: &dyn Model,
+    set: &SetSpec,
+    shard: &ShardExamples,
+    done: &mut dyn FnMut(u64),
+) -> Result<EmbeddingShard> {
+    let tokens = tokenize(model, &shard.examples)?;
+    let mut rows = Rows::new(set, model.facts().width as usize, &tokens)?;
+    let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
+    let counts: Vec<usize> = tokens.iter().map(Vec::len).collect();
+    for members in batching::pack(&counts, TOKENS_PER_BATCH_MAX) {
+        let batch = TokenBatch::pack(members.iter().map(|&index| tokens[index].as_slice()));
+        let mut failed = None;
+        model.forward(&batch, &request, &mut |layer, states| {
+            if failed.is_none() {
+                failed = rows.take(model, layer, states, &batch, &members).err();
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        done(members.len() as u64);
+    }
+    rows.into_shard(set, shard)
+}
+
+fn tokenize(model: &dyn Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
+    let tokens_max = model.facts().tokens_max;
+    let mut tokens = Vec::with_capacity(examples.len());
+    for example in examples {
+        let [sequence] = example.sequences.as_slice() else {
+            let count = example.sequences.len();
+            let id = &example.id;
+            return Err(Error::invalid(format!("example {id}: expected one sequence, found {count}")));
+        };
+        let ids = model
+            .tokenize(sequence)
+            .map_err(|e| e.context(format!("tokenize example {}", example.id)))?;
+        batching::check_length(&example.id, ids.len(), tokens_max)?;
+        tokens.push(ids);
+    }
+    Ok(tokens)
+}
+
+/// One output tensor while it fills.
+struct Output {
+    width: usize,
+    values: Vec<f32>,
+}
+
+/// All output tensors of a shard, rows in the order of the examples.
+struct Rows {
+    outputs: BTreeMap<(u32, Pooling), Output>,
+    /// First token of each example in `full` tensors; E + 1 numbers.
+    offsets: Vec<usize>,
+}
+
+impl Rows {
+    fn new(set: &SetSpec, width: usize, tokens: &[Vec<u32>]) -> Result<Self> {
+        let mut offsets = vec![0];
+        for ids in tokens {
+            offsets.push(offsets.last().copied().unwrap_or(0) + ids.len());
+        }
+        let token_count = offsets.last().copied().unwrap_or(0);
+        let mut outputs = BTreeMap::new();
+        for &layer in &set.layers {
+            for &pooling in &set.poolings {
+                let rows = if pooling == Pooling::Full { token_count } else { tokens.len() };
+                let count = rows.checked_mul(width).ok_or_else(|| {
+                    Error::invalid(format!("shard of {rows} rows of {width} is too large"))
+                })?;
+                outputs.insert((layer, pooling), Output { width, values: vec![0.0; count] });
+            }
+        }
+        Ok(Self { outputs, offsets })
+    }
+
+    /// Pools the states of one batch into the rows of its members.
+    fn take(
+        &mut self,
+        model: &dyn Model,
+        layer: u32,
+        states: &[f32],
+        batch: &TokenBatch,
+        members: &[usize],
+    ) -> Result<()> {
+        for ((_, pooling), output) in self.outputs.range_mut((layer, Pooling::Cls)..=(layer, Pooling::Full))
+        {
+            let width = output.width;
+            for (&member, bounds) in members.iter().zip(batch.offsets.windows(2)) {
+                let sequence = &states[bounds[0] * width..bounds[1] * width];
+                match pooling {
+                    Pooling::Cls => {
+                        output.values[member * width..][..width].copy_from_slice(&sequence[..width]);
+                    }
+                    Pooling::Mean => {
+                        let skipped = usize::from(model.mean_skips_first()) * width;
+                        let row = &mut output.values[member * width..][..width];
+                        mean_rows(&sequence[skipped..], row)
+                            .map_err(|e| Error::bug("pool token states").with_source(e))?;
+                    }
+                    Pooling::Full => {
+                        let start = self.offsets[member] * width;
+                        output.values[start..start + sequence.len()].copy_from_slice(sequence);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn into_shard(self, set: &SetSpec, shard: &ShardExamples) -> Result<EmbeddingShard> {
+        let examples = &shard.examples;
+        let offsets = &self.offsets;
+        let mut tensors = Vec::new();
+        for ((layer, pooling), output) in self.outputs {
+            let name = |row: usize| {
+                let example = if pooling == Pooling::Full {
+                    offsets.partition_point(|&offset| offset <= row).saturating_sub(1)
+                } else {
+                    row
+                };
+                let id = examples.get(example).map_or("?", |example| example.id.as_str());
+                format!("{id} of layer {layer} {pooling}")
+            };
+            let values = narrow(&output.values, output.width, set.dtype, &name)?;
+            let rows = output.values.len().checked_div(output.width).unwrap_or(0) as u64;
+            let width = output.width as u64;
+            tensors.push(ShardTensor { layer, pooling, rows, width, values: values.into() });
+        }
+        let full = set.poolings.contains(&Pooling::Full);
+        Ok(EmbeddingShard {
+            identity: ShardIdentity::of(set),
+            start: shard.start,
+            end: shard.end,
+            row_ids: examples.iter().map(|example| example.id.clone()).collect(),
+            example_indices: shard.indices.clone(),
+            tensors,
+            token_offsets: full
+                .then(|| self.offsets.iter().map(|&offset| offset as u64).collect()),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! `glmeval submit|status|watch|cancel|jobs`: a person's side of a coordinator.
+
+use crate::output::{Format, Table, complain, say, say_json, seconds};
+use crate::planning::plan_file;
+use crate::progress::{Progress, summary};
+use clap::Args;
+use futures::StreamExt;
+use glmeval_common::control::{Control, JobStatus};
+use glmeval_common::error::Result;
+use glmeval_common::ids::JobId;
+use glmeval_common::wire::GrpcControl;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where the coordinator is.
+#[derive(Args)]
+pub(crate) struct Coordinator {
+    /// Address of the coordinator, such as `head:7070`.
+    #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
+    coordinator: String,
+}
+
+impl Coordinator {
+    async fn connect(&self) -> Result<GrpcControl> {
+        GrpcControl::connect(&self.coordinator).await
+    }
+}
+
+/// Arguments of `submit`.
+#[derive(Args)]
+#[command(after_help = "Example:
+  glmeval submit job.toml --coordinator head:7070 --watch
+
+The job is planned here; its files must lie where workers see them under the same path.")]
+pub(crate) struct SubmitArguments {
+    /// The job file.
+    job: PathBuf,
+    #[command(flatten)]
+    coordinator: Coordinator,
+    /// Follow the job until it ends.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Arguments of `status`, `watch` and `cancel`.
+#[derive(Args)]
+pub(crate) struct JobArguments {
+    /// Id of the job, as `submit` and `jobs` print it.
+    job: String,
+    #[command(flatten)]
+    coordinator: Coordinator,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Arguments of `jobs`.
+#[derive(Args)]
+pub(crate) struct JobsArguments {
+    #[command(flatten)]
+    coordinator: Coordinator,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
+    let planned = plan_file(&arguments.job)?;
+    let control = arguments.coordinator.connect().await?;
+    let job = control.submit(&planned.job.toml, planned.plan).await?;
+    say(job.as_str());
+    if arguments.watch { follow(&control, &job, Format::Table).await } else { Ok(ExitCode::SUCCESS) }
+}
+
+pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
+    let control = arguments.coordinator.connect().await?;
+    let status = control.status(&JobId::new(arguments.job)).await?;
+    if arguments.format == Format::Json {
+        say_json(&status)?;
+    } else {
+        say(&describe(&status, arguments.format));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn watch(arguments: JobArguments) -> Result<ExitCode> {
+    let control = arguments.coordinator.connect().await?;
+    follow(&control, &JobId::new(arguments.job), arguments.format).await
+}
+
+/// Follows a job; exits as the job ends.
+async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<ExitCode> {
+    let mut statuses = control.watch(job).await?;
+    let mut progress = Progress::new();
+    let mut last = None;
+    while let Some(status) = statuses.next().await {
+        let status = status?;
+        if format == Format::Json {
+            let line = serde_json::to_string(&status);
+            say(&line.map_err(|e| {
+                glmeval_common::error::Error::bug("encode a status").with_source(e)
+            })?);
+        } else {
+            progress.show(&status);
+        }
+        last = Some(status);
+    }
+    let Some(status) = last else { return Ok(ExitCode::SUCCESS) };
+    if format != Format::Json {
+        progress.finish(&status);
+    }
+    complain_of_failures(&status);
+    Ok(ExitCode::from(status.phase.exit_code()))
+}
+
+pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
+    let control = arguments.coordinator.connect().await?;
+    control.cancel(&JobId::new(arguments.job)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn jobs(arguments: JobsArguments) -> Result<ExitCode> {
+    let control = arguments.coordinator.connect().await?;
+    let jobs = control.jobs().await?;
+    if arguments.format == Format::Json {
+        say_json(&jobs)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["job", "name", "phase", "units", "done", "workers"]);
+    for status in &jobs {
+        let total: u64 = status.kinds.iter().map(|counts| counts.total()).sum();
+        let done: u64 = status.kinds.iter().map(|counts| counts.committed).sum();
+        table.row(vec![
+            status.job.to_string(),
+            status.name.clone(),
+            status.phase.name().to_owned(),
+            total.to_string(),
+            done.to_string(),
+            status.workers.to_string(),
+        ]);
+    }
+    say(&table.text(arguments.format));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(status: &JobStatus, format: Format) -> String {
+    let mut table =
+        Table::new(&["stage", "waiting", "ready", "leased", "cooling", "committed", "failed"]);
+    for counts in status.kinds.iter().filter(|counts| counts.total() > 0) {
+        let numbers = [
+            counts.waiting,
+            counts.ready,
+            counts.leased,
+            counts.cooling,
+            counts.committed,
+            counts.failed,
+        ];
+        let cells = std::iter::once(counts.kind.name().to_owned());
+        table.row(cells.chain(numbers.iter().map(u64::to_string)).collect());
+    }
+    let mut text = format!("{}\n{}", summary(status), table.text(format));
+    if let Some(left) = status.eta_seconds {
+        text.push_str(&format!("\nabout {} left", seconds(left)));
+    }
+    text
+}
+
+/// Names every unit that was given up, on stderr.
+pub(crate) fn complain_of_failures(status: &JobStatus) {
+    for failure in &status.failures {
+        complain(&format!("failed: {}: {}", failure.label, failure.reason));
+    }
+}

@@ -1,0 +1,185 @@
+//! `glmeval embed`: ad hoc embeddings of one source by one gLM.
+
+use crate::embedded::{self, Embedding};
+use crate::output::{complain, say};
+use crate::planning::plan_job;
+use clap::{Args, ValueEnum};
+use glmeval_common::dataset::{Hdf5Layout, TableColumns};
+use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::job::{DatasetSpec, Job, JobSpec, LayerChoice, ModelSpec, RepresentationSpec};
+use glmeval_common::representation::{Pooling, StoredDtype};
+use glmeval_common::store::Store;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// How token states become rows.
+#[derive(Clone, Copy, ValueEnum)]
+enum Pool {
+    /// Token 0.
+    Cls,
+    /// Mean over tokens, by the model's published habit.
+    Mean,
+    /// Every token.
+    Full,
+}
+
+/// Number format on disk.
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Dtype {
+    /// IEEE single.
+    #[default]
+    F32,
+    /// IEEE half; an error where a value does not fit.
+    F16,
+    /// bfloat16; numpy cannot read it.
+    Bf16,
+}
+
+/// Arguments of `embed`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  glmeval embed --model my-nt --fasta regions.fa --pool mean --out embeddings
+  glmeval embed --model my-nt --bed peaks.bed --genome hg38.fa --window 200 --out embeddings
+  glmeval embed --model my-nt --genome hg38.fa --window 1000 --stride 500 --dtype f16 --out s3://lab/hg38
+  glmeval embed --model my-nt --tsv oligos.tsv:sequence --layer 10 --layer 12 --pool full --out embeddings
+
+Run again = resume. Read a shard with safetensors.numpy.load_file, or see `glmeval export`.")]
+pub(crate) struct Arguments {
+    /// Folder of the gLM in Hugging Face layout.
+    #[arg(long)]
+    model: PathBuf,
+    /// FASTA, plain, gzip or bgzip.
+    #[arg(long)]
+    fasta: Option<PathBuf>,
+    /// BED; needs --genome.
+    #[arg(long)]
+    bed: Option<PathBuf>,
+    /// narrowPeak; needs --genome, windows are centred on summits.
+    #[arg(long)]
+    narrowpeak: Option<PathBuf>,
+    /// Genome FASTA: of --bed or --narrowpeak, or with --window alone to cut into windows.
+    #[arg(long)]
+    genome: Option<PathBuf>,
+    /// Window length in nucleotides.
+    #[arg(long)]
+    window: Option<u64>,
+    /// Distance between window starts in nucleotides [default: the window length].
+    #[arg(long)]
+    stride: Option<u64>,
+    /// Skip windows with a larger share of undefined letters.
+    #[arg(long, default_value_t = 0.5)]
+    undefined_share_max: f64,
+    /// HDF5 file and key of the one-hot data set.
+    #[arg(long, value_name = "FILE:KEY")]
+    hdf5: Option<String>,
+    /// TSV or CSV file and column of the sequence.
+    #[arg(long, value_name = "FILE:COLUMN")]
+    tsv: Option<String>,
+    /// Column of the ids of --tsv [default: rows are numbered].
+    #[arg(long, value_name = "COLUMN")]
+    id_column: Option<String>,
+    /// Layers: 1 is the first block's output, 0 its input; repeat for more [default: last].
+    #[arg(long = "layer", value_name = "LAYER")]
+    layers: Vec<u32>,
+    /// Poolings; repeat for more.
+    #[arg(long = "pool", value_enum, default_value = "mean")]
+    pools: Vec<Pool>,
+    /// Number format on disk.
+    #[arg(long, value_enum, default_value_t)]
+    dtype: Dtype,
+    /// Examples per shard [default: sized by time].
+    #[arg(long)]
+    shard_rows: Option<u64>,
+    /// Folder or URL to write to.
+    #[arg(long, value_name = "URL")]
+    out: String,
+    #[command(flatten)]
+    machine: embedded::MachineArguments,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let job = job(&arguments)?;
+    let planned = plan_job(job)?;
+    let store = Store::open(&arguments.out)?;
+    let status = embedded::run(&store, &planned, &arguments.machine).await?;
+    let Embedding { set, rows } = Embedding::of(&planned.plan)?;
+    complain(&format!("{rows} examples embedded"));
+    say(&format!("{}/embeddings/{set}", arguments.out.trim_end_matches('/')));
+    Ok(embedded::exit_code(&status))
+}
+
+/// The job file that these arguments stand for.
+fn job(arguments: &Arguments) -> Result<Job> {
+    let layers =
+        (!arguments.layers.is_empty()).then(|| LayerChoice::List(arguments.layers.clone()));
+    let spec = JobSpec {
+        name: "embed".to_owned(),
+        seed: 0,
+        protocol: glmeval_common::job::Protocol::default(),
+        shard_rows: arguments.shard_rows,
+        models: vec![ModelSpec { name: "model".to_owned(), path: arguments.model.clone() }],
+        datasets: vec![dataset(arguments)?],
+        representations: vec![RepresentationSpec {
+            model: Some("model".to_owned()),
+            layers,
+            pooling: Some(arguments.pools.iter().map(|&pool| pooling(pool)).collect()),
+            dtype: Some(match arguments.dtype {
+                Dtype::F32 => StoredDtype::F32,
+                Dtype::F16 => StoredDtype::F16,
+                Dtype::Bf16 => StoredDtype::Bf16,
+            }),
+            ..RepresentationSpec::default()
+        }],
+        probes: Vec::new(),
+    };
+    let folder = std::env::current_dir()
+        .map_err(|e| Error::unavailable("find the current folder").with_source(e))?;
+    Job::from_spec(spec, "command line", &folder)
+}
+
+fn pooling(pool: Pool) -> Pooling {
+    match pool {
+        Pool::Cls => Pooling::Cls,
+        Pool::Mean => Pooling::Mean,
+        Pool::Full => Pooling::Full,
+    }
+}
+
+fn dataset(arguments: &Arguments) -> Result<DatasetSpec> {
+    let windows = arguments.bed.is_none() && arguments.narrowpeak.is_none();
+    let genome = arguments.genome.clone();
+    let mut spec = DatasetSpec {
+        name: "sequences".to_owned(),
+        fasta: arguments.fasta.clone(),
+        bed: arguments.bed.clone(),
+        narrowpeak: arguments.narrowpeak.clone(),
+        window: arguments.window,
+        ..DatasetSpec::default()
+    };
+    if windows {
+        spec.windows = genome;
+        spec.stride = arguments.stride;
+        spec.undefined_share_max = Some(arguments.undefined_share_max);
+    } else {
+        spec.genome = genome;
+    }
+    if let Some(text) = &arguments.hdf5 {
+        let (path, key) = split("--hdf5", "FILE:KEY", text)?;
+        (spec.hdf5, spec.layout) = (Some(path), Some(Hdf5Layout::Key(key)));
+    }
+    if let Some(text) = &arguments.tsv {
+        let (path, sequence) = split("--tsv", "FILE:COLUMN", text)?;
+        let id = arguments.id_column.clone();
+        spec.table = Some(path);
+        spec.columns = Some(TableColumns { sequence, id, split: None, targets: Vec::new() });
+    }
+    Ok(spec)
+}
+
+fn split(flag: &str, form: &str, text: &str) -> Result<(PathBuf, String)> {
+    let (path, name) = text
+        .rsplit_once(':')
+        .filter(|(path, name)| !path.is_empty() && !name.is_empty())
+        .ok_or_else(|| InputError::new("command line", flag, form, format!("{text:?}")))?;
+    Ok((PathBuf::from(path), name.to_owned()))
+}
