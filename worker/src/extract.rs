@@ -5,13 +5,13 @@
 
 use crate::batching;
 use crate::model::{LayerRequest, Model, TokenBatch};
+use crate::representation::pool;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Example;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::representation::Pooling;
 use glmeval_common::unit::SetSpec;
-use glmeval_kernels::ops::pool::mean_rows;
 use std::collections::BTreeMap;
 
 /// Which examples a shard holds, and their numbers in the data set.
@@ -117,26 +117,19 @@ impl Rows {
         batch: &TokenBatch,
         members: &[usize],
     ) -> Result<()> {
-        for ((_, pooling), output) in self.outputs.range_mut((layer, Pooling::Cls)..=(layer, Pooling::Full))
-        {
+        let poolings = (layer, Pooling::Cls)..=(layer, Pooling::Full);
+        for ((_, pooling), output) in self.outputs.range_mut(poolings) {
             let width = output.width;
-            for (&member, bounds) in members.iter().zip(batch.offsets.windows(2)) {
-                let sequence = &states[bounds[0] * width..bounds[1] * width];
-                match pooling {
-                    Pooling::Cls => {
-                        output.values[member * width..][..width].copy_from_slice(&sequence[..width]);
-                    }
-                    Pooling::Mean => {
-                        let skipped = usize::from(model.mean_skips_first()) * width;
-                        let row = &mut output.values[member * width..][..width];
-                        mean_rows(&sequence[skipped..], row)
-                            .map_err(|e| Error::bug("pool token states").with_source(e))?;
-                    }
-                    Pooling::Full => {
-                        let start = self.offsets[member] * width;
-                        output.values[start..start + sequence.len()].copy_from_slice(sequence);
-                    }
-                }
+            let pooled = pool(*pooling, states, batch, model.mean_skips_first())?;
+            for (index, (&member, span)) in members.iter().zip(batch.offsets.windows(2)).enumerate()
+            {
+                let (to, from) = if *pooling == Pooling::Full {
+                    (self.offsets[member], span[0]..span[1])
+                } else {
+                    (member, index..index + 1)
+                };
+                let rows = &pooled[from.start * width..from.end * width];
+                output.values[to * width..][..rows.len()].copy_from_slice(rows);
             }
         }
         Ok(())

@@ -1,1 +1,75 @@
-//! placeholder
+//! A source file to examples in the store.
+//!
+//! Leaves out: reading formats (`common::readers`). Invariant: what is prepared is what was planned;
+//! a source that changed since is refused.
+
+use crate::runner::UnitContext;
+use glmeval_common::error::{Error, Result};
+use glmeval_common::readers;
+use glmeval_common::store::Outcome;
+use glmeval_common::store::examples::{ExampleWriter, find_manifest};
+use glmeval_common::survey::dataset_id;
+use glmeval_common::unit::PrepareUnit;
+use std::collections::BTreeMap;
+
+/// Examples read at a time.
+const ROWS_PER_READ: usize = 1_024;
+
+/// Streams the source into Parquet parts and commits them.
+///
+/// # Errors
+/// `Invalid` when the source is damaged or no longer what was planned; store errors.
+pub(crate) async fn prepare(context: &UnitContext<'_>, unit: &PrepareUnit) -> Result<bool> {
+    if find_manifest(context.store, &unit.dataset).await?.is_some() {
+        return Ok(false);
+    }
+    check_unchanged(unit)?;
+    let mut reader = readers::open(&unit.source, unit.task)?;
+    let identity = (context.attempt.clone(), context.worker.clone());
+    let schema = reader.schema().clone();
+    let mut writer = ExampleWriter::new(context.store, &unit.dataset, &unit.name, schema, identity);
+    loop {
+        let examples = match tokio::task::block_in_place(|| reader.read(ROWS_PER_READ)) {
+            Ok(examples) => examples,
+            Err(error) => {
+                writer.abandon().await;
+                return Err(error);
+            }
+        };
+        if examples.is_empty() {
+            break;
+        }
+        let count = examples.len() as u64;
+        for example in examples {
+            if let Err(error) = writer.push(example).await {
+                writer.abandon().await;
+                return Err(error);
+            }
+        }
+        context.done(count);
+    }
+    let outcome = writer.commit(provenance(unit)).await?;
+    Ok(matches!(outcome, Outcome::Won(_)))
+}
+
+fn check_unchanged(unit: &PrepareUnit) -> Result<()> {
+    let found = tokio::task::block_in_place(|| dataset_id(&unit.source, unit.task))?;
+    if found == unit.dataset {
+        return Ok(());
+    }
+    let paths = unit.source.paths();
+    let path = paths.first().map_or(String::new(), |path| path.display().to_string());
+    Err(Error::invalid(format!(
+        "{path}: expected the data set {} that was planned, found {found}: the file has changed",
+        unit.dataset
+    )))
+}
+
+fn provenance(unit: &PrepareUnit) -> BTreeMap<String, String> {
+    let files = unit.source.paths().iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    BTreeMap::from([
+        ("files".to_owned(), files.join(", ")),
+        ("task".to_owned(), unit.task.name().to_owned()),
+        ("program".to_owned(), concat!("glmeval ", env!("CARGO_PKG_VERSION")).to_owned()),
+    ])
+}

@@ -1,1 +1,174 @@
-//! placeholder
+//! Runs one unit: reads its inputs from the store, computes, commits.
+//!
+//! Leaves out: which unit and when (`agent`). Invariant: a unit that is already committed is left
+//! alone; its result depends on the unit and the store only.
+
+use crate::agent::{RunContext, UnitOutcome, UnitRunner};
+use crate::extract::{ShardExamples, embed};
+use crate::model::Model;
+use crate::{fit, prepare, report};
+use async_trait::async_trait;
+use glmeval_common::clock::Clock;
+use glmeval_common::dataset::DatasetSource;
+use glmeval_common::error::{Error, Result};
+use glmeval_common::ids::{Attempt, Generation, ModelId, WorkerId};
+use glmeval_common::readers::ExampleReader;
+use glmeval_common::readers::windows::WindowReader;
+use glmeval_common::store::Store;
+use glmeval_common::store::embeddings::{
+    SetManifest, ShardAttempt, commit_shard, create_set, find_commit,
+};
+use glmeval_common::store::examples::{read_examples, read_manifest};
+use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Examples read at a time from a lazy source.
+const ROWS_PER_READ: usize = 1_024;
+
+/// What every unit needs to know of its attempt.
+pub(crate) struct UnitContext<'a> {
+    /// The store.
+    pub(crate) store: &'a Store,
+    /// This try.
+    pub(crate) attempt: &'a Attempt,
+    /// This worker.
+    pub(crate) worker: &'a WorkerId,
+    /// Fencing number of the lease.
+    pub(crate) generation: Generation,
+    clock: &'a dyn Clock,
+    started_ms: u64,
+    run: &'a RunContext,
+}
+
+impl UnitContext<'_> {
+    /// Tells the coordinator that `rows` more are done.
+    pub(crate) fn done(&self, rows: u64) {
+        self.run.progress.add_rows(rows);
+    }
+
+    /// Seconds since the attempt began.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.clock.now_ms().saturating_sub(self.started_ms) as f64 / 1000.0
+    }
+}
+
+/// Runs units against a store, keeping opened gLMs.
+pub struct Runner {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    models: Mutex<BTreeMap<ModelId, Arc<dyn Model>>>,
+}
+
+impl Runner {
+    /// A runner without any gLM opened.
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, models: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The gLM of a unit, opened once and checked against the id that was planned.
+    fn model(&self, model: &ModelRef) -> Result<Arc<dyn Model>> {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = models.get(&model.id) {
+            return Ok(Arc::clone(opened));
+        }
+        let opened: Arc<dyn Model> = Arc::from(crate::models::open(&model.source)?);
+        let found = &opened.facts().id;
+        if *found != model.id {
+            return Err(Error::invalid(format!(
+                "{}: expected the model {} that was planned, found {found}: the files have changed",
+                model.source.display(),
+                model.id
+            )));
+        }
+        models.insert(model.id.clone(), Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    async fn extract(&self, context: &UnitContext<'_>, unit: &ExtractUnit) -> Result<bool> {
+        let set = &unit.set;
+        if find_commit(&self.store, &set.id, unit.start, unit.end).await?.is_some() {
+            return Ok(false);
+        }
+        let class = crate::numeric_class();
+        if set.numeric_class != class {
+            return Err(Error::invalid(format!(
+                "embedding set {}: expected a worker of numeric class {}, found {class}",
+                set.id, set.numeric_class
+            )));
+        }
+        let examples = self.examples(unit).await?;
+        let shard = tokio::task::block_in_place(|| {
+            let model = self.model(&set.model)?;
+            embed(model.as_ref(), set, &examples, &mut |rows| context.done(rows))
+        })?;
+        let rows = shard.row_ids.len() as u64;
+        drop(examples);
+        let bytes = tokio::task::block_in_place(|| shard.encode())?;
+        drop(shard);
+        create_set(&self.store, &SetManifest::of(set)).await?;
+        let attempt = ShardAttempt {
+            set: set.id.clone(),
+            start: unit.start,
+            end: unit.end,
+            rows,
+            attempt: context.attempt.clone(),
+            worker: context.worker.clone(),
+            generation: context.generation,
+            seconds: context.seconds(),
+        };
+        Ok(commit_shard(&self.store, &attempt, bytes).await?.is_won())
+    }
+
+    async fn examples(&self, unit: &ExtractUnit) -> Result<ShardExamples> {
+        let (start, end) = (unit.start, unit.end);
+        if let Some(source) = &unit.lazy_source {
+            return tokio::task::block_in_place(|| windows(source, start, end));
+        }
+        let manifest = read_manifest(&self.store, &unit.set.dataset).await?;
+        let examples = read_examples(&self.store, &manifest, start, end).await?;
+        Ok(ShardExamples { start, end, examples, indices: None })
+    }
+}
+
+/// Windows `start..end` of a genome that are defined enough.
+fn windows(source: &DatasetSource, start: u64, end: u64) -> Result<ShardExamples> {
+    let mut reader = WindowReader::open(source, start, end)?;
+    let (mut examples, mut indices) = (Vec::new(), Vec::new());
+    loop {
+        let read = reader.read(ROWS_PER_READ)?;
+        if read.is_empty() {
+            return Ok(ShardExamples { start, end, examples, indices: Some(indices) });
+        }
+        examples.extend(read);
+        indices.extend_from_slice(reader.indices());
+    }
+}
+
+#[async_trait]
+impl UnitRunner for Runner {
+    async fn run(
+        &self,
+        unit: &WorkUnit,
+        attempt: &Attempt,
+        run: &RunContext,
+    ) -> Result<UnitOutcome> {
+        let context = UnitContext {
+            store: &self.store,
+            attempt,
+            worker: &run.worker,
+            generation: run.generation,
+            clock: self.clock.as_ref(),
+            started_ms: self.clock.now_ms(),
+            run,
+        };
+        let won = match unit {
+            WorkUnit::Prepare(unit) => prepare::prepare(&context, unit).await,
+            WorkUnit::Extract(unit) => self.extract(&context, unit).await,
+            WorkUnit::Fit(unit) => fit::fit(&context, unit).await,
+            WorkUnit::Report(unit) => report::store(&context, unit).await,
+        };
+        let won = won.map_err(|error| error.context(unit.label()))?;
+        Ok(if won { UnitOutcome::Committed } else { UnitOutcome::Lost })
+    }
+}

@@ -1,0 +1,46 @@
+//! `glmeval store gc`.
+
+use crate::output::{bytes, complain, say};
+use clap::{Args, Subcommand};
+use glmeval_common::error::Result;
+use glmeval_common::store::Store;
+use glmeval_common::store::gc;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What to do with a store.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Delete data of attempts that no commit names; never committed data.
+    Gc(GcArguments),
+}
+
+/// Arguments of `store gc`.
+#[derive(Args)]
+#[command(after_help = "Example:
+  glmeval store gc --store s3://lab/glmeval --dry-run")]
+pub(crate) struct GcArguments {
+    /// Folder or URL of the store.
+    #[arg(long)]
+    store: String,
+    /// Keep attempts younger than this many hours.
+    #[arg(long, default_value_t = 24)]
+    grace_hours: u64,
+    /// Only say what would be deleted.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    let Command::Gc(arguments) = command;
+    let store = Store::open(&arguments.store)?;
+    let grace = Duration::from_secs(arguments.grace_hours.saturating_mul(3_600));
+    let sweep = gc::sweep(&store, grace, !arguments.dry_run).await?;
+    for entry in &sweep.orphans {
+        say(&entry.path);
+    }
+    let deed = if arguments.dry_run { "would delete" } else { "deleted" };
+    let count = sweep.orphans.len() + sweep.staging_files.len();
+    complain(&format!("{deed} {count} of {} objects, {}", sweep.examined, bytes(sweep.orphan_bytes())));
+    Ok(ExitCode::SUCCESS)
+}
