@@ -179,12 +179,55 @@ pub fn coordinators_prefix(name: &str) -> String {
     format!("coordinators/{name}")
 }
 
+/// Short-lived object by which the store's own clock is read.
+pub fn clock_probe_path(token: &str) -> String {
+    format!("clock/{token}.json")
+}
+
+/// Folders that hold attempt-private data.
+pub const DATA_PREFIXES: [&str; 4] = ["embeddings", "examples", "probes", JOBS_PREFIX];
+
+/// Every folder at the top of a store.
+pub const TOP_FOLDERS: [&str; 7] =
+    ["clock", "coordinators", "embeddings", "examples", "jobs", "models", "probes"];
+
+/// The first commit that would name the data object `path`; `None` if it is no data object.
+pub fn commit_path_of(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        ["embeddings", set, "data", _] => {
+            let (start, end) = parse_shard_data(path)?;
+            Some(shard_commit_path(&SetId::new(*set), start, end))
+        }
+        ["examples", id, "data", _] => Some(dataset_manifest_path(&DatasetId::new(*id))),
+        ["probes", id, "data", _] => Some(scores_path(&FitId::new(*id))),
+        ["jobs", id, "report", "data", _, ..] => Some(report_commit_path(&JobId::new(*id))),
+        _ => None,
+    }
+}
+
 /// Prefix of all jobs.
 pub const JOBS_PREFIX: &str = "jobs";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_data_objects_have_a_commit() {
+        let attempt = Attempt::new("a");
+        let (set, fit, job) = (SetId::new("s"), FitId::new("f"), JobId::new("j"));
+        let of = |path: &str| commit_path_of(path);
+        let shard = shard_data_path(&set, 0, 64, &attempt);
+        assert_eq!(of(&shard), Some(shard_commit_path(&set, 0, 64)));
+        let weights = fit_data_path(&fit, "weights.safetensors", &attempt);
+        assert_eq!(of(&weights), Some(scores_path(&fit)));
+        let figure = report_data_path(&job, "figures/a.svg", &attempt);
+        assert_eq!(of(&figure), Some(report_commit_path(&job)));
+        for path in [set_manifest_path(&set), plan_path(&job), report_commit_path(&job)] {
+            assert_eq!(of(&path), None, "{path}");
+        }
+    }
 
     #[test]
     fn numbered_paths_are_read_back() {

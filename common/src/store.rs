@@ -4,7 +4,7 @@
 //! Invariant: the only write that decides anything is [`Store::create`]; no object is ever replaced by other bytes.
 
 use crate::digest::sha256_hex;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ObjectRecord;
 use crate::limits;
 use bytes::Bytes;
@@ -109,18 +109,19 @@ impl Store {
     /// # Errors
     /// `Invalid` or `Unavailable` with path and store; nothing half-written is ever visible.
     pub async fn put_data(&self, role: &str, path: &str, bytes: Bytes) -> Result<ObjectRecord> {
-        let at = location(path)?;
+        let at = &location(path)?;
         let length = bytes.len() as u64;
-        self.retry("put", path, async || {
-            if bytes.len() > limits::MULTIPART_BYTES_MIN {
-                self.put_parts(&at, &bytes).await
+        let data = &bytes;
+        self.retry("put", path, move || async move {
+            if data.len() > limits::MULTIPART_BYTES_MIN {
+                self.put_parts(at, data).await
             } else {
-                let payload = PutPayload::from_bytes(bytes.clone());
-                self.inner.put(&at, payload).await.map(|_| ())
+                let payload = PutPayload::from_bytes(data.clone());
+                self.inner.put(at, payload).await.map(|_| ())
             }
         })
         .await?;
-        let found = self.retry("head", path, async || self.inner.head(&at).await).await?.size;
+        let found = self.retry("head", path, || self.inner.head(at)).await?.size;
         if found != length {
             return Err(Error::unavailable(format!(
                 "put {path} in {}: expected {length} bytes, found {found}",
@@ -167,7 +168,7 @@ impl Store {
     /// `NotFound`, `Invalid`, `Unavailable`.
     pub async fn get(&self, path: &str) -> Result<Bytes> {
         let location = location(path)?;
-        self.retry("get", path, async || self.read(&location).await).await
+        self.retry("get", path, || self.read(&location)).await
     }
 
     /// The bytes of an object, `None` if there is none.
@@ -177,7 +178,7 @@ impl Store {
     pub async fn get_if_exists(&self, path: &str) -> Result<Option<Bytes>> {
         match self.get(path).await {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == crate::error::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -188,7 +189,7 @@ impl Store {
     /// As [`Store::get`]; `Invalid` when the object ends before the range does.
     pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
         let location = location(path)?;
-        let size = self.retry("head", path, async || self.inner.head(&location).await).await?.size;
+        let size = self.retry("head", path, || self.inner.head(&location)).await?.size;
         if range.start > range.end || range.end > size {
             return Err(Error::invalid(format!(
                 "get {path} in {}: expected a range within {size} bytes, found {}..{}",
@@ -198,8 +199,7 @@ impl Store {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let get = async || self.inner.get_range(&location, range.clone()).await;
-        self.retry("get", path, get).await
+        self.retry("get", path, || self.inner.get_range(&location, range.clone())).await
     }
 
     /// The bytes a commit names, after checking length and sha256.
@@ -245,12 +245,11 @@ impl Store {
     /// `Invalid`, `Unavailable`.
     pub async fn entry(&self, path: &str) -> Result<Option<ObjectEntry>> {
         let location = location(path)?;
-        let head = async || match self.inner.head(&location).await {
+        match self.retry("head", path, || self.inner.head(&location)).await {
             Ok(meta) => Ok(Some(entry(meta))),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
-        };
-        self.retry("head", path, head).await
+        }
     }
 
     /// Every object below the folder `prefix`, sorted by path; empty text lists the whole store.
@@ -259,10 +258,8 @@ impl Store {
     /// `Invalid`, `Unavailable`.
     pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>> {
         let folder = if prefix.is_empty() { None } else { Some(location(prefix)?) };
-        let list = async || {
-            self.inner.list(folder.as_ref()).map_ok(entry).try_collect::<Vec<ObjectEntry>>().await
-        };
-        let mut entries = self.retry("list", prefix, list).await?;
+        let list = || self.inner.list(folder.as_ref()).map_ok(entry).try_collect();
+        let mut entries: Vec<ObjectEntry> = self.retry("list", prefix, list).await?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
     }
@@ -273,7 +270,7 @@ impl Store {
     /// `Invalid`, `Unavailable`.
     pub async fn list_folders(&self, prefix: &str) -> Result<Vec<String>> {
         let at = location(prefix)?;
-        let list = async || self.inner.list_with_delimiter(Some(&at)).await;
+        let list = || self.inner.list_with_delimiter(Some(&at));
         let found = self.retry("list", prefix, list).await?;
         let mut names: Vec<String> = found
             .common_prefixes
@@ -290,11 +287,10 @@ impl Store {
     /// `Invalid`, `Unavailable`.
     pub async fn delete(&self, path: &str) -> Result<()> {
         let location = location(path)?;
-        let delete = async || match self.inner.delete(&location).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
-            other => other,
-        };
-        self.retry("delete", path, delete).await
+        match self.retry("delete", path, || self.inner.delete(&location)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 
     async fn read(&self, location: &Path) -> object_store::Result<Bytes> {
@@ -302,12 +298,15 @@ impl Store {
     }
 
     /// Repeats an idempotent request while its error is passing.
-    async fn retry<T>(
+    async fn retry<T, F>(
         &self,
         doing: &str,
         path: &str,
-        request: impl AsyncFn() -> object_store::Result<T>,
-    ) -> Result<T> {
+        request: impl Fn() -> F + Send,
+    ) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>> + Send,
+    {
         let mut backoff = Backoff::default();
         loop {
             let error = match request().await {
