@@ -5,7 +5,7 @@
 //! examples/<dataset-id>/data/part-00000.<attempt>.parquet    manifest.json = the commit
 //! embeddings/<set-id>/manifest.json
 //! embeddings/<set-id>/data/<start>-<end>.<attempt>.safetensors
-//! embeddings/<set-id>/commit/<start>-<end>.json
+//! embeddings/<set-id>/commit/<start>-<end>.json              <start>-<end>.r<n>.json replaces damaged data
 //! probes/<fit-id>/data/{weights.<attempt>.safetensors, predictions.<attempt>.parquet}   scores.json = the commit
 //! jobs/<job-id>/job.toml  plan.json  cancelled.json  failed/<unit>.json  snapshots/<n>.msgpack
 //! jobs/<job-id>/report/data/<file>.<attempt>   jobs/<job-id>/report/commit.json
@@ -67,14 +67,42 @@ pub fn shard_commit_path(id: &SetId, start: u64, end: u64) -> String {
     format!("embeddings/{id}/commit/{}.json", shard_name(start, end))
 }
 
+/// Commit that stands in for the shard's earlier ones, whose data is damaged; revision 0 is the first commit.
+pub fn shard_revision_path(id: &SetId, start: u64, end: u64, revision: u32) -> String {
+    if revision == 0 {
+        return shard_commit_path(id, start, end);
+    }
+    format!("embeddings/{id}/commit/{}.r{revision}.json", shard_name(start, end))
+}
+
 /// Attempt-private data of the shard of examples `start..end`.
 pub fn shard_data_path(id: &SetId, start: u64, end: u64, attempt: &Attempt) -> String {
     format!("embeddings/{id}/data/{}.{attempt}.safetensors", shard_name(start, end))
 }
 
-/// The range a commit path stands for; `None` if the name is not one.
+/// The range a commit path of any revision stands for; `None` if the name is not one.
 pub fn parse_shard_commit(path: &str) -> Option<(u64, u64)> {
+    parse_shard_revision(path).map(|(start, end, _)| (start, end))
+}
+
+/// Range and revision a commit path stands for; `None` if the name is not one.
+pub fn parse_shard_revision(path: &str) -> Option<(u64, u64, u32)> {
     let name = path.rsplit('/').next()?.strip_suffix(".json")?;
+    let (range, revision) = match name.split_once(".r") {
+        Some((range, revision)) => (range, revision.parse().ok()?),
+        None => (name, 0),
+    };
+    let (start, end) = parse_shard_name(range)?;
+    Some((start, end, revision))
+}
+
+/// The range a shard's data path stands for; `None` if the name is not one.
+pub fn parse_shard_data(path: &str) -> Option<(u64, u64)> {
+    let name = path.rsplit('/').next()?.strip_suffix(".safetensors")?;
+    parse_shard_name(name.split_once('.')?.0)
+}
+
+fn parse_shard_name(name: &str) -> Option<(u64, u64)> {
     let (start, end) = name.split_once('-')?;
     let (start, end) = (start.parse().ok()?, end.parse().ok()?);
     (start < end).then_some((start, end))
@@ -116,6 +144,21 @@ pub fn failed_units_prefix(id: &JobId) -> String {
     format!("jobs/{id}/failed")
 }
 
+/// Numbered state of a coordinator.
+pub fn snapshot_path(id: &JobId, number: u64) -> String {
+    format!("jobs/{id}/snapshots/{number:012}.msgpack")
+}
+
+/// Prefix of the snapshots of a job.
+pub fn snapshots_prefix(id: &JobId) -> String {
+    format!("jobs/{id}/snapshots")
+}
+
+/// The number that names a snapshot, a coordinator record or a failed unit; `None` if it is not one.
+pub fn parse_number(path: &str) -> Option<u64> {
+    path.rsplit('/').next()?.split_once('.')?.0.parse().ok()
+}
+
 /// Commit of a report.
 pub fn report_commit_path(id: &JobId) -> String {
     format!("jobs/{id}/report/commit.json")
@@ -136,6 +179,33 @@ pub fn coordinators_prefix(name: &str) -> String {
     format!("coordinators/{name}")
 }
 
+/// Short-lived object by which the store's own clock is read.
+pub fn clock_probe_path(token: &str) -> String {
+    format!("clock/{token}.json")
+}
+
+/// Folders that hold attempt-private data.
+pub const DATA_PREFIXES: [&str; 4] = ["embeddings", "examples", "probes", JOBS_PREFIX];
+
+/// Every folder at the top of a store.
+pub const TOP_FOLDERS: [&str; 7] =
+    ["clock", "coordinators", "embeddings", "examples", "jobs", "models", "probes"];
+
+/// The first commit that would name the data object `path`; `None` if it is no data object.
+pub fn commit_path_of(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        ["embeddings", set, "data", _] => {
+            let (start, end) = parse_shard_data(path)?;
+            Some(shard_commit_path(&SetId::new(*set), start, end))
+        }
+        ["examples", id, "data", _] => Some(dataset_manifest_path(&DatasetId::new(*id))),
+        ["probes", id, "data", _] => Some(scores_path(&FitId::new(*id))),
+        ["jobs", id, "report", "data", _, ..] => Some(report_commit_path(&JobId::new(*id))),
+        _ => None,
+    }
+}
+
 /// Prefix of all jobs.
 pub const JOBS_PREFIX: &str = "jobs";
 
@@ -144,9 +214,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_data_objects_have_a_commit() {
+        let attempt = Attempt::new("a");
+        let (set, fit, job) = (SetId::new("s"), FitId::new("f"), JobId::new("j"));
+        let of = |path: &str| commit_path_of(path);
+        let shard = shard_data_path(&set, 0, 64, &attempt);
+        assert_eq!(of(&shard), Some(shard_commit_path(&set, 0, 64)));
+        let weights = fit_data_path(&fit, "weights.safetensors", &attempt);
+        assert_eq!(of(&weights), Some(scores_path(&fit)));
+        let figure = report_data_path(&job, "figures/a.svg", &attempt);
+        assert_eq!(of(&figure), Some(report_commit_path(&job)));
+        for path in [set_manifest_path(&set), plan_path(&job), report_commit_path(&job)] {
+            assert_eq!(of(&path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn numbered_paths_are_read_back() {
+        assert_eq!(parse_number(&snapshot_path(&JobId::new("j"), 7)), Some(7));
+        assert_eq!(parse_number(&coordinator_path("c", 9)), Some(9));
+        assert_eq!(parse_number(&failed_unit_path(&JobId::new("j"), 3)), Some(3));
+        assert_eq!(parse_number("coordinators/c/x.json"), None);
+    }
+
+    #[test]
     fn shard_commit_paths_are_read_back() {
         let path = shard_commit_path(&SetId::new("s"), 64, 128);
         assert_eq!(parse_shard_commit(&path), Some((64, 128)));
         assert_eq!(parse_shard_commit("embeddings/s/commit/9-3.json"), None);
+        let path = shard_revision_path(&SetId::new("s"), 64, 128, 2);
+        assert_eq!(parse_shard_revision(&path), Some((64, 128, 2)));
+        let path = shard_data_path(&SetId::new("s"), 64, 128, &Attempt::new("a"));
+        assert_eq!(parse_shard_data(&path), Some((64, 128)));
     }
 }

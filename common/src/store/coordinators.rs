@@ -1,0 +1,103 @@
+//! Coordinator records: who holds which epoch of a name.
+//!
+//! Invariant: an epoch is a number taken create-only; the highest taken number fences all lower ones.
+
+use super::{Outcome, Store};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{self, FORMAT_VERSION};
+use serde::{Deserialize, Serialize};
+
+/// Claims made before a name's epochs are taken to be contested beyond use.
+const CLAIMS_MAX: u32 = 64;
+
+/// Record of one epoch (`coordinators/<name>/<epoch>.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoordinatorRecord {
+    /// Format version of this record.
+    pub version: u32,
+    /// Name that workers ask for.
+    pub name: String,
+    /// The number taken.
+    pub epoch: u64,
+    /// Random name of the process that took it.
+    pub token: String,
+    /// `host:port` for workers; `None` when embedded.
+    pub address: Option<String>,
+    /// sha256 of the CA certificate workers must trust; `None` without TLS.
+    pub ca_sha256: Option<String>,
+    /// Program version.
+    pub program: String,
+    /// Milliseconds since 1970 when claimed; for people.
+    pub started_unix_ms: u64,
+}
+
+/// What a coordinator says about itself when it claims an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Random name of this process.
+    pub token: String,
+    /// `host:port` for workers; `None` when embedded.
+    pub address: Option<String>,
+    /// sha256 of the CA certificate.
+    pub ca_sha256: Option<String>,
+    /// Program version.
+    pub program: String,
+    /// Milliseconds since 1970.
+    pub started_unix_ms: u64,
+}
+
+/// The highest epoch taken under `name`, `None` if none is.
+///
+/// # Errors
+/// Store errors.
+pub async fn newest_epoch(store: &Store, name: &str) -> Result<Option<u64>> {
+    let entries = store.list(&layout::coordinators_prefix(name)).await?;
+    Ok(entries.iter().filter_map(|entry| layout::parse_number(&entry.path)).max())
+}
+
+/// The record of the highest epoch taken under `name`, `None` if none is.
+///
+/// # Errors
+/// `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn newest(store: &Store, name: &str) -> Result<Option<CoordinatorRecord>> {
+    match newest_epoch(store, name).await? {
+        Some(epoch) => store.find_record(&layout::coordinator_path(name, epoch)).await,
+        None => Ok(None),
+    }
+}
+
+/// Takes the next epoch of `name`; the first is 1.
+///
+/// # Errors
+/// `Conflict` after losing to others too often; store errors.
+pub async fn claim_epoch(store: &Store, name: &str, claim: &Claim) -> Result<CoordinatorRecord> {
+    for _ in 0..CLAIMS_MAX {
+        let epoch = newest_epoch(store, name).await?.unwrap_or(0).saturating_add(1);
+        let record = CoordinatorRecord {
+            version: FORMAT_VERSION,
+            name: name.to_owned(),
+            epoch,
+            token: claim.token.clone(),
+            address: claim.address.clone(),
+            ca_sha256: claim.ca_sha256.clone(),
+            program: claim.program.clone(),
+            started_unix_ms: claim.started_unix_ms,
+        };
+        match store.create_record(&layout::coordinator_path(name, epoch), record).await {
+            Ok(Outcome::Won(record)) => return Ok(record),
+            Ok(Outcome::Lost(_)) => {}
+            // A record that cannot be read takes its number all the same.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) => {
+                tracing::warn!(name, epoch, error = %error.chain(), "unreadable coordinator record");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "claim an epoch of coordinator {name} in {}: {CLAIMS_MAX} were taken by others",
+            store.url()
+        ),
+    ))
+}

@@ -1,0 +1,313 @@
+//! Embedding sets at rest: manifest, shard data, shard commits.
+//!
+//! Leaves out: the bytes of a shard (`embedding`), which shards a reader needs (`cover`).
+//! Invariant: a shard is visible through its commit only; damaged data is replaced by a next revision.
+
+use super::cover::{Piece, cover_range};
+use super::{Outcome, Store};
+use crate::embedding::EmbeddingShard;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Attempt, DatasetId, Generation, ModelId, SetId, WorkerId};
+use crate::layout::{self, FORMAT_VERSION, ObjectRecord};
+use crate::representation::{Pooling, StoredDtype};
+use crate::unit::SetSpec;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What every shard of a set holds (`embeddings/<set-id>/manifest.json`); a pure function of the set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetManifest {
+    /// Format version of this record.
+    pub version: u32,
+    /// The set.
+    pub set: SetId,
+    /// The gLM.
+    pub model: ModelId,
+    /// The data set.
+    pub dataset: DatasetId,
+    /// Layers, sorted.
+    pub layers: Vec<u32>,
+    /// Poolings, sorted.
+    pub poolings: Vec<Pooling>,
+    /// Number format.
+    pub dtype: StoredDtype,
+    /// Numeric class.
+    pub numeric_class: String,
+}
+
+impl SetManifest {
+    /// The manifest of `set`.
+    pub fn of(set: &SetSpec) -> Self {
+        Self {
+            version: FORMAT_VERSION,
+            set: set.id.clone(),
+            model: set.model.id.clone(),
+            dataset: set.dataset.clone(),
+            layers: set.layers.clone(),
+            poolings: set.poolings.clone(),
+            dtype: set.dtype,
+            numeric_class: set.numeric_class.clone(),
+        }
+    }
+}
+
+/// Makes a shard visible (`embeddings/<set-id>/commit/<start>-<end>.json`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardCommit {
+    /// Format version of this record.
+    pub version: u32,
+    /// The set.
+    pub set: SetId,
+    /// First example.
+    pub start: u64,
+    /// One past the last example.
+    pub end: u64,
+    /// Examples held; fewer than `end - start` where some were left out.
+    pub rows: u64,
+    /// The data.
+    pub object: ObjectRecord,
+    /// Attempt that won.
+    pub attempt: Attempt,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// Its lease.
+    pub generation: Generation,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// An attempt at a shard: all that its commit says but the data.
+#[derive(Clone, Debug)]
+pub struct ShardAttempt {
+    /// The set.
+    pub set: SetId,
+    /// First example.
+    pub start: u64,
+    /// One past the last example.
+    pub end: u64,
+    /// Examples held.
+    pub rows: u64,
+    /// Random name of this attempt.
+    pub attempt: Attempt,
+    /// Who.
+    pub worker: WorkerId,
+    /// Under which lease.
+    pub generation: Generation,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// Writes the manifest of a set unless it is there; an equal one is the own one.
+///
+/// # Errors
+/// `Corrupt` when another description stands under the set's id; store errors.
+pub async fn create_set(store: &Store, manifest: &SetManifest) -> Result<()> {
+    let path = layout::set_manifest_path(&manifest.set);
+    let standing = store.create_record(&path, manifest.clone()).await?.into_record();
+    if standing == *manifest {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "{path} in {}: expected the description of this set, found another",
+        store.url()
+    )))
+}
+
+/// Reads the manifest of a set.
+///
+/// # Errors
+/// `NotFound`, `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn read_set(store: &Store, set: &SetId) -> Result<SetManifest> {
+    store.read_record(&layout::set_manifest_path(set)).await
+}
+
+/// Writes a shard's data and commits it; the loser's data is deleted.
+///
+/// Where a commit stands whose data is gone or damaged, the next revision is committed instead.
+///
+/// # Errors
+/// `Unavailable` when the outcome stayed unknown (call again with the same attempt); store errors.
+pub async fn commit_shard(
+    store: &Store,
+    shard: &ShardAttempt,
+    bytes: Bytes,
+) -> Result<Outcome<ShardCommit>> {
+    let path = layout::shard_data_path(&shard.set, shard.start, shard.end, &shard.attempt);
+    let object = store.put_data("shard", &path, bytes.clone()).await?;
+    let commit = ShardCommit {
+        version: FORMAT_VERSION,
+        set: shard.set.clone(),
+        start: shard.start,
+        end: shard.end,
+        rows: shard.rows,
+        object,
+        attempt: shard.attempt.clone(),
+        worker: shard.worker.clone(),
+        generation: shard.generation,
+        seconds: shard.seconds,
+    };
+    let mut revision = 0_u32;
+    loop {
+        let path = layout::shard_revision_path(&shard.set, shard.start, shard.end, revision);
+        match try_revision(store, &path, &commit).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(error = %error.chain(), "committed data is damaged: next revision");
+                revision = revision.saturating_add(1);
+            }
+            settled => return settled,
+        }
+    }
+}
+
+/// Commits one revision; `Corrupt` when what stands there is damaged.
+async fn try_revision(
+    store: &Store,
+    path: &str,
+    commit: &ShardCommit,
+) -> Result<Outcome<ShardCommit>> {
+    let standing = match store.create_record(path, commit.clone()).await? {
+        Outcome::Lost(standing) => standing,
+        won => return Ok(won),
+    };
+    if standing.attempt == commit.attempt {
+        return Ok(Outcome::Won(standing));
+    }
+    store.get_verified(&standing.object).await?;
+    store.discard(&commit.object.path).await;
+    Ok(Outcome::Lost(standing))
+}
+
+/// Every committed shard of a set: `(start, end)` to the newest revision, sorted. One LIST.
+///
+/// # Errors
+/// Store errors.
+pub async fn committed_revisions(store: &Store, set: &SetId) -> Result<BTreeMap<(u64, u64), u32>> {
+    let mut newest = BTreeMap::new();
+    for entry in store.list(&layout::shard_commits_prefix(set)).await? {
+        if let Some((start, end, revision)) = layout::parse_shard_revision(&entry.path) {
+            let known = newest.entry((start, end)).or_insert(revision);
+            *known = revision.max(*known);
+        }
+    }
+    Ok(newest)
+}
+
+/// Ranges `(start, end)` of the committed shards of a set, sorted.
+///
+/// # Errors
+/// Store errors.
+pub async fn committed_ranges(store: &Store, set: &SetId) -> Result<Vec<(u64, u64)>> {
+    Ok(committed_revisions(store, set).await?.into_keys().collect())
+}
+
+/// Reads the newest readable commit of the shard `start..end`, `None` if there is none.
+///
+/// # Errors
+/// `Corrupt` when no revision can be read, `Invalid` for a newer version; store errors.
+pub async fn find_commit(
+    store: &Store,
+    set: &SetId,
+    start: u64,
+    end: u64,
+) -> Result<Option<ShardCommit>> {
+    let mut newest = Ok(None);
+    let mut revision = 0_u32;
+    loop {
+        let path = layout::shard_revision_path(set, start, end, revision);
+        match store.find_record(&path).await {
+            Ok(None) => return newest,
+            Err(error) if error.kind() == ErrorKind::Corrupt => newest = Err(error),
+            other => newest = Ok(other?),
+        }
+        revision = revision.saturating_add(1);
+    }
+}
+
+/// Reads the shard that a commit names.
+///
+/// # Errors
+/// `Corrupt` when the data is not what the commit says; store errors.
+pub async fn read_shard(store: &Store, commit: &ShardCommit) -> Result<EmbeddingShard> {
+    let bytes = store.get_verified(&commit.object).await?;
+    let place = format!("{} in {}", commit.object.path, store.url());
+    let shard = EmbeddingShard::decode(&bytes, &place)?;
+    let found = (shard.start, shard.end, shard.row_ids.len() as u64, &shard.identity.set);
+    if found != (commit.start, commit.end, commit.rows, &commit.set) {
+        return Err(Error::corrupt(format!(
+            "{place}: expected examples {}-{} of set {} in {} rows, found {}-{} of set {} in {}",
+            commit.start, commit.end, commit.set, commit.rows, found.0, found.1, found.3, found.2
+        )));
+    }
+    Ok(shard)
+}
+
+/// One layer and pooling of a range of examples, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Ids, E of them.
+    pub ids: Vec<String>,
+    /// D.
+    pub width: usize,
+    /// `[E, D]`, or `[N, D]` for `full`.
+    pub values: Vec<f32>,
+    /// Tokens of each example for `full`, E of them; else empty.
+    pub token_counts: Vec<u64>,
+}
+
+/// Reads one layer and pooling of the examples `start..end`, from shards of whatever sizes.
+///
+/// # Errors
+/// `NotFound` naming the gaps when examples are not committed or the set lacks the tensor; `Corrupt`; store errors.
+pub async fn read_rows(
+    store: &Store,
+    set: &SetId,
+    (layer, pooling): (u32, Pooling),
+    (start, end): (u64, u64),
+) -> Result<Rows> {
+    let ranges = committed_ranges(store, set).await?;
+    let pieces = cover_range(&ranges, start, end).map_err(|gaps| {
+        let gaps: Vec<String> = gaps.iter().take(8).map(|(a, b)| format!("{a}-{b}")).collect();
+        let (gaps, url) = (gaps.join(", "), store.url());
+        Error::not_found(format!("embedding set {set} in {url}: no shard for examples {gaps}"))
+    })?;
+    let mut rows = Rows::default();
+    for piece in pieces {
+        append_piece(store, set, (layer, pooling), piece, &mut rows).await?;
+    }
+    Ok(rows)
+}
+
+async fn append_piece(
+    store: &Store,
+    set: &SetId,
+    (layer, pooling): (u32, Pooling),
+    piece: Piece,
+    rows: &mut Rows,
+) -> Result<()> {
+    let (start, end) = piece.commit;
+    let commit = find_commit(store, set, start, end).await?.ok_or_else(|| {
+        Error::not_found(format!("commit of shard {start}-{end} of embedding set {set}"))
+    })?;
+    let shard = read_shard(store, &commit).await?;
+    let range = shard.rows_of(piece.take.0, piece.take.1);
+    let values = shard.values_f32(layer, pooling, range.clone())?;
+    let width = shard.tensor(layer, pooling).map_or(0, |tensor| tensor.width);
+    let width = usize::try_from(width).unwrap_or(usize::MAX);
+    if !rows.ids.is_empty() && rows.width != width {
+        return Err(Error::corrupt(format!(
+            "{} in {}: expected width {}, found {width}",
+            commit.object.path,
+            store.url(),
+            rows.width
+        )));
+    }
+    rows.width = width;
+    rows.values.extend(values);
+    rows.ids.extend(shard.row_ids.get(range.clone()).unwrap_or_default().iter().cloned());
+    if let (Pooling::Full, Some(offsets)) = (pooling, &shard.token_offsets) {
+        let bounds = offsets.get(range.start..=range.end).unwrap_or_default();
+        rows.token_counts.extend(bounds.windows(2).map(|pair| pair[1].saturating_sub(pair[0])));
+    }
+    Ok(())
+}

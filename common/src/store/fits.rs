@@ -1,0 +1,168 @@
+//! Fits at rest: weights, predictions, and the scores that make them visible.
+//!
+//! Leaves out: how scores are made (worker). Invariant: `scores.json` is the commit of a fit.
+
+use super::{Outcome, Store};
+use crate::error::{Error, InputError, Result};
+use crate::example::Split;
+use crate::ids::{Attempt, FitId};
+use crate::layout;
+use crate::score::FitScores;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// What a probe said about one target of one example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Id of the example.
+    pub id: String,
+    /// Split of the example.
+    pub split: Split,
+    /// Name of the target.
+    pub target: String,
+    /// Measured value; NaN = not measured.
+    pub measured: f32,
+    /// Predicted value.
+    pub prediction: f32,
+}
+
+/// Columns of `predictions.parquet`.
+fn columns() -> Schema {
+    let text = |name| Field::new(name, DataType::Utf8, false);
+    let number = |name| Field::new(name, DataType::Float32, false);
+    let numbers = [number("measured"), number("prediction")];
+    Schema::new([vec![text("id"), text("split"), text("target")], numbers.to_vec()].concat())
+}
+
+/// Writes weights and predictions, then commits the scores; the loser's objects are deleted.
+///
+/// Fills in `scores.objects`. `weights` is a safetensors file; `None` for probes without any.
+///
+/// # Errors
+/// As [`Store::commit`].
+pub async fn commit_fit(
+    store: &Store,
+    attempt: &Attempt,
+    mut scores: FitScores,
+    weights: Option<Bytes>,
+    predictions: &[Prediction],
+) -> Result<Outcome<FitScores>> {
+    let fit = scores.identity.fit.clone();
+    let mut objects = Vec::new();
+    if let Some(bytes) = weights {
+        let path = layout::fit_data_path(&fit, "weights.safetensors", attempt);
+        objects.push(store.put_data("weights", &path, bytes).await?);
+    }
+    let path = layout::fit_data_path(&fit, "predictions.parquet", attempt);
+    let bytes = encode_predictions(predictions)?;
+    objects.push(store.put_data("predictions", &path, bytes).await?);
+    scores.objects.clone_from(&objects);
+    store.commit(&layout::scores_path(&fit), scores, &objects).await
+}
+
+/// Reads the scores of a fit, `None` if it is not done.
+///
+/// # Errors
+/// `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn find_scores(store: &Store, fit: &FitId) -> Result<Option<FitScores>> {
+    store.find_record(&layout::scores_path(fit)).await
+}
+
+/// Reads the weights of a fit: a safetensors file.
+///
+/// # Errors
+/// `NotFound` for a probe without weights; `Corrupt`; store errors.
+pub async fn read_weights(store: &Store, scores: &FitScores) -> Result<Bytes> {
+    store.get_verified(object(scores, "weights")?).await
+}
+
+/// Reads the predictions of a fit in the order they were written.
+///
+/// # Errors
+/// `NotFound` when the fit has none; `Corrupt`; store errors.
+pub async fn read_predictions(store: &Store, scores: &FitScores) -> Result<Vec<Prediction>> {
+    let object = object(scores, "predictions")?;
+    let bytes = store.get_verified(object).await?;
+    decode_predictions(bytes, &format!("{} in {}", object.path, store.url()))
+}
+
+fn object<'a>(scores: &'a FitScores, role: &str) -> Result<&'a layout::ObjectRecord> {
+    let found = scores.objects.iter().find(|object| object.role == role);
+    found.ok_or_else(|| Error::not_found(format!("{role} of fit {}", scores.identity.fit)))
+}
+
+fn encode_predictions(predictions: &[Prediction]) -> Result<Bytes> {
+    let bug = |e: &dyn Display| Error::bug(format!("encode predictions as Parquet: {e}"));
+    fn texts<'a>(rows: &'a [Prediction], of: fn(&'a Prediction) -> &'a str) -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
+    }
+    let numbers = |of: fn(&Prediction) -> f32| -> ArrayRef {
+        Arc::new(Float32Array::from_iter_values(predictions.iter().map(of)))
+    };
+    let arrays = vec![
+        texts(predictions, |row| &row.id),
+        texts(predictions, |row| row.split.name()),
+        texts(predictions, |row| &row.target),
+        numbers(|row| row.measured),
+        numbers(|row| row.prediction),
+    ];
+    let columns = Arc::new(columns());
+    let batch = RecordBatch::try_new(columns.clone(), arrays).map_err(|e| bug(&e))?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by("glmeval".to_owned())
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, columns, Some(properties)).map_err(|e| bug(&e))?;
+    writer.write(&batch).map_err(|e| bug(&e))?;
+    writer.close().map_err(|e| bug(&e))?;
+    Ok(bytes.into())
+}
+
+fn decode_predictions(bytes: Bytes, place: &str) -> Result<Vec<Prediction>> {
+    let bad = |found: &dyn Display| {
+        Error::corrupt(InputError::new(place, "", "Parquet with predictions", found).to_string())
+    };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| bad(&e))?;
+    let found = builder.schema().fields().clone();
+    let same = found.len() == columns().fields().len()
+        && found.iter().zip(columns().fields()).all(|(found, wanted)| {
+            found.name() == wanted.name() && found.data_type() == wanted.data_type()
+        });
+    if !same {
+        return Err(bad(&"other columns"));
+    }
+    let mut predictions = Vec::new();
+    for batch in builder.build().map_err(|e| bad(&e))? {
+        let batch = batch.map_err(|e| bad(&e))?;
+        let [ids, splits, targets, measured, predicted] = batch.columns() else {
+            return Err(bad(&"other columns"));
+        };
+        if batch.columns().iter().any(|array| array.null_count() > 0) {
+            return Err(bad(&"absent values"));
+        }
+        for row in 0..batch.num_rows() {
+            let text = |array: &ArrayRef| array.as_string::<i32>().value(row).to_owned();
+            let number = |array: &ArrayRef| array.as_primitive::<Float32Type>().value(row);
+            let split = text(splits);
+            predictions.push(Prediction {
+                id: text(ids),
+                split: Split::parse(&split).ok_or_else(|| bad(&format!("split {split:?}")))?,
+                target: text(targets),
+                measured: number(measured),
+                prediction: number(predicted),
+            });
+        }
+    }
+    Ok(predictions)
+}

@@ -1,0 +1,236 @@
+//! Jobs at rest: file, plan, cancellation, units given up, snapshots.
+//!
+//! Invariant: `plan.json` is the job's commit; nothing of a job is ever rewritten.
+
+use super::{Created, Outcome, Store};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::JobId;
+use crate::layout::{self, FORMAT_VERSION};
+use crate::plan::Plan;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Record of a unit that was given up (`jobs/<job-id>/failed/<unit>.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedUnit {
+    /// Format version of this record.
+    pub version: u32,
+    /// Index into the plan's units.
+    pub unit: u32,
+    /// One line for people: `extract NT 0-1000`.
+    pub label: String,
+    /// What its last error asks for.
+    pub kind: ErrorKind,
+    /// Error chain of the last failure.
+    pub error: String,
+    /// Failures counted.
+    pub failures: u32,
+    /// Workers it failed on.
+    pub workers: Vec<String>,
+    /// Random name of the writer.
+    pub token: String,
+}
+
+/// Record that cancels a job (`jobs/<job-id>/cancelled.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// Format version of this record.
+    pub version: u32,
+    /// Who or why, for people.
+    pub reason: String,
+    /// Random name of the writer.
+    pub token: String,
+}
+
+/// A job as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEntry {
+    /// The job.
+    pub job: JobId,
+    /// When its plan was written, by the store's clock, in milliseconds since 1970.
+    pub planned_ms: i64,
+}
+
+/// Stores a job: file first, then the plan, which makes it exist. Returns the plan that stands.
+///
+/// The same plan again finds the same job; the job file that came first stays.
+///
+/// # Errors
+/// `Corrupt` when another job's plan stands under the id; store errors.
+pub async fn create_job(store: &Store, plan: &Plan, toml: &str) -> Result<Outcome<Plan>> {
+    let toml = Bytes::copy_from_slice(toml.as_bytes());
+    store.create(&layout::job_toml_path(&plan.job), toml).await?;
+    let path = layout::plan_path(&plan.job);
+    let outcome = store.create_record(&path, plan.clone()).await?;
+    if let Outcome::Lost(standing) = &outcome
+        && standing.job != plan.job
+    {
+        return Err(Error::corrupt(format!(
+            "{path} in {}: expected the plan of job {}, found that of {}",
+            store.url(),
+            plan.job,
+            standing.job
+        )));
+    }
+    Ok(outcome)
+}
+
+/// Reads the plan of a job.
+///
+/// # Errors
+/// `NotFound`, `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn read_plan(store: &Store, job: &JobId) -> Result<Plan> {
+    store.read_record(&layout::plan_path(job)).await
+}
+
+/// Reads the job file as submitted.
+///
+/// # Errors
+/// `NotFound`, `Corrupt` when it is no UTF-8; store errors.
+pub async fn read_job_toml(store: &Store, job: &JobId) -> Result<String> {
+    let path = layout::job_toml_path(job);
+    let bytes = store.get(&path).await?;
+    String::from_utf8(bytes.to_vec())
+        .map_err(|e| Error::corrupt(format!("{path} in {}", store.url())).with_source(e))
+}
+
+/// Every job that has a plan, by id.
+///
+/// # Errors
+/// Store errors.
+pub async fn list_jobs(store: &Store) -> Result<Vec<JobEntry>> {
+    let mut jobs = Vec::new();
+    for folder in store.list_folders(layout::JOBS_PREFIX).await? {
+        let job = JobId::new(folder);
+        if let Some(entry) = store.entry(&layout::plan_path(&job)).await? {
+            jobs.push(JobEntry { job, planned_ms: entry.last_modified_ms });
+        }
+    }
+    Ok(jobs)
+}
+
+/// Cancels a job; once is enough.
+///
+/// # Errors
+/// Store errors.
+pub async fn cancel(store: &Store, job: &JobId, reason: &str, token: &str) -> Result<()> {
+    let record =
+        Cancelled { version: FORMAT_VERSION, reason: reason.to_owned(), token: token.to_owned() };
+    store.create_record(&layout::cancelled_path(job), record).await.map(drop)
+}
+
+/// Whether a job is cancelled, and why.
+///
+/// # Errors
+/// `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn cancelled(store: &Store, job: &JobId) -> Result<Option<Cancelled>> {
+    store.find_record(&layout::cancelled_path(job)).await
+}
+
+/// Records that a unit was given up; the first record stays.
+///
+/// # Errors
+/// Store errors.
+pub async fn record_failure(
+    store: &Store,
+    job: &JobId,
+    failed: FailedUnit,
+) -> Result<Outcome<FailedUnit>> {
+    store.create_record(&layout::failed_unit_path(job, failed.unit), failed).await
+}
+
+/// Units of a job that were given up, by index.
+///
+/// # Errors
+/// `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn failed_units(store: &Store, job: &JobId) -> Result<BTreeMap<u32, FailedUnit>> {
+    let mut units = BTreeMap::new();
+    for entry in store.list(&layout::failed_units_prefix(job)).await? {
+        if layout::parse_number(&entry.path).is_some() {
+            let failed: FailedUnit = store.read_record(&entry.path).await?;
+            units.insert(failed.unit, failed);
+        }
+    }
+    Ok(units)
+}
+
+/// Envelope of a snapshot (MessagePack map); the state is the coordinator's own.
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    version: u32,
+    epoch: u64,
+    token: String,
+    state: T,
+}
+
+/// A numbered state of a coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot<T> {
+    /// Its number.
+    pub number: u64,
+    /// Epoch of the coordinator that wrote it.
+    pub epoch: u64,
+    /// The state.
+    pub state: T,
+}
+
+/// Writes snapshot `number` of a job.
+///
+/// # Errors
+/// `Fenced` when a coordinator of a higher epoch took the number, `Conflict` when one of this epoch or a
+/// lower one did (take the next number); store errors.
+pub async fn put_snapshot<T: Serialize>(
+    store: &Store,
+    job: &JobId,
+    snapshot: &Snapshot<T>,
+    token: &str,
+) -> Result<()> {
+    let Snapshot { number, epoch, state } = snapshot;
+    let path = layout::snapshot_path(job, *number);
+    let envelope =
+        Envelope { version: FORMAT_VERSION, epoch: *epoch, token: token.to_owned(), state };
+    let bytes = rmp_serde::to_vec_named(&envelope)
+        .map_err(|e| Error::bug(format!("encode {path}")).with_source(e))?;
+    let Created::Lost { existing } = store.create(&path, bytes.into()).await? else {
+        return Ok(());
+    };
+    let standing: Envelope<serde::de::IgnoredAny> = decode_snapshot(store, &path, &existing)?;
+    let kind = if standing.epoch > *epoch { ErrorKind::Fenced } else { ErrorKind::Conflict };
+    Err(Error::new(
+        kind,
+        format!("{path} in {}: taken by a coordinator of epoch {}", store.url(), standing.epoch),
+    ))
+}
+
+/// The snapshot with the highest number, `None` without any.
+///
+/// # Errors
+/// `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn newest_snapshot<T: serde::de::DeserializeOwned>(
+    store: &Store,
+    job: &JobId,
+) -> Result<Option<Snapshot<T>>> {
+    let entries = store.list(&layout::snapshots_prefix(job)).await?;
+    let newest = entries.iter().filter_map(|entry| layout::parse_number(&entry.path)).max();
+    let Some(number) = newest else { return Ok(None) };
+    let path = layout::snapshot_path(job, number);
+    let envelope: Envelope<T> = decode_snapshot(store, &path, &store.get(&path).await?)?;
+    Ok(Some(Snapshot { number, epoch: envelope.epoch, state: envelope.state }))
+}
+
+fn decode_snapshot<T: serde::de::DeserializeOwned>(
+    store: &Store,
+    path: &str,
+    bytes: &[u8],
+) -> Result<Envelope<T>> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let place = format!("{path} in {}", store.url());
+    let corrupt = |e| Error::corrupt(format!("{place}: not a snapshot")).with_source(e);
+    let versioned: Versioned = rmp_serde::from_slice(bytes).map_err(corrupt)?;
+    super::record::check_version(versioned.version, &place)?;
+    rmp_serde::from_slice(bytes).map_err(corrupt)
+}

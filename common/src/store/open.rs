@@ -1,0 +1,144 @@
+//! From a URL to a store.
+//!
+//! Leaves out: credentials; the S3 client finds them in `AWS_*` or the machine's role.
+
+use super::{Store, location};
+use crate::error::{Error, Result, io_error};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Store {
+    /// Opens `file:///folder`, a plain folder path, `memory:` or `s3://bucket/prefix`.
+    ///
+    /// A local folder is made if absent. `memory:` is a fresh, empty store each time. S3 reads `AWS_*`,
+    /// `AWS_ENDPOINT_URL` and `AWS_ALLOW_HTTP` among them. No request is sent.
+    ///
+    /// # Errors
+    /// `Invalid` for other schemes and for URLs or settings that make no store.
+    pub fn open(url: &str) -> Result<Self> {
+        match url.split_once(':') {
+            Some(("memory", "" | "//" | "///")) => Ok(Self::memory()),
+            Some(("s3", rest)) => open_s3(url, rest),
+            Some(("file", rest)) => {
+                let folder = rest.strip_prefix("//").unwrap_or(rest);
+                let folder = folder.strip_prefix("localhost").unwrap_or(folder);
+                if !folder.starts_with('/') {
+                    return Err(bad_url(url, "an absolute path such as file:///data/store"));
+                }
+                open_folder(url, PathBuf::from(decoded(url, folder)?))
+            }
+            Some(("gs" | "az", _)) => Err(Error::invalid(format!(
+                "store {url}: this build has no client for Google or Azure storage; \
+                 expected file://, s3://, memory: or a folder"
+            ))),
+            Some((_, rest)) if rest.starts_with("//") => {
+                Err(bad_url(url, "file://, s3://, memory: or a folder"))
+            }
+            _ if url.is_empty() => Err(bad_url(url, "file://, s3://, memory: or a folder")),
+            _ => open_folder(url, PathBuf::from(url)),
+        }
+    }
+
+    /// An empty store in memory; clones share it.
+    pub fn memory() -> Self {
+        Self { inner: Arc::new(InMemory::new()), url: Arc::from("memory:"), folder: None }
+    }
+
+    /// A store below the folder `prefix` of any object store; empty text takes all of it.
+    ///
+    /// # Errors
+    /// `Invalid` for a prefix that is no object path.
+    pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
+        let url = Arc::from(format!("{inner}/{prefix}"));
+        let inner = prefixed(inner, prefix)?;
+        Ok(Self { inner, url, folder: None })
+    }
+}
+
+fn prefixed(inner: Arc<dyn ObjectStore>, prefix: &str) -> Result<Arc<dyn ObjectStore>> {
+    let prefix = prefix.trim_matches('/');
+    if prefix.is_empty() {
+        return Ok(inner);
+    }
+    Ok(Arc::new(PrefixStore::new(inner, location(prefix)?)))
+}
+
+fn bad_url(url: &str, expected: &str) -> Error {
+    Error::invalid(format!("store {url:?}: expected {expected}"))
+}
+
+/// Undoes `%20` and its kin in a URL's path.
+fn decoded(url: &str, path: &str) -> Result<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first != b'%' {
+            bytes.push(first);
+            continue;
+        }
+        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let value = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        bytes.push(value.ok_or_else(|| bad_url(url, "two hexadecimal digits after each `%`"))?);
+        rest = tail.get(2..).unwrap_or_default();
+    }
+    String::from_utf8(bytes).map_err(|_| bad_url(url, "UTF-8"))
+}
+
+fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| io_error(&folder, e).context(format!("open store {url}")))?;
+    let folder =
+        std::fs::canonicalize(&folder).map_err(|e| io_error(&folder, e).context("open store"))?;
+    // A commit must not outlive a power cut that its data, or its own bytes, did not survive.
+    let files = LocalFileSystem::new_with_prefix(&folder)
+        .map_err(|e| Error::invalid(format!("store {url}")).with_source(e))?
+        .with_fsync(true);
+    Ok(Store {
+        inner: Arc::new(files),
+        url: Arc::from(format!("file://{}", folder.display())),
+        folder: Some(Arc::from(folder)),
+    })
+}
+
+fn open_s3(url: &str, rest: &str) -> Result<Store> {
+    let rest = rest.strip_prefix("//").unwrap_or_default();
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(bad_url(url, "s3://bucket/prefix"));
+    }
+    // Err means that another part of the process chose a TLS provider already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    // `Store` repeats requests itself; a short inner budget keeps outages visible to workers.
+    let retry = RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(2),
+            base: 2.0,
+        },
+        max_retries: 2,
+        retry_timeout: Duration::from_secs(20),
+    };
+    let client = |key| AmazonS3ConfigKey::Client(key);
+    let s3 = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_disable_bulk_delete(true)
+        .with_retry(retry)
+        // A whole-request limit would cut off large objects on slow links.
+        .with_config(client(ClientConfigKey::Timeout), "3600s")
+        .with_config(client(ClientConfigKey::ReadTimeout), "60s")
+        .build()
+        .map_err(|e| Error::invalid(format!("store {url}")).with_source(e))?;
+    Ok(Store {
+        inner: prefixed(Arc::new(s3), prefix)?,
+        url: Arc::from(url.trim_end_matches('/')),
+        folder: None,
+    })
+}

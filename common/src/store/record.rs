@@ -1,0 +1,189 @@
+//! JSON records with a version, and the commit that makes an attempt's data visible.
+//!
+//! Invariant: a record is written once; the loser of a commit deletes its own objects and nothing else.
+
+use super::{Created, Store};
+use crate::error::{Error, Result};
+use crate::layout::{FORMAT_VERSION, ObjectRecord};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The record that stands after a create-only write, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome<T> {
+    /// The caller's own.
+    Won(T),
+    /// Someone else's, written before.
+    Lost(T),
+}
+
+impl<T> Outcome<T> {
+    /// The record that stands.
+    pub fn into_record(self) -> T {
+        match self {
+            Self::Won(record) | Self::Lost(record) => record,
+        }
+    }
+
+    /// Whether the caller's record stands.
+    pub fn is_won(&self) -> bool {
+        matches!(self, Self::Won(_))
+    }
+}
+
+/// Indented JSON with a final line feed; field order is that of the type.
+pub fn encode<T: Serialize>(record: &T) -> Result<Bytes> {
+    let mut text = serde_json::to_vec_pretty(record)
+        .map_err(|e| Error::bug("encode a record as JSON").with_source(e))?;
+    text.push(b'\n');
+    Ok(Bytes::from(text))
+}
+
+/// Reads a record; `place` names it in errors.
+///
+/// # Errors
+/// `Invalid` for a version above [`FORMAT_VERSION`]; `Corrupt` for anything that is no such record.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], place: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let corrupt = |e| Error::corrupt(format!("{place}: not a record of this kind")).with_source(e);
+    let Versioned { version } = serde_json::from_slice(bytes).map_err(corrupt)?;
+    check_version(version, place)?;
+    serde_json::from_slice(bytes).map_err(corrupt)
+}
+
+/// Refuses a format version that this program does not read.
+///
+/// # Errors
+/// `Invalid` for a newer version, `Corrupt` for 0, which was never written.
+pub fn check_version(version: u32, place: &str) -> Result<()> {
+    match version {
+        0 => Err(Error::corrupt(format!("{place}: expected a format version from 1, found 0"))),
+        1..=FORMAT_VERSION => Ok(()),
+        newer => Err(Error::invalid(format!(
+            "{place}: written by a newer glmeval: expected format version {FORMAT_VERSION} or older, \
+             found {newer}"
+        ))),
+    }
+}
+
+impl Store {
+    /// Reads the record at `path`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`, and as [`decode`].
+    pub async fn read_record<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let bytes = self.get(path).await?;
+        decode(&bytes, &format!("{path} in {}", self.url()))
+    }
+
+    /// Reads the record at `path`, `None` if there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`, and as [`decode`].
+    pub async fn find_record<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.get_if_exists(path).await? else { return Ok(None) };
+        decode(&bytes, &format!("{path} in {}", self.url())).map(Some)
+    }
+
+    /// Creates the record at `path` unless there is one; tells which stands.
+    ///
+    /// # Errors
+    /// As [`Store::create`] and [`decode`].
+    pub async fn create_record<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        record: T,
+    ) -> Result<Outcome<T>> {
+        match self.create(path, encode(&record)?).await? {
+            Created::Won => Ok(Outcome::Won(record)),
+            Created::Lost { existing } => {
+                let place = format!("{path} in {}", self.url());
+                Ok(Outcome::Lost(decode(&existing, &place)?))
+            }
+        }
+    }
+
+    /// Commits `objects`, already written by this attempt, by creating `record` at `path`.
+    ///
+    /// A loser's objects are deleted unless the standing record names them. After an error the outcome
+    /// is open and they are left to `gc`.
+    ///
+    /// # Errors
+    /// As [`Store::create_record`].
+    pub async fn commit<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        record: T,
+        objects: &[ObjectRecord],
+    ) -> Result<Outcome<T>> {
+        let standing = match self.create_record(path, record).await? {
+            Outcome::Lost(standing) => standing,
+            won => return Ok(won),
+        };
+        let text = encode(&standing)?;
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            objects.iter().partition(|object| mentions(&text, &object.path));
+        if !named.is_empty() && unnamed.is_empty() {
+            // An earlier call of this attempt got through, with other seconds in its record.
+            return Ok(Outcome::Won(standing));
+        }
+        for object in unnamed {
+            self.discard(&object.path).await;
+        }
+        Ok(Outcome::Lost(standing))
+    }
+
+    /// Deletes an own object that no commit names; a failure only leaves work for `gc`.
+    pub(super) async fn discard(&self, path: &str) {
+        if let Err(error) = self.delete(path).await {
+            tracing::warn!(path, error = %error.chain(), "an unused object stays until it is swept");
+        }
+    }
+}
+
+/// Whether the bytes of a record name the object `path`.
+pub(super) fn mentions(record: &[u8], path: &str) -> bool {
+    let quoted = format!("\"{path}\"");
+    record.windows(quoted.len()).any(|window| window == quoted.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Note {
+        version: u32,
+        text: String,
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_with_both_versions() {
+        let error = decode::<Note>(br#"{"version": 7, "words": []}"#, "notes/1.json").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(
+            error.to_string(),
+            "notes/1.json: written by a newer glmeval: expected format version 1 or older, found 7"
+        );
+    }
+
+    #[test]
+    fn a_damaged_record_is_corrupt_and_named() {
+        for bytes in [&b""[..], b"{", b"[]", br#"{"version":0,"text":""}"#, br#"{"version":1}"#] {
+            let error = decode::<Note>(bytes, "notes/1.json").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{bytes:?}");
+            assert!(error.to_string().contains("notes/1.json"));
+        }
+    }
+
+    #[test]
+    fn a_path_is_mentioned_only_as_a_whole() {
+        assert!(mentions(br#"{"path": "a/b.1"}"#, "a/b.1"));
+        assert!(!mentions(br#"{"path": "a/b.10"}"#, "a/b.1"));
+    }
+}

@@ -1,0 +1,70 @@
+//! Reports at rest: files of an attempt, made visible by one commit.
+
+use super::{Outcome, Store};
+use crate::error::Result;
+use crate::ids::{Attempt, JobId, WorkerId};
+use crate::layout::{self, FORMAT_VERSION, ObjectRecord};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Makes a report visible (`jobs/<job-id>/report/commit.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportCommit {
+    /// Format version of this record.
+    pub version: u32,
+    /// The job.
+    pub job: JobId,
+    /// Attempt that won.
+    pub attempt: Attempt,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// The files; the role is the file's name, such as `scores.csv`.
+    pub files: Vec<ObjectRecord>,
+}
+
+/// Writes the files of a report and commits them; the loser's files are deleted.
+///
+/// # Errors
+/// `Invalid` for a file name that is no object path; store errors.
+pub async fn commit_report(
+    store: &Store,
+    job: &JobId,
+    attempt: &Attempt,
+    worker: &WorkerId,
+    files: BTreeMap<String, Bytes>,
+) -> Result<Outcome<ReportCommit>> {
+    let mut objects = Vec::with_capacity(files.len());
+    for (name, bytes) in files {
+        let path = layout::report_data_path(job, &name, attempt);
+        objects.push(store.put_data(&name, &path, bytes).await?);
+    }
+    let commit = ReportCommit {
+        version: FORMAT_VERSION,
+        job: job.clone(),
+        attempt: attempt.clone(),
+        worker: worker.clone(),
+        files: objects.clone(),
+    };
+    store.commit(&layout::report_commit_path(job), commit, &objects).await
+}
+
+/// The commit of a job's report, `None` if there is none.
+///
+/// # Errors
+/// `Corrupt`, `Invalid` for a newer version; store errors.
+pub async fn find_report(store: &Store, job: &JobId) -> Result<Option<ReportCommit>> {
+    store.find_record(&layout::report_commit_path(job)).await
+}
+
+/// Reads every file of a report by name.
+///
+/// # Errors
+/// `Corrupt` when a file is not what the commit says; store errors.
+pub async fn read_report(store: &Store, commit: &ReportCommit) -> Result<BTreeMap<String, Bytes>> {
+    let mut files = BTreeMap::new();
+    for object in &commit.files {
+        files.insert(object.role.clone(), store.get_verified(object).await?);
+    }
+    Ok(files)
+}

@@ -1,0 +1,88 @@
+//! Which store errors pass by themselves, and how long to wait for that.
+//!
+//! Invariant: every wait is bounded by `limits`; this is the store's only place that sleeps.
+
+use crate::error::ErrorKind;
+use crate::limits;
+use crate::rng::{Rng, random_token};
+use object_store::Error as StoreError;
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+/// Waits that double, with jitter, up to [`limits::STORE_ATTEMPTS_MAX`] attempts.
+#[derive(Default)]
+pub(super) struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    /// Waits before the next attempt; `false` at once when there were enough.
+    pub(super) async fn wait(&mut self) -> bool {
+        self.attempts += 1;
+        if self.attempts >= limits::STORE_ATTEMPTS_MAX {
+            return false;
+        }
+        let doubled = limits::STORE_BACKOFF_MS_MIN << (self.attempts - 1).min(16);
+        let longest = doubled.min(limits::STORE_BACKOFF_MS_MAX) as f64;
+        let share = 0.5 + 0.5 * Rng::derive(0, &random_token()).uniform();
+        tokio::time::sleep(Duration::from_secs_f64(longest * share / 1_000.0)).await;
+        true
+    }
+}
+
+/// Whether the request was certainly not carried out and repeating it cannot help.
+pub(super) fn is_lasting(error: &StoreError) -> bool {
+    match error {
+        StoreError::InvalidPath { .. }
+        | StoreError::NotSupported { .. }
+        | StoreError::NotImplemented { .. }
+        | StoreError::PermissionDenied { .. }
+        | StoreError::Unauthenticated { .. }
+        | StoreError::UnknownConfigurationKey { .. } => true,
+        StoreError::NotFound { .. }
+        | StoreError::AlreadyExists { .. }
+        | StoreError::Precondition { .. } => false,
+        other => io_kind(other).is_some_and(|kind| lasting_io(kind).is_some()),
+    }
+}
+
+/// What the caller does next about a store error.
+pub(super) fn kind_of(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::NotFound { .. } => ErrorKind::NotFound,
+        StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => ErrorKind::Conflict,
+        StoreError::InvalidPath { .. }
+        | StoreError::NotSupported { .. }
+        | StoreError::NotImplemented { .. }
+        | StoreError::PermissionDenied { .. }
+        | StoreError::Unauthenticated { .. }
+        | StoreError::UnknownConfigurationKey { .. } => ErrorKind::Invalid,
+        other => io_kind(other).and_then(lasting_io).unwrap_or(ErrorKind::Unavailable),
+    }
+}
+
+/// Kind of an I/O error that the next millisecond will not mend; `None` for the others.
+fn lasting_io(kind: io::ErrorKind) -> Option<ErrorKind> {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(ErrorKind::Unavailable),
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::FileTooLarge
+        | io::ErrorKind::InvalidFilename => Some(ErrorKind::Invalid),
+        _ => None,
+    }
+}
+
+fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        next = cause.source();
+    }
+    None
+}
