@@ -3,6 +3,7 @@
 //! Leaves out: what the values mean to a task. Invariant: every defect is an
 //! [`InputError`](crate::error::InputError) with file, place, expected and found.
 
+use crate::dataset::{DatasetSource, TaskName};
 use crate::error::Result;
 use crate::example::{Example, ExampleSchema};
 
@@ -26,4 +27,33 @@ pub trait ExampleReader: Send {
     /// # Errors
     /// `Invalid` with file, place, expected and found.
     fn read(&mut self, rows: usize) -> Result<Vec<Example>>;
+}
+
+/// Opens the reader of `source`; targets obey the rules of `task`.
+///
+/// # Errors
+/// `NotFound` or `Invalid` with the file and what is wrong with it.
+pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleReader>> {
+    Ok(match source {
+        DatasetSource::Fasta { path } => Box::new(fasta::FastaReader::open(path, None)?),
+        DatasetSource::Bed { path, genome, window } => {
+            Box::new(bed::BedReader::open(path, genome, *window)?)
+        }
+        DatasetSource::NarrowPeak { path, genome, window } => {
+            Box::new(narrow_peak::NarrowPeakReader::open(path, genome, *window)?)
+        }
+        DatasetSource::Windows { genome, .. } => {
+            let options = windows::WindowOptions::of(source).expect("the variant was matched");
+            Box::new(windows::WindowReader::open(genome, options, None)?)
+        }
+        DatasetSource::Table { path, columns } => {
+            Box::new(table::TableReader::open(path, columns, task)?)
+        }
+        DatasetSource::Hdf5 { path, layout, length } => {
+            Box::new(hdf5::Hdf5Reader::open(path, layout, task, *length)?)
+        }
+        DatasetSource::Parquet { path, columns } => {
+            Box::new(parquet::ParquetReader::open(path, columns, task)?)
+        }
+    })
 }

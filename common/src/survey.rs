@@ -8,6 +8,7 @@ use crate::digest::{ContentDigest, sha256_file};
 use crate::error::{Error, Result};
 use crate::ids::DatasetId;
 use crate::plan::DatasetFacts;
+use crate::readers::windows::{WindowOptions, WindowReader};
 use crate::readers::{self, ExampleReader};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,12 +22,13 @@ const ROWS_PER_READ: usize = 1_024;
 /// `Invalid` with file, place, expected and found at the first defect; `NotFound` for a missing file.
 pub fn survey(source: &DatasetSource, task: TaskName) -> Result<DatasetFacts> {
     let id = dataset_id(source, task)?;
-    if let DatasetSource::Windows { genome, window, stride, .. } = source {
-        let rows = readers::windows::count(genome, *window, *stride)?;
-        let schema = readers::windows::schema();
+    if let DatasetSource::Windows { genome, window, .. } = source {
+        let options = WindowOptions::of(source).expect("the variant was matched");
+        let reader = WindowReader::open(genome, options, None)?;
+        let rows = reader.index().count();
         return Ok(DatasetFacts {
             id,
-            schema,
+            schema: reader.schema().clone(),
             rows,
             nucleotides: rows.saturating_mul(*window),
             length_min: *window,

@@ -13,7 +13,8 @@ use glmeval_common::dataset::DatasetSource;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{Attempt, Generation, ModelId, WorkerId};
 use glmeval_common::readers::ExampleReader;
-use glmeval_common::readers::windows::WindowReader;
+use glmeval_common::readers::genome::Genome;
+use glmeval_common::readers::windows::{WindowOptions, WindowReader};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{
     SetManifest, ShardAttempt, commit_shard, create_set, find_commit,
@@ -21,10 +22,8 @@ use glmeval_common::store::embeddings::{
 use glmeval_common::store::examples::{read_examples, read_manifest};
 use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Examples read at a time from a lazy source.
-const ROWS_PER_READ: usize = 1_024;
 
 /// What every unit needs to know of its attempt.
 pub(crate) struct UnitContext<'a> {
@@ -58,12 +57,13 @@ pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
     models: Mutex<BTreeMap<ModelId, Arc<dyn Model>>>,
+    genomes: Mutex<BTreeMap<PathBuf, Arc<Genome>>>,
 }
 
 impl Runner {
     /// A runner without any gLM opened.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, models: Mutex::new(BTreeMap::new()) }
+        Self { store, clock, models: Mutex::default(), genomes: Mutex::default() }
     }
 
     /// The gLM of a unit, opened once and checked against the id that was planned.
@@ -123,25 +123,39 @@ impl Runner {
     async fn examples(&self, unit: &ExtractUnit) -> Result<ShardExamples> {
         let (start, end) = (unit.start, unit.end);
         if let Some(source) = &unit.lazy_source {
-            return tokio::task::block_in_place(|| windows(source, start, end));
+            return tokio::task::block_in_place(|| self.windows(source, start, end));
         }
         let manifest = read_manifest(&self.store, &unit.set.dataset).await?;
         let examples = read_examples(&self.store, &manifest, start, end).await?;
         Ok(ShardExamples { start, end, examples, indices: None })
     }
-}
 
-/// Windows `start..end` of a genome that are defined enough.
-fn windows(source: &DatasetSource, start: u64, end: u64) -> Result<ShardExamples> {
-    let mut reader = WindowReader::open(source, start, end)?;
-    let (mut examples, mut indices) = (Vec::new(), Vec::new());
-    loop {
-        let read = reader.read(ROWS_PER_READ)?;
-        if read.is_empty() {
-            return Ok(ShardExamples { start, end, examples, indices: Some(indices) });
+    /// Windows `start..end` of a genome that are defined enough.
+    fn windows(&self, source: &DatasetSource, start: u64, end: u64) -> Result<ShardExamples> {
+        let options = WindowOptions::of(source)
+            .ok_or_else(|| Error::bug("only windows are cut while they are embedded"))?;
+        let genome = self.genome(source.paths().first().copied().unwrap_or(Path::new("")))?;
+        let mut reader = WindowReader::new(genome, options, Some(start..end))?;
+        let (mut examples, mut indices) = (Vec::new(), Vec::new());
+        loop {
+            let read = reader.read(1)?;
+            if read.is_empty() {
+                return Ok(ShardExamples { start, end, examples, indices: Some(indices) });
+            }
+            examples.extend(read);
+            indices.push(reader.position() - 1);
         }
-        examples.extend(read);
-        indices.extend_from_slice(reader.indices());
+    }
+
+    /// A genome, opened once: its index may have cost a pass over the file.
+    fn genome(&self, path: &Path) -> Result<Arc<Genome>> {
+        let mut genomes = self.genomes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = genomes.get(path) {
+            return Ok(Arc::clone(opened));
+        }
+        let opened = Arc::new(Genome::open(path)?);
+        genomes.insert(path.to_path_buf(), Arc::clone(&opened));
+        Ok(opened)
     }
 }
 
