@@ -3,15 +3,18 @@
 //! Leaves out: what the values mean. Invariant: a parsed object never hides a second value of a key.
 
 use glmeval_common::error::{InputError, Result, io_error};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-/// Largest JSON text that is parsed, in bytes; parsed values take some sixteen times as much.
+/// Largest JSON text that is parsed, in bytes.
 pub const JSON_BYTES_MAX: usize = 8 << 20;
+/// Most values in one text; one takes 72 bytes, but as little as two in the text.
+const VALUES_MAX: usize = 1 << 20;
 
 /// Reads a JSON file.
 ///
@@ -28,7 +31,7 @@ pub fn read(path: &Path) -> Result<Value> {
 ///
 /// # Errors
 /// `Invalid` with line and column if it is too long, not UTF-8, not JSON, nested deeper than
-/// 127 levels or repeats a key.
+/// 127 levels, repeats a key or has more than a million values.
 pub fn parse(file: impl fmt::Display, place: &str, text: &[u8]) -> Result<Value> {
     let defect = |at: &str, expected: &str, found: &str| {
         let space = if place.is_empty() || at.is_empty() { "" } else { " " };
@@ -41,12 +44,15 @@ pub fn parse(file: impl fmt::Display, place: &str, text: &[u8]) -> Result<Value>
     let text = std::str::from_utf8(text).map_err(|e| {
         defect(&format!("byte {}", e.valid_up_to()), "JSON in UTF-8", "bytes that are not")
     })?;
-    serde_json::from_str::<Strict>(text).map(|value| value.0).map_err(|e| {
+    parse_strict(text).map_err(|e| {
         let at = format!("line {} column {}", e.line(), e.column());
         let message = e.to_string();
         let reason = message.split(" at line ").next().unwrap_or_default();
         match e.classify() {
-            Category::Data => defect(&at, "JSON with every key once", reason).into(),
+            Category::Data => {
+                let expected = format!("JSON with every key once and at most {VALUES_MAX} values");
+                defect(&at, &expected, reason).into()
+            }
             Category::Eof => defect(&at, "JSON", &format!("end of text ({reason})")).into(),
             Category::Syntax | Category::Io => {
                 let found = format!("`{}` ({reason})", excerpt(text, e.line(), e.column()));
@@ -74,17 +80,32 @@ pub fn describe(value: &Value) -> String {
     }
 }
 
-struct Strict(Value);
+fn parse_strict(text: &str) -> serde_json::Result<Value> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Strict { count: &Cell::new(0) }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
+/// Reads one value; counts the values of the whole text.
+#[derive(Clone, Copy)]
+struct Strict<'c> {
+    count: &'c Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.count.set(self.count.get() + 1);
+        if self.count.get() > VALUES_MAX {
+            return Err(D::Error::custom("more values"));
+        }
+        deserializer.deserialize_any(self)
     }
 }
 
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,7 +138,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -129,8 +150,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("duplicate key `{key}`")));
             }
-            let Strict(value) = entries.next_value()?;
-            map.insert(key, value);
+            map.insert(key, entries.next_value_seed(self)?);
         }
         Ok(Value::Object(map))
     }
@@ -161,8 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_bounded() {
+    fn nesting_and_number_of_values_are_bounded() {
         assert!(message(&"[".repeat(100_000)).contains("recursion limit"));
+        assert!(message(&format!("[0{}]", ",0".repeat(VALUES_MAX))).contains("found more values"));
+        let value = size_of::<Value>();
+        assert!(value <= 72, "{value} bytes");
     }
 
     proptest::proptest! {

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 /// Most opcodes of one pickle; the largest published weights need some twenty thousand.
-const OPCODES_MAX: usize = 2 << 20;
+const OPCODES_MAX: usize = 1 << 20;
 /// Newest pickle protocol.
 const PROTOCOL_MAX: u8 = 5;
 

@@ -1,7 +1,7 @@
 //! From a pickle to named tensors: finds the state dict, checks each tensor against its storage.
 //!
 //! Leaves out: where storages lie (torch.rs, legacy.rs). Invariant: an unknown global is tolerated
-//! only in a training checkpoint, beside its `state_dict`, never inside.
+//! only beside a `state_dict` (files of Lightning), never inside or without one.
 
 use super::Tensor;
 use super::dtype::Dtype;

@@ -26,54 +26,16 @@ fn is_known(module: &str, name: &str) -> bool {
 
 /// Names that no training run leaves behind: a file with one of them was made to do harm.
 fn is_forbidden(module: &str, name: &str) -> bool {
-    const MODULES: [&str; 24] = [
-        "asyncio",
-        "code",
-        "codeop",
-        "commands",
-        "ctypes",
-        "http",
-        "importlib",
-        "marshal",
-        "multiprocessing",
-        "nt",
-        "os",
-        "pdb",
-        "pip",
-        "posix",
-        "pty",
-        "runpy",
-        "shutil",
-        "socket",
-        "subprocess",
-        "sys",
-        "timeit",
-        "urllib",
-        "webbrowser",
-        "_posixsubprocess",
-    ];
-    const BUILTINS: [&str; 16] = [
-        "bool",
-        "bytearray",
-        "bytes",
-        "complex",
-        "dict",
-        "float",
-        "frozenset",
-        "int",
-        "list",
-        "object",
-        "range",
-        "set",
-        "slice",
-        "str",
-        "tuple",
-        "type",
-    ];
+    const MODULES: &str = "_posixsubprocess asyncio code codeop commands ctypes http importlib \
+         marshal multiprocessing nt os pdb pip posix pty runpy shutil socket subprocess sys timeit \
+         urllib webbrowser";
+    const BUILTINS: &str = "bool bytearray bytes complex dict float frozenset int list object \
+         range set slice str tuple type";
+    let stands_in = |list: &str, word: &str| list.split(' ').any(|listed| listed == word);
     match module.split('.').next().unwrap_or_default() {
-        "builtins" | "__builtin__" => !BUILTINS.contains(&name),
+        "builtins" | "__builtin__" => !stands_in(BUILTINS, name),
         "numpy" => module.starts_with("numpy.testing"),
-        top => MODULES.contains(&top),
+        top => stands_in(MODULES, top),
     }
 }
 
