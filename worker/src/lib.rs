@@ -5,9 +5,11 @@
 
 pub mod agent;
 pub mod batching;
+pub mod config;
 pub mod extract;
 pub mod features;
 pub mod fit;
+pub mod json;
 pub mod model;
 pub mod models;
 pub mod prepare;
