@@ -42,7 +42,7 @@ impl Tile {
     ///
     ///     self[r,c] = fma(left[k][r], right[k][c], self[r,c])   for k in order
     ///
-    /// Only the first `rows` rows are meaningful afterwards.
+    /// Only the first `rows` rows, at most twelve, are meaningful afterwards.
     #[inline]
     pub(crate) fn add_products(
         &mut self,
@@ -70,18 +70,18 @@ fn portable(tile: &mut Tile, rows: usize, left: &[LeftStep], right: &[PanelStep]
     for row in (0..rows).step_by(ROWS) {
         for column in (0..TILE_COLUMNS).step_by(COLUMNS) {
             let mut sums = [[0.0_f32; COLUMNS]; ROWS];
-            for r in 0..ROWS {
-                sums[r].copy_from_slice(&tile.0[row + r][column..column + COLUMNS]);
+            for (sums, row) in sums.iter_mut().zip(&tile.0[row..]) {
+                sums.copy_from_slice(&row[column..column + COLUMNS]);
             }
             for (left, right) in left.iter().zip(right) {
-                for r in 0..ROWS {
-                    for c in 0..COLUMNS {
-                        sums[r][c] = left[row + r].mul_add(right.0[column + c], sums[r][c]);
+                for (sums, &left) in sums.iter_mut().zip(&left[row..]) {
+                    for (sum, &right) in sums.iter_mut().zip(&right.0[column..]) {
+                        *sum = left.mul_add(right, *sum);
                     }
                 }
             }
-            for r in 0..ROWS {
-                tile.0[row + r][column..column + COLUMNS].copy_from_slice(&sums[r]);
+            for (row, sums) in tile.0[row..].iter_mut().zip(&sums) {
+                row[column..column + COLUMNS].copy_from_slice(sums);
             }
         }
     }

@@ -67,7 +67,8 @@ impl PackedLinear {
     ) -> Result<Self> {
         const OP: &str = "linear";
         let rows = check_rows(OP, "weight", weight.len(), input_width)?;
-        check_length(OP, "weight rows", rows, output_width)?;
+        check_length(OP, "weight", weight.len(), output_width.saturating_mul(input_width))?;
+        check_rows(OP, "weight rows", rows, output_width)?;
         check_length(OP, "bias", bias.map_or(output_width, <[f32]>::len), output_width)?;
         let isa = Isa::best();
         let source = Rows::new(weight, input_width, input_width);
@@ -198,7 +199,8 @@ impl Product<'_> {
         for (block, right) in right.chunks(STEPS_PER_BLOCK).enumerate() {
             for (tile, sums) in sums[..tiles].iter_mut().enumerate() {
                 let left = &packed[tile * steps + block * STEPS_PER_BLOCK..][..right.len()];
-                sums.add_products(self.isa, rows.len() - tile * TILE_ROWS, left, right);
+                let filled = TILE_ROWS.min(rows.len() - tile * TILE_ROWS);
+                sums.add_products(self.isa, filled, left, right);
             }
         }
         for (tile, sums) in sums[..tiles].iter_mut().enumerate() {

@@ -23,19 +23,19 @@ pub(super) fn avx512(tile: &mut Tile, rows: usize, left: &[LeftStep], right: &[P
 #[target_feature(enable = "avx512f")]
 fn avx512_rows<const R: usize>(tile: &mut Tile, left: &[LeftStep], right: &[PanelStep]) {
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
-    for r in 0..R {
-        sums[r] = load512(&tile.0[r]);
+    for (sums, row) in sums.iter_mut().zip(&tile.0) {
+        *sums = load512(row);
     }
     for (left, right) in left.iter().zip(right) {
         let right = load512(&right.0);
-        for r in 0..R {
-            let left = _mm512_set1_ps(left[r]);
-            sums[r][0] = _mm512_fmadd_ps(left, right[0], sums[r][0]);
-            sums[r][1] = _mm512_fmadd_ps(left, right[1], sums[r][1]);
+        for (sums, &left) in sums.iter_mut().zip(left) {
+            let left = _mm512_set1_ps(left);
+            sums[0] = _mm512_fmadd_ps(left, right[0], sums[0]);
+            sums[1] = _mm512_fmadd_ps(left, right[1], sums[1]);
         }
     }
-    for r in 0..R {
-        store512(&mut tile.0[r], sums[r]);
+    for (row, sums) in tile.0.iter_mut().zip(sums) {
+        store512(row, sums);
     }
 }
 
@@ -64,35 +64,35 @@ fn store512(values: &mut [f32; TILE_COLUMNS], vectors: [__m512; 2]) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn avx2(tile: &mut Tile, rows: usize, left: &[LeftStep], right: &[PanelStep]) {
     for column in [0, 16] {
-        avx2_part::<6>(tile, (0, column), left, right);
+        avx2_part(tile, (0, column), left, right);
         if rows > 6 {
-            avx2_part::<6>(tile, (6, column), left, right);
+            avx2_part(tile, (6, column), left, right);
         }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn avx2_part<const R: usize>(
+fn avx2_part(
     tile: &mut Tile,
     (row, column): (usize, usize),
     left: &[LeftStep],
     right: &[PanelStep],
 ) {
-    let mut sums = [[_mm256_setzero_ps(); 2]; R];
-    for r in 0..R {
-        sums[r] = load256(&tile.0[row + r], column);
+    let mut sums = [[_mm256_setzero_ps(); 2]; 6];
+    for (sums, row) in sums.iter_mut().zip(&tile.0[row..]) {
+        *sums = load256(row, column);
     }
     for (left, right) in left.iter().zip(right) {
         let right = load256(&right.0, column);
-        for r in 0..R {
-            let left = _mm256_set1_ps(left[row + r]);
-            sums[r][0] = _mm256_fmadd_ps(left, right[0], sums[r][0]);
-            sums[r][1] = _mm256_fmadd_ps(left, right[1], sums[r][1]);
+        for (sums, &left) in sums.iter_mut().zip(&left[row..]) {
+            let left = _mm256_set1_ps(left);
+            sums[0] = _mm256_fmadd_ps(left, right[0], sums[0]);
+            sums[1] = _mm256_fmadd_ps(left, right[1], sums[1]);
         }
     }
-    for r in 0..R {
-        store256(&mut tile.0[row + r], column, sums[r]);
+    for (row, sums) in tile.0[row..].iter_mut().zip(sums) {
+        store256(row, column, sums);
     }
 }
 
