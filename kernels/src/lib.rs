@@ -2,6 +2,14 @@
 //!
 //! Leaves out: DNA, files, jobs, network. Invariant: a row's result never depends on other rows,
 //! on how many there are, on the number of threads or on the CPU model.
+#![expect(unsafe_code, reason = "vector instructions, and threads that write spans of one output")]
 
 pub mod error;
+mod isa;
+mod lanes;
 pub mod ops;
+mod parallel;
+mod tile;
+
+/// Changes whenever any operation may give other bits; part of the numeric class of results.
+pub const REVISION: u32 = 1;

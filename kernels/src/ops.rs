@@ -1,1 +1,12 @@
-//! placeholder
+//! The operations: one file each, with its contract, its shape checks and its CPU form.
+//!
+//! Leaves out: what a model does with them. Invariant: slices in, slices out; operands are checked
+//! before anything is written.
+
+pub mod attention;
+pub mod exp;
+pub mod gelu;
+pub mod layer_norm;
+pub mod linear;
+pub mod pool;
+pub mod softmax;
