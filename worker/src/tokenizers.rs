@@ -1,1 +1,7 @@
-//! placeholder
+//! Which tokenizers there are.
+
+mod kmer;
+mod vocabulary;
+
+pub use kmer::KmerTokenizer;
+pub use vocabulary::Vocabulary;
