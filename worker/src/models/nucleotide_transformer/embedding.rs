@@ -1,0 +1,118 @@
+//! Token ids to the input of the first block.
+
+use super::block::LayerNorm;
+use super::{norm_tensors, tensor};
+use crate::config::EsmConfig;
+use crate::model::{TensorShape, TensorSource, TokenBatch};
+use glmeval_common::error::{Error, Result};
+
+const WORDS: &str = "esm.embeddings.word_embeddings.weight";
+const POSITIONS: &str = "esm.embeddings.position_embeddings.weight";
+const NORM: &str = "esm.embeddings.layer_norm";
+
+/// Share of tokens kept in training: 15 % were chosen, 80 % of them masked.
+const KEPT_IN_TRAINING: f64 = 1.0 - 0.15 * 0.8;
+
+/// Names and shapes of the tensors below.
+pub(super) fn tensors(config: &EsmConfig) -> Vec<TensorShape> {
+    let width = config.hidden_size;
+    let mut tensors = vec![
+        tensor(WORDS.to_owned(), &[config.vocab_size, width]),
+        tensor(POSITIONS.to_owned(), &[config.max_position_embeddings, width]),
+    ];
+    if config.emb_layer_norm_before {
+        tensors.extend(norm_tensors(NORM, width));
+    }
+    tensors
+}
+
+/// Word and position tables.
+pub(super) struct Embedding {
+    words: Vec<f32>,
+    positions: Vec<f32>,
+    norm: Option<LayerNorm>,
+    width: usize,
+    pad_id: u32,
+    /// `Some` if masked tokens were dropped in training.
+    dropped_id: Option<u32>,
+}
+
+impl Embedding {
+    pub(super) fn load(
+        config: &EsmConfig,
+        eps: f32,
+        tensors: &mut dyn TensorSource,
+    ) -> Result<Self> {
+        let width = config.hidden_size;
+        let norm = if config.emb_layer_norm_before {
+            Some(LayerNorm::load(NORM, width, eps, tensors)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            words: tensors.take_f32(WORDS, &[config.vocab_size, width])?,
+            positions: tensors.take_f32(POSITIONS, &[config.max_position_embeddings, width])?,
+            norm,
+            width,
+            pad_id: config.pad_token_id,
+            dropped_id: config.token_dropout.then_some(config.mask_token_id),
+        })
+    }
+
+    /// States `[N, D]` before the first block.
+    ///
+    ///     x[t,:] = scale * words[id[t],:] + positions[p[t],:]
+    ///
+    /// - `scale` is 1 without token dropout, 0 for a mask token, else 0.88 / (1 - share of masks)
+    /// - `p[t]` counts the tokens up to t that are no padding, from `pad + 1`; padding is at `pad`
+    ///
+    /// # Errors
+    /// `Invalid` for a sequence of nothing but mask tokens, whose scale is infinite.
+    pub(super) fn states(&self, batch: &TokenBatch) -> Result<Vec<f32>> {
+        let mut states = vec![0.0; batch.token_count() * self.width];
+        let mut rows = states.chunks_exact_mut(self.width);
+        for (index, sequence) in batch.sequences().enumerate() {
+            let scale = self.scale(index, sequence)?;
+            let mut position = self.pad_id;
+            for (&id, row) in sequence.iter().zip(&mut rows) {
+                let is_dropped = self.dropped_id == Some(id);
+                if id != self.pad_id {
+                    position += 1;
+                }
+                let place = if id == self.pad_id { self.pad_id } else { position };
+                let word = self.row(&self.words, id)?;
+                let place = self.row(&self.positions, place)?;
+                let scale = if is_dropped { 0.0 } else { scale };
+                for ((x, word), place) in row.iter_mut().zip(word).zip(place) {
+                    *x = scale * word + place;
+                }
+            }
+        }
+        match &self.norm {
+            None => Ok(states),
+            Some(norm) => {
+                let mut normed = vec![0.0; states.len()];
+                norm.apply(&states, &mut normed)?;
+                Ok(normed)
+            }
+        }
+    }
+
+    fn scale(&self, index: usize, sequence: &[u32]) -> Result<f32> {
+        let Some(dropped_id) = self.dropped_id else { return Ok(1.0) };
+        let kept = sequence.iter().filter(|&&id| id != dropped_id).count();
+        if kept == 0 {
+            return Err(Error::invalid(format!(
+                "sequence {index} of the batch is all mask tokens"
+            )));
+        }
+        Ok((KEPT_IN_TRAINING * sequence.len() as f64 / kept as f64) as f32)
+    }
+
+    fn row<'a>(&self, table: &'a [f32], index: u32) -> Result<&'a [f32]> {
+        let start = index as usize * self.width;
+        table
+            .get(start..start + self.width)
+            .ok_or_else(|| Error::bug(format!("row {index} is past an embedding table")))
+    }
+}
