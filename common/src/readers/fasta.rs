@@ -139,7 +139,7 @@ impl ExampleReader for FastaReader {
     }
 
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
-        batch::collect(rows, || self.next_example())
+        batch::collect(rows, || self.next_example()).map_err(|error| self.text.explain(error))
     }
 }
 

@@ -58,24 +58,10 @@ impl TableReader {
     }
 
     fn new(mut records: RecordReader, wanted: &TableColumns, task: TaskName) -> Result<Self> {
-        let header = records.read_header()?;
-        let roles = [(&wanted.sequence, Role::Sequence)]
-            .into_iter()
-            .chain(wanted.id.iter().map(|name| (name, Role::Id)))
-            .chain(wanted.split.iter().map(|name| (name, Role::Split)))
-            .chain(wanted.targets.iter().map(|name| (name, Role::Target)));
-        let columns = roles
-            .map(|(name, role)| {
-                let index = header.iter().position(|column| column == name).ok_or_else(|| {
-                    let more = if header.len() > NAMES_SHOWN_MAX { ", …" } else { "" };
-                    let shown: Vec<_> = header.iter().take(NAMES_SHOWN_MAX).cloned().collect();
-                    let expected = format!("a column called {name}");
-                    let found = format!("columns {}{more}", excerpt_names(&shown));
-                    records.defect(format_args!("header, column {name}"), expected, found)
-                })?;
-                Ok(Column { index, name: name.clone(), role })
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let columns = records
+            .read_header()
+            .and_then(|header| find(&records, &header, wanted))
+            .map_err(|error| records.explain(error))?;
         let schema = ExampleSchema {
             targets: wanted.targets.clone(),
             has_splits: wanted.split.is_some(),
@@ -166,18 +152,32 @@ impl ExampleReader for TableReader {
     }
 
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
-        batch::collect(rows, || self.next_example())
+        batch::collect(rows, || self.next_example()).map_err(|error| self.records.explain(error))
     }
+}
+
+/// The columns that `wanted` names, by their place in `header`.
+fn find(records: &RecordReader, header: &[String], wanted: &TableColumns) -> Result<Vec<Column>> {
+    let roles = [(&wanted.sequence, Role::Sequence)]
+        .into_iter()
+        .chain(wanted.id.iter().map(|name| (name, Role::Id)))
+        .chain(wanted.split.iter().map(|name| (name, Role::Split)))
+        .chain(wanted.targets.iter().map(|name| (name, Role::Target)));
+    let column = |(name, role): (&String, Role)| {
+        let index = header.iter().position(|column| column == name).ok_or_else(|| {
+            let more = if header.len() > NAMES_SHOWN_MAX { ", …" } else { "" };
+            let shown = header.iter().take(NAMES_SHOWN_MAX).map(|name| excerpt(name.as_bytes()));
+            let found = format!("columns {}{more}", shown.collect::<Vec<_>>().join(", "));
+            let expected = format!("a column called {name}");
+            records.defect(format_args!("header, column {name}"), expected, found)
+        })?;
+        Ok(Column { index, name: name.clone(), role })
+    };
+    roles.map(column).collect()
 }
 
 fn empty_mark(field: &str) -> &'static str {
     if field.is_empty() { " (empty)" } else { "" }
-}
-
-/// Names in a row, each cut to a length fit for a message.
-fn excerpt_names(names: &[String]) -> String {
-    let shown: Vec<_> = names.iter().map(|name| excerpt(name.as_bytes())).collect();
-    shown.join(", ")
 }
 
 #[cfg(test)]

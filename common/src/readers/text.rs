@@ -17,6 +17,8 @@ use gzip::GzipReader;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const BUFFER_BYTES: usize = 64 << 10;
 const EXCERPT_BYTES_MAX: usize = 60;
+/// Decompressed bytes in which damage is looked for once the content has a defect.
+const EXPLAIN_BYTES_MAX: u64 = 64 << 20;
 
 /// Reads a text file line by line.
 pub struct TextReader {
@@ -107,6 +109,16 @@ impl TextReader {
     /// The file as the user wrote it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Prefers damage of the compressed stream to `error`, a defect of its content that such damage
+    /// explains: checksums stand behind what they protect, so the next stretch is read for it.
+    pub(super) fn explain(&mut self, error: Error) -> Error {
+        let rest = &mut (&mut self.source).take(EXPLAIN_BYTES_MAX);
+        match io::copy(rest, &mut io::sink()) {
+            Err(damage) => read_error(&self.path, damage),
+            Ok(_) => error,
+        }
     }
 
     /// A defect of the line read last; `detail` says where in the line and may be empty.

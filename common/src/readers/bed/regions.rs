@@ -58,7 +58,7 @@ impl RegionReader {
     }
 
     pub(in crate::readers) fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
-        batch::collect(rows, || self.next_example())
+        batch::collect(rows, || self.next_example()).map_err(|error| self.text.explain(error))
     }
 
     fn next_example(&mut self) -> Result<Option<Example>> {

@@ -32,9 +32,10 @@ pub(super) fn read(path: &Path, bytes: &Bytes) -> Result<Vec<Entry>> {
             continue;
         }
         let row = Row::parse(&text)?;
-        row.check_fit(bytes.size())?;
+        row.check_numbers(bytes.size())?;
         row.check_header(bytes)?;
-        row.check_line_ends(bytes)?;
+        row.check_first_line(bytes)?;
+        row.check_end(bytes)?;
         if !names.insert(row.entry.contig.name.clone()) {
             return Err(row.defect("", "unique names", "this name again (a duplicate)"));
         }
@@ -75,8 +76,8 @@ impl<'a> Row<'a> {
         Ok(Self { text, entry: Entry { contig, layout } })
     }
 
-    /// Numbers among themselves and against the size of the file.
-    fn check_fit(&self, size: u64) -> Result<()> {
+    /// Numbers among themselves, and the offset against the size of the file.
+    fn check_numbers(&self, size: u64) -> Result<()> {
         let Entry { contig, layout } = &self.entry;
         if contig.length == 0 || layout.line_bases == 0 {
             let (what, expected) = ("length and bases per line", "positive numbers");
@@ -92,10 +93,6 @@ impl<'a> Row<'a> {
         if layout.offset >= size {
             let expected = format!("an offset below the file size of {size} bytes");
             return Err(self.defect("offset", expected, layout.offset));
-        }
-        if layout.end_offset(contig.length).is_none_or(|end| end > size) {
-            let expected = format!("a contig that ends within the file size of {size} bytes");
-            return Err(self.defect("length", expected, contig.length));
         }
         Ok(())
     }
@@ -123,23 +120,34 @@ impl<'a> Row<'a> {
         Ok(())
     }
 
-    /// Line ends follow the first line and the last base.
-    fn check_line_ends(&self, bytes: &Bytes) -> Result<()> {
+    /// A line end follows the first line and none is inside it, as far as one looks.
+    fn check_first_line(&self, bytes: &Bytes) -> Result<()> {
         let Entry { contig, layout } = &self.entry;
         let bases = layout.line_bases;
-        if contig.length > bases {
-            let line_end = layout.offset.saturating_add(bases);
-            let found = self.piece(bytes, line_end, layout.offset + layout.line_width)?;
-            let look_end = layout.offset + bases.min(LOOK_BYTES_MAX);
-            let first_line = self.piece(bytes, layout.offset, look_end)?;
-            let is_whole = !first_line.contains(&b'\n');
-            if !is_whole || !matches!(found.as_slice(), b"\n" | b"\r\n") {
-                let expected = format!("a line end after {bases} bases (is the index stale?)");
-                return Err(self.defect("", expected, self.first_line_end(bytes)?));
-            }
+        let width_end = layout.offset.checked_add(layout.line_width);
+        let Some(next_line) = width_end.filter(|&end| contig.length > bases && end <= bytes.size())
+        else {
+            return Ok(()); // One line: its end is the contig's.
+        };
+        let look_end = layout.offset + bases.min(LOOK_BYTES_MAX);
+        let has_early_end = self.piece(bytes, layout.offset, look_end)?.contains(&b'\n');
+        let line_end = self.piece(bytes, layout.offset + bases, next_line)?;
+        if has_early_end || !matches!(line_end.as_slice(), b"\n" | b"\r\n") {
+            let expected = format!("a line end after {bases} bases (is the index stale?)");
+            return Err(self.defect("", expected, self.first_line_end(bytes)?));
         }
-        let end = layout.end_offset(contig.length).unwrap_or(u64::MAX);
-        let after = self.piece(bytes, end, end.saturating_add(1).min(bytes.size()))?;
+        Ok(())
+    }
+
+    /// The contig ends inside the file, where a line or the file does.
+    fn check_end(&self, bytes: &Bytes) -> Result<()> {
+        let Entry { contig, layout } = &self.entry;
+        let size = bytes.size();
+        let Some(end) = layout.end_offset(contig.length).filter(|&end| end <= size) else {
+            let expected = format!("a contig that ends within the file size of {size} bytes");
+            return Err(self.defect("length", expected, contig.length));
+        };
+        let after = self.piece(bytes, end, end.saturating_add(1).min(size))?;
         if !matches!(after.as_slice(), [] | b"\n" | b"\r") {
             let expected =
                 format!("the line end or the end of the file after {} bases", contig.length);

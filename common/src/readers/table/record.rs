@@ -57,6 +57,11 @@ impl RecordReader {
         self.text.path()
     }
 
+    /// As [`TextReader::explain`].
+    pub(super) fn explain(&mut self, error: Error) -> Error {
+        self.text.explain(error)
+    }
+
     /// Reads the column names and decides what separates fields.
     pub(super) fn read_header(&mut self) -> Result<Vec<String>> {
         if !self.next_line()? {

@@ -62,6 +62,36 @@ fn defects_of_gzip_are_told_apart() {
 }
 
 #[test]
+fn bgzip_without_its_end_marker_is_refused() {
+    // An extra field turns a gzip member into a bgzip block; this reader ignores the block size.
+    let block = |text: &[u8]| {
+        let mut member = gzip(text);
+        member[3] = 4;
+        member.splice(10..10, [6, 0, b'B', b'C', 2, 0, 0, 0]);
+        member
+    };
+    let whole = [block(b"a\n"), block(b"")].concat();
+    assert_eq!(lines(&whole, 9).unwrap(), ["a"]);
+    assert!(error(&block(b"a\n")).contains("marker is missing"));
+}
+
+#[test]
+fn damage_of_the_stream_explains_a_defect_of_its_content() {
+    let mut packed = gzip(b"one\ntwo\n");
+    let explained = |packed: &[u8]| {
+        let source = Box::new(Cursor::new(packed.to_vec()));
+        let mut reader = TextReader::from_read(Path::new("t"), source, 100).unwrap();
+        reader.next_line().unwrap();
+        let defect = reader.defect("", "one", "two").into();
+        reader.explain(defect).chain()
+    };
+    assert_eq!(explained(&packed), "t: line 1: expected one, found two");
+    let checksum = packed.len() - 8;
+    packed[checksum] ^= 1;
+    assert!(explained(&packed).contains("checksum"));
+}
+
+#[test]
 fn an_error_stays_an_error_when_read_again() {
     let good = gzip(b"line one\nline two\n");
     let source = Box::new(Cursor::new(good[..good.len() - 3].to_vec()));
