@@ -13,3 +13,8 @@ mod tile;
 
 /// Changes whenever any operation may give other bits; part of the numeric class of results.
 pub const REVISION: u32 = 1;
+
+/// The instruction set that operations run with on this CPU, for people.
+pub fn instruction_set() -> &'static str {
+    isa::Isa::best().name()
+}

@@ -4,6 +4,7 @@
 //! key, allowed and found values; a value outside its range is never returned.
 
 pub mod esm;
+pub use esm::EsmConfig;
 #[cfg(test)]
 mod tests;
 

@@ -22,3 +22,13 @@ pub mod statistics;
 pub mod tokenizer;
 pub mod tokenizers;
 pub mod weights;
+
+/// Numeric class of everything this worker embeds: precision, device kind, kernel revision.
+pub fn numeric_class() -> String {
+    format!("f32.cpu.{}", glmeval_kernels::REVISION)
+}
+
+/// The CPU instruction set that kernels run with, for people.
+pub fn instruction_set() -> &'static str {
+    glmeval_kernels::instruction_set()
+}

@@ -3,6 +3,7 @@
 //! Leaves out: bases behind the last whole window of a contig. Invariant: a window's number alone
 //! decides where it lies, so ranges of numbers can be read apart and in any order.
 
+use crate::dataset::DatasetSource;
 use crate::dna::{DnaSequence, Interval, Strand};
 use crate::error::{Error, Result};
 use crate::example::{Example, ExampleSchema};
@@ -23,6 +24,18 @@ pub struct WindowOptions {
     pub stride: u64,
     /// Windows with a larger share of letters other than A, C, G, T are skipped; 0 to 1.
     pub undefined_share_max: f64,
+}
+
+impl WindowOptions {
+    /// The options of a source of windows; `None` for any other source.
+    pub fn of(source: &DatasetSource) -> Option<Self> {
+        match *source {
+            DatasetSource::Windows { window, stride, undefined_share_max, .. } => {
+                Some(Self { window, stride, undefined_share_max })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where each window of a genome lies, in contig order; whole windows only.
@@ -124,6 +137,11 @@ impl WindowReader {
     /// Where each window lies.
     pub fn index(&self) -> &WindowIndex {
         &self.index
+    }
+
+    /// Number of the next window to look at; after an example, one more than that example's.
+    pub fn position(&self) -> u64 {
+        self.rest.start
     }
 
     fn next_example(&mut self) -> Result<Option<Example>> {
