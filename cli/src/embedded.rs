@@ -1,0 +1,213 @@
+//! A whole job in one process: coordinator, workers and store without a socket.
+//!
+//! Leaves out: decisions and computing; it wires the same coordinator, agent loop and runner that a
+//! cluster runs.
+
+use crate::output::complain;
+use crate::planning::Planned;
+use crate::progress::Progress;
+use clap::Args;
+use futures::StreamExt;
+use glmeval_common::clock::{Clock, SystemClock};
+use glmeval_common::control::{Control, JobStatus};
+use glmeval_common::error::{Error, Result};
+use glmeval_common::ids::{JobId, SetId, WorkerId};
+use glmeval_common::plan::Plan;
+use glmeval_common::rng::random_token;
+use glmeval_common::store::Store;
+use glmeval_common::store::jobs::read_plan;
+use glmeval_coordinator::driver::Recovery;
+use glmeval_coordinator::{Coordinator, CoordinatorRecord, Settings, StoredJobs};
+use glmeval_worker::agent::{Agent, AgentSettings, StopHandle, StopSource, stop_pair};
+use glmeval_worker::report;
+use glmeval_worker::runner::Runner;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Where `run` keeps its store unless told otherwise.
+pub(crate) const STORE_DEFAULT: &str = "glmeval-store";
+/// Where `run` and `report` write unless told otherwise.
+pub(crate) const REPORT_DEFAULT: &str = "glmeval-report";
+/// How long a unit may go on after the first interrupt.
+const INTERRUPT_GRACE_MS: u64 = 2_000;
+
+/// What of this machine a command uses.
+#[derive(Args, Clone)]
+pub(crate) struct MachineArguments {
+    /// Units computed at a time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// CPU threads of all workers together [default: all].
+    #[arg(long)]
+    threads: Option<usize>,
+    /// `auto` or `cpu`; this build computes on the CPU.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
+    device: String,
+}
+
+impl MachineArguments {
+    /// Sizes the pool that all kernels share.
+    pub(crate) fn start_threads(&self) -> Result<()> {
+        glmeval_worker::start_threads(self.threads)
+    }
+}
+
+/// What `run` came to.
+pub(crate) struct Finished {
+    /// Where the job stands.
+    pub(crate) status: JobStatus,
+    /// Whether the user interrupted it.
+    pub(crate) interrupted: bool,
+}
+
+/// The one embedding set of an ad hoc extraction.
+pub(crate) struct Embedding {
+    /// The set.
+    pub(crate) set: SetId,
+    /// Examples; for windows the skipped ones included.
+    pub(crate) rows: u64,
+}
+
+impl Embedding {
+    /// The set of a plan with exactly one.
+    pub(crate) fn of(plan: &Plan) -> Result<Self> {
+        let set = plan.sets.first().ok_or_else(|| Error::bug("a plan without an embedding set"))?;
+        let rows = plan.datasets.first().map_or(0, |dataset| dataset.facts.rows);
+        Ok(Self { set: set.id.clone(), rows })
+    }
+}
+
+/// Runs a planned job to its end, showing progress.
+pub(crate) async fn run(
+    store: &Store,
+    planned: &Planned,
+    machine: &MachineArguments,
+) -> Result<Finished> {
+    machine.start_threads()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let coordinator = start_coordinator(store, &clock).await?;
+    let plan = planned.plan.clone();
+    let job = coordinator.submit(&planned.job.toml, plan).await?;
+    let ticking = tokio::spawn({
+        let coordinator = coordinator.clone();
+        async move { coordinator.run().await }
+    });
+    let (stop, source) = stop_pair();
+    let agents = start_agents(store, &clock, &coordinator, machine.workers, &source);
+    let interrupted = follow(&coordinator, &job, stop).await?;
+    for agent in agents {
+        agent.await.map_err(|e| Error::bug("run a worker").with_source(e))??;
+    }
+    ticking.abort();
+    let status = coordinator.status(&job).await?;
+    Ok(Finished { status, interrupted })
+}
+
+async fn start_coordinator(store: &Store, clock: &Arc<dyn Clock>) -> Result<Coordinator> {
+    let record = CoordinatorRecord {
+        version: glmeval_common::layout::FORMAT_VERSION,
+        token: random_token(),
+        address: None,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        started_unix_ms: clock.unix_ms(),
+    };
+    let jobs = Arc::new(StoredJobs::embedded(store.clone()));
+    let settings = Settings { tick_interval_ms: 100, ..Settings::default() };
+    let clock = Arc::clone(clock);
+    Coordinator::start("embedded", jobs, clock, settings, &record, Recovery::SubmittedOnly).await
+}
+
+fn start_agents(
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    coordinator: &Coordinator,
+    workers: u16,
+    stop: &StopSource,
+) -> Vec<tokio::task::JoinHandle<Result<glmeval_worker::agent::AgentExit>>> {
+    let runner = Arc::new(Runner::new(store.clone(), Arc::clone(clock)));
+    let token = random_token();
+    (0..workers)
+        .map(|number| {
+            let worker = WorkerId::new(format!("embedded-{number}-{token}"));
+            let class = glmeval_worker::numeric_class();
+            let mut settings = AgentSettings::new(worker, "localhost", &class);
+            settings.until_idle = true;
+            settings.prefetch_units_max = 0;
+            let control: Arc<dyn Control> = Arc::new(coordinator.clone());
+            let agent =
+                Agent::new(control, runner.clone(), Arc::clone(clock), settings, stop.clone());
+            tokio::spawn(agent.run())
+        })
+        .collect()
+}
+
+/// Shows progress until the job is over or the user interrupts; returns whether they did.
+async fn follow(coordinator: &Coordinator, job: &JobId, stop: StopHandle) -> Result<bool> {
+    let mut statuses = coordinator.watch(job).await?;
+    let mut progress = Progress::new();
+    let mut last = None;
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            status = statuses.next() => match status {
+                Some(status) => {
+                    let status = status?;
+                    progress.show(&status);
+                    last = Some(status);
+                }
+                None => break,
+            },
+            signal = tokio::signal::ctrl_c(), if !interrupted => {
+                signal.map_err(|e| Error::unavailable("listen for signals").with_source(e))?;
+                interrupted = true;
+                stop.stop(INTERRUPT_GRACE_MS, "interrupted");
+                complain("interrupted: finishing what is nearly done; run again to resume");
+                break;
+            }
+        }
+    }
+    if let Some(status) = &last {
+        progress.finish(status);
+    }
+    Ok(interrupted)
+}
+
+/// Exit code of a command that ran a job.
+pub(crate) fn exit_code(finished: &Finished) -> ExitCode {
+    let code = if finished.interrupted && !finished.status.phase.is_over() {
+        crate::exit::INTERRUPTED
+    } else {
+        finished.status.phase.exit_code()
+    };
+    ExitCode::from(code)
+}
+
+/// Renders the report of a job from what is committed and writes it below `folder`.
+pub(crate) async fn write_report(store: &Store, job: &JobId, folder: &Path) -> Result<PathBuf> {
+    let plan = read_plan(store, job).await?;
+    let input = report::gather(store, &plan).await?;
+    let files = tokio::task::block_in_place(|| report::render(&input))?;
+    std::fs::create_dir_all(folder).map_err(|e| glmeval_common::error::io_error(folder, e))?;
+    for file in files {
+        write_whole(&folder.join(&file.name), &file.bytes)?;
+    }
+    Ok(folder.join("index.html"))
+}
+
+/// Writes a file so that nobody sees half of it.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e| glmeval_common::error::io_error(path, e);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", random_token()));
+    let partial = path.with_file_name(name);
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    if written.is_err() {
+        // The half-written file is of no use; the first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written.map_err(failed)
+}

@@ -1,0 +1,142 @@
+//! The durable side of a coordinator in an object store.
+//!
+//! Leaves out: paths and formats (`common::store`). Invariant: what counts as done is what is committed.
+
+use crate::job_store::{CoordinatorRecord, JobStore};
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
+use glmeval_common::error::{ErrorKind, Result};
+use glmeval_common::ids::{JobId, SetId};
+use glmeval_common::layout;
+use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::rng::random_token;
+use glmeval_common::store::coordinators::{Claim, claim_epoch, newest_epoch};
+use glmeval_common::store::cover::cover_range;
+use glmeval_common::store::embeddings::committed_ranges;
+use glmeval_common::store::jobs::{self, FailedUnit};
+use glmeval_common::store::Store;
+use std::collections::BTreeMap;
+
+/// Requests to the store at a time while a plan is compared with what is committed.
+const REQUESTS_MAX: usize = 32;
+
+/// Jobs in an object store.
+pub struct StoredJobs {
+    store: Store,
+    /// A coordinator inside one process has no rival and leaves no record.
+    has_rivals: bool,
+}
+
+impl StoredJobs {
+    /// For a coordinator that others may replace.
+    pub fn shared(store: Store) -> Self {
+        Self { store, has_rivals: true }
+    }
+
+    /// For a coordinator inside one process.
+    pub fn embedded(store: Store) -> Self {
+        Self { store, has_rivals: false }
+    }
+
+    /// Committed ranges of every set of `plan`.
+    async fn ranges(&self, plan: &Plan) -> Result<BTreeMap<SetId, Vec<(u64, u64)>>> {
+        let sets = plan.sets.iter().map(|set| async {
+            Ok((set.id.clone(), committed_ranges(&self.store, &set.id).await?))
+        });
+        futures::stream::iter(sets).buffer_unordered(REQUESTS_MAX).try_collect().await
+    }
+}
+
+/// The object whose existence commits a unit; `None` for shards, which are covered by ranges.
+fn commit_path(plan: &Plan, spec: &UnitSpec) -> Option<String> {
+    match spec {
+        UnitSpec::Prepare { dataset } => {
+            plan.datasets.get(*dataset).map(|set| layout::dataset_manifest_path(&set.facts.id))
+        }
+        UnitSpec::Extract { .. } => None,
+        UnitSpec::Fit(unit) => Some(layout::scores_path(&unit.fit)),
+        UnitSpec::Report => Some(layout::report_commit_path(&plan.job)),
+    }
+}
+
+#[async_trait]
+impl JobStore for StoredJobs {
+    async fn claim_epoch(&self, name: &str, record: &CoordinatorRecord) -> Result<u64> {
+        if !self.has_rivals {
+            return Ok(1);
+        }
+        let claim = Claim {
+            token: record.token.clone(),
+            address: record.address.clone(),
+            ca_sha256: None,
+            program: record.program.clone(),
+            started_unix_ms: record.started_unix_ms,
+        };
+        Ok(claim_epoch(&self.store, name, &claim).await?.epoch)
+    }
+
+    async fn highest_epoch(&self, name: &str) -> Result<u64> {
+        if !self.has_rivals {
+            return Ok(1);
+        }
+        Ok(newest_epoch(&self.store, name).await?.unwrap_or(0))
+    }
+
+    async fn put_job(&self, job_toml: &str, plan: &Plan) -> Result<()> {
+        jobs::create_job(&self.store, plan, job_toml).await.map(drop)
+    }
+
+    async fn list_jobs(&self) -> Result<Vec<JobId>> {
+        let entries = jobs::list_jobs(&self.store).await?;
+        Ok(entries.into_iter().map(|entry| entry.job).collect())
+    }
+
+    async fn plan(&self, job: &JobId) -> Result<Plan> {
+        jobs::read_plan(&self.store, job).await
+    }
+
+    async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
+        let ranges = self.ranges(plan).await?;
+        let checks = plan.units.iter().map(|unit| {
+            let ranges = &ranges;
+            async move {
+                if let UnitSpec::Extract { set, start, end, .. } = unit.spec {
+                    let committed = plan.sets.get(set).and_then(|set| ranges.get(&set.id));
+                    return Ok(committed.is_some_and(|all| cover_range(all, start, end).is_ok()));
+                }
+                match commit_path(plan, &unit.spec) {
+                    Some(path) => self.store.exists(&path).await,
+                    None => Ok(false),
+                }
+            }
+        });
+        futures::stream::iter(checks).buffered(REQUESTS_MAX).try_collect().await
+    }
+
+    async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>> {
+        let failed = jobs::failed_units(&self.store, job).await?;
+        Ok(failed.into_iter().map(|(unit, record)| (unit, record.error)).collect())
+    }
+
+    async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()> {
+        let record = FailedUnit {
+            version: layout::FORMAT_VERSION,
+            unit,
+            label: String::new(),
+            kind: ErrorKind::Invalid,
+            error: reason.to_owned(),
+            failures: 1,
+            workers: Vec::new(),
+            token: random_token(),
+        };
+        jobs::record_failure(&self.store, job, record).await.map(drop)
+    }
+
+    async fn is_cancelled(&self, job: &JobId) -> Result<bool> {
+        Ok(jobs::cancelled(&self.store, job).await?.is_some())
+    }
+
+    async fn record_cancelled(&self, job: &JobId) -> Result<()> {
+        jobs::cancel(&self.store, job, "cancelled by the user", &random_token()).await
+    }
+}
