@@ -5,13 +5,13 @@
 
 // pub mod driver;
 // pub mod job_store;
-// pub mod leases;
+pub mod leases;
 pub mod plan;
 // pub mod recover;
-// pub mod schedule;
+pub mod schedule;
 // pub mod service;
 pub mod settings;
-// pub mod state;
+pub mod state;
 
 // pub use driver::Coordinator;
 // pub use job_store::{CoordinatorRecord, JobStore};

@@ -20,7 +20,7 @@ mod cost;
 mod fits;
 mod sets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// A range of unit indices `[first, past)`.
 type UnitRange = (u32, u32);

@@ -180,7 +180,7 @@ fn a_genome_is_planned_by_shards_and_too_many_are_refused() {
     let facts =
         DatasetFacts { rows: 3_100_000_000, nucleotides: 620_000_000_000, ..dataset_facts("d", 0) };
     let genome = plan(&job, std::slice::from_ref(&facts), &[model_facts("m")], "c").unwrap();
-    assert_eq!(genome.units.len(), 378_419, "shards of 8192 rows, no prepare unit");
+    assert_eq!(genome.units.len(), 378_418, "shards of 8192 rows, no prepare unit");
     job.shard_rows = Some(64);
     let error = plan(&job, &[facts], &[model_facts("m")], "c").unwrap_err().chain();
     assert!(error.contains("shard_rows") && error.contains("48437500 units"), "{error}");
