@@ -80,6 +80,8 @@ pub struct Ask {
     pub units_max: u32,
     /// How long the coordinator may wait for a unit to become ready before it answers with none.
     pub wait_ms: u64,
+    /// Answer at once when every job is over.
+    pub or_finished: bool,
 }
 
 /// Answer to an [`Ask`].
@@ -196,4 +198,19 @@ pub trait Control: Send + Sync {
     async fn drain(&self, worker: &WorkerId) -> Result<()>;
     /// The status of a job now and after every change, until it is over.
     async fn watch(&self, job: &JobId) -> Result<BoxStream<'static, Result<JobStatus>>>;
+}
+
+/// What a coordinator writes down when it claims an epoch (`coordinators/<name>/<epoch>.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoordinatorRecord {
+    /// Format version of this record.
+    pub version: u32,
+    /// Random; tells this claim from a rival's when the answer to its create was lost.
+    pub token: String,
+    /// Where workers reach it, such as `http://10.0.0.4:7117`; `None` inside one process.
+    pub address: Option<String>,
+    /// Version of the program.
+    pub program: String,
+    /// When it started, for people.
+    pub started_unix_ms: u64,
 }
