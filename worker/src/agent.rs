@@ -1,1 +1,174 @@
-//! placeholder
+//! The worker's one loop: register, ask, run, renew, report.
+//!
+//! Leaves out: what a unit does ([`UnitRunner`]), who gets which (coordinator).
+//! Invariant: one unit runs at a time; every lease taken ends in one report or one farewell; a
+//! coordinator that is away stops nothing that is in hand.
+
+use async_trait::async_trait;
+use glmeval_common::clock::Clock;
+use glmeval_common::control::Control;
+use glmeval_common::error::{Error, ErrorKind, Result};
+use glmeval_common::ids::{Attempt, Generation, WorkerId};
+use glmeval_common::limits;
+use glmeval_common::unit::WorkUnit;
+use std::sync::Arc;
+
+mod partition;
+mod progress;
+mod session;
+mod stop;
+mod talk;
+
+pub use partition::{CommitCheck, PartitionOutcome, PartitionWorker, partition};
+pub use progress::{Board, UnitProgress};
+pub use stop::{Stop, StopHandle, StopSource, stop_pair};
+
+/// How an attempt ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitOutcome {
+    /// This attempt committed.
+    Committed,
+    /// Another attempt had committed, before or meanwhile.
+    Lost,
+}
+
+/// What surrounds one attempt.
+#[derive(Clone, Debug)]
+pub struct RunContext {
+    /// Worker that runs it.
+    pub worker: WorkerId,
+    /// Fencing number of its lease; zero in partition mode.
+    pub generation: Generation,
+    /// Takes finished rows.
+    pub progress: Arc<UnitProgress>,
+    /// Once stopped: give up soon, leave nothing committed half; any error returned then is no failure.
+    pub stop: StopSource,
+}
+
+/// Does one unit.
+#[async_trait]
+pub trait UnitRunner: Send + Sync {
+    /// Runs `unit` and commits its result, unless it is committed already.
+    ///
+    /// Long computations belong on a blocking thread: heartbeats run on this one.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Conflict` and `Corrupt` are tried again, all others count against the unit.
+    async fn run(
+        &self,
+        unit: &WorkUnit,
+        attempt: &Attempt,
+        context: &RunContext,
+    ) -> Result<UnitOutcome>;
+}
+
+/// How an agent behaves.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Name of this process; unique among all workers ever.
+    pub worker: WorkerId,
+    /// Machine it runs on.
+    pub host: String,
+    /// The only class it computes embeddings in.
+    pub numeric_class: String,
+    /// Units held beyond the one that runs.
+    pub prefetch_units_max: usize,
+    /// Leave when every job is over, rather than wait for the next.
+    pub until_idle: bool,
+    /// How long an idle agent waits for a coordinator that is away.
+    pub detached_ms_max: u64,
+    /// How often it calls before the coordinator has said how often it wants that.
+    pub call_interval_ms: u64,
+    /// How long a unit may take to give up once told to.
+    pub abandon_ms_max: u64,
+}
+
+impl AgentSettings {
+    /// The usual behaviour of worker `worker`.
+    pub fn new(worker: WorkerId, host: &str, numeric_class: &str) -> Self {
+        Self {
+            worker,
+            host: host.to_owned(),
+            numeric_class: numeric_class.to_owned(),
+            prefetch_units_max: limits::PREFETCH_UNITS_MAX,
+            until_idle: false,
+            detached_ms_max: 600_000,
+            call_interval_ms: 1_000,
+            abandon_ms_max: 2_000,
+        }
+    }
+}
+
+/// Why an agent left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentExit {
+    /// Every job is over.
+    Finished,
+    /// Stopped while work is left: replace me.
+    WorkLeft,
+}
+
+impl AgentExit {
+    /// Process exit code of a worker.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Finished => 0,
+            Self::WorkLeft => 75,
+        }
+    }
+}
+
+/// A worker.
+pub struct Agent {
+    control: Arc<dyn Control>,
+    runner: Arc<dyn UnitRunner>,
+    clock: Arc<dyn Clock>,
+    settings: AgentSettings,
+    stop: StopSource,
+    board: Arc<Board>,
+}
+
+impl Agent {
+    /// A worker that has not started yet.
+    pub fn new(
+        control: Arc<dyn Control>,
+        runner: Arc<dyn UnitRunner>,
+        clock: Arc<dyn Clock>,
+        settings: AgentSettings,
+        stop: StopSource,
+    ) -> Self {
+        Self { control, runner, clock, settings, stop, board: Arc::default() }
+    }
+
+    /// Where its progress can be read while it runs.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    /// Works until stopped or, with `until_idle`, until every job is over.
+    ///
+    /// # Errors
+    /// `Invalid` or `Bug` when the coordinator refuses this worker.
+    pub async fn run(self) -> Result<AgentExit> {
+        session::Session::new(self).run().await
+    }
+}
+
+/// Whether an error is worth another try elsewhere or later.
+fn is_transient(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Conflict | ErrorKind::Corrupt | ErrorKind::Fenced => {
+            true
+        }
+        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Bug => false,
+    }
+}
+
+/// Rows a unit says it has.
+fn unit_rows(unit: &WorkUnit) -> u64 {
+    match unit {
+        WorkUnit::Prepare(unit) => unit.rows,
+        WorkUnit::Extract(unit) => unit.end.saturating_sub(unit.start),
+        WorkUnit::Fit(_) | WorkUnit::Report(_) => 0,
+    }
+}

@@ -1,0 +1,241 @@
+//! Plain values to messages and back.
+//!
+//! Leaves out: calls. Invariant: a message that lacks a part is `Invalid`, never a default.
+
+use super::proto;
+use crate::control::{
+    Ask, Grant, Grants, Heartbeat, HeartbeatReply, JobStatus, LeaseKey, Outcome, Progress,
+    Registered, Registration, Renamed, Report,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Generation, JobId, WorkerId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::Status;
+
+/// The whole chain goes over the wire; the kind becomes the code.
+pub(super) fn to_status(error: &Error) -> Status {
+    Status::new(error.kind().grpc_code(), error.chain())
+}
+
+pub(super) fn from_status(status: &Status) -> Error {
+    Error::new(ErrorKind::from_grpc_code(status.code()), status.message())
+}
+
+pub(super) fn encode_named(value: &impl Serialize) -> Result<Vec<u8>> {
+    rmp_serde::to_vec_named(value).map_err(|e| Error::bug("encode a message").with_source(e))
+}
+
+pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
+    rmp_serde::to_vec(value).map_err(|e| Error::bug("encode a message").with_source(e))
+}
+
+pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+    rmp_serde::from_slice(bytes)
+        .map_err(|e| Error::invalid(format!("decode a {what}")).with_source(e))
+}
+
+fn missing(what: &str) -> Error {
+    Error::invalid(format!("the message lacks its {what}"))
+}
+
+pub(super) fn worker(id: String) -> WorkerId {
+    WorkerId::new(id)
+}
+
+pub(super) fn lease_out(lease: &LeaseKey) -> proto::Lease {
+    proto::Lease {
+        job: lease.job.as_str().to_owned(),
+        unit: lease.unit,
+        epoch: lease.generation.epoch,
+        counter: lease.generation.counter,
+    }
+}
+
+pub(super) fn lease_in(lease: Option<proto::Lease>) -> Result<LeaseKey> {
+    let proto::Lease { job, unit, epoch, counter } = lease.ok_or_else(|| missing("lease"))?;
+    Ok(LeaseKey { job: JobId::new(job), unit, generation: Generation { epoch, counter } })
+}
+
+fn leases_out(leases: &[LeaseKey]) -> Vec<proto::Lease> {
+    leases.iter().map(lease_out).collect()
+}
+
+fn leases_in(leases: Vec<proto::Lease>) -> Result<Vec<LeaseKey>> {
+    leases.into_iter().map(|lease| lease_in(Some(lease))).collect()
+}
+
+fn renamed_out(renamed: &[Renamed]) -> Vec<proto::RenamedLease> {
+    let out = renamed.iter().map(|renamed| proto::RenamedLease {
+        from: Some(lease_out(&renamed.from)),
+        epoch: renamed.to.epoch,
+        counter: renamed.to.counter,
+    });
+    out.collect()
+}
+
+fn renamed_in(renamed: Vec<proto::RenamedLease>) -> Result<Vec<Renamed>> {
+    let values = renamed.into_iter().map(|renamed| {
+        let to = Generation { epoch: renamed.epoch, counter: renamed.counter };
+        Ok(Renamed { from: lease_in(renamed.from)?, to })
+    });
+    values.collect()
+}
+
+pub(super) fn registration_out(registration: &Registration) -> proto::RegisterRequest {
+    proto::RegisterRequest {
+        worker: registration.worker.as_str().to_owned(),
+        host: registration.host.clone(),
+        numeric_class: registration.numeric_class.clone(),
+        held: leases_out(&registration.held),
+    }
+}
+
+pub(super) fn registration_in(message: proto::RegisterRequest) -> Result<Registration> {
+    Ok(Registration {
+        worker: worker(message.worker),
+        host: message.host,
+        numeric_class: message.numeric_class,
+        held: leases_in(message.held)?,
+    })
+}
+
+pub(super) fn registered_out(registered: &Registered) -> proto::RegisterReply {
+    proto::RegisterReply {
+        epoch: registered.epoch,
+        lease_ttl_ms: registered.lease_ttl_ms,
+        heartbeat_interval_ms: registered.heartbeat_interval_ms,
+        renamed: renamed_out(&registered.renamed),
+        revoked: leases_out(&registered.revoked),
+    }
+}
+
+pub(super) fn registered_in(message: proto::RegisterReply) -> Result<Registered> {
+    Ok(Registered {
+        epoch: message.epoch,
+        lease_ttl_ms: message.lease_ttl_ms,
+        heartbeat_interval_ms: message.heartbeat_interval_ms,
+        renamed: renamed_in(message.renamed)?,
+        revoked: leases_in(message.revoked)?,
+    })
+}
+
+pub(super) fn ask_out(ask: &Ask) -> proto::AskRequest {
+    proto::AskRequest {
+        worker: ask.worker.as_str().to_owned(),
+        units_max: ask.units_max,
+        wait_ms: ask.wait_ms,
+        or_finished: ask.or_finished,
+    }
+}
+
+pub(super) fn ask_in(message: proto::AskRequest) -> Ask {
+    Ask {
+        worker: worker(message.worker),
+        units_max: message.units_max,
+        wait_ms: message.wait_ms,
+        or_finished: message.or_finished,
+    }
+}
+
+pub(super) fn grants_out(grants: &Grants) -> Result<proto::AskReply> {
+    let list = grants.grants.iter().map(|grant| {
+        let work = encode_named(&grant.work)?;
+        Ok(proto::Grant { lease: Some(lease_out(&grant.lease)), work })
+    });
+    let list = list.collect::<Result<Vec<_>>>()?;
+    Ok(proto::AskReply { epoch: grants.epoch, grants: list, finished: grants.finished })
+}
+
+pub(super) fn grants_in(message: proto::AskReply) -> Result<Grants> {
+    let list = message.grants.into_iter().map(|grant| {
+        Ok(Grant { lease: lease_in(grant.lease)?, work: decode("unit", &grant.work)? })
+    });
+    let grants = list.collect::<Result<Vec<_>>>()?;
+    Ok(Grants { epoch: message.epoch, grants, finished: message.finished })
+}
+
+pub(super) fn heartbeat_out(heartbeat: &Heartbeat) -> proto::HeartbeatRequest {
+    let held = heartbeat.held.iter().map(|progress| proto::Progress {
+        lease: Some(lease_out(&progress.lease)),
+        running: progress.running,
+        rows_done: progress.rows_done,
+        rows_per_second: progress.rows_per_second,
+    });
+    proto::HeartbeatRequest {
+        worker: heartbeat.worker.as_str().to_owned(),
+        held: held.collect(),
+        leaving: heartbeat.leaving,
+    }
+}
+
+pub(super) fn heartbeat_in(message: proto::HeartbeatRequest) -> Result<Heartbeat> {
+    let held = message.held.into_iter().map(|progress| {
+        Ok(Progress {
+            lease: lease_in(progress.lease)?,
+            running: progress.running,
+            rows_done: progress.rows_done,
+            rows_per_second: progress.rows_per_second,
+        })
+    });
+    let held = held.collect::<Result<Vec<_>>>()?;
+    Ok(Heartbeat { worker: worker(message.worker), held, leaving: message.leaving })
+}
+
+pub(super) fn heartbeat_reply_out(reply: &HeartbeatReply) -> proto::HeartbeatReply {
+    proto::HeartbeatReply {
+        epoch: reply.epoch,
+        revoked: leases_out(&reply.revoked),
+        renamed: renamed_out(&reply.renamed),
+        drain: reply.drain,
+        finished: reply.finished,
+    }
+}
+
+pub(super) fn heartbeat_reply_in(message: proto::HeartbeatReply) -> Result<HeartbeatReply> {
+    Ok(HeartbeatReply {
+        epoch: message.epoch,
+        revoked: leases_in(message.revoked)?,
+        renamed: renamed_in(message.renamed)?,
+        drain: message.drain,
+        finished: message.finished,
+    })
+}
+
+pub(super) fn report_out(report: &Report) -> proto::ReportRequest {
+    use proto::report_request::Outcome as Wire;
+    let outcome = match &report.outcome {
+        Outcome::Committed => Wire::Committed(proto::Empty {}),
+        Outcome::Lost => Wire::Lost(proto::Empty {}),
+        Outcome::HandedBack => Wire::HandedBack(proto::Empty {}),
+        Outcome::Failed { transient, chain } => {
+            Wire::Failed(proto::Failure { transient: *transient, chain: chain.clone() })
+        }
+    };
+    proto::ReportRequest {
+        worker: report.worker.as_str().to_owned(),
+        lease: Some(lease_out(&report.lease)),
+        seconds: report.seconds,
+        outcome: Some(outcome),
+    }
+}
+
+pub(super) fn report_in(message: proto::ReportRequest) -> Result<Report> {
+    use proto::report_request::Outcome as Wire;
+    let outcome = match message.outcome.ok_or_else(|| missing("outcome"))? {
+        Wire::Committed(_) => Outcome::Committed,
+        Wire::Lost(_) => Outcome::Lost,
+        Wire::HandedBack(_) => Outcome::HandedBack,
+        Wire::Failed(proto::Failure { transient, chain }) => Outcome::Failed { transient, chain },
+    };
+    let lease = lease_in(message.lease)?;
+    Ok(Report { worker: worker(message.worker), lease, outcome, seconds: message.seconds })
+}
+
+pub(super) fn status_out(status: &JobStatus) -> Result<proto::StatusReply> {
+    Ok(proto::StatusReply { status: encode_named(status)? })
+}
+
+pub(super) fn status_in(message: &proto::StatusReply) -> Result<JobStatus> {
+    decode("status", &message.status)
+}

@@ -1,0 +1,196 @@
+//! The coordinator as a [`Control`]: one method, one event.
+//!
+//! Leaves out: decisions. Invariant: a job is in the store before anyone is told its id, and a
+//! cancellation before it is obeyed.
+
+use super::{Coordinator, lock};
+use crate::plan;
+use crate::state::{Effect, Event, State};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use glmeval_common::control::{
+    Ask, Control, Grant, Grants, Heartbeat, HeartbeatReply, JobPhase, JobStatus, LeaseKey,
+    Registered, Registration, Renamed, Report, ReportReply,
+};
+use glmeval_common::error::{Error, ErrorKind, Result};
+use glmeval_common::ids::{JobId, WorkerId};
+use glmeval_common::plan::Plan;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Effects sorted by what the caller is told.
+#[derive(Default)]
+struct Told {
+    leases: Vec<LeaseKey>,
+    renamed: Vec<Renamed>,
+    revoked: Vec<LeaseKey>,
+    drain: bool,
+}
+
+/// # Errors
+/// `NotFound` when the worker has to register first.
+fn told(worker: &WorkerId, effects: Vec<Effect>) -> Result<Told> {
+    let mut told = Told::default();
+    for effect in effects {
+        match effect {
+            Effect::Grant(lease) => told.leases.push(lease),
+            Effect::Rename(renamed) => told.renamed.push(renamed),
+            Effect::Revoke(lease) => told.revoked.push(lease),
+            Effect::DrainCaller => told.drain = true,
+            Effect::UnknownCaller => {
+                return Err(Error::not_found(format!("worker {worker} is not registered")));
+            }
+            Effect::RecordFailed { .. } | Effect::JobOver(_) | Effect::WorkReady => {}
+        }
+    }
+    Ok(told)
+}
+
+impl Coordinator {
+    fn read<T>(&self, read: impl FnOnce(&State, u64) -> T) -> T {
+        let now_ms = self.inner.clock.now_ms();
+        read(&lock(&self.inner.state), now_ms)
+    }
+
+    fn finished(&self) -> bool {
+        self.read(|state, _| state.finished())
+    }
+
+    fn ask_once(&self, ask: &Ask) -> Result<Grants> {
+        self.serving()?;
+        let event = Event::Ask { worker: ask.worker.clone(), units_max: ask.units_max };
+        let told = told(&ask.worker, self.apply(event))?;
+        let grants = self.read(|state, _| {
+            let grants = told.leases.into_iter().filter_map(|lease| {
+                let work = state.work_unit(&lease)?;
+                Some(Grant { lease, work })
+            });
+            grants.collect()
+        });
+        Ok(Grants { epoch: self.epoch(), grants, finished: self.finished() })
+    }
+
+    fn status_now(&self, job: &JobId) -> Result<JobStatus> {
+        self.serving()?;
+        let status = self.read(|state, now_ms| state.status(job, now_ms));
+        status.ok_or_else(|| Error::not_found(format!("job {job} is not known")))
+    }
+}
+
+#[async_trait]
+impl Control for Coordinator {
+    async fn register(&self, registration: Registration) -> Result<Registered> {
+        self.serving()?;
+        let Registration { worker, host, numeric_class, held } = registration;
+        let event = Event::Register { worker: worker.clone(), host, numeric_class, held };
+        let told = told(&worker, self.apply(event))?;
+        Ok(Registered {
+            epoch: self.epoch(),
+            lease_ttl_ms: self.inner.settings.lease_ttl_ms,
+            heartbeat_interval_ms: self.inner.settings.heartbeat_interval_ms,
+            renamed: told.renamed,
+            revoked: told.revoked,
+        })
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Grants> {
+        let wait_ms = ask.wait_ms.min(self.inner.settings.heartbeat_interval_ms);
+        let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
+        tokio::pin!(wait);
+        let mut work = self.inner.work.subscribe();
+        loop {
+            let grants = self.ask_once(&ask)?;
+            let over = ask.or_finished && grants.finished;
+            if !grants.grants.is_empty() || over || ask.units_max == 0 {
+                return Ok(grants);
+            }
+            tokio::select! {
+                () = &mut wait => return Ok(grants),
+                changed = work.changed() => changed.map_err(|_| Error::bug("its own sender"))?,
+            }
+        }
+    }
+
+    async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply> {
+        self.serving()?;
+        let Heartbeat { worker, held, leaving } = heartbeat;
+        let event = Event::Heartbeat { worker: worker.clone(), held, leaving };
+        let told = told(&worker, self.apply(event))?;
+        Ok(HeartbeatReply {
+            epoch: self.epoch(),
+            revoked: told.revoked,
+            renamed: told.renamed,
+            drain: told.drain,
+            finished: self.finished(),
+        })
+    }
+
+    async fn report(&self, report: Report) -> Result<ReportReply> {
+        self.serving()?;
+        let Report { worker, lease, outcome, seconds } = report;
+        // The cast saturates and turns NaN to 0; a worker's nonsense only bends the estimates.
+        let ran_ms = (seconds * 1_000.0) as u64;
+        self.apply(Event::Report { worker, lease, outcome, ran_ms });
+        self.write_records().await;
+        Ok(ReportReply { epoch: self.epoch() })
+    }
+
+    async fn submit(&self, job_toml: &str, plan: Plan) -> Result<JobId> {
+        self.serving()?;
+        plan::verify(&plan)?;
+        let job = plan.job.clone();
+        if self.read(|state, _| state.phase(&job)) == Some(JobPhase::Running) {
+            return Ok(job);
+        }
+        if self.inner.store.is_cancelled(&job).await? {
+            let message = format!("job {job} was cancelled; under another name it is another job");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        self.inner.store.put_job(job_toml, &plan).await?;
+        let committed = self.inner.store.committed(&plan).await?;
+        let (plan, failed) = (Arc::new(plan), BTreeMap::new());
+        self.apply(Event::Submit { plan, committed, failed, cancelled: false });
+        Ok(job)
+    }
+
+    async fn status(&self, job: &JobId) -> Result<JobStatus> {
+        self.status_now(job)
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobStatus>> {
+        self.serving()?;
+        Ok(self.read(|state, now_ms| state.statuses(now_ms)))
+    }
+
+    async fn cancel(&self, job: &JobId) -> Result<()> {
+        let status = self.status_now(job)?;
+        if !status.phase.is_over() {
+            self.inner.store.record_cancelled(job).await?;
+            self.apply(Event::Cancel { job: job.clone() });
+        }
+        Ok(())
+    }
+
+    async fn drain(&self, worker: &WorkerId) -> Result<()> {
+        self.serving()?;
+        self.apply(Event::Drain { worker: worker.clone() });
+        Ok(())
+    }
+
+    async fn watch(&self, job: &JobId) -> Result<BoxStream<'static, Result<JobStatus>>> {
+        self.status_now(job)?;
+        let mut news = self.inner.news.subscribe();
+        news.mark_changed();
+        let start = Some((self.clone(), job.clone(), news));
+        let stream = futures::stream::unfold(start, |state| async move {
+            let (coordinator, job, mut news) = state?;
+            news.changed().await.ok()?;
+            let status = coordinator.status_now(&job);
+            let goes_on = status.as_ref().is_ok_and(|status| !status.phase.is_over());
+            Some((status, goes_on.then_some((coordinator, job, news))))
+        });
+        Ok(stream.boxed())
+    }
+}

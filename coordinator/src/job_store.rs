@@ -1,0 +1,36 @@
+//! What a coordinator needs of the store, and no more.
+//!
+//! Leaves out: paths and formats (`common::store`). Invariant: every write is create-only, so any
+//! of these may be repeated after an error of unknown outcome.
+
+use async_trait::async_trait;
+pub use glmeval_common::control::CoordinatorRecord;
+use glmeval_common::error::Result;
+use glmeval_common::ids::JobId;
+use glmeval_common::plan::Plan;
+use std::collections::BTreeMap;
+
+/// The durable side of a coordinator.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Claims the epoch behind the highest of coordinator `name`, trying on while rivals take it.
+    async fn claim_epoch(&self, name: &str, record: &CoordinatorRecord) -> Result<u64>;
+    /// The highest epoch of coordinator `name`; 0 without any.
+    async fn highest_epoch(&self, name: &str) -> Result<u64>;
+    /// Writes job file and plan; a job that is there already is fine.
+    async fn put_job(&self, job_toml: &str, plan: &Plan) -> Result<()>;
+    /// Every job in the store.
+    async fn list_jobs(&self) -> Result<Vec<JobId>>;
+    /// The plan of a job.
+    async fn plan(&self, job: &JobId) -> Result<Plan>;
+    /// Per unit of the plan: whether its commit stands.
+    async fn committed(&self, plan: &Plan) -> Result<Vec<bool>>;
+    /// Units that were given up, with their error chains.
+    async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>>;
+    /// Writes down that a unit was given up; a record that is there already is fine.
+    async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()>;
+    /// Whether a job was cancelled.
+    async fn is_cancelled(&self, job: &JobId) -> Result<bool>;
+    /// Writes down that a job was cancelled; a record that is there already is fine.
+    async fn record_cancelled(&self, job: &JobId) -> Result<()>;
+}

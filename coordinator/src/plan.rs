@@ -1,0 +1,196 @@
+//! Pure: a checked job and the facts about its inputs become the list of units.
+//!
+//! Leaves out: reading anything (survey, model loading), who runs what (schedule).
+//! Invariant: the same job over the same facts gives the same plan, byte for byte; prerequisites
+//! point to earlier units only; a genome is never enumerated, only its shards are.
+
+use glmeval_common::digest::ContentDigest;
+use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::ids::{JobId, ModelId};
+use glmeval_common::job::Job;
+use glmeval_common::layout::FORMAT_VERSION;
+use glmeval_common::limits::UNITS_PER_JOB_MAX;
+use glmeval_common::plan::{
+    DatasetFacts, ModelFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
+};
+use glmeval_common::unit::ModelRef;
+use std::collections::BTreeMap;
+
+mod cost;
+mod fits;
+mod sets;
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// A range of unit indices `[first, past)`.
+type UnitRange = (u32, u32);
+
+/// What planning one job works on.
+struct Planner<'a> {
+    job: &'a Job,
+    datasets: &'a [DatasetFacts],
+    models: &'a [ModelFacts],
+    numeric_class: &'a str,
+    units: Vec<PlannedUnit>,
+    /// Per index into the job's data sets: the unit that prepares it; `None` for lazy ones.
+    prepared: Vec<Option<u32>>,
+}
+
+/// Plans a job.
+///
+/// `datasets` and `models` are what surveys found, in the order of the job's own lists;
+/// `numeric_class` is the class embeddings will be computed in (`f32.cpu.1`).
+///
+/// # Errors
+/// `Invalid` naming the job file, the key, what is allowed and what was found: a layer the gLM
+/// lacks, a sequence longer than it reads, probes that nothing can be fitted on, too many units.
+pub fn plan(
+    job: &Job,
+    datasets: &[DatasetFacts],
+    models: &[ModelFacts],
+    numeric_class: &str,
+) -> Result<Plan> {
+    if datasets.len() != job.datasets.len() || models.len() != job.models.len() {
+        return Err(Error::bug("a plan needs the facts of every data set and every model"));
+    }
+    let mut planner =
+        Planner { job, datasets, models, numeric_class, units: Vec::new(), prepared: Vec::new() };
+    planner.add_prepares()?;
+    let sets = sets::add_extracts(&mut planner)?;
+    fits::add_fits(&mut planner, &sets)?;
+    let mut plan = Plan {
+        version: FORMAT_VERSION,
+        job: JobId::new(""),
+        name: job.name.clone(),
+        seed: job.seed,
+        protocol: job.protocol,
+        datasets: planned_datasets(job, datasets),
+        models: planned_models(job, models),
+        sets: sets.into_iter().map(|set| set.spec).collect(),
+        units: planner.units,
+    };
+    plan.job = job_id(&plan)?;
+    Ok(plan)
+}
+
+/// Checks a plan that came from elsewhere: every index resolves, prerequisites point back, the id
+/// is the digest of the rest.
+///
+/// # Errors
+/// `Invalid` naming the unit or field that is wrong.
+pub fn verify(plan: &Plan) -> Result<()> {
+    let wrong = |place: String, expected: &str, found: String| -> Result<()> {
+        Err(InputError::new(format!("plan of {:?}", plan.name), place, expected, found).into())
+    };
+    if plan.version != FORMAT_VERSION {
+        return wrong("version".into(), "1", plan.version.to_string());
+    }
+    if plan.units.len() > UNITS_PER_JOB_MAX {
+        let expected = format!("at most {UNITS_PER_JOB_MAX}");
+        return wrong("units".into(), &expected, plan.units.len().to_string());
+    }
+    for (index, unit) in (0_u32..).zip(&plan.units) {
+        if plan.work_unit(index).is_none() {
+            return wrong(format!("unit {index}"), "indices inside the plan", "others".into());
+        }
+        for (first, past) in &unit.prerequisites {
+            if first > past || *past > index {
+                let found = format!("{first} to {past}");
+                return wrong(format!("unit {index}"), "prerequisites before it", found);
+            }
+        }
+    }
+    let expected = job_id(plan)?;
+    if expected != plan.job {
+        return wrong("job".into(), expected.as_str(), plan.job.to_string());
+    }
+    Ok(())
+}
+
+/// Digest of a plan without its own id.
+fn job_id(plan: &Plan) -> Result<JobId> {
+    let anonymous = Plan { job: JobId::new(""), ..plan.clone() };
+    let bytes = serde_json::to_vec(&anonymous)
+        .map_err(|e| Error::bug("a plan cannot be serialised").with_source(e))?;
+    Ok(JobId::new(ContentDigest::new("plan/1").field("plan", bytes).finish()))
+}
+
+fn planned_datasets(job: &Job, facts: &[DatasetFacts]) -> Vec<PlannedDataset> {
+    let planned = job.datasets.iter().zip(facts).map(|(dataset, facts)| PlannedDataset {
+        name: dataset.name.clone(),
+        task: dataset.task,
+        source: dataset.source.clone(),
+        facts: facts.clone(),
+    });
+    planned.collect()
+}
+
+fn planned_models(job: &Job, facts: &[ModelFacts]) -> Vec<PlannedModel> {
+    let planned = job.models.iter().zip(facts).map(|((name, source), facts)| PlannedModel {
+        model: model_ref(&facts.id, name, source),
+        facts: facts.clone(),
+    });
+    planned.collect()
+}
+
+fn model_ref(id: &ModelId, name: &str, source: &std::path::Path) -> ModelRef {
+    ModelRef { id: id.clone(), name: name.to_owned(), source: source.to_owned() }
+}
+
+impl Planner<'_> {
+    /// One unit per distinct data set that is not lazy.
+    fn add_prepares(&mut self) -> Result<()> {
+        let mut known = BTreeMap::new();
+        for (i, (dataset, facts)) in self.job.datasets.iter().zip(self.datasets).enumerate() {
+            if dataset.source.is_lazy() {
+                self.prepared.push(None);
+                continue;
+            }
+            if let Some(unit) = known.get(&facts.id) {
+                self.prepared.push(Some(*unit));
+                continue;
+            }
+            let unit = self.push(PlannedUnit {
+                spec: UnitSpec::Prepare { dataset: i },
+                prerequisites: Vec::new(),
+                flops: 0.0,
+                bytes: cost::prepare_bytes(facts),
+            })?;
+            known.insert(&facts.id, unit);
+            self.prepared.push(Some(unit));
+        }
+        Ok(())
+    }
+
+    /// The range of the unit that prepares data set `dataset`, if there is one.
+    fn prepared_range(&self, dataset: usize) -> Option<UnitRange> {
+        let unit = self.prepared.get(dataset).copied().flatten()?;
+        Some((unit, unit + 1))
+    }
+
+    /// Adds a unit and returns its index.
+    fn push(&mut self, unit: PlannedUnit) -> Result<u32> {
+        self.room_for(1)?;
+        self.units.push(unit);
+        Ok(u32::try_from(self.units.len() - 1).expect("room_for keeps it below a million"))
+    }
+
+    /// Refuses to grow beyond the bound before anything is allocated.
+    fn room_for(&self, more: u64) -> Result<()> {
+        let total = more.saturating_add(self.units.len() as u64);
+        if total > UNITS_PER_JOB_MAX as u64 {
+            let expected = format!("shards large enough for at most {UNITS_PER_JOB_MAX} units");
+            return Err(self.wrong("shard_rows", expected, format!("{total} units")).into());
+        }
+        Ok(())
+    }
+
+    fn wrong(
+        &self,
+        key: &str,
+        expected: impl std::fmt::Display,
+        found: impl std::fmt::Display,
+    ) -> InputError {
+        InputError::new(&self.job.file, key, expected, found)
+    }
+}

@@ -1,0 +1,146 @@
+//! Embedding sets and their shards.
+//!
+//! Leaves out: what reads them (fits). Invariant: one set per gLM, data set and dtype, holding the
+//! union of the layers and poolings asked for; its shards tile the rows without gap or overlap.
+
+use super::{Planner, UnitRange, cost, model_ref};
+use glmeval_common::digest::ContentDigest;
+use glmeval_common::error::Result;
+use glmeval_common::ids::{DatasetId, ModelId, SetId};
+use glmeval_common::job::{JobEmbedding, LayerChoice};
+use glmeval_common::plan::{PlannedUnit, UnitSpec};
+use glmeval_common::representation::StoredDtype;
+use glmeval_common::unit::SetSpec;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A set, where its rows come from and which units fill it.
+pub(super) struct PlannedSet {
+    pub(super) spec: SetSpec,
+    pub(super) dataset: usize,
+    pub(super) model: usize,
+    pub(super) shards: UnitRange,
+}
+
+type SetKey = (ModelId, DatasetId, StoredDtype);
+
+/// Layers a representation asks for, sorted.
+///
+/// # Errors
+/// `Invalid` when the list is empty or names a layer the gLM lacks.
+pub(super) fn layers(planner: &Planner<'_>, embedding: &JobEmbedding) -> Result<Vec<u32>> {
+    let count = planner.models[embedding.model_index].layer_count;
+    let key = format!("{}.layers", embedding.key);
+    let list = match &embedding.layers {
+        LayerChoice::Word(word) if word == "all" => (1..=count).collect(),
+        LayerChoice::Word(_) => vec![count],
+        LayerChoice::List(list) => list.clone(),
+    };
+    if let Some(missing) = list.iter().find(|layer| **layer > count) {
+        return Err(planner.wrong(&key, format!("0 to {count}"), missing).into());
+    }
+    let list: BTreeSet<u32> = list.into_iter().collect();
+    if list.is_empty() {
+        let expected = format!("at least one layer from 0 to {count}");
+        return Err(planner.wrong(&key, expected, "none").into());
+    }
+    Ok(list.into_iter().collect())
+}
+
+/// Plans every set of the job and adds the units that fill them.
+pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>> {
+    let mut sets: Vec<PlannedSet> = Vec::new();
+    let mut known: BTreeMap<SetKey, usize> = BTreeMap::new();
+    for embedding in &planner.job.embeddings {
+        let layers = layers(planner, embedding)?;
+        for dataset in 0..planner.datasets.len() {
+            let fresh = empty_set(planner, embedding, dataset)?;
+            let spec = &fresh.spec;
+            let key = (spec.model.id.clone(), spec.dataset.clone(), spec.dtype);
+            let index = *known.entry(key).or_insert(sets.len());
+            if index == sets.len() {
+                sets.push(fresh);
+            }
+            let spec = &mut sets[index].spec;
+            merge(&mut spec.layers, &layers);
+            merge(&mut spec.poolings, &embedding.poolings);
+        }
+    }
+    for (index, set) in sets.iter_mut().enumerate() {
+        set.spec.id = set_id(&set.spec);
+        set.shards = add_shards(planner, index, set)?;
+    }
+    Ok(sets)
+}
+
+fn merge<T: Ord + Copy>(into: &mut Vec<T>, more: &[T]) {
+    into.extend_from_slice(more);
+    into.sort_unstable();
+    into.dedup();
+}
+
+/// A set without layers and poolings, after checking that the gLM can read the data set.
+fn empty_set(
+    planner: &Planner<'_>,
+    embedding: &JobEmbedding,
+    dataset: usize,
+) -> Result<PlannedSet> {
+    let model = embedding.model_index;
+    let (name, source) = &planner.job.models[model];
+    let (facts, model_facts) = (&planner.datasets[dataset], &planner.models[model]);
+    let tokens = model_facts.tokens(facts.length_max);
+    if facts.rows > 0 && tokens > model_facts.tokens_max {
+        let place = format!("dataset[{dataset}] ({})", planner.job.datasets[dataset].name);
+        let expected =
+            format!("sequences of at most {} tokens for model {name}", model_facts.tokens_max);
+        let found = format!("one of {} nucleotides or {tokens} tokens", facts.length_max);
+        return Err(planner.wrong(&place, expected, found).into());
+    }
+    let spec = SetSpec {
+        id: SetId::new(""),
+        model: model_ref(&model_facts.id, name, source),
+        dataset: facts.id.clone(),
+        layers: Vec::new(),
+        poolings: Vec::new(),
+        dtype: embedding.dtype,
+        numeric_class: planner.numeric_class.to_owned(),
+    };
+    Ok(PlannedSet { spec, dataset, model, shards: (0, 0) })
+}
+
+fn set_id(spec: &SetSpec) -> SetId {
+    let layers: Vec<_> = spec.layers.iter().map(u32::to_string).collect();
+    let poolings: Vec<_> = spec.poolings.iter().map(|pooling| pooling.name()).collect();
+    let digest = ContentDigest::new("embeddings/1")
+        .field("model", spec.model.id.as_str())
+        .field("dataset", spec.dataset.as_str())
+        .field("layers", layers.join(","))
+        .field("poolings", poolings.join(","))
+        .field("dtype", spec.dtype.name())
+        .field("numeric_class", &spec.numeric_class);
+    SetId::new(digest.finish())
+}
+
+/// Adds one unit per shard of the set.
+fn add_shards(planner: &mut Planner<'_>, index: usize, set: &PlannedSet) -> Result<UnitRange> {
+    let facts = &planner.datasets[set.dataset];
+    let model = &planner.models[set.model];
+    let flops = cost::flops_per_row(facts, model, &set.spec);
+    let bytes = cost::bytes_per_row(facts, model, &set.spec);
+    let step = planner.job.shard_rows.unwrap_or_else(|| cost::shard_rows(flops, bytes)).max(1);
+    let rows = facts.rows;
+    planner.room_for(rows.div_ceil(step))?;
+    let prerequisites: Vec<_> = planner.prepared_range(set.dataset).into_iter().collect();
+    let first = planner.units.len() as u32;
+    let mut start = 0;
+    while start < rows {
+        let end = start.saturating_add(step).min(rows);
+        planner.push(PlannedUnit {
+            spec: UnitSpec::Extract { set: index, dataset: set.dataset, start, end },
+            prerequisites: prerequisites.clone(),
+            flops: flops * (end - start) as f64,
+            bytes: bytes.saturating_mul(end - start),
+        })?;
+        start = end;
+    }
+    Ok((first, planner.units.len() as u32))
+}

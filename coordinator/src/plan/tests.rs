@@ -1,0 +1,210 @@
+use super::*;
+use glmeval_common::dataset::{DatasetSource, TaskName};
+use glmeval_common::example::ExampleSchema;
+use glmeval_common::ids::DatasetId;
+use glmeval_common::job::{JobDataset, JobEmbedding, JobProbe, LayerChoice, Protocol};
+use glmeval_common::representation::{Pooling, SequenceFeature, StoredDtype};
+use glmeval_common::unit::{ProbeSpec, UnitKind};
+use std::path::PathBuf;
+
+pub(crate) fn dataset_facts(id: &str, rows: u64) -> DatasetFacts {
+    DatasetFacts {
+        id: DatasetId::new(id),
+        schema: ExampleSchema {
+            targets: vec!["activity".into()],
+            has_splits: true,
+            ..ExampleSchema::sequences_only()
+        },
+        rows,
+        nucleotides: rows * 200,
+        length_min: 200,
+        length_max: 200,
+        split_rows: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn model_facts(id: &str) -> ModelFacts {
+    ModelFacts {
+        id: ModelId::new(id),
+        architecture: "nucleotide-transformer-v1".into(),
+        parameters: 1,
+        layer_count: 4,
+        width: 8,
+        tokens_max: 1_000,
+        tokens_special: 1,
+        nucleotides_per_token: 6,
+        flops_per_token: 1e6,
+        flops_per_token_pair: 10.0,
+    }
+}
+
+fn embedding(layers: LayerChoice, poolings: &[Pooling]) -> JobEmbedding {
+    JobEmbedding {
+        model_index: 0,
+        layers,
+        poolings: poolings.to_vec(),
+        dtype: StoredDtype::F32,
+        key: "representation[0]".into(),
+    }
+}
+
+pub(crate) fn job() -> Job {
+    let source = DatasetSource::Fasta { path: PathBuf::from("/d.fa") };
+    Job {
+        file: "job.toml".into(),
+        toml: String::new(),
+        name: "test".into(),
+        seed: 7,
+        protocol: Protocol::Published,
+        shard_rows: Some(100),
+        models: vec![("NT".into(), PathBuf::from("/nt"))],
+        datasets: vec![JobDataset { name: "D".into(), task: TaskName::Regression, source }],
+        embeddings: vec![embedding(LayerChoice::List(vec![2, 4]), &[Pooling::Mean])],
+        features: vec![SequenceFeature::OneHot],
+        probes: vec![JobProbe { probe: ProbeSpec::Ridge { alpha: 1.0 }, dataset_indices: vec![0] }],
+    }
+}
+
+pub(crate) fn planned(job: &Job, rows: u64) -> Plan {
+    plan(job, &[dataset_facts("d", rows)], &[model_facts("m")], "f32.cpu.1").unwrap()
+}
+
+fn count(plan: &Plan, kind: UnitKind) -> usize {
+    (0..plan.units.len() as u32).filter(|i| plan.kind(*i) == Some(kind)).count()
+}
+
+#[test]
+fn a_plan_runs_prepare_then_shards_then_fits_then_the_report() {
+    let plan = planned(&job(), 250);
+    assert_eq!(count(&plan, UnitKind::Prepare), 1);
+    assert_eq!(count(&plan, UnitKind::Extract), 3);
+    assert_eq!(count(&plan, UnitKind::Fit), 3, "two layers and one-hot");
+    assert_eq!(count(&plan, UnitKind::Report), 1);
+    assert_eq!(plan.units[1].prerequisites, [(0, 1)]);
+    assert_eq!(plan.units[4].prerequisites, [(0, 1), (1, 4)]);
+    assert_eq!(plan.units[6].prerequisites, [(0, 1)], "one-hot needs no shard");
+    assert_eq!(plan.units[7].prerequisites, [(4, 7)]);
+    verify(&plan).unwrap();
+}
+
+#[test]
+fn shards_tile_the_rows() {
+    let plan = planned(&job(), 250);
+    let ranges = plan.units.iter().filter_map(|unit| match unit.spec {
+        UnitSpec::Extract { start, end, .. } => Some((start, end)),
+        _ => None,
+    });
+    assert_eq!(ranges.collect::<Vec<_>>(), [(0, 100), (100, 200), (200, 250)]);
+}
+
+#[test]
+fn a_layer_the_model_lacks_is_refused_with_file_key_range_and_value() {
+    let mut job = job();
+    job.embeddings[0].layers = LayerChoice::List(vec![5]);
+    let error = plan(&job, &[dataset_facts("d", 1)], &[model_facts("m")], "c").unwrap_err();
+    assert_eq!(error.chain(), "job.toml: representation[0].layers: expected 0 to 4, found 5");
+}
+
+#[test]
+fn a_sequence_longer_than_the_model_reads_is_refused_by_name() {
+    let facts = DatasetFacts { length_max: 6_000, ..dataset_facts("d", 1) };
+    let error = plan(&job(), &[facts], &[model_facts("m")], "c").unwrap_err().chain();
+    for part in ["(D)", "1000 tokens", "NT", "6000 nucleotides", "1001 tokens"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn representations_of_one_model_share_a_set() {
+    let mut job = job();
+    job.embeddings.push(embedding(LayerChoice::Word("last".into()), &[Pooling::Cls]));
+    let plan = planned(&job, 10);
+    assert_eq!(plan.sets.len(), 1);
+    assert_eq!(plan.sets[0].layers, [2, 4]);
+    assert_eq!(plan.sets[0].poolings, [Pooling::Cls, Pooling::Mean]);
+    assert_eq!(count(&plan, UnitKind::Fit), 4, "mean of 2 and 4, cls of 4, one-hot");
+}
+
+#[test]
+fn equal_fits_are_planned_once() {
+    let mut job = job();
+    job.probes.push(job.probes[0].clone());
+    job.embeddings.push(job.embeddings[0].clone());
+    assert_eq!(planned(&job, 10).units, planned(&super::tests::job(), 10).units);
+}
+
+#[test]
+fn a_fit_keeps_its_id_when_its_set_grows() {
+    let fits = |job: &Job| -> Vec<_> {
+        let plan = planned(job, 10);
+        let fits = plan.units.iter().filter_map(|unit| match &unit.spec {
+            UnitSpec::Fit(fit) => Some(fit.fit.clone()),
+            _ => None,
+        });
+        fits.collect()
+    };
+    let mut wider = job();
+    wider.embeddings[0].layers = LayerChoice::List(vec![1, 2, 4]);
+    let wider = fits(&wider);
+    assert!(fits(&job()).iter().all(|fit| wider.contains(fit)));
+}
+
+#[test]
+fn a_job_without_probes_ends_with_its_shards() {
+    let mut job = job();
+    job.probes.clear();
+    let plan = planned(&job, 250);
+    assert_eq!(count(&plan, UnitKind::Fit) + count(&plan, UnitKind::Report), 0);
+}
+
+#[test]
+fn probes_that_fit_nothing_are_refused() {
+    let mut job = job();
+    job.features.clear();
+    job.embeddings[0].poolings = vec![Pooling::Full];
+    let error = plan(&job, &[dataset_facts("d", 1)], &[model_facts("m")], "c").unwrap_err();
+    assert!(error.chain().contains("job.toml: probe: expected"), "{}", error.chain());
+}
+
+#[test]
+fn a_genome_is_planned_by_shards_and_too_many_are_refused() {
+    let mut job = job();
+    job.probes.clear();
+    job.shard_rows = None;
+    job.datasets[0].source = DatasetSource::Windows {
+        genome: PathBuf::from("/hg38.fa"),
+        window: 200,
+        stride: 1,
+        undefined_share_max: 0.5,
+    };
+    let facts =
+        DatasetFacts { rows: 3_100_000_000, nucleotides: 620_000_000_000, ..dataset_facts("d", 0) };
+    let genome = plan(&job, std::slice::from_ref(&facts), &[model_facts("m")], "c").unwrap();
+    assert_eq!(genome.units.len(), 378_418, "shards of 8192 rows, no prepare unit");
+    job.shard_rows = Some(64);
+    let error = plan(&job, &[facts], &[model_facts("m")], "c").unwrap_err().chain();
+    assert!(error.contains("shard_rows") && error.contains("48437500 units"), "{error}");
+}
+
+#[test]
+fn shards_take_about_a_minute_of_the_slowest_device_within_bounds() {
+    assert_eq!(cost::shard_rows(1e10, 100), 704, "7.5e12 FLOP, whole multiples of 64");
+    assert_eq!(cost::shard_rows(1e15, 100), 64);
+    assert_eq!(cost::shard_rows(0.0, 0), 8_192);
+    assert_eq!(cost::shard_rows(1e10, 1 << 29), 2, "a gigabyte at most");
+}
+
+#[test]
+fn planning_twice_gives_the_same_bytes_and_a_forged_plan_is_refused() {
+    let mut one = planned(&job(), 250);
+    assert_eq!(
+        serde_json::to_vec(&one).unwrap(),
+        serde_json::to_vec(&planned(&job(), 250)).unwrap()
+    );
+    one.seed = 8;
+    assert!(verify(&one).unwrap_err().chain().contains("job"));
+    one.units[1].prerequisites = vec![(1, 2)];
+    assert!(verify(&one).unwrap_err().chain().contains("unit 1"));
+    one.units[1].spec = UnitSpec::Extract { set: 9, dataset: 0, start: 0, end: 1 };
+    assert!(verify(&one).unwrap_err().chain().contains("unit 1"));
+}

@@ -1,0 +1,50 @@
+//! Numbers that change how a coordinator behaves, with their defaults; units stand in the names.
+//!
+//! Leaves out: bounds of the whole system (`common::limits`).
+
+use glmeval_common::limits;
+
+/// How a coordinator behaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// A lease lives this long without a heartbeat that names it.
+    pub lease_ttl_ms: u64,
+    /// How often workers are told to send a heartbeat.
+    pub heartbeat_interval_ms: u64,
+    /// How often expiries are looked for and watchers are told.
+    pub tick_interval_ms: u64,
+    /// How often the store is asked for a higher epoch.
+    pub fence_interval_ms: u64,
+    /// First wait after a transient failure; doubles with each one.
+    pub backoff_ms_min: u64,
+    /// Longest wait after a transient failure.
+    pub backoff_ms_max: u64,
+    /// Transient failures after which a unit is given up after all.
+    pub transient_failures_max: u32,
+    /// Deterministic failures after which a unit is given up.
+    pub unit_failures_max: u32,
+    /// Workers a unit must have failed on before it is given up, where there are that many.
+    pub failed_workers_min: u32,
+    /// Units of a stage that must be done before one of it can count as a straggler.
+    pub straggler_units_min: usize,
+    /// Most units granted by one ask.
+    pub grants_per_ask_max: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease_ttl_ms: limits::LEASE_TTL_MS,
+            heartbeat_interval_ms: limits::HEARTBEAT_INTERVAL_MS,
+            tick_interval_ms: 500,
+            fence_interval_ms: 5_000,
+            backoff_ms_min: 5_000,
+            backoff_ms_max: 300_000,
+            transient_failures_max: 20,
+            unit_failures_max: limits::UNIT_FAILURES_MAX,
+            failed_workers_min: limits::FAILED_WORKERS_MIN,
+            straggler_units_min: 5,
+            grants_per_ask_max: 64,
+        }
+    }
+}

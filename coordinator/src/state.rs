@@ -1,0 +1,184 @@
+//! Pure: what a coordinator knows and decides. `apply(event, now)` changes the state and says what
+//! to do about it.
+//!
+//! Leaves out: clocks, I/O, waiting. Splitting and quarantine of failing units attach in `give_up`.
+//! Invariant: `apply` neither waits nor fails; generations strictly rise; a unit is granted only
+//! when all its prerequisites are committed, and is committed at most once.
+
+use crate::schedule::{self, Taste};
+use crate::settings::Settings;
+use glmeval_common::control::{JobPhase, JobStatus, LeaseKey};
+use glmeval_common::ids::{Generation, JobId, ModelId, WorkerId};
+use glmeval_common::unit::WorkUnit;
+use std::collections::BTreeMap;
+
+mod event;
+mod grants;
+mod job;
+mod pace;
+mod reports;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Effect, Event};
+use job::JobState;
+pub use job::UnitState;
+
+/// One worker as a coordinator sees it.
+#[derive(Clone, Debug)]
+struct WorkerState {
+    host: String,
+    numeric_class: String,
+    seen_ms: u64,
+    /// What it got last.
+    job: Option<JobId>,
+    unit: Option<u32>,
+    /// gLM in its memory.
+    model: Option<ModelId>,
+    draining: bool,
+}
+
+/// All a coordinator knows.
+#[derive(Clone, Debug)]
+pub struct State {
+    settings: Settings,
+    epoch: u64,
+    counter: u64,
+    jobs: BTreeMap<JobId, JobState>,
+    workers: BTreeMap<WorkerId, WorkerState>,
+    /// Job served last; the turn goes on behind it.
+    cursor: Option<JobId>,
+}
+
+impl State {
+    /// Knows nothing yet.
+    pub fn new(epoch: u64, settings: Settings) -> Self {
+        Self {
+            settings,
+            epoch,
+            counter: 0,
+            jobs: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            cursor: None,
+        }
+    }
+
+    /// Takes note of what happened at `now_ms` of this machine's clock.
+    pub fn apply(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Submit { plan, committed, failed, cancelled } => {
+                let retry = |job: &JobState| job.phase() == JobPhase::FinishedWithFailures;
+                if self.jobs.get(&plan.job).is_none_or(retry) {
+                    let id = plan.job.clone();
+                    self.jobs.insert(id, JobState::new(plan, &committed, failed, cancelled));
+                }
+            }
+            Event::Register { worker, host, numeric_class, held } => {
+                self.register(&worker, host, numeric_class, now_ms);
+                self.resume(&worker, held, now_ms, &mut effects);
+            }
+            Event::Ask { worker, units_max } => self.ask(&worker, units_max, now_ms, &mut effects),
+            Event::Heartbeat { worker, leaving: true, .. } => self.leave(&worker),
+            Event::Heartbeat { worker, held, .. } => {
+                self.heartbeat(&worker, held, now_ms, &mut effects);
+            }
+            Event::Report { worker, lease, outcome, ran_ms } => {
+                let report = reports::Ended { worker, lease, outcome, ran_ms };
+                self.report(report, now_ms, &mut effects);
+            }
+            Event::Cancel { job } => self.cancel(&job),
+            Event::Drain { worker } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.draining = true;
+                }
+            }
+            Event::Tick => self.tick(now_ms),
+        }
+        self.tell(&mut effects);
+        effects
+    }
+
+    /// Adds what every event may lead to: new work, jobs that are over.
+    fn tell(&mut self, effects: &mut Vec<Effect>) {
+        let mut work_ready = false;
+        for (id, job) in &mut self.jobs {
+            work_ready |= std::mem::take(&mut job.became_ready);
+            if !job.over_told && job.phase().is_over() {
+                job.over_told = true;
+                effects.push(Effect::JobOver(id.clone()));
+            }
+        }
+        if work_ready {
+            effects.push(Effect::WorkReady);
+        }
+    }
+
+    fn cancel(&mut self, job: &JobId) {
+        let Some(job) = self.jobs.get_mut(job) else { return };
+        if !job.phase().is_over() {
+            job.cancelled = true;
+            for unit in job.leases.end_where(|_| true) {
+                job.release(unit);
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ms: u64) {
+        let ttl_ms = self.settings.lease_ttl_ms;
+        for job in self.jobs.values_mut() {
+            let silent = |renewed_ms: u64| now_ms.saturating_sub(renewed_ms) >= ttl_ms;
+            for unit in job.leases.end_where(|lease| silent(lease.renewed_ms)) {
+                job.release(unit);
+            }
+            job.warm(now_ms);
+        }
+        self.workers.retain(|_, worker| now_ms.saturating_sub(worker.seen_ms) < ttl_ms);
+    }
+
+    fn leave(&mut self, worker: &WorkerId) {
+        self.workers.remove(worker);
+        for job in self.jobs.values_mut() {
+            for unit in job.leases.end_where(|lease| lease.worker == *worker) {
+                job.release(unit);
+            }
+        }
+    }
+
+    fn next_generation(&mut self) -> Generation {
+        let generation = Generation { epoch: self.epoch, counter: self.counter };
+        self.counter += 1;
+        generation
+    }
+
+    /// The self-contained form of a leased unit.
+    pub fn work_unit(&self, lease: &LeaseKey) -> Option<WorkUnit> {
+        self.jobs.get(&lease.job)?.plan.work_unit(lease.unit)
+    }
+
+    /// Whether there is a job and every job is over.
+    pub fn finished(&self) -> bool {
+        !self.jobs.is_empty() && self.jobs.values().all(|job| job.phase().is_over())
+    }
+
+    /// Life of a job.
+    pub fn phase(&self, job: &JobId) -> Option<JobPhase> {
+        Some(self.jobs.get(job)?.phase())
+    }
+
+    /// State of a unit.
+    pub fn unit(&self, job: &JobId, unit: u32) -> Option<UnitState> {
+        self.jobs.get(job)?.unit(unit)
+    }
+
+    /// Where a job stands.
+    pub fn status(&self, job: &JobId, now_ms: u64) -> Option<JobStatus> {
+        Some(status::status(self.jobs.get(job)?, now_ms))
+    }
+
+    /// Where every job stands.
+    pub fn statuses(&self, now_ms: u64) -> Vec<JobStatus> {
+        self.jobs.values().map(|job| status::status(job, now_ms)).collect()
+    }
+}

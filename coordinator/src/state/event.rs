@@ -1,0 +1,103 @@
+//! What can happen to a coordinator, and what it answers or does.
+//!
+//! Leaves out: what follows from what (state).
+
+use glmeval_common::control::{LeaseKey, Outcome, Progress, Renamed};
+use glmeval_common::ids::{JobId, WorkerId};
+use glmeval_common::plan::Plan;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Everything that can happen.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A job was submitted or recovered.
+    Submit {
+        /// Its plan, already verified.
+        plan: Arc<Plan>,
+        /// Per unit: whether the store holds its commit.
+        committed: Vec<bool>,
+        /// Units given up earlier, with their error chains.
+        failed: BTreeMap<u32, String>,
+        /// Ended by the user earlier.
+        cancelled: bool,
+    },
+    /// A worker presents itself.
+    Register {
+        /// Its name.
+        worker: WorkerId,
+        /// Its machine.
+        host: String,
+        /// The class it computes embeddings in.
+        numeric_class: String,
+        /// Leases it holds, of whatever epoch.
+        held: Vec<LeaseKey>,
+    },
+    /// A worker wants units.
+    Ask {
+        /// Who.
+        worker: WorkerId,
+        /// Units at most.
+        units_max: u32,
+    },
+    /// A worker lives.
+    Heartbeat {
+        /// Who.
+        worker: WorkerId,
+        /// What it holds.
+        held: Vec<Progress>,
+        /// It goes away.
+        leaving: bool,
+    },
+    /// A worker is through with a lease.
+    Report {
+        /// Who.
+        worker: WorkerId,
+        /// Which lease.
+        lease: LeaseKey,
+        /// How it ended.
+        outcome: Outcome,
+        /// Milliseconds it ran, on the worker's clock.
+        ran_ms: u64,
+    },
+    /// The user ends a job.
+    Cancel {
+        /// Which.
+        job: JobId,
+    },
+    /// The user wants a worker gone.
+    Drain {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What follows from an event, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Tell the caller: the unit is yours.
+    Grant(LeaseKey),
+    /// Tell the caller: your lease goes on under another generation.
+    Rename(Renamed),
+    /// Tell the caller: this unit needs no more work.
+    Revoke(LeaseKey),
+    /// Tell the caller: finish what runs and leave.
+    DrainCaller,
+    /// Tell the caller: register first.
+    UnknownCaller,
+    /// Write down that a unit was given up.
+    RecordFailed {
+        /// The job.
+        job: JobId,
+        /// The unit.
+        unit: u32,
+        /// Its error chain.
+        reason: String,
+    },
+    /// A job is over.
+    JobOver(JobId),
+    /// Units became ready: wake those who wait.
+    WorkReady,
+}

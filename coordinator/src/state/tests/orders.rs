@@ -1,0 +1,195 @@
+//! Any order of events keeps the invariants of the unit machine.
+
+use super::*;
+
+const WORKERS: [&str; 3] = ["a", "b", "c"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register(usize, bool),
+    Ask(usize, u32),
+    Beat(usize),
+    Report(usize, usize, u8),
+    Leave(usize),
+    Pass(u64),
+    NewEpoch,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let worker = 0..WORKERS.len();
+    prop_oneof![
+        1 => (worker.clone(), any::<bool>()).prop_map(|(w, held)| Step::Register(w, held)),
+        6 => (worker.clone(), 1_u32..4).prop_map(|(w, units)| Step::Ask(w, units)),
+        2 => worker.clone().prop_map(Step::Beat),
+        8 => (worker.clone(), any::<usize>(), 0_u8..10)
+            .prop_map(|(w, which, how)| Step::Report(w, which, how)),
+        1 => worker.prop_map(Step::Leave),
+        3 => (0_u64..40_000).prop_map(Step::Pass),
+        1 => Just(Step::NewEpoch),
+    ]
+}
+
+/// The world around the state: what the store holds and what workers believe they hold.
+struct World {
+    bench: Bench,
+    epoch: u64,
+    granted: Option<LeaseKey>,
+    /// Every lease a worker was ever given, also dead ones.
+    leases: Vec<Vec<LeaseKey>>,
+    store: Vec<bool>,
+}
+
+impl World {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let store = vec![false; bench.plan.units.len()];
+        Self { bench, epoch: 1, granted: None, leases: vec![Vec::new(); 3], store }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Register(w, holds) => {
+                let held = if holds { self.leases[w].clone() } else { Vec::new() };
+                let effects = self.bench.register(WORKERS[w], held);
+                self.note(w, effects);
+            }
+            Step::Ask(w, units_max) => {
+                let event = Event::Ask { worker: worker(WORKERS[w]), units_max };
+                let effects = self.bench.apply(event);
+                self.note(w, effects);
+            }
+            Step::Beat(w) => {
+                let effects = self.bench.beat(WORKERS[w], &self.leases[w].clone());
+                self.note(w, effects);
+            }
+            Step::Report(w, which, how) => self.report(w, which, how),
+            Step::Leave(w) => {
+                let worker = worker(WORKERS[w]);
+                self.bench.apply(Event::Heartbeat { worker, held: vec![], leaving: true });
+            }
+            Step::Pass(ms) => self.bench.pass(ms),
+            Step::NewEpoch => {
+                self.epoch += 1;
+                self.bench.state = State::new(self.epoch, Settings::default());
+                self.bench.submit(self.store.clone());
+            }
+        }
+    }
+
+    fn report(&mut self, w: usize, which: usize, how: u8) {
+        if self.leases[w].is_empty() {
+            return;
+        }
+        let lease = self.leases[w][which % self.leases[w].len()].clone();
+        let outcome = match how {
+            0 => Outcome::Failed { transient: true, chain: "store".into() },
+            1 => Outcome::Failed { transient: false, chain: "row".into() },
+            2 => Outcome::HandedBack,
+            _ if self.store[lease.unit as usize] => Outcome::Lost,
+            _ => Outcome::Committed,
+        };
+        if outcome == Outcome::Committed {
+            self.store[lease.unit as usize] = true;
+        }
+        let effects = self.bench.report(WORKERS[w], &lease, outcome);
+        self.note(w, effects);
+    }
+
+    /// Checks grants and keeps them.
+    fn note(&mut self, w: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Grant(lease) => {
+                    self.rises(&lease);
+                    for (first, past) in &self.bench.plan.units[lease.unit as usize].prerequisites {
+                        for unit in *first..*past {
+                            let state = self.bench.unit(unit);
+                            let report = lease.unit == 7 && state == UnitState::Failed;
+                            assert!(report || state == UnitState::Committed, "{unit}: {state:?}");
+                        }
+                    }
+                    self.leases[w].push(lease);
+                }
+                Effect::Rename(renamed) => {
+                    let lease = LeaseKey { generation: renamed.to, ..renamed.from };
+                    if !self.leases[w].contains(&lease) {
+                        self.rises(&lease);
+                        self.leases[w].push(lease);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn rises(&mut self, lease: &LeaseKey) {
+        if let Some(last) = &self.granted {
+            assert!(lease.generation > last.generation, "{lease:?} after {last:?}");
+        }
+        self.granted = Some(lease.clone());
+    }
+
+    fn states(&self) -> Vec<UnitState> {
+        (0..self.store.len() as u32).map(|unit| self.bench.unit(unit)).collect()
+    }
+
+    fn check(&self, before: Option<&[UnitState]>) {
+        let states = self.states();
+        for (unit, state) in (0_u32..).zip(&states) {
+            let job = &self.bench.state.jobs[&self.bench.plan.job];
+            let leased = *state == UnitState::Leased;
+            assert_eq!(leased, !job.leases.of_unit(unit).is_empty(), "unit {unit} {state:?}");
+            assert!(job.leases.of_unit(unit).len() <= 2);
+            let stored = self.store[unit as usize];
+            assert!(*state != UnitState::Committed || stored, "unit {unit} is not in the store");
+            if let Some(before) = before {
+                let old = before[unit as usize];
+                assert!(!old.is_terminal() || old == *state, "unit {unit} left {old:?}");
+            }
+        }
+        let status = self.bench.state.status(&self.bench.plan.job, 0).expect("known");
+        assert_eq!(status.kinds.iter().map(|kind| kind.total()).sum::<u64>(), 8);
+        let column = |of: fn(&glmeval_common::control::KindCounts) -> u64| {
+            status.kinds.iter().map(of).sum::<u64>() as usize
+        };
+        let count = |is: fn(&UnitState) -> bool| states.iter().filter(|state| is(state)).count();
+        assert_eq!(column(|kind| kind.leased), count(|s| *s == UnitState::Leased));
+        assert_eq!(column(|kind| kind.ready), count(|s| *s == UnitState::Ready));
+        assert_eq!(column(|kind| kind.committed), count(|s| *s == UnitState::Committed));
+        if self.bench.phase().is_over() {
+            assert!(states.iter().all(|state| state.is_terminal()), "{states:?}");
+        }
+    }
+
+    /// A healthy worker takes over; whatever happened before, the job ends.
+    fn end(&mut self) {
+        for _ in 0..100 {
+            self.bench.pass(400_000);
+            self.bench.register("healthy", vec![]);
+            while let Some(lease) = self.bench.ask("healthy", 1).pop() {
+                self.store[lease.unit as usize] = true;
+                self.bench.report("healthy", &lease, Outcome::Committed);
+            }
+            if self.bench.phase().is_over() {
+                return;
+            }
+        }
+        panic!("units were lost: {:?}", self.states());
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_order_of_events_keeps_the_invariants(
+        steps in prop::collection::vec(step(), 0..120)
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            let before = (!matches!(step, Step::NewEpoch)).then(|| world.states());
+            world.run(step);
+            world.check(before.as_deref());
+        }
+        world.end();
+        world.check(None);
+    }
+}

@@ -1,0 +1,148 @@
+//! What goes wrong in a cluster, and what comes of it.
+
+use super::world::{Served, World, within};
+use glmeval_common::control::{Ask, Control, JobPhase, Registration};
+use glmeval_common::error::ErrorKind;
+use glmeval_common::ids::{JobId, WorkerId};
+use glmeval_coordinator::Recovery;
+use glmeval_worker::agent::AgentExit;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[tokio::test]
+async fn the_lease_of_a_silent_worker_expires_and_others_finish() {
+    within(async {
+        let world = World::new();
+        let coordinator = Arc::new(world.coordinator("c", Recovery::SubmittedOnly).await);
+        coordinator.submit("", world.plan.clone()).await.unwrap();
+        let worker = WorkerId::new("silent");
+        let registration = Registration {
+            worker: worker.clone(),
+            host: "h".into(),
+            numeric_class: world.numeric_class().into(),
+            held: vec![],
+        };
+        coordinator.register(registration).await.unwrap();
+        let ask = Ask { worker, units_max: 1, wait_ms: 0, or_finished: false };
+        assert_eq!(coordinator.ask(ask).await.unwrap().grants.len(), 1);
+        let agent = tokio::spawn(world.agent("w", coordinator.clone()).run());
+        world.clock.advance(Duration::from_millis(29_999));
+        coordinator.tick().await.unwrap();
+        assert_eq!(world.runner.runs(), 0, "everything waits for the one unit");
+        world.clock.advance(Duration::from_millis(1));
+        coordinator.tick().await.unwrap();
+        assert_eq!(agent.await.unwrap().unwrap(), AgentExit::Finished);
+        assert_eq!(world.store.commit_count(), world.plan.units.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_job_stops_its_workers() {
+    within(async {
+        let world = World::new();
+        let coordinator = world.coordinator("c", Recovery::AllJobs).await;
+        let served = Served::start(coordinator, "127.0.0.1:0").await;
+        let control = served.client();
+        let job = control.submit("", world.plan.clone()).await.unwrap();
+        world.runner.close_gate();
+        let agent = tokio::spawn(world.agent("w", served.client()).run());
+        world.runner.started(1).await;
+        control.cancel(&job).await.unwrap();
+        assert_eq!(agent.await.unwrap().unwrap(), AgentExit::Finished);
+        assert_eq!(control.status(&job).await.unwrap().phase, JobPhase::Cancelled);
+        assert_eq!(world.store.commit_count(), 0);
+        let again = control.submit("", world.plan.clone()).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Conflict);
+        served.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failing_unit_is_recorded_and_the_rest_of_the_job_is_done() {
+    within(async {
+        let world = World::new();
+        world.runner.fail_on("extract NT 100-200");
+        let coordinator = Arc::new(world.coordinator("c", Recovery::AllJobs).await);
+        let job = coordinator.submit("", world.plan.clone()).await.unwrap();
+        let agents = ["a", "b"].map(|name| world.agent(name, coordinator.clone()).run());
+        for exit in futures::future::join_all(agents).await {
+            assert_eq!(exit.unwrap(), AgentExit::Finished);
+        }
+        let status = coordinator.status(&job).await.unwrap();
+        assert_eq!((status.phase, status.phase.exit_code()), (JobPhase::FinishedWithFailures, 3));
+        assert_eq!(status.failures[0].label, "extract NT 100-200");
+        assert_eq!(status.failures[0].reason, "row 107: not finite");
+        assert_eq!(world.store.failed_units(), [(2, "row 107: not finite".to_owned())]);
+        let recovered = world.coordinator("d", Recovery::AllJobs).await;
+        let recovered = recovered.status(&job).await.unwrap();
+        assert_eq!((recovered.kinds, recovered.failures), (status.kinds, status.failures));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_in_a_unit_is_the_units_failure_and_not_the_workers() {
+    within(async {
+        let world = World::new();
+        world.runner.panic_on("report");
+        let coordinator = Arc::new(world.coordinator("c", Recovery::AllJobs).await);
+        let job = coordinator.submit("", world.plan.clone()).await.unwrap();
+        let exit = world.agent("a", coordinator.clone()).run().await.unwrap();
+        assert_eq!(exit, AgentExit::Finished);
+        let status = coordinator.status(&job).await.unwrap();
+        assert!(status.failures[0].reason.contains("panicked"), "{:?}", status.failures);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_older_coordinator_is_fenced_by_a_newer_one() {
+    within(async {
+        let world = World::new();
+        let older = world.coordinator("c", Recovery::AllJobs).await;
+        let newer = world.coordinator("c", Recovery::AllJobs).await;
+        world.clock.advance(Duration::from_millis(5_000));
+        assert_eq!(older.tick().await.unwrap_err().kind(), ErrorKind::Fenced);
+        assert_eq!(older.jobs().await.unwrap_err().kind(), ErrorKind::Fenced);
+        newer.tick().await.unwrap();
+        assert_eq!(newer.epoch(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_gives_up_on_a_coordinator_that_stays_away() {
+    within(async {
+        let world = World::new();
+        let coordinator = Arc::new(world.coordinator("c", Recovery::AllJobs).await);
+        coordinator.close();
+        let agent = tokio::spawn(world.agent("w", coordinator).run());
+        while !agent.is_finished() {
+            world.clock.advance(Duration::from_secs(60));
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(agent.await.unwrap().unwrap(), AgentExit::WorkLeft);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_keep_their_kind_and_their_words_over_the_wire() {
+    within(async {
+        let world = World::new();
+        let coordinator = world.coordinator("c", Recovery::AllJobs).await;
+        let served = Served::start(coordinator, "127.0.0.1:0").await;
+        let control = served.client();
+        let unknown = control.status(&JobId::new("nope")).await.unwrap_err();
+        assert_eq!(unknown.kind(), ErrorKind::NotFound);
+        assert!(unknown.chain().contains("job nope"), "{}", unknown.chain());
+        let mut forged = world.plan.clone();
+        forged.seed += 1;
+        let forged = control.submit("", forged).await.unwrap_err();
+        assert_eq!(forged.kind(), ErrorKind::Invalid);
+        served.stop().await;
+    })
+    .await;
+}

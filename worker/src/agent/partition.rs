@@ -1,0 +1,204 @@
+//! Partition mode: no coordinator; every worker takes a fixed share, then whatever is left.
+//!
+//! Leaves out: leases. Invariant: the order decides economy only; the commit decides who won, so
+//! any number of workers with any shares finish the job together.
+
+use super::{
+    RunContext, StopSource, UnitOutcome, UnitProgress, UnitRunner, is_transient, unit_rows,
+};
+use async_trait::async_trait;
+use glmeval_common::clock::Clock;
+use glmeval_common::digest::ContentDigest;
+use glmeval_common::error::Result;
+use glmeval_common::ids::{Attempt, Generation, WorkerId};
+use glmeval_common::plan::Plan;
+use glmeval_common::rng::random_token;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Attempts at one unit before it is left to others.
+const ATTEMPTS_MAX: u32 = 3;
+/// How long a worker waits when all that is left waits for others.
+const WAIT_MS: u64 = 2_000;
+
+/// Tells which units of a plan are committed.
+#[async_trait]
+pub trait CommitCheck: Send + Sync {
+    /// Per unit of the plan: whether its commit stands.
+    async fn committed(&self, plan: &Plan) -> Result<Vec<bool>>;
+}
+
+/// How a partition worker ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionOutcome {
+    /// Units this worker committed.
+    pub committed: u64,
+    /// Units that failed here, with their error chains, and are not committed by anyone.
+    pub failed: Vec<(u32, String)>,
+    /// Units nobody has committed, the failed ones and those behind them included.
+    pub left: u64,
+    /// Whether it was stopped.
+    pub stopped: bool,
+}
+
+/// The order in which worker `index` of `count` tries `units` units: its own contiguous share
+/// first, then all others in an order of its own, so that helpers spread out.
+pub fn partition(units: u32, index: u32, count: u32) -> Vec<u32> {
+    let count = count.max(1);
+    let bound = |i: u32| (u64::from(units) * u64::from(i.min(count)) / u64::from(count)) as u32;
+    let own = bound(index)..bound(index.saturating_add(1));
+    let mut others: Vec<u32> = (0..units).filter(|unit| !own.contains(unit)).collect();
+    others.sort_by_cached_key(|unit| {
+        ContentDigest::new("partition/1")
+            .field("worker", index.to_le_bytes())
+            .field("unit", unit.to_le_bytes())
+            .finish()
+    });
+    own.chain(others).collect()
+}
+
+/// A partition worker at work.
+pub struct PartitionWorker<'a> {
+    /// The job.
+    pub plan: &'a Plan,
+    /// Name of this process.
+    pub worker: WorkerId,
+    /// What is done already, by whomever.
+    pub check: &'a dyn CommitCheck,
+    /// Does one unit.
+    pub runner: &'a dyn UnitRunner,
+    /// This machine's time.
+    pub clock: &'a dyn Clock,
+    /// Ends the work between two units.
+    pub stop: StopSource,
+}
+
+/// What one worker knows of the units.
+struct Ledger {
+    committed: Vec<bool>,
+    attempts: Vec<u32>,
+    errors: BTreeMap<u32, String>,
+}
+
+impl Ledger {
+    fn is_done(&self, unit: u32) -> bool {
+        self.committed.get(unit as usize).copied().unwrap_or(false)
+    }
+
+    fn is_given_up(&self, unit: u32) -> bool {
+        self.attempts.get(unit as usize).is_none_or(|attempts| *attempts >= ATTEMPTS_MAX)
+    }
+
+    fn can_start(&self, plan: &Plan, unit: u32) -> bool {
+        let ready = |prerequisites: &[(u32, u32)]| {
+            prerequisites.iter().all(|(first, past)| (*first..*past).all(|unit| self.is_done(unit)))
+        };
+        let planned = plan.units.get(unit as usize);
+        !self.is_done(unit)
+            && !self.is_given_up(unit)
+            && planned.is_some_and(|planned| ready(&planned.prerequisites))
+    }
+}
+
+impl PartitionWorker<'_> {
+    /// Runs the plan as worker `index` of `count` until every unit is committed, this worker can
+    /// do no more of them, or it is stopped.
+    ///
+    /// # Errors
+    /// As the commit check.
+    pub async fn run(&self, index: u32, count: u32) -> Result<PartitionOutcome> {
+        let units = u32::try_from(self.plan.units.len()).unwrap_or(u32::MAX);
+        let order = partition(units, index, count);
+        let mut ledger = Ledger {
+            committed: Vec::new(),
+            attempts: vec![0; self.plan.units.len()],
+            errors: BTreeMap::new(),
+        };
+        let mut won = 0;
+        loop {
+            ledger.committed = self.check.committed(self.plan).await?;
+            let mut idle = true;
+            for unit in &order {
+                if ledger.can_start(self.plan, *unit) && !self.stop.is_stopped() {
+                    idle = false;
+                    won += u64::from(self.run_unit(*unit, &mut ledger).await);
+                }
+            }
+            let open: Vec<u32> = (0..units).filter(|unit| !ledger.is_done(*unit)).collect();
+            // What this worker gave up may be done by others, but it does not wait for them.
+            let hopeless = idle && open.iter().any(|unit| ledger.is_given_up(*unit));
+            let stopped = self.stop.is_stopped();
+            if open.is_empty() || stopped || hopeless {
+                let left = open.len() as u64;
+                let failed = ledger.errors.into_iter().filter(|(unit, _)| open.contains(unit));
+                let failed = failed.collect();
+                return Ok(PartitionOutcome { committed: won, failed, left, stopped });
+            }
+            if idle {
+                tokio::select! {
+                    _ = self.stop.stopped() => {}
+                    () = tokio::time::sleep(Duration::from_millis(WAIT_MS)) => {}
+                }
+            }
+        }
+    }
+
+    /// Runs one unit; whether this worker committed it.
+    async fn run_unit(&self, unit: u32, ledger: &mut Ledger) -> bool {
+        let Some(work) = self.plan.work_unit(unit) else { return false };
+        let context = RunContext {
+            worker: self.worker.clone(),
+            generation: Generation::default(),
+            progress: Arc::new(UnitProgress::new(self.clock.now_ms(), unit_rows(&work))),
+            stop: self.stop.clone(),
+        };
+        let attempt = Attempt::new(random_token());
+        let result = self.runner.run(&work, &attempt, &context).await;
+        let index = unit as usize;
+        match result {
+            Ok(outcome) => {
+                if let Some(committed) = ledger.committed.get_mut(index) {
+                    *committed = true;
+                }
+                return outcome == UnitOutcome::Committed;
+            }
+            Err(_) if self.stop.is_stopped() => {}
+            Err(error) => {
+                tracing::warn!(unit = work.label(), error = error.chain(), "unit failed");
+                if let Some(attempts) = ledger.attempts.get_mut(index) {
+                    *attempts += if is_transient(&error) { 1 } else { ATTEMPTS_MAX };
+                }
+                ledger.errors.insert(unit, error.chain());
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_shares_tile_the_units_and_every_order_holds_all_of_them() {
+        for (units, count) in [(0, 1), (1, 3), (10, 3), (7, 7), (5, 9)] {
+            let mut own = Vec::new();
+            for index in 0..count {
+                let order = partition(units, index, count);
+                let mut sorted = order.clone();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..units).collect::<Vec<_>>());
+                let bound = |i: u32| units * i / count;
+                own.extend(order.into_iter().take((bound(index + 1) - bound(index)) as usize));
+            }
+            assert_eq!(own, (0..units).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn helpers_spread_out_over_the_rest() {
+        let tail = |index: u32| partition(100, index, 4)[25..].to_vec();
+        assert_ne!(tail(0)[..10], tail(1)[..10]);
+    }
+}

@@ -1,0 +1,89 @@
+//! How far a worker is: numbers for heartbeats and bars, read while a unit runs.
+//!
+//! Leaves out: drawing. Invariant: reading never waits for the unit.
+
+use glmeval_common::clock::Clock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rows of the unit in hand.
+#[derive(Debug, Default)]
+pub struct UnitProgress {
+    rows_done: AtomicU64,
+    rows_total: AtomicU64,
+    started_ms: u64,
+}
+
+impl UnitProgress {
+    /// Starts at `started_ms` with `rows_total` rows to do.
+    pub fn new(started_ms: u64, rows_total: u64) -> Self {
+        Self { rows_done: AtomicU64::new(0), rows_total: AtomicU64::new(rows_total), started_ms }
+    }
+
+    /// Says how many rows there are, once that is known.
+    pub fn set_rows_total(&self, rows: u64) {
+        self.rows_total.store(rows, Ordering::Relaxed);
+    }
+
+    /// Adds finished rows.
+    pub fn add_rows(&self, rows: u64) {
+        self.rows_done.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Finished rows.
+    pub fn rows_done(&self) -> u64 {
+        self.rows_done.load(Ordering::Relaxed)
+    }
+
+    /// Rows to do in all; 0 = not known.
+    pub fn rows_total(&self) -> u64 {
+        self.rows_total.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds since the start.
+    pub fn elapsed_ms(&self, clock: &dyn Clock) -> u64 {
+        clock.now_ms().saturating_sub(self.started_ms)
+    }
+
+    /// Rows per second since the start; 0 in the first millisecond.
+    pub fn rows_per_second(&self, clock: &dyn Clock) -> f64 {
+        match self.elapsed_ms(clock) {
+            0 => 0.0,
+            elapsed_ms => self.rows_done() as f64 * 1_000.0 / elapsed_ms as f64,
+        }
+    }
+}
+
+/// What one worker does and did, shared with whoever shows it.
+#[derive(Debug, Default)]
+pub struct Board {
+    current: Mutex<Option<(String, Arc<UnitProgress>)>>,
+    units_done: AtomicU64,
+    units_failed: AtomicU64,
+}
+
+impl Board {
+    /// Label and progress of the unit in hand.
+    pub fn current(&self) -> Option<(String, Arc<UnitProgress>)> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Units this worker committed or found committed.
+    pub fn units_done(&self) -> u64 {
+        self.units_done.load(Ordering::Relaxed)
+    }
+
+    /// Attempts that failed here.
+    pub fn units_failed(&self) -> u64 {
+        self.units_failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn show(&self, unit: Option<(String, Arc<UnitProgress>)>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = unit;
+    }
+
+    pub(super) fn count(&self, done: bool) {
+        let counter = if done { &self.units_done } else { &self.units_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,270 @@
+//! One life of an agent: what it holds, and what it waits for.
+//!
+//! Leaves out: the calls themselves (talk). Invariant: a unit runs on its own task, so nothing it
+//! does delays a heartbeat, and its panic is its own failure.
+
+use super::{
+    Agent, AgentExit, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress, is_transient,
+    stop_pair, unit_rows,
+};
+use glmeval_common::control::{Grant, LeaseKey, Outcome, Report};
+use glmeval_common::error::{Error, Result};
+use glmeval_common::ids::Attempt;
+use glmeval_common::rng::random_token;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+/// The unit in hand.
+pub(super) struct Running {
+    pub(super) lease: LeaseKey,
+    pub(super) progress: Arc<UnitProgress>,
+    stop: StopHandle,
+    task: JoinHandle<Result<UnitOutcome>>,
+    /// The coordinator needs it no more.
+    revoked: bool,
+}
+
+/// An order to stop that is being followed.
+struct Stopping {
+    /// When the unit in hand is told to give up.
+    grace_ends: Instant,
+    /// When it is dropped.
+    drop_at: Instant,
+}
+
+/// State of the loop.
+pub(super) struct Session {
+    pub(super) agent: Agent,
+    pub(super) queue: VecDeque<Grant>,
+    pub(super) running: Option<Running>,
+    /// Reports the coordinator has not taken yet, oldest first; as many as leases at most.
+    pub(super) reports: VecDeque<Report>,
+    pub(super) registered: bool,
+    pub(super) epoch: u64,
+    pub(super) beat: Interval,
+    pub(super) finished: bool,
+    pub(super) detached_since_ms: Option<u64>,
+    stopping: Option<Stopping>,
+}
+
+/// What ended the wait.
+enum Woken {
+    Ended(Result<Result<UnitOutcome>, JoinError>),
+    Stop(Stop),
+    Grace,
+    Beat,
+}
+
+pub(super) fn beat_interval(interval_ms: u64) -> Interval {
+    let mut beat = tokio::time::interval(Duration::from_millis(interval_ms.max(1)));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
+}
+
+impl Session {
+    pub(super) fn new(agent: Agent) -> Self {
+        let beat = beat_interval(agent.settings.call_interval_ms);
+        Self {
+            agent,
+            queue: VecDeque::new(),
+            running: None,
+            reports: VecDeque::new(),
+            registered: false,
+            epoch: 0,
+            beat,
+            finished: false,
+            detached_since_ms: None,
+            stopping: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<AgentExit> {
+        loop {
+            self.start_next();
+            if self.running.is_none() {
+                if let Some(exit) = self.exit_when_idle().await {
+                    return Ok(exit);
+                }
+                if self.registered && self.detached_since_ms.is_none() {
+                    self.ask_and_wait().await?;
+                    continue;
+                }
+            }
+            match self.wait().await {
+                Woken::Ended(result) => {
+                    self.ended(result);
+                    self.call().await?;
+                }
+                Woken::Stop(order) => self.begin_stop(order),
+                Woken::Grace => self.press_on(),
+                Woken::Beat => self.call().await?,
+            }
+        }
+    }
+
+    /// Waits for an answer with units, or for the order to stop.
+    async fn ask_and_wait(&mut self) -> Result<()> {
+        let stop = self.agent.stop.clone();
+        let order = tokio::select! {
+            biased;
+            order = stop.stopped() => order,
+            asked = self.ask() => {
+                asked?;
+                return if self.queue.is_empty() { self.call().await } else { Ok(()) };
+            }
+        };
+        self.begin_stop(order);
+        Ok(())
+    }
+
+    /// The exit of an agent that has nothing in hand, if it is time.
+    async fn exit_when_idle(&mut self) -> Option<AgentExit> {
+        let limit_ms = self.agent.settings.detached_ms_max;
+        let now_ms = self.agent.clock.now_ms();
+        let detached = self
+            .detached_since_ms
+            .is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= limit_ms);
+        let done = self.agent.settings.until_idle && self.finished && self.reports.is_empty();
+        if self.stopping.is_none() && !detached && !done {
+            return None;
+        }
+        self.farewell().await;
+        Some(if self.finished { AgentExit::Finished } else { AgentExit::WorkLeft })
+    }
+
+    /// Starts the next unit of the queue, if none runs.
+    fn start_next(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        let Some(Grant { lease, work }) = self.queue.pop_front() else { return };
+        let now_ms = self.agent.clock.now_ms();
+        let progress = Arc::new(UnitProgress::new(now_ms, unit_rows(&work)));
+        let (stop, source) = stop_pair();
+        let worker = self.agent.settings.worker.clone();
+        let attempt = Attempt::new(random_token());
+        let context = RunContext {
+            worker,
+            generation: lease.generation,
+            progress: Arc::clone(&progress),
+            stop: source,
+        };
+        tracing::debug!(unit = work.label(), generation = %lease.generation, "unit starts");
+        self.agent.board.show(Some((work.label(), Arc::clone(&progress))));
+        let runner = Arc::clone(&self.agent.runner);
+        let task = tokio::spawn(async move { runner.run(&work, &attempt, &context).await });
+        self.running = Some(Running { lease, progress, stop, task, revoked: false });
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let stop = self.agent.stop.clone();
+        let wake_at = self.stopping.as_ref().map(|stopping| {
+            let told = self.running.as_ref().is_some_and(|running| running.stop_was_told());
+            if told { stopping.drop_at } else { stopping.grace_ends }
+        });
+        let ended = async {
+            match &mut self.running {
+                Some(running) => (&mut running.task).await,
+                None => std::future::pending().await,
+            }
+        };
+        let grace = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            result = ended => Woken::Ended(result),
+            order = stop.stopped(), if self.stopping.is_none() => Woken::Stop(order),
+            () = grace => Woken::Grace,
+            _ = self.beat.tick() => Woken::Beat,
+        }
+    }
+
+    /// Takes note of how the unit in hand ended.
+    fn ended(&mut self, result: Result<Result<UnitOutcome>, JoinError>) {
+        let Some(running) = self.running.take() else { return };
+        self.agent.board.show(None);
+        let told = running.stop_was_told();
+        let outcome = match result {
+            Ok(Ok(UnitOutcome::Committed)) => Outcome::Committed,
+            Ok(Ok(UnitOutcome::Lost)) => Outcome::Lost,
+            _ if running.revoked => return,
+            _ if told => Outcome::HandedBack,
+            Ok(Err(error)) => failure(&error),
+            Err(panic) => failure(&Error::bug("the unit panicked").with_source(panic)),
+        };
+        match &outcome {
+            Outcome::Committed | Outcome::Lost => self.agent.board.count(true),
+            Outcome::Failed { chain, .. } => {
+                tracing::warn!(unit = running.lease.unit, error = chain, "unit failed");
+                self.agent.board.count(false);
+            }
+            Outcome::HandedBack => {}
+        }
+        let elapsed_ms = running.progress.elapsed_ms(&*self.agent.clock);
+        self.push_report(running.lease, outcome, elapsed_ms as f64 / 1_000.0);
+    }
+
+    pub(super) fn push_report(&mut self, lease: LeaseKey, outcome: Outcome, seconds: f64) {
+        let worker = self.agent.settings.worker.clone();
+        self.reports.push_back(Report { worker, lease, outcome, seconds });
+    }
+
+    /// Stops asking, hands back what has not begun, gives the unit in hand its grace.
+    pub(super) fn begin_stop(&mut self, order: Stop) {
+        if self.stopping.is_some() {
+            return;
+        }
+        tracing::info!(reason = order.reason, grace_ms = order.grace_ms, "worker stops");
+        let grace_ends = Instant::now() + Duration::from_millis(order.grace_ms);
+        let drop_at = grace_ends + Duration::from_millis(self.agent.settings.abandon_ms_max);
+        self.stopping = Some(Stopping { grace_ends, drop_at });
+        for grant in std::mem::take(&mut self.queue) {
+            self.push_report(grant.lease, Outcome::HandedBack, 0.0);
+        }
+        self.beat.reset_immediately();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// The grace is over: first a word, then the axe.
+    fn press_on(&mut self) {
+        let Some(running) = &self.running else { return };
+        if running.stop_was_told() {
+            running.task.abort();
+            let lease = running.lease.clone();
+            self.running = None;
+            self.push_report(lease, Outcome::HandedBack, 0.0);
+        } else {
+            running.stop.stop(0, "grace is over");
+        }
+    }
+
+    /// The coordinator needs a unit no more.
+    pub(super) fn revoke(&mut self, lease: &LeaseKey) {
+        let same = |other: &LeaseKey| other.job == lease.job && other.unit == lease.unit;
+        self.queue.retain(|grant| !same(&grant.lease));
+        if let Some(running) = self.running.as_mut().filter(|running| same(&running.lease)) {
+            running.revoked = true;
+            running.stop.stop(0, "revoked");
+        }
+    }
+}
+
+impl Running {
+    fn stop_was_told(&self) -> bool {
+        self.stop.was_told()
+    }
+}
+
+fn failure(error: &Error) -> Outcome {
+    Outcome::Failed { transient: is_transient(error), chain: error.chain() }
+}
