@@ -12,7 +12,9 @@ pub mod schedule;
 pub mod service;
 pub mod settings;
 pub mod state;
+pub mod stored_jobs;
 
 pub use driver::{Coordinator, Recovery};
 pub use job_store::{CoordinatorRecord, JobStore};
 pub use settings::Settings;
+pub use stored_jobs::StoredJobs;
