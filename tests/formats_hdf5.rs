@@ -244,16 +244,26 @@ fn check_pair(path: &Path, expected: &Value) -> bool {
     true
 }
 
-/// The file of the preprint, which stores no split.
+/// The file of the preprint, which stores no split: the test rows are certain, of the others the
+/// number.
 fn check_unsplit(path: &Path, expected: &Value) -> bool {
-    if expected.get("split_indices").is_none() {
-        return false;
-    }
+    let Some(splits) = expected["split_indices"].as_object() else { return false };
     let examples = read_all(path, &Hdf5Layout::Regression, TaskName::LentiMpra)
         .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(sequences(&examples, 0), texts(&expected["sequences"]), "{}", path.display());
     let targets: Vec<f32> = examples.iter().flat_map(|row| row.targets.clone()).collect();
     assert_close(&targets, &numbers(&expected["targets"]), 1e-6, &path.display().to_string());
+    for (split, rows) in splits {
+        let members = examples.iter().enumerate().zip(std::iter::repeat(Split::parse(split)));
+        let found: Vec<f64> = members
+            .filter(|((_, example), split)| example.split == *split)
+            .map(|((row, _), _)| row as f64)
+            .collect();
+        let mut rows = numbers(rows);
+        rows.sort_by(f64::total_cmp);
+        assert_eq!(found.len(), rows.len(), "{} {split}", path.display());
+        assert!(split != "test" || found == rows, "{} {split}: {found:?}", path.display());
+    }
     true
 }
 

@@ -10,6 +10,7 @@ mod file;
 mod layouts;
 mod letters;
 mod onehot;
+mod preprint_split;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -22,13 +23,14 @@ use crate::error::{InputError, Result};
 use crate::example::{Example, ExampleSchema};
 use crate::readers::ExampleReader;
 use file::Hdf5File;
-use layouts::{Part, Shape};
+use layouts::{Part, Shape, Splits};
 use std::collections::VecDeque;
 use std::path::Path;
 
 /// Examples of an HDF5 file: train, then valid, then test, each in file order.
 ///
-/// Ids are `train-0`, `fold1-0` or, where the file stores no split, `row0`.
+/// Ids are `train-0`, `fold1-0` or, where the file stores no split, `row0`. The preprint's
+/// lentiMPRA file stays in file order; its split is worked out by row.
 pub struct Hdf5Reader {
     file: String,
     schema: ExampleSchema,
@@ -71,7 +73,7 @@ impl Hdf5Reader {
             sequences: shape.names().iter().map(|&name| name.to_owned()).collect(),
             targets: names.unwrap_or_default(),
             has_intervals: false,
-            has_splits: parts.iter().all(|part| part.split.is_some()),
+            has_splits: parts.iter().all(|part| !matches!(part.splits, Splits::None)),
         };
         Ok(Self { file: file.name, schema, shape, parts: parts.into(), row: 0 })
     }
@@ -120,7 +122,7 @@ fn next_example(file: &str, shape: Shape, part: &mut Part, row: u64) -> Result<E
         id: format!("{}{row}", part.id_prefix),
         sequences: if shape == Shape::Halves { halves(&stored) } else { stored },
         interval: None,
-        split: part.split,
+        split: part.splits.of(row),
         targets,
     })
 }

@@ -52,6 +52,8 @@ pub fn read_array(path: &Path, key: &str) -> Result<Array> {
 pub(super) struct Header {
     pub(super) shape: Vec<u64>,
     chunk_shape: Option<Vec<u64>>,
+    /// The first chunk that is said to lie outside the file, in words.
+    chunk_outside: Option<String>,
     element: Result<Element, String>,
     element_bytes: u64,
     is_variable: bool,
@@ -68,6 +70,7 @@ impl Header {
             Ok::<_, hdf5_pure::Error>(Self {
                 shape: dataset.shape()?,
                 chunk_shape: dataset.chunk_shape()?,
+                chunk_outside: chunk_outside(dataset, file.bytes)?,
                 element: Element::of(&datatype),
                 element_bytes: dataset.element_size()?,
                 is_variable: matches!(datatype, Datatype::VariableLength { .. }),
@@ -121,6 +124,10 @@ impl Header {
         {
             let expected = format!("chunks below the limit of {PARSER_ALLOCATION_BYTES_MAX} bytes");
             return Err(defect(expected, format!("chunks of shape {}", words(chunk))));
+        }
+        if let Some(found) = &self.chunk_outside {
+            let expected = format!("chunks within the {} bytes of the file", file.bytes);
+            return Err(defect(expected, found.clone()));
         }
         row_bytes
             .and_then(|bytes| usize::try_from(bytes).ok())
@@ -270,11 +277,26 @@ impl Array {
     }
 }
 
+/// The first chunk of `dataset` that ends after `file_bytes`: the library makes room for a chunk
+/// of any stated size before it tries to read it.
+fn chunk_outside(dataset: &Dataset, file_bytes: u64) -> Result<Option<String>, hdf5_pure::Error> {
+    if !dataset.is_chunked() {
+        return Ok(None);
+    }
+    let outside = dataset.chunks()?.into_iter().find(|chunk| {
+        chunk.address.checked_add(chunk.storage_size).is_none_or(|end| end > file_bytes)
+    });
+    Ok(outside.map(|chunk| {
+        let (address, bytes) = (chunk.address, chunk.storage_size);
+        format!("an invalid chunk of {bytes} bytes at address {address}")
+    }))
+}
+
 /// A shape in words: `(14, 4, 200)`; a scalar is `()`.
 pub(super) fn words(shape: &[u64]) -> String {
     let extents: Vec<String> = shape.iter().map(u64::to_string).collect();
     match extents.as_slice() {
-        [] => "() of rank 0, a scalar".to_owned(),
+        [] => "(), a scalar".to_owned(),
         [one] => format!("({one},)"),
         _ => format!("({})", extents.join(", ")),
     }

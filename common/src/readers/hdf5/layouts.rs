@@ -5,6 +5,7 @@
 
 use super::file::Hdf5File;
 use super::letters::Letters;
+use super::preprint_split;
 use super::targets::{Rule, Targets};
 use crate::dataset::{Hdf5Layout, TaskName};
 use crate::error::{Error, InputError, Result};
@@ -12,8 +13,8 @@ use crate::example::Split;
 
 /// Data sets that are read side by side: a split, a fold, or the whole file.
 pub(super) struct Part {
-    /// Split of every row, `None` where the file stores none.
-    pub(super) split: Option<Split>,
+    /// Where the rows belong.
+    pub(super) splits: Splits,
     /// Ids are this, then the row.
     pub(super) id_prefix: String,
     /// One or two data sets of sequences.
@@ -22,6 +23,29 @@ pub(super) struct Part {
     pub(super) targets: Option<Targets>,
     /// Rows of each.
     pub(super) rows: u64,
+}
+
+/// Where the rows of a part belong.
+pub(super) enum Splits {
+    /// Nowhere: the file stores no split.
+    None,
+    /// All to one split.
+    One(Split),
+    /// Each to its own.
+    Each(Vec<Split>),
+}
+
+impl Splits {
+    /// The split of one row.
+    pub(super) fn of(&self, row: u64) -> Option<Split> {
+        match self {
+            Self::None => None,
+            Self::One(split) => Some(*split),
+            Self::Each(splits) => {
+                usize::try_from(row).ok().and_then(|row| splits.get(row).copied())
+            }
+        }
+    }
 }
 
 /// What a layout makes of the sequences of one row.
@@ -99,7 +123,13 @@ fn splits(file: &Hdf5File, stems: &[&str], rule: Rule) -> Result<Vec<Part>> {
 fn regression(file: &Hdf5File) -> Result<Vec<Part>> {
     let has_splits = file.find("onehot_train")?.is_some() || file.find("x_train")?.is_some();
     if !has_splits && file.find("onehot")?.is_some() {
-        return Ok(vec![part(file, None, &["onehot"], Some(("target", Rule::Real)))?]);
+        let mut part = part(file, None, &["onehot"], Some(("target", Rule::Real)))?;
+        // Rows are bounded by the length of the file; above 2^32 the generator has no rule.
+        let rows = u32::try_from(part.rows).map_err(|_| {
+            InputError::new(&file.name, "onehot", "fewer than 2^32 rows", part.rows)
+        })?;
+        part.splits = Splits::Each(preprint_split::splits(rows as usize));
+        return Ok(vec![part]);
     }
     splits(file, &["onehot", "x"], Rule::Real)
 }
@@ -167,7 +197,8 @@ fn part(
         return Err(rows_differ(file, (first, rows), (other, *found)));
     }
     let id_prefix = split.map_or_else(|| "row".to_owned(), |split| format!("{split}-"));
-    Ok(Part { split, id_prefix, sequences, targets, rows })
+    let splits = split.map_or(Splits::None, Splits::One);
+    Ok(Part { splits, id_prefix, sequences, targets, rows })
 }
 
 fn rows_differ(file: &Hdf5File, first: (&str, u64), other: (&str, u64)) -> Error {
