@@ -10,6 +10,8 @@ use glmeval_common::example::{Example, Split};
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::hdf5::{Hdf5Reader, read_array};
 use glmeval_tests::{golden, hostile};
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -287,11 +289,8 @@ fn check_encodings(path: &Path, expected: &Value) -> bool {
 /// The same sequences as text under several keys, which an error message lists.
 fn check_texts(path: &Path, expected: &Value) -> bool {
     let Some(wanted) = expected.get("every_key_equals") else { return false };
-    let absent = Hdf5Layout::Key("no such key".to_owned());
-    let error = read_all(path, &absent, TaskName::None).expect_err("no such key").to_string();
-    let keys = error.split("keys: ").nth(1).expect("an error that lists the keys");
-    for key in keys.split(", ") {
-        let layout = Hdf5Layout::Key(key.to_owned());
+    for key in keys(path) {
+        let layout = Hdf5Layout::Key(key.clone());
         let examples = read_all(path, &layout, TaskName::None).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(sequences(&examples, 0), texts(wanted), "{} {key}", path.display());
     }
@@ -330,6 +329,51 @@ fn check_splicing(path: &Path) -> bool {
     true
 }
 
+/// The smallest fixtures with their keys, to be damaged.
+fn small_files() -> Vec<(Vec<u8>, Vec<String>)> {
+    let mut all = files(&golden::root().join("layouts"), "h5");
+    all.sort_by_key(|path| std::fs::metadata(path).map_or(0, |metadata| metadata.len()));
+    let read = |path: &PathBuf| (std::fs::read(path).expect("a readable fixture"), keys(path));
+    all.iter().take(24).map(read).collect()
+}
+
+/// Keys of a file, as the error for a key that is not there lists them.
+fn keys(path: &Path) -> Vec<String> {
+    let absent = Hdf5Layout::Key("no such key".to_owned());
+    let error = read_all(path, &absent, TaskName::None).expect_err("no such key").to_string();
+    let keys = error.split("keys: ").nth(1).expect("an error that lists the keys");
+    keys.split(", ").map(str::to_owned).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_fixture_is_read_or_refused_in_little_memory_and_time(
+        choice in any::<Index>(),
+        flips in prop::collection::vec((any::<Index>(), any::<bool>(), any::<u8>()), 1..6),
+    ) {
+        let (mut bytes, keys) = choice.get(&small_files()).clone();
+        for (index, is_header, byte) in flips {
+            // Half of the damage goes where the structures are.
+            let at = index.index(if is_header { bytes.len().min(3_000) } else { bytes.len() });
+            bytes[at] = byte;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("damaged.h5");
+        std::fs::write(&path, &bytes).expect("a written file");
+        let (clock, idle) = (SystemClock::default(), peak_bytes());
+        for key in &keys {
+            drop(read_all(&path, &Hdf5Layout::Key(key.clone()), TaskName::None));
+            drop(read_array(&path, key).and_then(|mut array| array.read(50)));
+        }
+        drop(read_all(&path, &Hdf5Layout::Binary, TaskName::ChipSeq));
+        prop_assert!(clock.now_ms() < HOSTILE_MS_MAX, "{} ms", clock.now_ms());
+        let peak = peak_bytes().saturating_sub(idle);
+        prop_assert!(peak < HOSTILE_PEAK_BYTES_MAX, "{peak} bytes above idle");
+    }
+}
+
 /// Peak memory of this process in bytes, where the system tells.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -362,6 +406,6 @@ fn every_hostile_file_is_refused_with_place_expected_and_found_in_little_memory_
         assert!(clock.now_ms() - start < HOSTILE_MS_MAX, "{} took too long", case.name);
         outcome.map(drop).map_err(|error| error.chain())
     });
-    let peak = peak_bytes() - idle;
+    let peak = peak_bytes().saturating_sub(idle);
     assert!(peak < HOSTILE_PEAK_BYTES_MAX, "{peak} bytes above idle");
 }

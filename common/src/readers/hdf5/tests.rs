@@ -158,7 +158,7 @@ fn rows_of_an_array_come_in_batches_and_end() {
 #[test]
 fn a_type_nested_deeper_than_a_stack_is_refused() {
     let mut deep = hdf5_pure::make_u8_type();
-    for _ in 0..5_000 {
+    for _ in 0..8_000 {
         let base_type = Box::new(deep);
         deep =
             Datatype::VariableLength { is_string: false, padding: None, charset: None, base_type };
