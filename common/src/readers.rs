@@ -11,6 +11,7 @@ pub mod bed;
 pub mod fasta;
 pub mod genome;
 pub mod hdf5;
+mod isolate;
 pub mod narrow_peak;
 pub mod parquet;
 pub mod table;
