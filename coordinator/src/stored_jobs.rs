@@ -4,6 +4,7 @@
 
 use crate::job_store::{CoordinatorRecord, JobStore};
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::{JobId, SetId};
@@ -40,10 +41,11 @@ impl StoredJobs {
 
     /// Committed ranges of every set of `plan`.
     async fn ranges(&self, plan: &Plan) -> Result<BTreeMap<SetId, Vec<(u64, u64)>>> {
-        let sets = plan.sets.iter().map(|set| async {
-            Ok((set.id.clone(), committed_ranges(&self.store, &set.id).await?))
-        });
-        futures::stream::iter(sets).buffer_unordered(REQUESTS_MAX).try_collect().await
+        let mut ranges = BTreeMap::new();
+        for set in &plan.sets {
+            ranges.insert(set.id.clone(), committed_ranges(&self.store, &set.id).await?);
+        }
+        Ok(ranges)
     }
 }
 
@@ -97,19 +99,20 @@ impl JobStore for StoredJobs {
 
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
         let ranges = self.ranges(plan).await?;
-        let checks = plan.units.iter().map(|unit| {
-            let ranges = &ranges;
-            async move {
-                if let UnitSpec::Extract { set, start, end, .. } = unit.spec {
-                    let committed = plan.sets.get(set).and_then(|set| ranges.get(&set.id));
-                    return Ok(committed.is_some_and(|all| cover_range(all, start, end).is_ok()));
+        let mut checks: Vec<BoxFuture<'_, Result<bool>>> = Vec::with_capacity(plan.units.len());
+        for unit in &plan.units {
+            let covered = match &unit.spec {
+                UnitSpec::Extract { set, start, end, .. } => {
+                    let committed = plan.sets.get(*set).and_then(|set| ranges.get(&set.id));
+                    committed.is_some_and(|all| cover_range(all, *start, *end).is_ok())
                 }
-                match commit_path(plan, &unit.spec) {
-                    Some(path) => self.store.exists(&path).await,
-                    None => Ok(false),
-                }
-            }
-        });
+                UnitSpec::Prepare { .. } | UnitSpec::Fit(_) | UnitSpec::Report => false,
+            };
+            checks.push(match commit_path(plan, &unit.spec) {
+                Some(path) => Box::pin(async move { self.store.exists(&path).await }),
+                None => Box::pin(std::future::ready(Ok(covered))),
+            });
+        }
         futures::stream::iter(checks).buffered(REQUESTS_MAX).try_collect().await
     }
 
