@@ -1,1 +1,85 @@
-//! placeholder
+//! From scores and predictions to tables, figures and one self-contained page.
+//!
+//! Leaves out: reading and writing the store (runner). Invariant: pure; the same input gives the
+//! same bytes, whatever the order of the fits.
+
+mod figures;
+mod html;
+mod page_style;
+mod published;
+mod svg;
+mod tables;
+mod view;
+
+use glmeval_common::error::Result;
+use glmeval_common::plan::Plan;
+use glmeval_common::score::FitScores;
+
+pub use tables::text_table;
+
+/// Predictions of one fit on the split it is scored on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Predictions {
+    /// Ids of the examples.
+    pub ids: Vec<String>,
+    /// Names of the targets.
+    pub target_names: Vec<String>,
+    /// Measured values: one vector per target, one value per example; NaN = not measured.
+    pub targets: Vec<Vec<f64>>,
+    /// Predicted values, likewise; probabilities for binary targets.
+    pub predictions: Vec<Vec<f64>>,
+}
+
+/// One fit of the job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitResult {
+    /// What its commit says.
+    pub scores: FitScores,
+    /// Its predictions; empty if they could not be read, which costs figures only.
+    pub predictions: Predictions,
+}
+
+/// Everything a report is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportInput<'a> {
+    /// The job.
+    pub plan: &'a Plan,
+    /// Its fits, in any order.
+    pub fits: &'a [FitResult],
+    /// One line per unit that was given up.
+    pub failed: &'a [String],
+}
+
+/// One file of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportFile {
+    /// Path below the report's folder: `report.html`, `scores.csv`, `figures/REST-roc.svg`, …
+    pub name: String,
+    /// Content.
+    pub bytes: Vec<u8>,
+}
+
+/// Renders `report.html`, `scores.csv`, `scores.parquet`, `scores.txt` and `figures/*.svg`.
+///
+/// # Errors
+/// `Bug` if the Parquet writer refuses the rows.
+pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
+    let view = view::View::new(input);
+    let figures: Vec<Vec<figures::Figure>> =
+        view.datasets.iter().map(|dataset| figures::figures(&view, dataset)).collect();
+    let file = |name: &str, bytes: Vec<u8>| ReportFile { name: name.to_owned(), bytes };
+    let mut files = vec![
+        file("report.html", html::page(&view, &figures).into_bytes()),
+        file("scores.csv", tables::csv(&view).into_bytes()),
+        file("scores.parquet", tables::parquet(&view)?),
+        file("scores.txt", text_table(input).into_bytes()),
+    ];
+    for figure in figures.iter().flatten() {
+        let svg = svg::standalone(&figure.svg);
+        files.push(file(&format!("figures/{}.svg", figure.name), svg.into_bytes()));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests;

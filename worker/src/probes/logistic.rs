@@ -1,0 +1,245 @@
+//! L2 logistic regression at its true optimum, in f64.
+//!
+//!     sum_i log(1 + exp(-s_i (w . x_i + b))) + ||w||^2 / (2 c),   s_i = +-1, b not penalised
+//!
+//! Leaves out: the library's habit of stopping early. Invariant: features are centred, which
+//! changes b only and leaves the objective as it is.
+//!
+//! Source: scikit-learn 1.2.2 `LogisticRegression` (objective); Newton's method and L-BFGS are ours.
+
+use super::cholesky::Cholesky;
+use super::design::{Design, Solution, dot, fit_targets};
+use super::gram::gram;
+use super::lbfgs;
+use crate::probe::{FittedProbe, Link, Matrix, Probe, logistic};
+use glmeval_common::error::{Error, Result};
+use glmeval_common::example::Split;
+
+/// Up to this many features Newton's method is cheaper than the many steps of L-BFGS.
+const NEWTON_FEATURES_MAX: usize = 1024;
+/// Share of the objective by which a converged step may still promise to lower it.
+const DECREMENT_SHARE: f64 = 1e-16;
+const HALVINGS_MAX: usize = 50;
+const GRADIENT_SHARE: f64 = 1e-9;
+
+pub(super) struct Logistic {
+    pub(super) c: f64,
+    pub(super) iterations_max: u32,
+}
+
+impl Probe for Logistic {
+    fn splits(&self) -> &'static [Split] {
+        &[Split::Train, Split::Valid]
+    }
+
+    fn fit(&self, x: &Matrix, targets: &[Vec<f64>]) -> Result<FittedProbe> {
+        if !(self.c.is_finite() && self.c > 0.0) {
+            return Err(Error::invalid(format!("logistic: expected c above 0, found {}", self.c)));
+        }
+        fit_targets(x, targets, Link::Logistic, &|x, targets| {
+            let design = Design::new(x);
+            targets.iter().map(|target| self.solve(&design, target)).collect()
+        })
+    }
+}
+
+impl Logistic {
+    fn solve(&self, design: &Design<'_>, target: &[f64]) -> Result<Solution> {
+        check_classes(target)?;
+        let objective = Objective { design, target, penalty: 1.0 / self.c };
+        let minimum = if design.columns() <= NEWTON_FEATURES_MAX {
+            newton(&objective, self.iterations_max)
+        } else {
+            quasi_newton(&objective, self.iterations_max)
+        };
+        let (weights, centred) = split_last(&minimum.point);
+        Ok(Solution {
+            intercept: design.intercept(centred, weights),
+            weights: weights.to_vec(),
+            converged: minimum.converged,
+            iterations: minimum.iterations,
+        })
+    }
+}
+
+fn check_classes(target: &[f64]) -> Result<()> {
+    if let Some(found) = target.iter().find(|&&value| value != 0.0 && value != 1.0) {
+        return Err(Error::invalid(format!("logistic: expected targets 0 and 1, found {found}")));
+    }
+    for class in [0.0, 1.0] {
+        if !target.contains(&class) {
+            let message = format!("logistic: expected targets 0 and 1, found no {class}");
+            return Err(Error::invalid(message));
+        }
+    }
+    Ok(())
+}
+
+/// Weights and, last, the intercept.
+fn split_last(point: &[f64]) -> (&[f64], f64) {
+    point.split_last().map_or((&[], 0.0), |(last, weights)| (weights, *last))
+}
+
+struct Objective<'a> {
+    design: &'a Design<'a>,
+    target: &'a [f64],
+    penalty: f64,
+}
+
+impl Objective<'_> {
+    /// w . x + b of every example.
+    fn predictors(&self, point: &[f64]) -> Vec<f64> {
+        let (weights, intercept) = split_last(point);
+        let mut z = self.design.times(weights);
+        z.iter_mut().for_each(|z| *z += intercept);
+        z
+    }
+
+    fn value(&self, point: &[f64], predictors: &[f64]) -> f64 {
+        let (weights, _) = split_last(point);
+        let loss = |(&z, &y): (&f64, &f64)| {
+            let t = if y > 0.5 { -z } else { z };
+            t.max(0.0) + (-t.abs()).exp().ln_1p()
+        };
+        let losses: f64 = predictors.iter().zip(self.target).map(loss).sum();
+        losses + self.penalty * dot(weights, weights) / 2.0
+    }
+
+    fn gradient(&self, point: &[f64], predictors: &[f64]) -> Vec<f64> {
+        let (weights, _) = split_last(point);
+        let error = |(&z, &y): (&f64, &f64)| {
+            // 1 - p is taken as p(-z) so that a good fit keeps its digits.
+            if y > 0.5 { -share(-z) } else { share(z) }
+        };
+        let errors: Vec<f64> = predictors.iter().zip(self.target).map(error).collect();
+        let mut gradient = self.design.transposed_times(&errors);
+        gradient.iter_mut().zip(weights).for_each(|(g, w)| *g += self.penalty * w);
+        gradient.push(errors.iter().sum());
+        gradient
+    }
+
+    /// Second derivatives, `[features + 1]` squared.
+    fn hessian(&self, predictors: &[f64]) -> Vec<f64> {
+        let features = self.design.columns();
+        let roots: Vec<f64> = predictors.iter().map(|&z| (share(z) * share(-z)).sqrt()).collect();
+        let mut hessian = gram(self.design.rows(), features + 1, |row, column| {
+            let value = if column < features { self.design.value(row, column) } else { 1.0 };
+            roots[row] * value
+        });
+        hessian.iter_mut().step_by(features + 2).take(features).for_each(|d| *d += self.penalty);
+        hessian
+    }
+}
+
+/// The logistic function.
+fn share(z: f64) -> f64 {
+    if z == 0.0 { 0.5 } else { logistic(z) }
+}
+
+/// Newton's method with step halving.
+fn newton(objective: &Objective<'_>, iterations_max: u32) -> lbfgs::Minimum {
+    let side = objective.design.columns() + 1;
+    let mut point = vec![0.0; side];
+    let mut predictors = objective.predictors(&point);
+    let mut value = objective.value(&point, &predictors);
+    for iteration in 0..iterations_max {
+        let gradient = objective.gradient(&point, &predictors);
+        let Some(factor) = Cholesky::factor(objective.hessian(&predictors), side) else {
+            return lbfgs::Minimum { point, converged: false, iterations: iteration };
+        };
+        let mut step = gradient.clone();
+        factor.solve(&mut step);
+        let decrement = dot(&gradient, &step);
+        let last = decrement <= DECREMENT_SHARE * value;
+        let mut length = 1.0;
+        let mut moved = false;
+        for _ in 0..HALVINGS_MAX {
+            let next: Vec<f64> = point.iter().zip(&step).map(|(p, s)| p - length * s).collect();
+            let next_predictors = objective.predictors(&next);
+            let next_value = objective.value(&next, &next_predictors);
+            // Below this decrement the objective's own rounding hides the descent.
+            let rounding = if decrement < 1e-10 * value { f64::INFINITY } else { 0.0 };
+            if next_value <= value - 1e-4 * length * decrement + rounding {
+                (point, predictors, value) = (next, next_predictors, next_value);
+                moved = true;
+                break;
+            }
+            length /= 2.0;
+        }
+        if last || !moved {
+            return lbfgs::Minimum { point, converged: last, iterations: iteration + 1 };
+        }
+    }
+    lbfgs::Minimum { point, converged: false, iterations: iterations_max }
+}
+
+/// L-BFGS on features scaled by the square roots of the Hessian's diagonal at 0.
+fn quasi_newton(objective: &Objective<'_>, iterations_max: u32) -> lbfgs::Minimum {
+    let design = objective.design;
+    let mut squares = vec![0.0; design.columns()];
+    for row in 0..design.rows() {
+        for ((square, &x), mean) in squares.iter_mut().zip(design.x.row(row)).zip(&design.means) {
+            *square += (f64::from(x) - mean).powi(2);
+        }
+    }
+    let diagonal = squares.iter().map(|square| objective.penalty + square / 4.0);
+    let scales: Vec<f64> =
+        diagonal.chain([design.rows() as f64 / 4.0]).map(|second| 1.0 / second.sqrt()).collect();
+    let scaled = |point: &[f64]| -> Vec<f64> {
+        point.iter().zip(&scales).map(|(value, scale)| value * scale).collect()
+    };
+    let function = |point: &[f64]| {
+        let point = scaled(point);
+        let predictors = objective.predictors(&point);
+        let gradient = objective.gradient(&point, &predictors);
+        (objective.value(&point, &predictors), scaled(&gradient))
+    };
+    let start = vec![0.0; scales.len()];
+    let mut minimum = lbfgs::minimise(function, start, iterations_max, GRADIENT_SHARE);
+    minimum.point = scaled(&minimum.point);
+    minimum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glmeval_common::rng::Rng;
+
+    fn data(rows: usize, columns: usize) -> (Matrix, Vec<f64>) {
+        let mut rng = Rng::derive(6, "logistic");
+        let values: Vec<f32> = (0..rows * columns).map(|_| rng.normal() as f32 + 3.0).collect();
+        let x = Matrix::new(rows, columns, values).unwrap();
+        let target = (0..rows).map(|row| {
+            let z: f64 = x.row(row).iter().take(3).map(|&x| f64::from(x) - 3.0).sum();
+            f64::from(u8::from(rng.uniform() < logistic(z)))
+        });
+        let target = target.collect();
+        (x, target)
+    }
+
+    #[test]
+    fn newton_and_lbfgs_reach_the_same_optimum() {
+        let (x, target) = data(300, 12);
+        let design = Design::new(&x);
+        let objective = Objective { design: &design, target: &target, penalty: 1.0 };
+        let (a, b) = (newton(&objective, 100), quasi_newton(&objective, 1000));
+        assert!(a.converged && b.converged, "{} {}", a.iterations, b.iterations);
+        for (a, b) in a.point.iter().zip(&b.point) {
+            assert!((a - b).abs() < 1e-7, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn one_class_is_refused() {
+        let (x, _) = data(5, 2);
+        let error = Logistic { c: 1.0, iterations_max: 9 }.fit(&x, &[vec![1.0; 5]]).unwrap_err();
+        assert_eq!(error.to_string(), "logistic: expected targets 0 and 1, found no 0");
+    }
+
+    #[test]
+    fn a_spent_budget_is_noted() {
+        let (x, target) = data(60, 4);
+        let fitted = Logistic { c: 1.0, iterations_max: 1 }.fit(&x, &[target]).unwrap();
+        assert!(!fitted.converged && fitted.notes[0].contains("unconverged"));
+    }
+}

@@ -1,0 +1,53 @@
+//! Which figures a data set gets, with their captions.
+//!
+//! Leaves out: drawing (bars, curves, scatter). Invariant: every figure says in its caption what
+//! was left out of it.
+
+mod bars;
+mod curves;
+mod scatter;
+
+use super::view::{DatasetView, View};
+
+/// Bars of a figure; the rest stands in the tables.
+const BARS_MAX: usize = 40;
+/// Curves of a figure.
+const CURVES_MAX: usize = 6;
+
+/// One figure.
+pub(super) struct Figure {
+    /// File name without extension.
+    pub(super) name: String,
+    /// Sentence under the figure.
+    pub(super) caption: String,
+    /// The `<svg>` element.
+    pub(super) svg: String,
+}
+
+/// The figures of one data set, in the order they are shown.
+pub(super) fn figures(view: &View<'_>, dataset: &DatasetView<'_>) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    if dataset.task.is_binary() {
+        figures.extend(bars::bars(dataset, "auroc_exact", 0.5));
+        figures.extend(bars::bars(dataset, "auroc_hard", 0.5));
+        figures.extend(curves::roc(dataset));
+        figures.extend(curves::precision_recall(dataset));
+    } else {
+        let first = super::view::statistic_names(dataset);
+        if let Some(name) = first.first() {
+            figures.extend(bars::bars(dataset, name, 0.0));
+        }
+        figures.extend(scatter::scatter(dataset));
+    }
+    let place = view.datasets.iter().position(|other| std::ptr::eq(other, dataset)).unwrap_or(0);
+    for figure in &mut figures {
+        figure.name = format!("{place:02}-{}-{}", file_stem(dataset.name), figure.name);
+    }
+    figures
+}
+
+/// Letters, digits, `-`, `_` and `.` only.
+fn file_stem(name: &str) -> String {
+    let keep = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    name.chars().map(|c| if keep(c) { c } else { '-' }).collect()
+}

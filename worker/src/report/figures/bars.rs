@@ -1,0 +1,148 @@
+//! Bars of one statistic with 95 % intervals, and published values below them in grey.
+//!
+//! Leaves out: tables. Invariant: bars start at the value of a probe that knows nothing.
+
+use super::super::svg::{Canvas, PALETTE, Scale, round_range, text_width};
+use super::super::view::{DatasetView, fit_label, statistic, statistic_title};
+use super::{BARS_MAX, Figure};
+
+const ROW: f64 = 24.0;
+const PLOT_WIDTH: f64 = 420.0;
+const TOP: f64 = 14.0;
+
+struct Bar {
+    label: String,
+    value: f64,
+    low: Option<f64>,
+    high: Option<f64>,
+    /// `None` = published.
+    colour: Option<&'static str>,
+    /// Published value of the same probe on the same input.
+    counterpart: Option<f64>,
+}
+
+/// One figure of statistic `name`; `None` if no fit has it.
+pub(super) fn bars(dataset: &DatasetView<'_>, name: &str, chance: f64) -> Option<Figure> {
+    let mut ours = own_bars(dataset, name);
+    let all = ours.len();
+    if all == 0 {
+        return None;
+    }
+    if all > BARS_MAX {
+        ours.sort_by(|a, b| b.value.total_cmp(&a.value));
+        ours.truncate(BARS_MAX);
+    }
+    let published = published_bars(dataset, name);
+    let title = format!("{} on {}", statistic_title(name), dataset.name);
+    let svg = draw(&ours, &published, &title, statistic_title(name), chance);
+    let mut caption = format!(
+        "{title}, test split. Bars start at {chance}, the value of a probe that knows nothing; \
+         whiskers are 95 % bootstrap intervals over test examples."
+    );
+    if !published.is_empty() {
+        caption.push_str(
+            " Grey: values published for this data set (whiskers: one standard deviation over repeats).",
+        );
+    }
+    if ours.iter().any(|bar| bar.counterpart.is_some()) {
+        caption.push_str(" Diamonds: the published value of the same probe on the same input.");
+    }
+    if all > BARS_MAX {
+        caption.push_str(&format!(" The best {BARS_MAX} of {all} fits are shown."));
+    }
+    Some(Figure { name: format!("{}-bars", name.replace('_', "-")), caption, svg })
+}
+
+fn own_bars(dataset: &DatasetView<'_>, name: &str) -> Vec<Bar> {
+    let mut probes: Vec<&str> =
+        dataset.fits.iter().map(|fit| fit.scores.identity.probe.as_str()).collect();
+    probes.sort_unstable();
+    probes.dedup();
+    let bar = |fit: &&super::super::FitResult| {
+        let identity = &fit.scores.identity;
+        let statistic = statistic(&fit.scores, name)?;
+        let place = probes.iter().position(|probe| *probe == identity.probe).unwrap_or(0);
+        let counterpart = dataset.published.iter().find(|row| row.is_counterpart(identity));
+        Some(Bar {
+            label: fit_label(identity),
+            value: statistic.value?,
+            low: statistic.low,
+            high: statistic.high,
+            colour: PALETTE.get(place % PALETTE.len()).copied(),
+            counterpart: counterpart.and_then(|row| row.value(name)).map(|(mean, _)| mean),
+        })
+    };
+    dataset.fits.iter().filter_map(bar).collect()
+}
+
+fn published_bars(dataset: &DatasetView<'_>, name: &str) -> Vec<Bar> {
+    let bar = |row: &&'static super::super::published::PublishedRow| {
+        let (mean, sd) = row.value(name)?;
+        Some(Bar {
+            label: format!("{} · {}", row.input(), row.probe),
+            value: mean,
+            low: sd.map(|sd| mean - sd),
+            high: sd.map(|sd| mean + sd),
+            colour: None,
+            counterpart: None,
+        })
+    };
+    dataset.published.iter().filter_map(bar).collect()
+}
+
+fn draw(ours: &[Bar], published: &[Bar], title: &str, axis: &str, chance: f64) -> String {
+    let bars = || ours.iter().chain(published);
+    let left =
+        bars().map(|bar| text_width(&bar.label)).fold(text_width("published values"), f64::max)
+            + 22.0;
+    let gap = if published.is_empty() { 0.0 } else { ROW };
+    let bottom = TOP + ROW * (ours.len() + published.len()) as f64 + gap;
+    let extent = bars().flat_map(|bar| {
+        [Some(bar.value), bar.low, bar.high, bar.counterpart].into_iter().flatten()
+    });
+    let (low, high) = round_range(extent.chain([chance]));
+    let x = Scale { low, high, from: left, to: left + PLOT_WIDTH };
+    let mut canvas = Canvas::new(left + PLOT_WIDTH + 64.0, bottom + 46.0);
+    canvas.x_axis(x, TOP, bottom, axis);
+    for (i, bar) in ours.iter().enumerate() {
+        draw_bar(&mut canvas, bar, x, chance, TOP + ROW * (i as f64 + 0.5));
+    }
+    let start = TOP + ROW * ours.len() as f64;
+    if !published.is_empty() {
+        canvas.text((left - 10.0, start + 17.0), "end", "small strong", "published values");
+    }
+    for (i, bar) in published.iter().enumerate() {
+        draw_bar(&mut canvas, bar, x, chance, start + gap + ROW * (i as f64 + 0.5));
+    }
+    canvas.line((x.at(chance), TOP), (x.at(chance), bottom), "axis");
+    canvas.finish(title)
+}
+
+fn draw_bar(canvas: &mut Canvas, bar: &Bar, x: Scale, chance: f64, middle: f64) {
+    let (start, end) = (x.at(chance.min(bar.value)), x.at(chance.max(bar.value)));
+    let (width, top, height) = ((end - start).max(0.5), middle - 7.0, 14.0);
+    let paint = match bar.colour {
+        Some(colour) => format!(r#"fill="{colour}" fill-opacity=".8""#),
+        None => r#"class="reference""#.to_owned(),
+    };
+    canvas.push(&format!(
+        r#"<rect x="{start:.1}" y="{top:.1}" width="{width:.1}" height="{height}" {paint}/>"#
+    ));
+    if let (Some(low), Some(high)) = (bar.low, bar.high) {
+        canvas.line((x.at(low), middle), (x.at(high), middle), "whisker");
+        for end in [low, high] {
+            canvas.line((x.at(end), middle - 4.0), (x.at(end), middle + 4.0), "whisker");
+        }
+    }
+    if let Some(value) = bar.counterpart {
+        let at = x.at(value);
+        canvas.push(&format!(
+            r#"<path class="mark" d="M{at:.1} {:.1}l6 6l-6 6l-6 -6z"/>"#,
+            middle - 6.0
+        ));
+    }
+    let class = if bar.colour.is_some() { "" } else { "muted" };
+    canvas.text((x.from - 10.0, middle + 4.0), "end", class, &bar.label);
+    let value = format!("{:.3}", bar.value);
+    canvas.text((x.to + 56.0, middle + 4.0), "end", class, &value);
+}

@@ -1,0 +1,151 @@
+//! The fits of a job as a reader wants them: by data set, in a fixed order, with labels.
+//!
+//! Leaves out: any output format. Invariant: the order depends on the plan and the identities only.
+
+use super::published::{self, PublishedRow};
+use super::{FitResult, ReportInput};
+use glmeval_common::dataset::TaskName;
+use glmeval_common::plan::{Plan, PlannedDataset};
+use glmeval_common::score::{FitIdentity, FitScores, Statistic};
+
+/// A job as its report shows it.
+pub(super) struct View<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) failed: &'a [String],
+    pub(super) datasets: Vec<DatasetView<'a>>,
+}
+
+/// One data set with its fits.
+pub(super) struct DatasetView<'a> {
+    pub(super) name: &'a str,
+    pub(super) task: TaskName,
+    pub(super) planned: &'a PlannedDataset,
+    pub(super) fits: Vec<&'a FitResult>,
+    /// Published rows of the same data set, closest first.
+    pub(super) published: Vec<&'static PublishedRow>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(input: &ReportInput<'a>) -> Self {
+        let datasets = input.plan.datasets.iter().filter_map(|planned| {
+            let mut fits: Vec<&FitResult> = input
+                .fits
+                .iter()
+                .filter(|fit| fit.scores.identity.dataset == planned.name)
+                .collect();
+            fits.sort_by_cached_key(|fit| sort_key(&fit.scores.identity));
+            let identities: Vec<&FitIdentity> =
+                fits.iter().map(|fit| &fit.scores.identity).collect();
+            let published = published::closest(planned.task, &planned.name, &identities);
+            (!fits.is_empty()).then_some(DatasetView {
+                name: &planned.name,
+                task: planned.task,
+                planned,
+                fits,
+                published,
+            })
+        });
+        Self { plan: input.plan, failed: input.failed, datasets: datasets.collect() }
+    }
+
+    /// All fits in report order.
+    pub(super) fn fits(&self) -> impl Iterator<Item = &FitScores> {
+        self.datasets.iter().flat_map(|dataset| dataset.fits.iter().map(|fit| &fit.scores))
+    }
+}
+
+type SortKey = (Option<String>, Option<u32>, String, String, String);
+
+fn sort_key(identity: &FitIdentity) -> SortKey {
+    let rest = format!(
+        "{:012.6} {:012.6} {:06} {}",
+        identity.factor, identity.fraction, identity.repeat, identity.fit
+    );
+    (
+        identity.model.clone(),
+        identity.layer,
+        identity.representation.clone(),
+        identity.probe.clone(),
+        rest,
+    )
+}
+
+/// What the probe reads: `NT, layer 32, mean` or `one-hot`.
+pub(super) fn input_label(identity: &FitIdentity) -> String {
+    let what = match identity.representation.strip_prefix("kmer-") {
+        Some(k) => format!("{k}-mer counts"),
+        None => identity.representation.clone(),
+    };
+    match (&identity.model, identity.layer) {
+        (Some(model), Some(layer)) => format!("{model}, layer {layer}, {what}"),
+        (Some(model), None) => format!("{model}, {what}"),
+        _ => what,
+    }
+}
+
+/// What the probe reads and the probe, with whatever else tells it from its neighbours.
+pub(super) fn fit_label(identity: &FitIdentity) -> String {
+    let mut label = format!("{} · {}", input_label(identity), identity.probe);
+    if identity.factor != 1.0 {
+        label.push_str(&format!(" ×{}", identity.factor));
+    }
+    if identity.fraction != 1.0 {
+        label.push_str(&format!(", {:.0} % of train", identity.fraction * 100.0));
+    }
+    if identity.repeat != 0 {
+        label.push_str(&format!(", repeat {}", identity.repeat));
+    }
+    label
+}
+
+/// The statistics that stand for a fit: on test, of the first target (the mean over several).
+pub(super) fn headline(scores: &FitScores) -> Vec<&Statistic> {
+    let on_test: Vec<&Statistic> =
+        scores.statistics.iter().filter(|statistic| statistic.split == "test").collect();
+    let all = if on_test.is_empty() { scores.statistics.iter().collect() } else { on_test };
+    let first = all.first().map(|statistic| (statistic.target.clone(), statistic.split.clone()));
+    all.into_iter()
+        .filter(|s| first.as_ref().is_some_and(|(t, split)| s.target == *t && s.split == *split))
+        .collect()
+}
+
+/// One statistic of a fit by name, as [`headline`] has it.
+pub(super) fn statistic<'a>(scores: &'a FitScores, name: &str) -> Option<&'a Statistic> {
+    headline(scores).into_iter().find(|statistic| statistic.name == name)
+}
+
+/// Names of the headline statistics over all fits of a data set, in order of first appearance.
+pub(super) fn statistic_names(dataset: &DatasetView<'_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for fit in &dataset.fits {
+        for statistic in headline(&fit.scores) {
+            if !names.contains(&statistic.name) {
+                names.push(statistic.name.clone());
+            }
+        }
+    }
+    names
+}
+
+/// A statistic's name as people write it.
+pub(super) fn statistic_title(name: &str) -> &str {
+    match name {
+        "pearson" => "Pearson r",
+        "spearman" => "Spearman ρ",
+        "r2" => "R²",
+        "mse" => "MSE",
+        "auroc_exact" => "AUROC",
+        "auroc_hard" => "AUROC, hard labels",
+        "auroc_keras" => "AUROC, 200 thresholds",
+        "aupr" => "AUPR",
+        "aupr_hard" => "AUPR, hard labels",
+        "aupr_keras" => "AUPR, 200 thresholds",
+        "accuracy" => "Accuracy",
+        other => other,
+    }
+}
+
+/// Three decimals, or `undefined`.
+pub(super) fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "undefined".to_owned(), |value| format!("{value:.3}"))
+}
