@@ -19,7 +19,7 @@ use glmeval_common::store::jobs::read_plan;
 use glmeval_coordinator::driver::Recovery;
 use glmeval_coordinator::{Coordinator, CoordinatorRecord, Settings, StoredJobs};
 use glmeval_worker::agent::{Agent, AgentSettings, StopHandle, StopSource, stop_pair};
-use glmeval_worker::report;
+use glmeval_worker::publish::Gathered;
 use glmeval_worker::runner::Runner;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -186,13 +186,13 @@ pub(crate) fn exit_code(finished: &Finished) -> ExitCode {
 /// Renders the report of a job from what is committed and writes it below `folder`.
 pub(crate) async fn write_report(store: &Store, job: &JobId, folder: &Path) -> Result<PathBuf> {
     let plan = read_plan(store, job).await?;
-    let input = report::gather(store, &plan).await?;
-    let files = tokio::task::block_in_place(|| report::render(&input))?;
+    let gathered = Gathered::read(store, &plan).await?;
+    let files = tokio::task::block_in_place(|| gathered.render(&plan))?;
     std::fs::create_dir_all(folder).map_err(|e| glmeval_common::error::io_error(folder, e))?;
     for file in files {
         write_whole(&folder.join(&file.name), &file.bytes)?;
     }
-    Ok(folder.join("index.html"))
+    Ok(folder.join("report.html"))
 }
 
 /// Writes a file so that nobody sees half of it.

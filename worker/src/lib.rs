@@ -15,6 +15,7 @@ pub mod models;
 pub mod prepare;
 pub mod probe;
 pub mod probes;
+pub mod publish;
 pub mod report;
 pub mod representation;
 pub mod runner;
@@ -31,4 +32,17 @@ pub fn numeric_class() -> String {
 /// The CPU instruction set that kernels run with, for people.
 pub fn instruction_set() -> &'static str {
     glmeval_kernels::instruction_set()
+}
+
+/// Sizes the pool of threads that all kernels share; `None` = one per CPU thread.
+///
+/// # Errors
+/// `Invalid` for zero threads; `Unavailable` if threads cannot be started.
+pub fn start_threads(threads: Option<usize>) -> glmeval_common::error::Result<()> {
+    use glmeval_common::error::Error;
+    if threads == Some(0) {
+        return Err(Error::invalid("--threads: expected at least 1, found 0"));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+    pool.build_global().map_err(|e| Error::unavailable("start threads").with_source(e))
 }

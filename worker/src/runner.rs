@@ -6,7 +6,7 @@
 use crate::agent::{RunContext, UnitOutcome, UnitRunner};
 use crate::extract::{ShardExamples, embed};
 use crate::model::Model;
-use crate::{fit, prepare, report};
+use crate::{fit, prepare, publish};
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::dataset::DatasetSource;
@@ -180,7 +180,7 @@ impl UnitRunner for Runner {
             WorkUnit::Prepare(unit) => prepare::prepare(&context, unit).await,
             WorkUnit::Extract(unit) => self.extract(&context, unit).await,
             WorkUnit::Fit(unit) => fit::fit(&context, unit).await,
-            WorkUnit::Report(unit) => report::store(&context, unit).await,
+            WorkUnit::Report(unit) => publish::publish(&context, unit).await,
         };
         let won = won.map_err(|error| error.context(unit.label()))?;
         Ok(if won { UnitOutcome::Committed } else { UnitOutcome::Lost })

@@ -1,0 +1,116 @@
+//! Gathers the committed fits of a job and publishes its report.
+//!
+//! Leaves out: what a report looks like (`report`). Invariant: a report names every fit of the plan,
+//! committed or given up.
+
+use crate::report::{FitResult, Predictions, ReportFile, ReportInput, render};
+use crate::runner::UnitContext;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use glmeval_common::error::Result;
+use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::store::Store;
+use glmeval_common::store::fits::{Prediction, find_scores, read_predictions};
+use glmeval_common::store::jobs::{failed_units, read_plan};
+use glmeval_common::store::reports::{commit_report, find_report};
+use glmeval_common::unit::{FitUnit, ReportUnit};
+use std::collections::BTreeMap;
+
+/// Fits read from the store at a time.
+const REQUESTS_MAX: usize = 16;
+
+/// The fits of a job as far as they are committed, and what was given up.
+pub struct Gathered {
+    fits: Vec<FitResult>,
+    failed: Vec<String>,
+}
+
+impl Gathered {
+    /// Reads the scores and predictions of every committed fit of `plan`.
+    ///
+    /// # Errors
+    /// `Corrupt` for objects that are not what their commit says; store errors.
+    pub async fn read(store: &Store, plan: &Plan) -> Result<Self> {
+        let mut reads: Vec<BoxFuture<'_, Result<Option<FitResult>>>> = Vec::new();
+        let mut missing = BTreeMap::new();
+        for (index, unit) in (0_u32..).zip(&plan.units) {
+            if let UnitSpec::Fit(fit) = &unit.spec {
+                reads.push(Box::pin(result(store, fit)));
+                missing.insert(index, fit);
+            }
+        }
+        let results: Vec<Option<FitResult>> =
+            futures::stream::iter(reads).buffered(REQUESTS_MAX).try_collect().await?;
+        let mut reasons = failed_units(store, &plan.job).await?;
+        let mut failed = Vec::new();
+        for ((index, fit), result) in missing.iter().zip(&results) {
+            if result.is_none() {
+                let identity = &fit.identity;
+                let reason = reasons.remove(index).map_or("not done".to_owned(), |r| r.error);
+                failed.push(format!(
+                    "{} on {} of {}: {reason}",
+                    identity.probe, identity.representation, identity.dataset
+                ));
+            }
+        }
+        Ok(Self { fits: results.into_iter().flatten().collect(), failed })
+    }
+
+    /// Renders the report's files.
+    ///
+    /// # Errors
+    /// `Bug` if a table cannot be encoded.
+    pub fn render(&self, plan: &Plan) -> Result<Vec<ReportFile>> {
+        render(&ReportInput { plan, fits: &self.fits, failed: &self.failed })
+    }
+}
+
+async fn result(store: &Store, fit: &FitUnit) -> Result<Option<FitResult>> {
+    let Some(scores) = find_scores(store, &fit.fit).await? else { return Ok(None) };
+    let predictions = columns(read_predictions(store, &scores).await?);
+    // Equal fits of several jobs share one commit; the names are this job's.
+    let scores = glmeval_common::score::FitScores { identity: fit.identity.clone(), ..scores };
+    Ok(Some(FitResult { scores, predictions }))
+}
+
+/// Rows of one table to one vector per target.
+fn columns(rows: Vec<Prediction>) -> Predictions {
+    let mut columns = Predictions {
+        ids: Vec::new(),
+        target_names: Vec::new(),
+        targets: Vec::new(),
+        predictions: Vec::new(),
+    };
+    for row in rows {
+        if columns.target_names.last() != Some(&row.target) {
+            columns.target_names.push(row.target);
+            columns.targets.push(Vec::new());
+            columns.predictions.push(Vec::new());
+        }
+        if columns.target_names.len() == 1 {
+            columns.ids.push(row.id);
+        }
+        if let (Some(targets), Some(predictions)) =
+            (columns.targets.last_mut(), columns.predictions.last_mut())
+        {
+            targets.push(f64::from(row.measured));
+            predictions.push(f64::from(row.prediction));
+        }
+    }
+    columns
+}
+
+/// Renders the report of a job and commits it to the store.
+pub(crate) async fn publish(context: &UnitContext<'_>, unit: &ReportUnit) -> Result<bool> {
+    if find_report(context.store, &unit.job).await?.is_some() {
+        return Ok(false);
+    }
+    let plan = read_plan(context.store, &unit.job).await?;
+    let gathered = Gathered::read(context.store, &plan).await?;
+    let files = tokio::task::block_in_place(|| gathered.render(&plan))?;
+    let files: BTreeMap<String, Bytes> =
+        files.into_iter().map(|file| (file.name, file.bytes.into())).collect();
+    let (attempt, worker) = (context.attempt, context.worker);
+    Ok(commit_report(context.store, &unit.job, attempt, worker, files).await?.is_won())
+}
