@@ -1,0 +1,120 @@
+//! `glmeval inspect MODEL`.
+
+use crate::output::{Format, Table, say, say_json};
+use clap::Args;
+use glmeval_common::error::Result;
+use glmeval_common::plan::ModelFacts;
+use glmeval_worker::models;
+use glmeval_worker::weights::Weights;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `inspect`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  glmeval inspect examples/models/nt-v1-random
+  glmeval inspect my-nt --format json | jq .facts.id")]
+pub(crate) struct Arguments {
+    /// Folder of the gLM in Hugging Face layout.
+    model: PathBuf,
+    /// List every tensor.
+    #[arg(long)]
+    tensors: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct Tensor {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+    file: String,
+}
+
+#[derive(Serialize)]
+struct Inspection {
+    facts: ModelFacts,
+    missing: Vec<String>,
+    mis_shaped: Vec<String>,
+    unexpected: Vec<String>,
+    tensors: Vec<Tensor>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let weights = Weights::open(&arguments.model)?;
+    let expected = models::expected_tensors(&arguments.model)?;
+    let comparison = weights.compare(&expected);
+    let names = |tensors: &[glmeval_worker::weights::ExpectedTensor]| {
+        tensors.iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect()
+    };
+    let missing: Vec<String> = names(&comparison.missing);
+    let mis_shaped: Vec<String> = comparison
+        .mis_shaped
+        .iter()
+        .map(|(tensor, found)| format!("{} expected {:?}, found {found:?}", tensor.name, tensor.shape))
+        .collect();
+    if arguments.format != Format::Json {
+        print_defects(&missing, &mis_shaped, &comparison.unexpected);
+    }
+    let tensors = weights.tensors().map(|(name, tensor)| Tensor {
+        name: name.to_owned(),
+        dtype: tensor.dtype().name(),
+        shape: tensor.shape().to_vec(),
+        file: tensor.file().display().to_string(),
+    });
+    let inspection = Inspection {
+        facts: models::describe(&arguments.model)?,
+        missing,
+        mis_shaped,
+        unexpected: comparison.unexpected,
+        tensors: tensors.collect(),
+    };
+    if arguments.format == Format::Json {
+        say_json(&inspection)?;
+    } else {
+        print(&inspection, arguments);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_defects(missing: &[String], mis_shaped: &[String], unexpected: &[String]) {
+    for (what, lines) in
+        [("missing", missing), ("mis-shaped", mis_shaped), ("unexpected", unexpected)]
+    {
+        for line in lines {
+            say(&format!("{what}: {line}"));
+        }
+    }
+}
+
+fn print(inspection: &Inspection, arguments: &Arguments) {
+    let facts = &inspection.facts;
+    let mut table = Table::new(&["property", "value"]);
+    let rows = [
+        ("architecture", facts.architecture.clone()),
+        ("digest", facts.id.to_string()),
+        ("parameters", facts.parameters.to_string()),
+        ("layers", facts.layer_count.to_string()),
+        ("width", facts.width.to_string()),
+        ("tokens at most", facts.tokens_max.to_string()),
+        ("nucleotides per token", facts.nucleotides_per_token.to_string()),
+        ("GFLOP per 1,000 tokens", format!("{:.1}", facts.flops(1000, facts.layer_count) / 1e9)),
+        ("tensors", inspection.tensors.len().to_string()),
+    ];
+    for (property, value) in rows {
+        table.row(vec![property.to_owned(), value]);
+    }
+    say(&table.text(arguments.format));
+    if arguments.tensors {
+        let mut table = Table::new(&["tensor", "dtype", "shape"]);
+        for tensor in &inspection.tensors {
+            let shape = format!("{:?}", tensor.shape);
+            table.row(vec![tensor.name.clone(), tensor.dtype.to_owned(), shape]);
+        }
+        say("");
+        say(&table.text(arguments.format));
+    }
+}

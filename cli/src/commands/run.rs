@@ -1,0 +1,74 @@
+//! `glmeval run JOB.toml`.
+
+use crate::commands::control::complain_of_failures;
+use crate::embedded::{self, MachineArguments};
+use crate::output::{Format, say, say_json};
+use crate::planning::plan_file;
+use clap::Args;
+use glmeval_common::error::Result;
+use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::store::Store;
+use glmeval_common::store::fits::find_scores;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `run`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  glmeval run examples/quickstart.toml
+  glmeval run job.toml --store s3://lab/glmeval --workers 2 --report report
+
+Run again = resume: what is committed in the store is never computed again. ctrl-c stops and keeps
+what is done.")]
+pub(crate) struct Arguments {
+    /// The job file.
+    job: PathBuf,
+    /// Folder or URL of the store.
+    #[arg(long, default_value = embedded::STORE_DEFAULT)]
+    store: String,
+    /// Folder of the report.
+    #[arg(long, default_value = embedded::REPORT_DEFAULT)]
+    report: PathBuf,
+    /// How to print the scores.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let planned = tokio::task::block_in_place(|| plan_file(&arguments.job))?;
+    let store = Store::open(&arguments.store)?;
+    let finished = embedded::run(&store, &planned, &arguments.machine).await?;
+    complain_of_failures(&finished.status);
+    let has_fits = planned.plan.units.iter().any(|unit| matches!(unit.spec, UnitSpec::Fit(_)));
+    if has_fits && finished.status.phase.is_over() {
+        let page = embedded::write_report(&store, &planned.plan.job, &arguments.report).await?;
+        print_scores(&store, &planned.plan, &arguments, &page).await?;
+    }
+    Ok(embedded::exit_code(&finished))
+}
+
+async fn print_scores(
+    store: &Store,
+    plan: &Plan,
+    arguments: &Arguments,
+    page: &std::path::Path,
+) -> Result<()> {
+    if arguments.format == Format::Json {
+        let mut scores = Vec::new();
+        for unit in &plan.units {
+            if let UnitSpec::Fit(fit) = &unit.spec {
+                scores.extend(find_scores(store, &fit.fit).await?);
+            }
+        }
+        return say_json(&scores);
+    }
+    let name = if arguments.format == Format::Tsv { "scores.csv" } else { "scores.txt" };
+    let path = arguments.report.join(name);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| glmeval_common::error::io_error(&path, e))?;
+    say(text.trim_end());
+    crate::output::complain(&format!("report: {}", page.display()));
+    Ok(())
+}

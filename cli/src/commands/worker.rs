@@ -1,0 +1,185 @@
+//! `glmeval worker`: units for a coordinator, or a static share of a job without one.
+
+use crate::embedded::MachineArguments;
+use crate::exit;
+use crate::output::complain;
+use crate::planning::plan_file;
+use async_trait::async_trait;
+use clap::Args;
+use glmeval_common::clock::{Clock, SystemClock};
+use glmeval_common::control::Control;
+use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::ids::WorkerId;
+use glmeval_common::plan::Plan;
+use glmeval_common::rng::random_token;
+use glmeval_common::store::Store;
+use glmeval_common::store::coordinators::newest;
+use glmeval_common::wire::GrpcControl;
+use glmeval_coordinator::{JobStore, StoredJobs};
+use glmeval_worker::agent::{
+    Agent, AgentSettings, CommitCheck, PartitionWorker, StopSource, UnitRunner,
+};
+use glmeval_worker::runner::Runner;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Variables that number the members of an array, and how many there are.
+const ARRAY_VARIABLES: [(&str, &str); 2] = [
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"),
+    ("JOB_COMPLETION_INDEX", "GLMEVAL_PARTITIONS"),
+];
+
+/// Arguments of `worker`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  glmeval worker --coordinator head:7070 --store s3://lab/glmeval
+  glmeval worker --discover --store s3://lab/glmeval
+  glmeval worker --partition 3/16 --store s3://lab/glmeval job.toml
+
+A worker may be killed at any moment. On SIGTERM it finishes what fits into the grace time, hands the
+rest back and exits with 75 while work is left, with 0 once there is none.")]
+pub(crate) struct Arguments {
+    /// Address of the coordinator.
+    #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
+    coordinator: Option<String>,
+    /// Read the coordinator's address from the store.
+    #[arg(long, conflicts_with = "coordinator")]
+    discover: bool,
+    /// Name of the coordinator to discover.
+    #[arg(long, default_value = "default")]
+    name: String,
+    /// Take share I of N of a job without a coordinator [default: from the array's variables].
+    #[arg(long, value_name = "I/N", num_args = 0..=1, default_missing_value = "auto",
+          conflicts_with_all = ["coordinator", "discover"], requires = "job")]
+    partition: Option<String>,
+    /// The job file of --partition.
+    job: Option<PathBuf>,
+    /// Folder or URL of the store.
+    #[arg(long)]
+    store: String,
+    /// Leave once every job is over, rather than wait for the next.
+    #[arg(long)]
+    until_idle: bool,
+    /// Seconds the unit in hand may go on after SIGTERM.
+    #[arg(long, default_value_t = 60)]
+    grace_seconds: u64,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    arguments.machine.start_threads()?;
+    let store = Store::open(&arguments.store)?;
+    let stop = StopSource::from_signals(arguments.grace_seconds.saturating_mul(1_000))?;
+    if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
+        return partition(&store, share, job, stop).await;
+    }
+    let address = address(&arguments, &store).await?;
+    let control: Arc<dyn Control> = Arc::new(GrpcControl::connect(&address)?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store, Arc::clone(&clock)));
+    let host = host();
+    let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
+    let mut settings = AgentSettings::new(worker, &host, &glmeval_worker::numeric_class());
+    settings.until_idle = arguments.until_idle;
+    let exit = Agent::new(control, runner, clock, settings, stop).run().await?;
+    Ok(ExitCode::from(exit.exit_code()))
+}
+
+async fn address(arguments: &Arguments, store: &Store) -> Result<String> {
+    if let Some(address) = &arguments.coordinator {
+        return Ok(address.clone());
+    }
+    if !arguments.discover {
+        let expected = "one of --coordinator, --discover, --partition";
+        return Err(InputError::new("command line", "worker", expected, "none").into());
+    }
+    let record = newest(store, &arguments.name).await?;
+    record.and_then(|record| record.address).ok_or_else(|| {
+        let name = &arguments.name;
+        Error::not_found(format!("no record of a coordinator named {name} in {}", store.url()))
+    })
+}
+
+fn host() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    read.map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
+}
+
+/// Commits as the store lists them.
+struct Committed(StoredJobs);
+
+#[async_trait]
+impl CommitCheck for Committed {
+    async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
+        self.0.committed(plan).await
+    }
+}
+
+async fn partition(store: &Store, share: &str, job: &Path, stop: StopSource) -> Result<ExitCode> {
+    let (index, count) = if share == "auto" { array_share()? } else { parse_share(share)? };
+    let planned = tokio::task::block_in_place(|| plan_file(job))?;
+    let jobs = StoredJobs::shared(store.clone());
+    jobs.put_job(&planned.job.toml, &planned.plan).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let runner = Runner::new(store.clone(), Arc::clone(&clock));
+    let worker = PartitionWorker {
+        plan: &planned.plan,
+        worker: WorkerId::new(format!("{}-{index}-{}", host(), random_token())),
+        check: &Committed(jobs),
+        runner: &runner,
+        clock: clock.as_ref(),
+        stop,
+    };
+    let outcome = worker.run(index, count).await?;
+    for (unit, reason) in &outcome.failed {
+        complain(&format!("failed: unit {unit}: {reason}"));
+    }
+    let code = match (outcome.left, outcome.stopped) {
+        (0, _) => 0,
+        (_, true) => exit::WORK_LEFT,
+        (_, false) => exit::FINISHED_WITH_FAILED_UNITS,
+    };
+    Ok(ExitCode::from(code))
+}
+
+fn parse_share(share: &str) -> Result<(u32, u32)> {
+    let parsed = share
+        .split_once('/')
+        .and_then(|(i, n)| Some((i.parse::<u32>().ok()?, n.parse::<u32>().ok()?)))
+        .filter(|(index, count)| index < count);
+    parsed.ok_or_else(|| {
+        let expected = "I/N with I from 0 to N - 1";
+        InputError::new("command line", "--partition", expected, format!("{share:?}")).into()
+    })
+}
+
+/// The share that a Slurm array or an indexed Kubernetes job gives this process.
+fn array_share() -> Result<(u32, u32)> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let share = ARRAY_VARIABLES.iter().find_map(|(index, count)| {
+        let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
+        let first = if *index == "SLURM_ARRAY_TASK_ID" { first } else { 0 };
+        let share = (number(index)?.checked_sub(first)?, number(count)?);
+        (share.0 < share.1).then_some(share)
+    });
+    share.ok_or_else(|| {
+        let expected = "--partition I/N, or SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or \
+                        JOB_COMPLETION_INDEX and GLMEVAL_PARTITIONS";
+        InputError::new("environment", "--partition", expected, "none of them").into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_share;
+
+    #[test]
+    fn a_share_lies_within_its_count() {
+        assert_eq!(parse_share("3/16").unwrap(), (3, 16));
+        for share in ["16/16", "1", "a/b", "-1/2"] {
+            assert!(parse_share(share).unwrap_err().chain().contains(share));
+        }
+    }
+}
