@@ -45,7 +45,8 @@ impl Case {
 
     fn matrix(&self, role: &str) -> Matrix {
         let tensor = self.tensor(role);
-        Matrix::new(tensor.shape[0], tensor.shape[1], tensor.f32()).unwrap()
+        Matrix::new(tensor.shape[0], tensor.shape[1], tensor.f32())
+            .expect("as many values as the shape says")
     }
 }
 
@@ -71,6 +72,7 @@ fn cases(family: &str) -> Vec<Case> {
 }
 
 /// Runs `check` on every case; `None` means that nothing here computes it.
+#[expect(clippy::print_stderr, reason = "a test says aloud what it does not cover")]
 fn run(family: &str, check: impl Fn(&Case) -> Option<Vec<String>>) {
     let (mut complaints, mut covered, mut left_out) = (Vec::new(), 0, Vec::new());
     for case in &cases(family) {
@@ -82,7 +84,7 @@ fn run(family: &str, check: impl Fn(&Case) -> Option<Vec<String>>) {
             }
         }
     }
-    println!("{family}: {covered} cases covered, not covered: {left_out:?}");
+    eprintln!("{family}: {covered} cases covered, not covered: {left_out:?}");
     assert!(covered > 0, "{family}: nothing covered");
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
@@ -199,7 +201,7 @@ fn linear_probes_agree_with_scikit_learn() {
         let targets: Vec<Vec<f64>> = (0..outputs)
             .map(|c| y.values.iter().skip(c).step_by(outputs).copied().collect())
             .collect();
-        let fitted = probe(&spec).fit(&x, &targets).unwrap();
+        let fitted = probe(&spec).fit(&x, &targets).expect("a fit");
         Some(check_fit(case, &fitted))
     });
 }
@@ -216,7 +218,7 @@ fn check_fit(case: &Case, fitted: &FittedProbe) -> Vec<String> {
             * if role == "coef" { 1.0 } else { (scale / largest(expected)).max(1.0) };
         complaints.extend(compare_all(role, &array.values, expected, tolerance));
     }
-    let predictions = fitted.predict(&case.matrix("X_test")).unwrap();
+    let predictions = fitted.predict(&case.matrix("X_test")).expect("predictions");
     let rows = predictions.first().map_or(0, Vec::len);
     let flat: Vec<f64> =
         (0..rows).flat_map(|row| predictions.iter().map(move |target| target[row])).collect();
@@ -257,7 +259,7 @@ fn sequence_features_agree_with_numpy() {
             // The published counts take N for A; here such pairs are left out.
             let read_as_a: Vec<[DnaSequence; 1]> = sequences
                 .iter()
-                .map(|[s]| [DnaSequence::new(s.as_str().replace('N', "A")).unwrap()])
+                .map(|[s]| [DnaSequence::new(s.as_str().replace('N', "A")).expect("letters")])
                 .collect();
             let found = features(SequenceFeature::Kmer { k: 2 }, &read_as_a);
             complaints.extend(compare_all(
@@ -276,12 +278,12 @@ fn sequence(one_hot: &Tensor, example: usize, length: usize) -> DnaSequence {
         let hot = (0..4).find(|c| one_hot.values[(example * 4 + c) * length + l] == 1.0);
         hot.map_or(b'N', |c| b"ACGT"[c])
     };
-    DnaSequence::new((0..length).map(letter).collect::<Vec<u8>>()).unwrap()
+    DnaSequence::new((0..length).map(letter).collect::<Vec<u8>>()).expect("letters")
 }
 
 fn features(feature: SequenceFeature, sequences: &[[DnaSequence; 1]]) -> Vec<f64> {
     let examples: Vec<(&str, &[DnaSequence])> =
         sequences.iter().map(|sequence| ("example", &sequence[..])).collect();
-    let matrix = sequence_features(feature, "golden", &examples).unwrap();
+    let matrix = sequence_features(feature, "golden", &examples).expect("features");
     matrix.values().iter().map(|&value| f64::from(value)).collect()
 }

@@ -15,8 +15,12 @@ use crate::probe::{FittedProbe, Link, Matrix, Probe, logistic};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Split;
 
-/// Up to this many features Newton's method is cheaper than the many steps of L-BFGS.
+/// Up to this many features the second derivatives of every step cost next to nothing.
+const NEWTON_FEATURES_FEW: usize = 64;
+/// Up to this many features Newton's method finishes what L-BFGS brought close.
 const NEWTON_FEATURES_MAX: usize = 1024;
+/// Gradient, as a share of the first one, at which Newton's method takes over.
+const HANDOVER_SHARE: f64 = 1e-5;
 /// Share of the objective by which a converged step may still promise to lower it.
 const DECREMENT_SHARE: f64 = 1e-16;
 const HALVINGS_MAX: usize = 50;
@@ -47,10 +51,16 @@ impl Logistic {
     fn solve(&self, design: &Design<'_>, target: &[f64]) -> Result<Solution> {
         check_classes(target)?;
         let objective = Objective { design, target, penalty: 1.0 / self.c };
-        let minimum = if design.columns() <= NEWTON_FEATURES_MAX {
-            newton(&objective, self.iterations_max)
+        let start = vec![0.0; design.columns() + 1];
+        let minimum = if design.columns() <= NEWTON_FEATURES_FEW {
+            newton(&objective, start, self.iterations_max)
+        } else if design.columns() <= NEWTON_FEATURES_MAX {
+            let near = quasi_newton(&objective, self.iterations_max, HANDOVER_SHARE);
+            let minimum = newton(&objective, near.point, self.iterations_max);
+            let iterations = near.iterations.saturating_add(minimum.iterations);
+            lbfgs::Minimum { iterations, ..minimum }
         } else {
-            quasi_newton(&objective, self.iterations_max)
+            quasi_newton(&objective, self.iterations_max, GRADIENT_SHARE)
         };
         let (weights, centred) = split_last(&minimum.point);
         Ok(Solution {
@@ -137,9 +147,9 @@ fn share(z: f64) -> f64 {
 }
 
 /// Newton's method with step halving.
-fn newton(objective: &Objective<'_>, iterations_max: u32) -> lbfgs::Minimum {
+fn newton(objective: &Objective<'_>, start: Vec<f64>, iterations_max: u32) -> lbfgs::Minimum {
     let side = objective.design.columns() + 1;
-    let mut point = vec![0.0; side];
+    let mut point = start;
     let mut predictors = objective.predictors(&point);
     let mut value = objective.value(&point, &predictors);
     for iteration in 0..iterations_max {
@@ -174,7 +184,11 @@ fn newton(objective: &Objective<'_>, iterations_max: u32) -> lbfgs::Minimum {
 }
 
 /// L-BFGS on features scaled by the square roots of the Hessian's diagonal at 0.
-fn quasi_newton(objective: &Objective<'_>, iterations_max: u32) -> lbfgs::Minimum {
+fn quasi_newton(
+    objective: &Objective<'_>,
+    iterations_max: u32,
+    gradient_share: f64,
+) -> lbfgs::Minimum {
     let design = objective.design;
     let mut squares = vec![0.0; design.columns()];
     for row in 0..design.rows() {
@@ -195,7 +209,7 @@ fn quasi_newton(objective: &Objective<'_>, iterations_max: u32) -> lbfgs::Minimu
         (objective.value(&point, &predictors), scaled(&gradient))
     };
     let start = vec![0.0; scales.len()];
-    let mut minimum = lbfgs::minimise(function, start, iterations_max, GRADIENT_SHARE);
+    let mut minimum = lbfgs::minimise(function, start, iterations_max, gradient_share);
     minimum.point = scaled(&minimum.point);
     minimum
 }
@@ -222,11 +236,26 @@ mod tests {
         let (x, target) = data(300, 12);
         let design = Design::new(&x);
         let objective = Objective { design: &design, target: &target, penalty: 1.0 };
-        let (a, b) = (newton(&objective, 100), quasi_newton(&objective, 1000));
+        let a = newton(&objective, vec![0.0; 13], 100);
+        let b = quasi_newton(&objective, 1000, GRADIENT_SHARE);
         assert!(a.converged && b.converged, "{} {}", a.iterations, b.iterations);
         for (a, b) in a.point.iter().zip(&b.point) {
             assert!((a - b).abs() < 1e-7, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn gradient_vanishes_after_the_handover_to_newton() {
+        let (x, target) = data(200, NEWTON_FEATURES_FEW + 6);
+        let fitted = Logistic { c: 1.0, iterations_max: 100 }
+            .fit(&x, std::slice::from_ref(&target))
+            .unwrap();
+        let design = Design { x: &x, means: vec![0.0; x.columns()] };
+        let objective = Objective { design: &design, target: &target, penalty: 1.0 };
+        let mut point = fitted.coefficients[0].clone();
+        point.push(fitted.intercepts[0]);
+        let gradient = objective.gradient(&point, &objective.predictors(&point));
+        assert!(fitted.converged && gradient.iter().all(|g| g.abs() < 1e-8), "{gradient:?}");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) struct Figure {
     pub(super) caption: String,
     /// The `<svg>` element.
     pub(super) svg: String,
+    /// Whether it takes the page's whole width.
+    pub(super) wide: bool,
 }
 
 /// The figures of one data set, in the order they are shown.

@@ -104,8 +104,9 @@ fn failed(view: &View<'_>) -> String {
     let lines: String =
         view.failed.iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
     let count = view.failed.len();
+    let units = if count == 1 { "unit" } else { "units" };
     format!(
-        "<div class=\"failed\"><strong>{count} units failed; their scores are missing.</strong>\n<ul>{lines}</ul></div>\n"
+        "<div class=\"failed\"><strong>{count} {units} failed; scores that need them are missing.</strong>\n<ul>{lines}</ul></div>\n"
     )
 }
 
@@ -131,20 +132,23 @@ fn section(view: &View<'_>, dataset: &DatasetView<'_>, figures: &[Figure], i: us
     );
     out.push_str(&score_table(view, dataset));
     out.push_str(&published_table(dataset));
+    let (wide, square): (Vec<_>, Vec<_>) = figures.iter().partition(|figure| figure.wide);
+    out.extend(wide.into_iter().map(figure_element));
     out.push_str("<div class=\"pair\">\n");
-    for figure in figures {
-        out.push_str(&format!(
-            "<figure>\n{}\n<figcaption>{}</figcaption>\n</figure>\n",
-            figure.svg,
-            escape(&figure.caption)
-        ));
-    }
+    out.extend(square.into_iter().map(figure_element));
     out.push_str("</div>\n");
     out
 }
 
+fn figure_element(figure: &Figure) -> String {
+    let caption = escape(&figure.caption);
+    format!("<figure>\n{}\n<figcaption>{caption}</figcaption>\n</figure>\n", figure.svg)
+}
+
 fn score_table(view: &View<'_>, dataset: &DatasetView<'_>) -> String {
-    let names = statistic_names(dataset);
+    let mut names = statistic_names(dataset);
+    // Areas over 200 thresholds differ in the third decimal; the tables on disk hold them.
+    names.retain(|name| !name.ends_with("_keras"));
     let probe = dataset.fits.first().map_or("", |fit| fit.scores.identity.probe.as_str());
     let first = primary_statistic(dataset.task, view.plan.protocol, probe);
     let first = names.iter().find(|name| *name == first).or(names.first()).cloned();
@@ -180,12 +184,13 @@ fn score_table(view: &View<'_>, dataset: &DatasetView<'_>) -> String {
         }
         rows.push_str("</tr>\n");
     }
+    let difference = if compared { "; in brackets, ours minus published" } else { "" };
     let target = dataset.fits.first().and_then(|fit| {
-        headline(&fit.scores).first().map(|s| format!("target {}, {} split", s.target, s.split))
+        headline(&fit.scores).first().map(|s| format!("Target {}, {} split", s.target, s.split))
     });
     format!(
         "<h3>Scores</h3>\n<div class=\"scroll\"><table>\n<tr>{head}</tr>\n{rows}</table></div>\n\
-         <p class=\"muted\">{}; small numbers are 95 % bootstrap intervals over examples; bold marks the highest {}.</p>\n",
+         <p class=\"muted\">{}; small numbers are 95 % bootstrap intervals over examples; bold marks the highest {}{difference}.</p>\n",
         escape(&target.unwrap_or_default()),
         escape(statistic_title(&first))
     )
@@ -234,7 +239,7 @@ fn published_table(dataset: &DatasetView<'_>) -> String {
     let mut rows = String::new();
     for row in &dataset.published {
         rows.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td>",
+            "<tr><td class=\"first\">{}</td><td>{}</td>",
             escape(&row.input()),
             escape(&row.probe)
         ));
@@ -247,7 +252,9 @@ fn published_table(dataset: &DatasetView<'_>) -> String {
             rows.push_str(&format!("<td class=\"number\">{text}</td>"));
         }
         let how = if row.value("auroc_hard").is_some() { ", areas from hard labels" } else { "" };
-        rows.push_str(&format!("<td>{}{how}</td></tr>\n", escape(&row.origin())));
+        let same = dataset.fits.iter().any(|fit| row.is_counterpart(&fit.scores.identity));
+        let same = if same { ", same probe on the same input as here" } else { "" };
+        rows.push_str(&format!("<td>{}{how}{same}</td></tr>\n", escape(&row.origin())));
     }
     format!(
         "<h3>Published for this data set</h3>\n<div class=\"scroll\"><table>\n<tr>{head}</tr>\n{rows}</table></div>\n\

@@ -12,7 +12,7 @@ h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:44px 0 8px;padding-top
 h3{font-size:15px;margin:24px 0 6px}p{margin:6px 0}.muted{color:var(--muted)}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;margin:8px 0;font-variant-numeric:tabular-nums}\
 th,td{padding:5px 12px 5px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\
-th{font-weight:600;font-size:13px;white-space:nowrap}td.number,th.number{text-align:right;white-space:nowrap}\
+th{font-weight:600;font-size:13px;vertical-align:bottom}td.first{white-space:nowrap}td.number,th.number{text-align:right}td.number{white-space:nowrap}th.number{max-width:110px}\
 td small{color:var(--muted);display:block}tr.best td.first{font-weight:600}\
 figure{margin:20px 0}figure svg{max-width:100%;height:auto}figcaption{color:var(--muted);font-size:13px;max-width:760px}\
 .pair{display:flex;flex-wrap:wrap;gap:8px 32px}.pair figure{flex:1 1 440px;min-width:0}\

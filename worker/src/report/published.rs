@@ -143,7 +143,7 @@ pub(super) fn closest(
         let distance = row.distance(identities);
         distance < 6 && (distance <= 1 || row.layer.is_none_or(|layer| layer == 32))
     });
-    rows.retain(|row| row.distance(identities) <= 1 || !row.probe.contains(" x"));
+    rows.retain(|row| row.distance(identities) == 0 || !row.probe.contains(" x"));
     rows.sort_by_key(|row| row.distance(identities));
     rows.truncate(ROWS_MAX);
     rows

@@ -168,7 +168,8 @@ impl Canvas {
 
 /// The figure as a file of its own.
 pub(super) fn standalone(svg: &str) -> String {
-    let styled = svg.replacen("<title>", &format!("<style>{STYLE}</style><title>"), 1);
+    let back = ".fig{background:#fff}@media (prefers-color-scheme:dark){.fig{background:#0d1117}}";
+    let styled = svg.replacen("<title>", &format!("<style>{STYLE}{back}</style><title>"), 1);
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{styled}\n")
 }
 

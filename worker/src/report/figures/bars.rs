@@ -39,10 +39,15 @@ pub(super) fn bars(dataset: &DatasetView<'_>, name: &str, chance: f64) -> Option
         "{title}, test split. Bars start at {chance}, the value of a probe that knows nothing; \
          whiskers are 95 % bootstrap intervals over test examples."
     );
+    if ours.iter().any(|bar| Some(bar.colour) != ours.first().map(|first| first.colour)) {
+        caption.push_str(" One colour per probe.");
+    }
     if !published.is_empty() {
-        caption.push_str(
-            " Grey: values published for this data set (whiskers: one standard deviation over repeats).",
-        );
+        caption.push_str(" Grey: values published for this data set");
+        let repeated = published.iter().any(|bar| bar.low.is_some());
+        let whiskers = " (whiskers: one standard deviation over repeats)";
+        caption.push_str(if repeated { whiskers } else { "" });
+        caption.push('.');
     }
     if ours.iter().any(|bar| bar.counterpart.is_some()) {
         caption.push_str(" Diamonds: the published value of the same probe on the same input.");
@@ -50,7 +55,7 @@ pub(super) fn bars(dataset: &DatasetView<'_>, name: &str, chance: f64) -> Option
     if all > BARS_MAX {
         caption.push_str(&format!(" The best {BARS_MAX} of {all} fits are shown."));
     }
-    Some(Figure { name: format!("{}-bars", name.replace('_', "-")), caption, svg })
+    Some(Figure { name: format!("{}-bars", name.replace('_', "-")), caption, svg, wide: true })
 }
 
 fn own_bars(dataset: &DatasetView<'_>, name: &str) -> Vec<Bar> {

@@ -2,9 +2,9 @@
 //!
 //! Leaves out: areas, which the tables hold. Invariant: a curve's colour and dash name its fit.
 
-use super::super::FitResult;
 use super::super::svg::{Canvas, PALETTE, Scale, text_width};
 use super::super::view::{DatasetView, fit_label, number, statistic};
+use super::super::{FitResult, Predictions};
 use super::{CURVES_MAX, Figure};
 use crate::statistics::{CurvePoint, precision_recall_curve, roc_curve};
 
@@ -29,7 +29,7 @@ pub(super) fn roc(dataset: &DatasetView<'_>) -> Option<Figure> {
          diagonal is a probe that knows nothing.{}",
         left_out(dataset, &curves)
     );
-    Some(Figure { name: "roc".to_owned(), caption, svg })
+    Some(Figure { name: "roc".to_owned(), caption, svg, wide: false })
 }
 
 /// Precision-recall curves; `None` if no fit has predictions of both classes.
@@ -41,7 +41,7 @@ pub(super) fn precision_recall(dataset: &DatasetView<'_>) -> Option<Figure> {
         "{title}, test split; average precision in the legend.{}",
         left_out(dataset, &curves)
     );
-    Some(Figure { name: "precision-recall".to_owned(), caption, svg })
+    Some(Figure { name: "precision-recall".to_owned(), caption, svg, wide: false })
 }
 
 fn left_out(dataset: &DatasetView<'_>, curves: &[Curve]) -> String {
@@ -61,13 +61,19 @@ fn best(
     let mut fits: Vec<&FitResult> = dataset.fits.clone();
     fits.sort_by(|a, b| area(b).unwrap_or(-1.0).total_cmp(&area(a).unwrap_or(-1.0)));
     let drawn = fits.into_iter().filter_map(|fit| {
-        let predictions = &fit.predictions;
-        let points =
-            curve(predictions.targets.first()?, predictions.predictions.first()?, POINTS_MAX);
+        let (targets, scores) = complete_pairs(&fit.predictions)?;
+        let points = curve(&targets, &scores, POINTS_MAX);
         let label = format!("{}  {}", number(area(fit)), fit_label(&fit.scores.identity));
         (!points.is_empty()).then_some(Curve { label, points })
     });
     drawn.take(CURVES_MAX).collect()
+}
+
+/// Measured and predicted values of the first target where both are numbers.
+fn complete_pairs(predictions: &Predictions) -> Option<(Vec<f64>, Vec<f64>)> {
+    let targets = predictions.targets.first()?.iter().copied();
+    let pairs = targets.zip(predictions.predictions.first()?.iter().copied());
+    Some(pairs.filter(|(target, score)| target.is_finite() && score.is_finite()).unzip())
 }
 
 fn draw(curves: &[Curve], title: &str, axes: (&str, &str), diagonal: bool) -> Option<String> {

@@ -34,7 +34,7 @@ pub(super) fn scatter(dataset: &DatasetView<'_>) -> Option<Figure> {
     });
     let svg = draw(&pairs, &title, &head, target);
     let shown = if pairs.len() > POINTS_MAX {
-        "Darker hexagons hold more examples (logarithmic)."
+        "Stronger colour means more examples (logarithmic)."
     } else {
         "One point per example."
     };
@@ -43,7 +43,7 @@ pub(super) fn scatter(dataset: &DatasetView<'_>) -> Option<Figure> {
          prediction and measurement agree.",
         dataset.fits.len()
     );
-    Some(Figure { name: "scatter".to_owned(), caption, svg })
+    Some(Figure { name: "scatter".to_owned(), caption, svg, wide: false })
 }
 
 fn pairs(fit: &FitResult) -> Pairs {
