@@ -7,6 +7,7 @@ mod random;
 mod tensors;
 
 use crate::tokenizer::{Tokenizer, UnknownLetters};
+use crate::weights::ExpectedTensor;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::plan::ModelFacts;
@@ -203,6 +204,12 @@ pub trait Architecture: Sync {
         options: &ModelOptions,
         seed: u64,
     ) -> Result<Box<dyn Model>>;
+
+    /// Every tensor a checkpoint of this config may hold, and which it must.
+    ///
+    /// # Errors
+    /// The first defect of the config.
+    fn expected_tensors(&self, config: &Path) -> Result<Vec<ExpectedTensor>>;
 
     /// Names and shapes of the tensors that a gLM of this config has.
     ///

@@ -5,6 +5,7 @@
 use crate::model::{
     Architecture, Model, ModelOptions, RandomTensors, TensorShape, write_safetensors,
 };
+use crate::weights::ExpectedTensor;
 use glmeval_common::error::{InputError, Result, io_error};
 use glmeval_common::limits::PARSER_ALLOCATION_BYTES_MAX;
 use glmeval_common::plan::ModelFacts;
@@ -60,6 +61,14 @@ pub fn write_random(folder: &Path, seed: u64) -> Result<Vec<TensorShape>> {
     let path = folder.join("model.safetensors");
     write_safetensors(&path, &tensors, &mut RandomTensors::new(seed))?;
     Ok(tensors)
+}
+
+/// Every tensor that the config of `folder` lets expect.
+///
+/// # Errors
+/// As [`recognise`]; the first defect of the config.
+pub fn expected_tensors(folder: &Path) -> Result<Vec<ExpectedTensor>> {
+    recognise(folder)?.expected_tensors(&folder.join("config.json"))
 }
 
 /// The architecture of the gLM in `folder`.

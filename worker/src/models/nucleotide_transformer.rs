@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::KmerTokenizer;
-use crate::weights::Weights;
+use crate::weights::{ExpectedTensor, Weights};
 use block::{Block, LayerNorm, Scratch};
 use embedding::Embedding;
 use glmeval_common::digest::ContentDigest;
@@ -67,6 +67,10 @@ impl Architecture for NucleotideTransformerV1 {
     ) -> Result<Box<dyn Model>> {
         let parts = Parts::read(folder, options)?;
         Ok(Box::new(parts.load(&mut RandomTensors::new(seed))?))
+    }
+
+    fn expected_tensors(&self, config: &Path) -> Result<Vec<ExpectedTensor>> {
+        Ok(EsmConfig::read(config)?.expected_tensors())
     }
 
     fn tensors(&self, config: &Path) -> Result<Vec<TensorShape>> {
