@@ -3,7 +3,7 @@
 //! Leaves out: when to sweep (command line). Invariant: an object goes only if it is older than the grace
 //! by the store's own clock and every commit that could name it was read and does not.
 
-use super::record::{check_version, mentions};
+use super::record::mentions;
 use super::{ObjectEntry, Store};
 use crate::error::{Error, Result};
 use crate::layout;
@@ -135,7 +135,7 @@ fn is_known(bytes: &[u8], path: &str) -> bool {
         version: u32,
     }
     let record: Option<Versioned> = serde_json::from_slice(bytes).ok();
-    record.is_some_and(|record| check_version(record.version, path).is_ok())
+    record.is_some_and(|record| layout::check_version(record.version, path).is_ok())
 }
 
 /// Files `name#<digits>` that an interrupted write left in a store of local files; no listing shows them.

@@ -16,7 +16,7 @@ fn example(row: u64) -> Example {
         chromosome: "chrX".to_owned(),
         start: row,
         end: row + 4,
-        strand: if row % 2 == 0 { Strand::Forward } else { Strand::Reverse },
+        strand: if row.is_multiple_of(2) { Strand::Forward } else { Strand::Reverse },
     };
     Example {
         id: format!("id {row}"),
@@ -24,7 +24,7 @@ fn example(row: u64) -> Example {
             DnaSequence::new("ACGT").unwrap(),
             DnaSequence::new("N".repeat(row as usize % 3)).unwrap(),
         ],
-        interval: (row % 3 != 0).then_some(interval),
+        interval: (!row.is_multiple_of(3)).then_some(interval),
         split: Some(Split::ALL[row as usize % 3]),
         targets: vec![row as f32, -0.5],
     }
