@@ -25,6 +25,7 @@ mod open;
 pub mod record;
 pub mod reports;
 mod retry;
+mod table;
 
 pub use record::Outcome;
 use retry::{Backoff, is_lasting, is_not_found, kind_of};

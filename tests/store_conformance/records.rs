@@ -17,14 +17,14 @@ use glmeval_common::representation::{FeatureSource, Pooling, StoredDtype};
 use glmeval_common::score::{FitIdentity, FitScores, Statistic};
 use glmeval_common::store::coordinators::{Claim, claim_epoch, newest};
 use glmeval_common::store::embeddings::{
-    SetManifest, commit_shard, create_set, find_commit, read_set, read_shard,
+    SetManifest, commit_shard, create_set, find_commit, read_rows, read_set, read_shard,
 };
 use glmeval_common::store::examples::{ExampleWriter, read_examples, read_manifest};
 use glmeval_common::store::fits::{
     Prediction, commit_fit, find_scores, read_predictions, read_weights,
 };
 use glmeval_common::store::jobs::{self, FailedUnit, Snapshot};
-use glmeval_common::store::{Outcome, Store, reports};
+use glmeval_common::store::{Outcome, Store, gc, reports};
 use glmeval_common::unit::{FitUnit, ModelRef, ProbeSpec, SetSpec};
 use std::collections::BTreeMap;
 
@@ -338,4 +338,18 @@ async fn a_snapshot_number_taken_by_a_higher_epoch_fences() {
         assert_eq!(snapshot, Snapshot { number: 2, epoch: 2, state: "new".to_owned() });
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_record_can_be_written_and_read_on_a_spawned_task() {
+    let store = Store::memory();
+    let task = tokio::spawn(async move {
+        write_everything(&store).await;
+        check_everything(&store).await;
+        jobs::list_jobs(&store).await.unwrap();
+        let rows = read_rows(&store, &SetId::new("set"), (1, Pooling::Mean), (0, 4)).await.unwrap();
+        let swept = gc::sweep(&store, gc::default_grace(), true).await.unwrap();
+        (rows.ids.len(), swept.orphans.len())
+    });
+    assert_eq!(task.await.unwrap(), (4, 0));
 }

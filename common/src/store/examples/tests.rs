@@ -95,3 +95,14 @@ fn truncated_parts_are_refused_without_panic() {
         assert!(parquet::decode(&schema(), bytes.slice(..cut), (0, 9), "part").is_err());
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn flipped_bits_of_a_part_never_panic(at in 0_usize..4_000, bit in 0_u8..8) {
+        let examples: Vec<Example> = (0..9).map(example).collect();
+        let mut bytes = parquet::encode(&schema(), &examples).unwrap().to_vec();
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        drop(parquet::decode(&schema(), bytes.into(), (0, 9), "part"));
+    }
+}
