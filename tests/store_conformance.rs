@@ -3,6 +3,8 @@
 //! The S3 server is the one of `GLMEVAL_TEST_S3` (`s3://bucket/prefix`, with the usual `AWS_*`); without it
 //! that part is skipped aloud, or fails where `GLMEVAL_REQUIRE_REAL=1`.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 

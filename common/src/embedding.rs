@@ -9,6 +9,8 @@
 //! `__metadata__` (all text): `axes`, `dataset`, `dtype`, `end`, `format_version`, `model`, `numeric_class`,
 //! `row_ids` (JSON list), `set`, `start`.
 //!
+//! `safetensors.numpy.load_file` opens f32 and f16 shards as they are; numpy has no bf16, `safetensors.torch` does.
+//!
 //! Leaves out: where shards rest (store). Invariant: equal shards have equal bytes.
 
 use crate::error::Result;
@@ -19,6 +21,7 @@ use bytes::Bytes;
 
 mod decode;
 mod encode;
+pub mod export;
 mod numbers;
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,27 @@
 //!
 //! Invariant: an object under `data/` exists for readers only once a commit names it.
 
+use crate::error::{Error, Result};
 use crate::ids::{Attempt, DatasetId, FitId, JobId, ModelId, SetId};
 use serde::{Deserialize, Serialize};
 
 /// Format version of manifests and commits written by this program.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// Refuses a format version that this program does not read.
+///
+/// # Errors
+/// `Invalid` for a newer version, `Corrupt` for 0, which was never written.
+pub fn check_version(version: u32, place: &str) -> Result<()> {
+    match version {
+        0 => Err(Error::corrupt(format!("{place}: expected a format version from 1, found 0"))),
+        1..=FORMAT_VERSION => Ok(()),
+        newer => Err(Error::invalid(format!(
+            "{place}: written by a newer glmeval: expected format version {FORMAT_VERSION} or older, \
+             found {newer}"
+        ))),
+    }
+}
 
 /// One immutable object that a commit names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,9 +25,10 @@ mod open;
 pub mod record;
 pub mod reports;
 mod retry;
+mod table;
 
 pub use record::Outcome;
-use retry::{Backoff, is_lasting, kind_of};
+use retry::{Backoff, is_lasting, is_not_found, kind_of};
 
 /// What became of a create-only write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +84,16 @@ impl Store {
             let options = PutOptions::from(PutMode::Create);
             let refusal = match self.inner.put_opts(&location, payload, options).await {
                 Ok(_) => return Ok(Created::Won),
-                Err(error) if is_lasting(&error) => return Err(self.error("create", path, error)),
+                // A put finds no bucket, never no object.
+                Err(error) if is_lasting(&error) || is_not_found(&error) => {
+                    return Err(self.error("create", path, error));
+                }
                 Err(error) => error,
             };
             match self.read(&location).await {
                 Ok(existing) if existing == bytes => return Ok(Created::Won),
                 Ok(existing) => return Ok(Created::Lost { existing }),
-                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) if is_not_found(&error) => {}
                 Err(error) => {
                     tracing::debug!(path, %error, "the read-back of an unclear create failed");
                 }
@@ -313,9 +317,7 @@ impl Store {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let lasting =
-                is_lasting(&error) || matches!(error, object_store::Error::NotFound { .. });
-            if lasting || !backoff.wait().await {
+            if is_lasting(&error) || is_not_found(&error) || !backoff.wait().await {
                 return Err(self.error(doing, path, error));
             }
         }

@@ -5,8 +5,8 @@ use super::{
 };
 use crate::error::{Error, InputError, Result};
 use crate::ids::{DatasetId, ModelId, SetId};
+use crate::layout::check_version;
 use crate::representation::{Pooling, StoredDtype};
-use crate::store::record::check_version;
 use bytes::Bytes;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::fmt::Display;
@@ -212,9 +212,11 @@ fn check_tokens(file: &File<'_>, shard: &EmbeddingShard) -> Result<()> {
         return Err(file.defect(TOKEN_OFFSETS, "0, then never falling", "others"));
     }
     let tokens = offsets.last().copied().unwrap_or_default();
-    for tensor in full.filter(|tensor| tensor.rows != tokens) {
-        let name = super::tensor_name(tensor.layer, tensor.pooling);
-        return Err(file.defect(&name, format!("{tokens} rows"), tensor.rows));
+    match full.find(|tensor| tensor.rows != tokens) {
+        Some(tensor) => {
+            let name = super::tensor_name(tensor.layer, tensor.pooling);
+            Err(file.defect(&name, format!("{tokens} rows"), tensor.rows))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -258,33 +258,57 @@ pub struct Rows {
 /// Reads one layer and pooling of the examples `start..end`, from shards of whatever sizes.
 ///
 /// # Errors
-/// `NotFound` naming the gaps when examples are not committed or the set lacks the tensor; `Corrupt`; store errors.
+/// As [`pieces`] and [`read_piece`].
 pub async fn read_rows(
     store: &Store,
     set: &SetId,
     (layer, pooling): (u32, Pooling),
     (start, end): (u64, u64),
 ) -> Result<Rows> {
-    let ranges = committed_ranges(store, set).await?;
-    let pieces = cover_range(&ranges, start, end).map_err(|gaps| {
-        let gaps: Vec<String> = gaps.iter().take(8).map(|(a, b)| format!("{a}-{b}")).collect();
-        let (gaps, url) = (gaps.join(", "), store.url());
-        Error::not_found(format!("embedding set {set} in {url}: no shard for examples {gaps}"))
-    })?;
     let mut rows = Rows::default();
-    for piece in pieces {
-        append_piece(store, set, (layer, pooling), piece, &mut rows).await?;
+    for piece in pieces(store, set, (start, end)).await? {
+        let next = read_piece(store, set, (layer, pooling), piece).await?;
+        if !rows.ids.is_empty() && !next.ids.is_empty() && rows.width != next.width {
+            return Err(Error::corrupt(format!(
+                "shard {}-{} of embedding set {set} in {}: expected width {}, found {}",
+                piece.commit.0,
+                piece.commit.1,
+                store.url(),
+                rows.width,
+                next.width
+            )));
+        }
+        rows.width = next.width;
+        rows.ids.extend(next.ids);
+        rows.values.extend(next.values);
+        rows.token_counts.extend(next.token_counts);
     }
     Ok(rows)
 }
 
-async fn append_piece(
+/// Which committed shards hold the examples `start..end`.
+///
+/// # Errors
+/// `NotFound` naming the first gaps when examples are not committed; store errors.
+pub async fn pieces(store: &Store, set: &SetId, (start, end): (u64, u64)) -> Result<Vec<Piece>> {
+    let ranges = committed_ranges(store, set).await?;
+    cover_range(&ranges, start, end).map_err(|gaps| {
+        let gaps: Vec<String> = gaps.iter().take(8).map(|(a, b)| format!("{a}-{b}")).collect();
+        let (gaps, url) = (gaps.join(", "), store.url());
+        Error::not_found(format!("embedding set {set} in {url}: no shard for examples {gaps}"))
+    })
+}
+
+/// Reads one layer and pooling of one piece.
+///
+/// # Errors
+/// `NotFound` when the set lacks the tensor; `Corrupt`; store errors.
+pub async fn read_piece(
     store: &Store,
     set: &SetId,
     (layer, pooling): (u32, Pooling),
     piece: Piece,
-    rows: &mut Rows,
-) -> Result<()> {
+) -> Result<Rows> {
     let (start, end) = piece.commit;
     let commit = find_commit(store, set, start, end).await?.ok_or_else(|| {
         Error::not_found(format!("commit of shard {start}-{end} of embedding set {set}"))
@@ -294,20 +318,12 @@ async fn append_piece(
     let values = shard.values_f32(layer, pooling, range.clone())?;
     let width = shard.tensor(layer, pooling).map_or(0, |tensor| tensor.width);
     let width = usize::try_from(width).unwrap_or(usize::MAX);
-    if !rows.ids.is_empty() && rows.width != width {
-        return Err(Error::corrupt(format!(
-            "{} in {}: expected width {}, found {width}",
-            commit.object.path,
-            store.url(),
-            rows.width
-        )));
-    }
-    rows.width = width;
-    rows.values.extend(values);
-    rows.ids.extend(shard.row_ids.get(range.clone()).unwrap_or_default().iter().cloned());
+    let mut token_counts = Vec::new();
     if let (Pooling::Full, Some(offsets)) = (pooling, &shard.token_offsets) {
         let bounds = offsets.get(range.start..=range.end).unwrap_or_default();
-        rows.token_counts.extend(bounds.windows(2).map(|pair| pair[1].saturating_sub(pair[0])));
+        let counts = bounds.iter().zip(bounds.iter().skip(1));
+        token_counts.extend(counts.map(|(from, to)| to.saturating_sub(*from)));
     }
-    Ok(())
+    let ids = shard.row_ids.get(range).unwrap_or_default().to_vec();
+    Ok(Rows { ids, width, values, token_counts })
 }

@@ -145,12 +145,15 @@ impl ExampleWriter {
     /// Writes the last part and commits; the loser's parts are deleted.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Store::put_data`] and [`Store::commit`].
     pub async fn commit(
         mut self,
         provenance: BTreeMap<String, String>,
     ) -> Result<Outcome<DatasetManifest>> {
-        self.close_part().await?;
+        if let Err(error) = self.close_part().await {
+            self.abandon().await;
+            return Err(error);
+        }
         let mut manifest = self.manifest;
         manifest.provenance = provenance;
         let objects: Vec<_> = manifest.parts.iter().map(|part| part.object.clone()).collect();

@@ -2,22 +2,18 @@
 //!
 //! Leaves out: how scores are made (worker). Invariant: `scores.json` is the commit of a fit.
 
+use super::table::{self, defect};
 use super::{Outcome, Store};
-use crate::error::{Error, InputError, Result};
+use crate::error::{Error, Result};
 use crate::example::Split;
 use crate::ids::{Attempt, FitId};
 use crate::layout;
 use crate::score::FitScores;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
-use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, Float32Array, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use std::fmt::Display;
 use std::sync::Arc;
 
 /// What a probe said about one target of one example.
@@ -101,7 +97,6 @@ fn object<'a>(scores: &'a FitScores, role: &str) -> Result<&'a layout::ObjectRec
 }
 
 fn encode_predictions(predictions: &[Prediction]) -> Result<Bytes> {
-    let bug = |e: &dyn Display| Error::bug(format!("encode predictions as Parquet: {e}"));
     fn texts<'a>(rows: &'a [Prediction], of: fn(&'a Prediction) -> &'a str) -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
     }
@@ -115,49 +110,26 @@ fn encode_predictions(predictions: &[Prediction]) -> Result<Bytes> {
         numbers(|row| row.measured),
         numbers(|row| row.prediction),
     ];
-    let columns = Arc::new(columns());
-    let batch = RecordBatch::try_new(columns.clone(), arrays).map_err(|e| bug(&e))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_created_by("glmeval".to_owned())
-        .build();
-    let mut bytes = Vec::new();
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, columns, Some(properties)).map_err(|e| bug(&e))?;
-    writer.write(&batch).map_err(|e| bug(&e))?;
-    writer.close().map_err(|e| bug(&e))?;
-    Ok(bytes.into())
+    table::encode(columns(), arrays)
 }
 
 fn decode_predictions(bytes: Bytes, place: &str) -> Result<Vec<Prediction>> {
-    let bad = |found: &dyn Display| {
-        Error::corrupt(InputError::new(place, "", "Parquet with predictions", found).to_string())
-    };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| bad(&e))?;
-    let found = builder.schema().fields().clone();
-    let same = found.len() == columns().fields().len()
-        && found.iter().zip(columns().fields()).all(|(found, wanted)| {
-            found.name() == wanted.name() && found.data_type() == wanted.data_type()
-        });
-    if !same {
-        return Err(bad(&"other columns"));
-    }
     let mut predictions = Vec::new();
-    for batch in builder.build().map_err(|e| bad(&e))? {
-        let batch = batch.map_err(|e| bad(&e))?;
+    for batch in table::decode(&columns(), bytes, None, place)? {
         let [ids, splits, targets, measured, predicted] = batch.columns() else {
-            return Err(bad(&"other columns"));
+            return Err(defect(place, "columns", "five", batch.num_columns()));
         };
         if batch.columns().iter().any(|array| array.null_count() > 0) {
-            return Err(bad(&"absent values"));
+            return Err(defect(place, "", "a value in every column", "none"));
         }
         for row in 0..batch.num_rows() {
             let text = |array: &ArrayRef| array.as_string::<i32>().value(row).to_owned();
             let number = |array: &ArrayRef| array.as_primitive::<Float32Type>().value(row);
             let split = text(splits);
+            let known = Split::parse(&split);
             predictions.push(Prediction {
                 id: text(ids),
-                split: Split::parse(&split).ok_or_else(|| bad(&format!("split {split:?}")))?,
+                split: known.ok_or_else(|| defect(place, "split", "a split", split))?,
                 target: text(targets),
                 measured: number(measured),
                 prediction: number(predicted),

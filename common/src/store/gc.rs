@@ -3,7 +3,7 @@
 //! Leaves out: when to sweep (command line). Invariant: an object goes only if it is older than the grace
 //! by the store's own clock and every commit that could name it was read and does not.
 
-use super::record::{check_version, mentions};
+use super::record::mentions;
 use super::{ObjectEntry, Store};
 use crate::error::{Error, Result};
 use crate::layout;
@@ -56,19 +56,17 @@ pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep
     for prefix in layout::DATA_PREFIXES {
         let entries = store.list(prefix).await?;
         let commits = commits_by_first(&entries);
-        let data = entries.iter().filter_map(|entry| {
-            let commit = layout::commit_path_of(&entry.path)?;
-            Some((entry, commit))
-        });
-        let old: Vec<_> = data
-            .inspect(|_| found.examined += 1)
-            .filter(|(entry, _)| entry.last_modified_ms < newest_ms)
-            .collect();
-        let orphans: Vec<Option<ObjectEntry>> = futures::stream::iter(old)
-            .map(|(entry, commit)| {
+        let mut old: Vec<(ObjectEntry, Vec<String>)> = Vec::new();
+        for entry in entries {
+            let Some(commit) = layout::commit_path_of(&entry.path) else { continue };
+            found.examined += 1;
+            if entry.last_modified_ms < newest_ms {
                 let listed = commits.get(&commit).cloned().unwrap_or_else(|| vec![commit]);
-                orphan(store, entry.clone(), listed)
-            })
+                old.push((entry, listed));
+            }
+        }
+        let orphans: Vec<Option<ObjectEntry>> = futures::stream::iter(old)
+            .map(|(entry, commits)| orphan(store, entry, commits))
             .buffered(READS_IN_FLIGHT_MAX)
             .try_collect()
             .await?;
@@ -135,7 +133,7 @@ fn is_known(bytes: &[u8], path: &str) -> bool {
         version: u32,
     }
     let record: Option<Versioned> = serde_json::from_slice(bytes).ok();
-    record.is_some_and(|record| check_version(record.version, path).is_ok())
+    record.is_some_and(|record| layout::check_version(record.version, path).is_ok())
 }
 
 /// Files `name#<digits>` that an interrupted write left in a store of local files; no listing shows them.

@@ -231,6 +231,6 @@ fn decode_snapshot<T: serde::de::DeserializeOwned>(
     let place = format!("{path} in {}", store.url());
     let corrupt = |e| Error::corrupt(format!("{place}: not a snapshot")).with_source(e);
     let versioned: Versioned = rmp_serde::from_slice(bytes).map_err(corrupt)?;
-    super::record::check_version(versioned.version, &place)?;
+    layout::check_version(versioned.version, &place)?;
     rmp_serde::from_slice(bytes).map_err(corrupt)
 }

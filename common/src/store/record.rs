@@ -4,7 +4,7 @@
 
 use super::{Created, Store};
 use crate::error::{Error, Result};
-use crate::layout::{FORMAT_VERSION, ObjectRecord};
+use crate::layout::{ObjectRecord, check_version};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub fn encode<T: Serialize>(record: &T) -> Result<Bytes> {
 /// Reads a record; `place` names it in errors.
 ///
 /// # Errors
-/// `Invalid` for a version above [`FORMAT_VERSION`]; `Corrupt` for anything that is no such record.
+/// `Invalid` for a version above [`crate::layout::FORMAT_VERSION`]; `Corrupt` for anything that is no such record.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], place: &str) -> Result<T> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -53,21 +53,6 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], place: &str) -> Result<T> {
     let Versioned { version } = serde_json::from_slice(bytes).map_err(corrupt)?;
     check_version(version, place)?;
     serde_json::from_slice(bytes).map_err(corrupt)
-}
-
-/// Refuses a format version that this program does not read.
-///
-/// # Errors
-/// `Invalid` for a newer version, `Corrupt` for 0, which was never written.
-pub fn check_version(version: u32, place: &str) -> Result<()> {
-    match version {
-        0 => Err(Error::corrupt(format!("{place}: expected a format version from 1, found 0"))),
-        1..=FORMAT_VERSION => Ok(()),
-        newer => Err(Error::invalid(format!(
-            "{place}: written by a newer glmeval: expected format version {FORMAT_VERSION} or older, \
-             found {newer}"
-        ))),
-    }
 }
 
 impl Store {

@@ -47,6 +47,11 @@ pub(super) fn is_lasting(error: &StoreError) -> bool {
     }
 }
 
+/// Whether there is nothing at the path.
+pub(super) fn is_not_found(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. })
+}
+
 /// What the caller does next about a store error.
 pub(super) fn kind_of(error: &StoreError) -> ErrorKind {
     match error {

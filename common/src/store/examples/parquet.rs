@@ -5,22 +5,15 @@
 //! `target.` where another column has it already.
 
 use crate::dna::{DnaSequence, Interval, Strand};
-use crate::error::{Error, InputError, Result};
+use crate::error::Result;
 use crate::example::{Example, ExampleSchema, Split};
+use crate::store::table::{self, defect};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use std::fmt::Display;
 use std::sync::Arc;
-
-/// Rows that a reader can skip at once.
-const ROWS_PER_GROUP: usize = 4_096;
 
 const INTERVAL_COLUMNS: [(&str, DataType); 4] = [
     ("chromosome", DataType::Utf8),
@@ -46,23 +39,9 @@ fn columns(schema: &ExampleSchema) -> Schema {
     Schema::new(fields)
 }
 
-/// Parquet bytes of `examples`, zstd.
+/// Parquet bytes of `examples`.
 pub(super) fn encode(schema: &ExampleSchema, examples: &[Example]) -> Result<Bytes> {
-    let bug = |e: &dyn Display| Error::bug(format!("encode examples as Parquet: {e}"));
-    let columns = Arc::new(columns(schema));
-    let batch =
-        RecordBatch::try_new(columns.clone(), arrays(schema, examples)).map_err(|e| bug(&e))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
-        .set_created_by("glmeval".to_owned())
-        .build();
-    let mut bytes = Vec::new();
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, columns, Some(properties)).map_err(|e| bug(&e))?;
-    writer.write(&batch).map_err(|e| bug(&e))?;
-    writer.close().map_err(|e| bug(&e))?;
-    Ok(bytes.into())
+    table::encode(columns(schema), arrays(schema, examples))
 }
 
 fn arrays(schema: &ExampleSchema, examples: &[Example]) -> Vec<ArrayRef> {
@@ -102,44 +81,16 @@ fn sequence_text(example: &Example, index: usize) -> Option<&str> {
 pub(super) fn decode(
     schema: &ExampleSchema,
     bytes: Bytes,
-    (from, to): (u64, u64),
+    rows: (u64, u64),
     place: &str,
 ) -> Result<Vec<Example>> {
-    let bad = |e: &dyn Display| defect(place, "", "a Parquet part of examples", e);
-    let (offset, count) = (index(from), index(to.saturating_sub(from)));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| bad(&e))?;
-    let (found, expected) = (builder.schema().fields().clone(), columns(schema));
-    let same = found.len() == expected.fields().len()
-        && found.iter().zip(expected.fields()).all(|(found, wanted)| {
-            found.name() == wanted.name() && found.data_type() == wanted.data_type()
-        });
-    if !same {
-        let names = |fields: &arrow_schema::Fields| {
-            fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
-        };
-        return Err(defect(place, "columns", names(expected.fields()), names(&found)));
-    }
-    let reader = builder
-        .with_offset(offset)
-        .with_limit(count)
-        .with_batch_size(count.clamp(1, ROWS_PER_GROUP))
-        .build()
-        .map_err(|e| bad(&e))?;
     let mut examples = Vec::new();
-    for batch in reader {
-        let batch = batch.map_err(|e| bad(&e))?;
+    for batch in table::decode(&columns(schema), bytes, Some(rows), place)? {
         for row in 0..batch.num_rows() {
             examples.push(example(schema, &batch, row, place)?);
         }
     }
-    if examples.len() != count {
-        return Err(defect(place, "rows", format!("rows {from}..{to}"), examples.len()));
-    }
     Ok(examples)
-}
-
-fn index(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn example(
@@ -183,8 +134,4 @@ fn example(
         targets.push(array.as_primitive::<Float32Type>().value(row));
     }
     Ok(Example { id, sequences, interval, split, targets })
-}
-
-fn defect(place: &str, column: &str, expected: impl Display, found: impl Display) -> Error {
-    Error::corrupt(InputError::new(place, column, expected, found).to_string())
 }

@@ -16,7 +16,7 @@ fn example(row: u64) -> Example {
         chromosome: "chrX".to_owned(),
         start: row,
         end: row + 4,
-        strand: if row % 2 == 0 { Strand::Forward } else { Strand::Reverse },
+        strand: if row.is_multiple_of(2) { Strand::Forward } else { Strand::Reverse },
     };
     Example {
         id: format!("id {row}"),
@@ -24,7 +24,7 @@ fn example(row: u64) -> Example {
             DnaSequence::new("ACGT").unwrap(),
             DnaSequence::new("N".repeat(row as usize % 3)).unwrap(),
         ],
-        interval: (row % 3 != 0).then_some(interval),
+        interval: (!row.is_multiple_of(3)).then_some(interval),
         split: Some(Split::ALL[row as usize % 3]),
         targets: vec![row as f32, -0.5],
     }
@@ -93,5 +93,16 @@ fn truncated_parts_are_refused_without_panic() {
     let bytes = parquet::encode(&schema(), &examples).unwrap();
     for cut in 0..bytes.len() {
         assert!(parquet::decode(&schema(), bytes.slice(..cut), (0, 9), "part").is_err());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn flipped_bits_of_a_part_never_panic(at in 0_usize..4_000, bit in 0_u8..8) {
+        let examples: Vec<Example> = (0..9).map(example).collect();
+        let mut bytes = parquet::encode(&schema(), &examples).unwrap().to_vec();
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        drop(parquet::decode(&schema(), bytes.into(), (0, 9), "part"));
     }
 }
