@@ -101,7 +101,8 @@ fn without_paths(source: &DatasetSource) -> DatasetSource {
         | DatasetSource::Table { path, .. }
         | DatasetSource::Hdf5 { path, .. }
         | DatasetSource::Parquet { path, .. } => *path = PathBuf::new(),
-        DatasetSource::Bed { path, genome, .. } | DatasetSource::NarrowPeak { path, genome, .. } => {
+        DatasetSource::Bed { path, genome, .. }
+        | DatasetSource::NarrowPeak { path, genome, .. } => {
             (*path, *genome) = (PathBuf::new(), PathBuf::new());
         }
         DatasetSource::Windows { genome, .. } => *genome = PathBuf::new(),

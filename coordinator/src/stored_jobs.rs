@@ -11,11 +11,11 @@ use glmeval_common::ids::{JobId, SetId};
 use glmeval_common::layout;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::rng::random_token;
+use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::{Claim, claim_epoch, newest_epoch};
 use glmeval_common::store::cover::cover_range;
 use glmeval_common::store::embeddings::committed_ranges;
 use glmeval_common::store::jobs::{self, FailedUnit};
-use glmeval_common::store::Store;
 use std::collections::BTreeMap;
 
 /// Requests to the store at a time while a plan is compared with what is committed.

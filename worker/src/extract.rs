@@ -64,7 +64,9 @@ fn tokenize(model: &dyn Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
         let [sequence] = example.sequences.as_slice() else {
             let count = example.sequences.len();
             let id = &example.id;
-            return Err(Error::invalid(format!("example {id}: expected one sequence, found {count}")));
+            return Err(Error::invalid(format!(
+                "example {id}: expected one sequence, found {count}"
+            )));
         };
         let ids = model
             .tokenize(sequence)
@@ -162,8 +164,7 @@ impl Rows {
             row_ids: examples.iter().map(|example| example.id.clone()).collect(),
             example_indices: shard.indices.clone(),
             tensors,
-            token_offsets: full
-                .then(|| self.offsets.iter().map(|&offset| offset as u64).collect()),
+            token_offsets: full.then(|| self.offsets.iter().map(|&offset| offset as u64).collect()),
         })
     }
 }

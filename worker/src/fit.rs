@@ -64,8 +64,9 @@ pub(crate) async fn fit(context: &UnitContext<'_>, unit: &FitUnit) -> Result<boo
             (features, measured)
         }
     };
-    let result =
-        tokio::task::block_in_place(|| evaluate(unit, &manifest.schema.targets, &features, &measured))?;
+    let result = tokio::task::block_in_place(|| {
+        evaluate(unit, &manifest.schema.targets, &features, &measured)
+    })?;
     let scores = FitScores {
         version: FORMAT_VERSION,
         identity: unit.identity.clone(),

@@ -66,7 +66,8 @@ fn check_unchanged(unit: &PrepareUnit) -> Result<()> {
 }
 
 fn provenance(unit: &PrepareUnit) -> BTreeMap<String, String> {
-    let files = unit.source.paths().iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    let files =
+        unit.source.paths().iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
     BTreeMap::from([
         ("files".to_owned(), files.join(", ")),
         ("task".to_owned(), unit.task.name().to_owned()),

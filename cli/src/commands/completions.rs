@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 /// Arguments of `completions`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  glmeval completions bash > ~/.local/share/bash-completion/completions/glmeval")]
+#[command(
+    after_help = "Example:\n  glmeval completions bash > ~/.local/share/bash-completion/completions/glmeval"
+)]
 pub(crate) struct Arguments {
     /// bash, elvish, fish, powershell or zsh.
     shell: Shell,

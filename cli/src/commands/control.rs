@@ -21,8 +21,8 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
-    async fn connect(&self) -> Result<GrpcControl> {
-        GrpcControl::connect(&self.coordinator).await
+    fn connect(&self) -> Result<GrpcControl> {
+        GrpcControl::connect(&self.coordinator)
     }
 }
 
@@ -66,14 +66,18 @@ pub(crate) struct JobsArguments {
 
 pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
     let planned = plan_file(&arguments.job)?;
-    let control = arguments.coordinator.connect().await?;
+    let control = arguments.coordinator.connect()?;
     let job = control.submit(&planned.job.toml, planned.plan).await?;
     say(job.as_str());
-    if arguments.watch { follow(&control, &job, Format::Table).await } else { Ok(ExitCode::SUCCESS) }
+    if arguments.watch {
+        follow(&control, &job, Format::Table).await
+    } else {
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
-    let control = arguments.coordinator.connect().await?;
+    let control = arguments.coordinator.connect()?;
     let status = control.status(&JobId::new(arguments.job)).await?;
     if arguments.format == Format::Json {
         say_json(&status)?;
@@ -84,7 +88,7 @@ pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
 }
 
 pub(crate) async fn watch(arguments: JobArguments) -> Result<ExitCode> {
-    let control = arguments.coordinator.connect().await?;
+    let control = arguments.coordinator.connect()?;
     follow(&control, &JobId::new(arguments.job), arguments.format).await
 }
 
@@ -114,13 +118,13 @@ async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<Ex
 }
 
 pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
-    let control = arguments.coordinator.connect().await?;
+    let control = arguments.coordinator.connect()?;
     control.cancel(&JobId::new(arguments.job)).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn jobs(arguments: JobsArguments) -> Result<ExitCode> {
-    let control = arguments.coordinator.connect().await?;
+    let control = arguments.coordinator.connect()?;
     let jobs = control.jobs().await?;
     if arguments.format == Format::Json {
         say_json(&jobs)?;

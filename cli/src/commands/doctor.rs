@@ -158,11 +158,7 @@ async fn large(store: &Store, folder: &str) -> Result<Result<String, String>> {
     Ok(if same { Ok(format!("{} MiB", LARGE_BYTES >> 20)) } else { Err("bytes differ".to_owned()) })
 }
 
-async fn latency(
-    store: &Store,
-    folder: &str,
-    clock: &dyn Clock,
-) -> Result<Result<String, String>> {
+async fn latency(store: &Store, folder: &str, clock: &dyn Clock) -> Result<Result<String, String>> {
     const WRITES: u64 = 20;
     let start = clock.now_ms();
     for write in 0..WRITES {

@@ -2,6 +2,197 @@
 
 use crate::output::{complain, say};
 use clap::{Args, ValueEnum};
-use glmeval_common::embedding::export;
-use glmeval_common::error::Result;
+use glmeval_common::embedding::export::{NpyExport, ParquetExport};
+use glmeval_common::error::{Error, InputError, Result, io_error};
+use glmeval_common::ids::SetId;
+use glmeval_common::representation::{Pooling, StoredDtype};
+use glmeval_common::rng::random_token;
+use glmeval_common::store::Store;
+use glmeval_common::store::embeddings::{SetManifest, committed_ranges, read_rows, read_set};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Examples in memory at a time.
+const ROWS_PER_READ: u64 = 4_096;
+
+/// What to write.
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+enum FileFormat {
+    /// Columns `id` and `embedding` (a list of fixed length); tokens of `full` as rows.
+    Parquet,
+    /// One array [rows, width] without ids.
+    Npy,
+}
+
+/// Arguments of `export`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  glmeval export embeddings --format parquet --out embeddings.parquet
+  glmeval export s3://lab/glmeval --set 3f2a… --layer 12 --pool mean --format npy --out x.npy
+
+Rows stand in the order of the examples. Read with pandas.read_parquet, duckdb, polars, or numpy.load.")]
+pub(crate) struct Arguments {
+    /// Folder or URL that `embed --out` or `run --store` wrote to, or one set below it.
+    embeddings: String,
+    /// Id of the embedding set, where the store holds several.
+    #[arg(long)]
+    set: Option<String>,
+    /// Layer, where the set holds several.
+    #[arg(long)]
+    layer: Option<u32>,
+    /// Pooling, where the set holds several: cls, mean or full.
+    #[arg(long)]
+    pool: Option<String>,
+    /// Format of the file.
+    #[arg(long, value_enum)]
+    format: FileFormat,
+    /// The file to write.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let (url, named) = split_set(&arguments.embeddings);
+    let store = Store::open(url)?;
+    let set = match arguments.set.as_deref().or(named) {
+        Some(id) => SetId::new(id),
+        None => only_set(&store).await?,
+    };
+    let manifest = read_set(&store, &set).await?;
+    let layer = choose("--layer", &manifest.layers, arguments.layer.as_ref(), u32::to_string)?;
+    let poolings: Vec<String> = manifest.poolings.iter().map(Pooling::to_string).collect();
+    let pooling = choose("--pool", &poolings, arguments.pool.as_ref(), String::clone)?;
+    let pooling = Pooling::ALL.into_iter().find(|known| known.name() == pooling);
+    let pooling = pooling.ok_or_else(|| Error::bug("a set with an unknown pooling"))?;
+    let rows = write(&store, &manifest, (layer, pooling), &arguments).await?;
+    complain(&format!("{rows} rows of layer {layer} {pooling}"));
+    say(&arguments.out.display().to_string());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The store and the set of `URL/embeddings/SET`, the form that `embed` prints.
+fn split_set(text: &str) -> (&str, Option<&str>) {
+    match text.trim_end_matches('/').rsplit_once("/embeddings/") {
+        Some((url, set)) if !set.contains('/') => (url, Some(set)),
+        _ => (text, None),
+    }
+}
+
+async fn only_set(store: &Store) -> Result<SetId> {
+    let sets = store.list_folders("embeddings").await?;
+    match sets.as_slice() {
+        [set] => Ok(SetId::new(set)),
+        [] => Err(Error::not_found(format!("{}: no embedding set", store.url()))),
+        _ => {
+            let expected = format!("one of {}", sets.join(", "));
+            Err(InputError::new("command line", "--set", expected, "nothing").into())
+        }
+    }
+}
+
+/// The one there is, or the one asked for.
+fn choose<T: Clone + PartialEq>(
+    flag: &str,
+    held: &[T],
+    asked: Option<&T>,
+    name: impl Fn(&T) -> String,
+) -> Result<T> {
+    let names: Vec<String> = held.iter().map(&name).collect();
+    let expected = format!("one of {}", names.join(", "));
+    match (asked, held) {
+        (Some(asked), _) if held.contains(asked) => Ok(asked.clone()),
+        (Some(asked), _) => {
+            Err(InputError::new("command line", flag, expected, name(asked)).into())
+        }
+        (None, [one]) => Ok(one.clone()),
+        (None, _) => Err(InputError::new("command line", flag, expected, "nothing").into()),
+    }
+}
+
+/// Either writer, over a file under a name of its own.
+enum Writer {
+    Parquet(ParquetExport<BufWriter<File>>),
+    Npy(NpyExport<BufWriter<File>>),
+}
+
+impl Writer {
+    fn new(
+        format: FileFormat,
+        file: BufWriter<File>,
+        width: usize,
+        dtype: StoredDtype,
+        tokens: bool,
+    ) -> Result<Self> {
+        Ok(match format {
+            FileFormat::Parquet => Self::Parquet(ParquetExport::new(file, width, dtype, tokens)?),
+            FileFormat::Npy => Self::Npy(NpyExport::new(file, width, dtype)?),
+        })
+    }
+
+    fn push(&mut self, ids: &[String], token_counts: &[u64], values: &[f32]) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.push(ids, token_counts, values),
+            Self::Npy(writer) => writer.push(values),
+        }
+    }
+
+    fn finish(self) -> Result<BufWriter<File>> {
+        match self {
+            Self::Parquet(writer) => writer.finish(),
+            Self::Npy(writer) => writer.finish(),
+        }
+    }
+}
+
+/// Writes the file under a name of its own and renames it when it is whole.
+async fn write(
+    store: &Store,
+    manifest: &SetManifest,
+    tensor: (u32, Pooling),
+    arguments: &Arguments,
+) -> Result<u64> {
+    let partial = arguments.out.with_extension(format!("{}.partial", random_token()));
+    let result = write_partial(store, manifest, tensor, (arguments.format, &partial)).await;
+    let moved = result.and_then(|rows| {
+        let failed = |e| io_error(&arguments.out, e);
+        std::fs::rename(&partial, &arguments.out).map_err(failed).map(|()| rows)
+    });
+    if moved.is_err() {
+        // The half-written file is of no use; the first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    moved
+}
+
+async fn write_partial(
+    store: &Store,
+    manifest: &SetManifest,
+    (layer, pooling): (u32, Pooling),
+    (format, path): (FileFormat, &Path),
+) -> Result<u64> {
+    let failed = |e| io_error(path, e);
+    let mut file = Some(BufWriter::new(File::create(path).map_err(failed)?));
+    let end = committed_ranges(store, &manifest.set).await?.iter().map(|range| range.1).max();
+    let end = end.ok_or_else(|| Error::not_found(format!("shards of set {}", manifest.set)))?;
+    let mut writer: Option<Writer> = None;
+    let (mut start, mut count) = (0, 0);
+    while start < end {
+        let next = end.min(start + ROWS_PER_READ);
+        let rows = read_rows(store, &manifest.set, (layer, pooling), (start, next)).await?;
+        if let Some(file) = file.take_if(|_| rows.width > 0) {
+            let tokens = pooling == Pooling::Full;
+            writer = Some(Writer::new(format, file, rows.width, manifest.dtype, tokens)?);
+        }
+        if let Some(writer) = &mut writer {
+            writer.push(&rows.ids, &rows.token_counts, &rows.values)?;
+        }
+        count += rows.ids.len() as u64;
+        start = next;
+    }
+    let writer = writer.ok_or_else(|| Error::not_found(format!("rows of set {}", manifest.set)))?;
+    let file = writer.finish()?.into_inner().map_err(|e| failed(e.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    Ok(count)
+}

@@ -54,7 +54,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mis_shaped: Vec<String> = comparison
         .mis_shaped
         .iter()
-        .map(|(tensor, found)| format!("{} expected {:?}, found {found:?}", tensor.name, tensor.shape))
+        .map(|(tensor, found)| {
+            format!("{} expected {:?}, found {found:?}", tensor.name, tensor.shape)
+        })
         .collect();
     if arguments.format != Format::Json {
         print_defects(&missing, &mis_shaped, &comparison.unexpected);

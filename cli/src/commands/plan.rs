@@ -11,8 +11,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// FLOP/s a device kind sustains on these models; floors, not promises.
-const DEVICE_RATES: [(&str, f64, f64); 3] =
-    [("2 CPU cores (f32)", 2.0e11, 0.10), ("16 CPU cores (f32)", 1.6e12, 0.80), ("H200 (bf16)", 7.0e14, 4.0)];
+const DEVICE_RATES: [(&str, f64, f64); 3] = [
+    ("2 CPU cores (f32)", 2.0e11, 0.10),
+    ("16 CPU cores (f32)", 1.6e12, 0.80),
+    ("H200 (bf16)", 7.0e14, 4.0),
+];
 
 /// Arguments of `plan`.
 #[derive(Args)]

@@ -66,8 +66,8 @@ async fn print_scores(
     }
     let name = if arguments.format == Format::Tsv { "scores.csv" } else { "scores.txt" };
     let path = arguments.report.join(name);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| glmeval_common::error::io_error(&path, e))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| glmeval_common::error::io_error(&path, e))?;
     say(text.trim_end());
     crate::output::complain(&format!("report: {}", page.display()));
     Ok(())

@@ -41,6 +41,10 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     }
     let deed = if arguments.dry_run { "would delete" } else { "deleted" };
     let count = sweep.orphans.len() + sweep.staging_files.len();
-    complain(&format!("{deed} {count} of {} objects, {}", sweep.examined, bytes(sweep.orphan_bytes())));
+    complain(&format!(
+        "{deed} {count} of {} objects, {}",
+        sweep.examined,
+        bytes(sweep.orphan_bytes())
+    ));
     Ok(ExitCode::SUCCESS)
 }
