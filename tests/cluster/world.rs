@@ -1,5 +1,7 @@
 //! A store and a runner in memory, and short ways to start coordinators and workers over them.
 
+#![expect(clippy::unwrap_used, reason = "support of tests: a panic is how they fail")]
+
 use async_trait::async_trait;
 use glmeval_common::clock::ManualClock;
 use glmeval_common::control::{Control, CoordinatorRecord};
