@@ -15,6 +15,8 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 
 mod both;
+#[cfg(test)]
+mod tests;
 
 /// How long open connections may take to end.
 const FAREWELL_MS_MAX: u64 = 1_000;
