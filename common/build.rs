@@ -1,7 +1,5 @@
 //! Compiles `proto/control.proto` in pure Rust, without `protoc`.
 
-#![expect(clippy::print_stdout, reason = "cargo reads its orders there")]
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/control.proto");
     let descriptors = protox::compile(["proto/control.proto"], ["proto"])?;

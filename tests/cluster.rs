@@ -137,3 +137,28 @@ async fn a_stopped_worker_finishes_the_unit_in_hand_within_its_grace() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn partition_workers_finish_a_job_without_a_coordinator() {
+    within(async {
+        let world = World::new();
+        let workers = [0, 1, 2].map(|index| world.partition_worker(index, 3));
+        let outcomes = futures::future::join_all(workers).await;
+        let committed: u64 = outcomes.iter().map(|outcome| outcome.committed).sum();
+        assert_eq!(committed, world.plan.units.len() as u64, "every unit has one winner");
+        assert!(outcomes.iter().all(|outcome| outcome.left == 0 && outcome.failed.is_empty()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_partition_worker_leaves_what_fails_and_says_so() {
+    within(async {
+        let world = World::new();
+        world.runner.fail_on("extract NT 100-200");
+        let outcome = world.partition_worker(0, 1).await;
+        assert_eq!(outcome.failed, [(2, "row 107: not finite".to_owned())]);
+        assert_eq!(outcome.left, 4, "the shard, two fits and the report");
+    })
+    .await;
+}

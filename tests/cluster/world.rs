@@ -1,5 +1,7 @@
 //! A store and a runner in memory, and short ways to start coordinators and workers over them.
 
+#![expect(clippy::unwrap_used, reason = "support of tests: a panic is how they fail")]
+
 use async_trait::async_trait;
 use glmeval_common::clock::ManualClock;
 use glmeval_common::control::{Control, CoordinatorRecord};
@@ -14,7 +16,8 @@ use glmeval_common::unit::{ProbeSpec, WorkUnit};
 use glmeval_common::wire::GrpcControl;
 use glmeval_coordinator::{Coordinator, JobStore, Recovery, Settings, service};
 use glmeval_worker::agent::{
-    Agent, AgentSettings, RunContext, StopSource, UnitOutcome, UnitRunner, stop_pair,
+    Agent, AgentSettings, CommitCheck, PartitionOutcome, PartitionWorker, RunContext, StopSource,
+    UnitOutcome, UnitRunner, stop_pair,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -134,6 +137,18 @@ impl World {
             ..AgentSettings::new(WorkerId::new(name), &format!("host-{name}"), CLASS)
         };
         Agent::new(control, self.runner.clone(), self.clock.clone(), settings, stop)
+    }
+
+    pub(crate) async fn partition_worker(&self, index: u32, count: u32) -> PartitionOutcome {
+        let worker = PartitionWorker {
+            plan: &self.plan,
+            worker: WorkerId::new(format!("p{index}")),
+            check: &*self.store,
+            runner: &*self.runner,
+            clock: &*self.clock,
+            stop: stop_pair().1,
+        };
+        worker.run(index, count).await.unwrap()
     }
 }
 
@@ -306,5 +321,12 @@ impl JobStore for MemoryStore {
     async fn record_cancelled(&self, job: &JobId) -> Result<()> {
         self.cancelled.lock().unwrap().insert(job.clone());
         Ok(())
+    }
+}
+
+#[async_trait]
+impl CommitCheck for MemoryStore {
+    async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
+        JobStore::committed(self, plan).await
     }
 }

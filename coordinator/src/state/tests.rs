@@ -330,13 +330,6 @@ fn jobs_share_workers_and_a_worker_stays_with_its_job() {
     let mut other = plans::job();
     other.name = "other".into();
     let other = Arc::new(plans::planned(&other, 250));
-    bench.apply(Event::Submit {
-        plan: Arc::clone(&other),
-        committed: vec![true],
-        failed: BTreeMap::new(),
-        cancelled: false,
-    });
-    bench.submit(vec![]);
     bench.state.jobs.clear();
     for plan in [Arc::clone(&bench.plan), other] {
         let (committed, failed) = (vec![true], BTreeMap::new());

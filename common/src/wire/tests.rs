@@ -1,0 +1,112 @@
+use super::convert::{decode, encode, encode_named};
+use crate::dataset::{DatasetSource, Hdf5Layout, TaskName};
+use crate::ids::{DatasetId, FitId, ModelId, SetId};
+use crate::plan::{PlannedUnit, UnitSpec};
+use crate::representation::{FeatureSource, Pooling, SequenceFeature};
+use crate::score::FitIdentity;
+use crate::unit::{ExtractUnit, FitUnit, ModelRef, PrepareUnit, ProbeSpec, SetSpec, WorkUnit};
+use proptest::prelude::*;
+
+fn fit(probe: ProbeSpec, features: FeatureSource) -> FitUnit {
+    FitUnit {
+        fit: FitId::new("f"),
+        identity: FitIdentity {
+            fit: FitId::new("f"),
+            task: "eclip".into(),
+            dataset: "D".into(),
+            dataset_id: DatasetId::new("d"),
+            model: None,
+            model_id: None,
+            layer: None,
+            representation: "one-hot".into(),
+            probe: probe.name().into(),
+            factor: 1.0,
+            fraction: 0.1,
+            repeat: 0,
+            seed: u64::MAX,
+            protocol: "published".into(),
+        },
+        dataset: DatasetId::new("d"),
+        task: TaskName::Eclip,
+        features,
+        probe,
+    }
+}
+
+fn units() -> Vec<WorkUnit> {
+    let set = SetSpec {
+        id: SetId::new("s"),
+        model: ModelRef { id: ModelId::new("m"), name: "NT".into(), source: "/nt".into() },
+        dataset: DatasetId::new("d"),
+        layers: vec![0, 24],
+        poolings: Pooling::ALL.to_vec(),
+        dtype: crate::representation::StoredDtype::Bf16,
+        numeric_class: "f32.cpu.1".into(),
+    };
+    let windows = DatasetSource::Windows {
+        genome: "/g.fa".into(),
+        window: 200,
+        stride: 1,
+        undefined_share_max: 0.5,
+    };
+    let keyed = DatasetSource::Hdf5 {
+        path: "/x.h5".into(),
+        layout: Hdf5Layout::Key("seqs".into()),
+        length: Some(7),
+    };
+    let embedding =
+        FeatureSource::Embedding { set: SetId::new("s"), layer: 3, pooling: Pooling::Cls };
+    let logistic = ProbeSpec::Logistic { c: 0.1, iterations_max: 100 };
+    vec![
+        WorkUnit::Prepare(PrepareUnit {
+            dataset: DatasetId::new("d"),
+            name: "D".into(),
+            source: keyed,
+            task: TaskName::ChipSeq,
+            rows: 9,
+        }),
+        WorkUnit::Extract(ExtractUnit { set, lazy_source: Some(windows), start: 1, end: u64::MAX }),
+        WorkUnit::Fit(fit(logistic, FeatureSource::Sequence(SequenceFeature::Kmer { k: 5 }))),
+        WorkUnit::Fit(fit(ProbeSpec::LeastSquares, embedding)),
+        WorkUnit::Fit(fit(
+            ProbeSpec::Ridge { alpha: 1e-3 },
+            FeatureSource::Sequence(SequenceFeature::OneHot),
+        )),
+    ]
+}
+
+#[test]
+fn every_kind_of_unit_returns_from_the_wire() {
+    for unit in units() {
+        let bytes = encode_named(&unit).unwrap();
+        assert_eq!(decode::<WorkUnit>("unit", &bytes).unwrap(), unit);
+    }
+}
+
+#[test]
+fn planned_units_return_from_the_short_form() {
+    let specs = units().into_iter().map(|unit| match unit {
+        WorkUnit::Fit(fit) => UnitSpec::Fit(Box::new(fit)),
+        WorkUnit::Extract(unit) => {
+            UnitSpec::Extract { set: 1, dataset: 2, start: unit.start, end: unit.end }
+        }
+        _ => UnitSpec::Prepare { dataset: 3 },
+    });
+    for spec in specs.chain([UnitSpec::Report]) {
+        let unit = PlannedUnit { spec, prerequisites: vec![(0, 7)], flops: 1e15, bytes: 1 };
+        let bytes = encode(&unit).unwrap();
+        assert_eq!(decode::<PlannedUnit>("unit", &bytes).unwrap(), unit);
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_units_are_refused_or_read_but_never_panic(
+        which in 0_usize..5, at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()
+    ) {
+        let mut bytes = encode_named(&units()[which]).unwrap();
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        let _ = decode::<WorkUnit>("unit", &bytes);
+    }
+}
