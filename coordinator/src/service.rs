@@ -14,7 +14,6 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 
-mod both;
 #[cfg(test)]
 mod tests;
 
@@ -34,18 +33,15 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
     let (ending, ended) = tokio::sync::oneshot::channel::<()>();
-    let control = control_server(Arc::new(coordinator.clone()));
     let server = Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MS)))
-        .serve_with_incoming_shutdown(
-            both::Both { control, health: health_service },
-            TcpListenerStream::new(listener),
-            async {
-                // An error means that the sender is gone, which ends the service as well.
-                let _ = ended.await;
-            },
-        );
+        .add_service(health_service)
+        .add_service(control_server(Arc::new(coordinator.clone())))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            // An error means that the sender is gone, which ends the service as well.
+            let _ = ended.await;
+        });
     tokio::pin!(server);
     let result = tokio::select! {
         served = &mut server => {
