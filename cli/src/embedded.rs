@@ -47,7 +47,7 @@ pub(crate) struct MachineArguments {
 }
 
 impl MachineArguments {
-    /// Sizes the pool that all kernels share.
+    /// Sizes the pool that all kernels share; before anything else uses it.
     pub(crate) fn start_threads(&self) -> Result<()> {
         glmeval_worker::start_threads(self.threads)
     }
@@ -84,7 +84,6 @@ pub(crate) async fn run(
     planned: &Planned,
     machine: &MachineArguments,
 ) -> Result<Finished> {
-    machine.start_threads()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let coordinator = start_coordinator(store, &clock).await?;
     let plan = planned.plan.clone();

@@ -98,8 +98,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    arguments.machine.start_threads()?;
     let job = job(&arguments)?;
-    let planned = plan_job(job)?;
+    let planned = tokio::task::block_in_place(|| plan_job(job))?;
     let store = Store::open(&arguments.out)?;
     let status = embedded::run(&store, &planned, &arguments.machine).await?;
     let Embedding { set, rows } = Embedding::of(&planned.plan)?;

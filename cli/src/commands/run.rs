@@ -37,6 +37,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    arguments.machine.start_threads()?;
     let planned = tokio::task::block_in_place(|| plan_file(&arguments.job))?;
     let store = Store::open(&arguments.store)?;
     let finished = embedded::run(&store, &planned, &arguments.machine).await?;
