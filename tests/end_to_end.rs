@@ -1,1 +1,1 @@
-//! placeholder
+//! The command line from outside: jobs, resume, shards, workers, crashes, full disks.

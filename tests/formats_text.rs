@@ -38,8 +38,8 @@ fn listed(folder: &Path, expected: &Value) -> Vec<PathBuf> {
         .iter()
         .map(|name| name.as_str().expect("a file name").to_owned())
         .collect();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let name = entry.file_name().into_string().unwrap();
+    for entry in std::fs::read_dir(folder).expect("the folder lies in the fixtures").flatten() {
+        let name = entry.file_name().into_string().expect("fixture names are text");
         let is_companion = [".json", ".fai", ".gzi"].iter().any(|end| name.ends_with(end));
         assert!(is_companion || names.contains(&name), "{name} is not described");
     }

@@ -48,7 +48,7 @@ impl Progress {
     }
 
     fn line(&mut self, status: &JobStatus) {
-        let due = self.statuses % STATUSES_PER_LINE == 0;
+        let due = self.statuses.is_multiple_of(STATUSES_PER_LINE);
         self.statuses += 1;
         let line = summary(status);
         if due && line != self.last {

@@ -3,10 +3,10 @@
 //! Leaves out: the probes and statistics themselves. Invariant: rows of features and examples meet by
 //! number and are checked by id.
 
+use crate::attempt::UnitContext;
 use crate::features::sequence_features;
 use crate::probe::{FittedProbe, Matrix};
 use crate::probes::probe;
-use crate::runner::UnitContext;
 use crate::statistics::{ScoreContext, scores};
 use bytes::Bytes;
 use glmeval_common::error::{Error, Result};

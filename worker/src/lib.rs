@@ -4,6 +4,7 @@
 //! alone, never on the worker, its neighbours or the time.
 
 pub mod agent;
+mod attempt;
 pub mod batching;
 pub mod config;
 pub mod extract;

@@ -3,7 +3,7 @@
 //! Leaves out: reading formats (`common::readers`). Invariant: what is prepared is what was planned;
 //! a source that changed since is refused.
 
-use crate::runner::UnitContext;
+use crate::attempt::UnitContext;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::readers;
 use glmeval_common::store::Outcome;

@@ -3,8 +3,8 @@
 //! Leaves out: what a report looks like (`report`). Invariant: a report names every fit of the plan,
 //! committed or given up.
 
+use crate::attempt::UnitContext;
 use crate::report::{FitResult, Predictions, ReportFile, ReportInput, render};
-use crate::runner::UnitContext;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};

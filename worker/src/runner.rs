@@ -4,6 +4,7 @@
 //! alone; its result depends on the unit and the store only.
 
 use crate::agent::{RunContext, UnitOutcome, UnitRunner};
+use crate::attempt::UnitContext;
 use crate::extract::{ShardExamples, embed};
 use crate::model::Model;
 use crate::{fit, prepare, publish};
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::dataset::DatasetSource;
 use glmeval_common::error::{Error, Result};
-use glmeval_common::ids::{Attempt, Generation, ModelId, WorkerId};
+use glmeval_common::ids::{Attempt, ModelId};
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::windows::{WindowOptions, WindowReader};
@@ -24,33 +25,6 @@ use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// What every unit needs to know of its attempt.
-pub(crate) struct UnitContext<'a> {
-    /// The store.
-    pub(crate) store: &'a Store,
-    /// This try.
-    pub(crate) attempt: &'a Attempt,
-    /// This worker.
-    pub(crate) worker: &'a WorkerId,
-    /// Fencing number of the lease.
-    pub(crate) generation: Generation,
-    clock: &'a dyn Clock,
-    started_ms: u64,
-    run: &'a RunContext,
-}
-
-impl UnitContext<'_> {
-    /// Tells the coordinator that `rows` more are done.
-    pub(crate) fn done(&self, rows: u64) {
-        self.run.progress.add_rows(rows);
-    }
-
-    /// Seconds since the attempt began.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.clock.now_ms().saturating_sub(self.started_ms) as f64 / 1000.0
-    }
-}
 
 /// Runs units against a store, keeping opened gLMs.
 pub struct Runner {
@@ -167,15 +141,7 @@ impl UnitRunner for Runner {
         attempt: &Attempt,
         run: &RunContext,
     ) -> Result<UnitOutcome> {
-        let context = UnitContext {
-            store: &self.store,
-            attempt,
-            worker: &run.worker,
-            generation: run.generation,
-            clock: self.clock.as_ref(),
-            started_ms: self.clock.now_ms(),
-            run,
-        };
+        let context = UnitContext::new(&self.store, attempt, run, self.clock.as_ref());
         let won = match unit {
             WorkUnit::Prepare(unit) => prepare::prepare(&context, unit).await,
             WorkUnit::Extract(unit) => self.extract(&context, unit).await,

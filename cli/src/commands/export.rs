@@ -113,7 +113,7 @@ fn choose<T: Clone + PartialEq>(
 
 /// Either writer, over a file under a name of its own.
 enum Writer {
-    Parquet(ParquetExport<BufWriter<File>>),
+    Parquet(Box<ParquetExport<BufWriter<File>>>),
     Npy(NpyExport<BufWriter<File>>),
 }
 
@@ -126,7 +126,9 @@ impl Writer {
         tokens: bool,
     ) -> Result<Self> {
         Ok(match format {
-            FileFormat::Parquet => Self::Parquet(ParquetExport::new(file, width, dtype, tokens)?),
+            FileFormat::Parquet => {
+                Self::Parquet(Box::new(ParquetExport::new(file, width, dtype, tokens)?))
+            }
             FileFormat::Npy => Self::Npy(NpyExport::new(file, width, dtype)?),
         })
     }

@@ -146,7 +146,7 @@ impl WindowReader {
 
     fn next_example(&mut self) -> Result<Option<Example>> {
         let window = self.options.window;
-        while let Some(index) = self.rest.next() {
+        for index in self.rest.by_ref() {
             let (contig, start) = self.index.locate(index).expect("new() checked the range");
             let contig = self.genome.contigs().get(contig).expect("one count per contig");
             let end = start + window;
