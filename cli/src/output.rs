@@ -56,6 +56,12 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Whether every cell of `column` starts as a number does.
+    fn is_numeric(&self, column: usize) -> bool {
+        let mut cells = self.rows.iter().filter_map(|row| row.get(column));
+        cells.all(|cell| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
+    }
+
     /// The table as text, aligned or tab-separated.
     pub(crate) fn text(&self, format: Format) -> String {
         let header: Vec<String> = self.header.iter().map(|&cell| cell.to_owned()).collect();
@@ -68,13 +74,13 @@ impl Table {
             cells.map(|cell| cell.chars().count()).chain([self.header[column].len()]).max()
         };
         let widths: Vec<usize> = (0..header.len()).filter_map(width).collect();
-        lines.map(|row| aligned(row, &widths)).collect::<Vec<_>>().join("\n")
+        let numeric: Vec<bool> = (0..header.len()).map(|column| self.is_numeric(column)).collect();
+        lines.map(|row| aligned(row, &widths, &numeric)).collect::<Vec<_>>().join("\n")
     }
 }
 
-fn aligned(row: &[String], widths: &[usize]) -> String {
-    let cells = row.iter().zip(widths).map(|(cell, &width)| {
-        let numeric = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+fn aligned(row: &[String], widths: &[usize], numeric: &[bool]) -> String {
+    let cells = row.iter().zip(widths.iter().zip(numeric)).map(|(cell, (&width, &numeric))| {
         if numeric { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
     });
     cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()

@@ -135,17 +135,20 @@ pub fn text_table(input: &ReportInput<'_>) -> String {
     let view = View::new(input);
     let mut out = String::new();
     for dataset in &view.datasets {
-        let mut lines = vec![vec!["input · probe".to_owned()]];
+        let mut columns: Vec<&str> = Vec::new();
+        for statistic in dataset.fits.iter().flat_map(|fit| headline(&fit.scores)) {
+            if !columns.contains(&statistic.name.as_str()) && columns.len() < TEXT_STATISTICS_MAX {
+                columns.push(&statistic.name);
+            }
+        }
+        let mut header = vec!["input · probe".to_owned()];
+        header.extend(columns.iter().map(|name| statistic_title(name).to_owned()));
+        let mut lines = vec![header];
         for fit in &dataset.fits {
-            let shown: Vec<_> =
-                headline(&fit.scores).into_iter().take(TEXT_STATISTICS_MAX).collect();
+            let shown = headline(&fit.scores);
             let mut line = vec![fit_label(&fit.scores.identity)];
-            line.extend(shown.iter().map(|s| {
-                let interval = match (s.low, s.high) {
-                    (Some(low), Some(high)) => format!(" [{low:.3}, {high:.3}]"),
-                    _ => String::new(),
-                };
-                format!("{} {}{interval}", statistic_title(&s.name), number(s.value))
+            line.extend(columns.iter().map(|name| {
+                shown.iter().find(|s| s.name == *name).map_or("–".to_owned(), |s| text_cell(s))
             }));
             lines.push(line);
         }
@@ -159,6 +162,15 @@ pub fn text_table(input: &ReportInput<'_>) -> String {
         let _ = writeln!(out, "failed: {failed}");
     }
     out
+}
+
+/// A value with its interval, where it has one.
+fn text_cell(statistic: &Statistic) -> String {
+    let interval = match (statistic.low, statistic.high) {
+        (Some(low), Some(high)) => format!(" [{low:.3}, {high:.3}]"),
+        _ => String::new(),
+    };
+    format!("{}{interval}", number(statistic.value))
 }
 
 fn aligned(lines: &[Vec<String>]) -> String {
