@@ -40,7 +40,9 @@ impl Tile {
 
     /// Adds the products of as many steps as both operands have.
     ///
-    ///     self[r,c] = fma(left[k][r], right[k][c], self[r,c])   for k in order
+    /// ```text
+    /// self[r,c] = fma(left[k][r], right[k][c], self[r,c])   for k in order
+    /// ```
     ///
     /// Only the first `rows` rows, at most twelve, are meaningful afterwards.
     #[inline]

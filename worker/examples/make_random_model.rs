@@ -1,6 +1,8 @@
 //! Writes a Nucleotide Transformer v1 with random weights: the control without pre-training.
 //!
-//!     cargo run -p glmeval-worker --example make_random_model -- FOLDER SEED [KEY=VALUE]...
+//! ```text
+//! cargo run -p glmeval-worker --example make_random_model -- FOLDER SEED [KEY=VALUE]...
+//! ```
 //!
 //! A KEY is one of `config.json`, such as `hidden_size`; a VALUE is JSON.
 

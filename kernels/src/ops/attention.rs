@@ -24,8 +24,10 @@ thread_local! {
 
 /// Attends within each sequence, head by head.
 ///
-///     p[i,j] = softmax_j(scale * sum_k q[i,k] k[j,k])
-///     out[i,:] = sum_j p[i,j] v[j,:]
+/// ```text
+/// p[i,j] = softmax_j(scale * sum_k q[i,k] k[j,k])
+/// out[i,:] = sum_j p[i,j] v[j,:]
+/// ```
 ///
 /// - `qkv`: `[N, 3 D]`, the query, key and value of each token; head `h` has columns `h K..(h+1) K`
 ///   of each third, with `K = D / heads`

@@ -9,7 +9,9 @@ use crate::parallel;
 
 /// Replaces each element by its GELU.
 ///
-///     x = x P(x),  P(x) = (1 + erf(x / sqrt 2)) / 2
+/// ```text
+/// x = x P(x),  P(x) = (1 + erf(x / sqrt 2)) / 2
+/// ```
 ///
 /// Within 6 ulp down to -12.9, also where erf is next to -1; below that, within 1e-37. NaN stays.
 ///

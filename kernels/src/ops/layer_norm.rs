@@ -9,8 +9,10 @@ use crate::parallel;
 
 /// Normalises each row to zero mean and unit variance, then scales and shifts it.
 ///
-///     out[n,d] = (x[n,d] - mean[n]) * rstd[n] * weight[d] + bias[d]
-///     rstd[n] = 1 / sqrt(mean((x[n,:] - mean[n])²) + eps)
+/// ```text
+/// out[n,d] = (x[n,d] - mean[n]) * rstd[n] * weight[d] + bias[d]
+/// rstd[n] = 1 / sqrt(mean((x[n,:] - mean[n])²) + eps)
+/// ```
 ///
 /// - `x`, `out`: `[N, D]`
 /// - `weight`, `bias`: `[D]`; no bias counts as zero

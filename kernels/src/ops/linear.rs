@@ -97,7 +97,9 @@ impl PackedLinear {
 
 /// Multiplies rows with packed weights and adds the bias.
 ///
-///     out[m,n] = epilogue(bias[n] + sum_k x[m,k] weight[n,k])
+/// ```text
+/// out[m,n] = epilogue(bias[n] + sum_k x[m,k] weight[n,k])
+/// ```
 ///
 /// - `x`: `[M, K]`
 /// - `out`: `[M, N]`; read as well with [`Epilogue::Add`]

@@ -7,7 +7,9 @@ use crate::error::{KernelError, Result, check_rows};
 
 /// Writes the mean of the rows of `x`.
 ///
-///     out[d] = sum_t x[t,d] / T
+/// ```text
+/// out[d] = sum_t x[t,d] / T
+/// ```
 ///
 /// - `x`: `[T, D]`, T at least one
 /// - `out`: `[D]`

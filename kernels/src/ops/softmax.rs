@@ -11,7 +11,9 @@ use crate::parallel;
 
 /// Replaces each row of `width` values by its softmax.
 ///
-///     x[n,i] = exp(x[n,i] - max[n]) / sum_j exp(x[n,j] - max[n])
+/// ```text
+/// x[n,i] = exp(x[n,i] - max[n]) / sum_j exp(x[n,j] - max[n])
+/// ```
 ///
 /// # Errors
 /// `Shape` if `x` is not whole rows.

@@ -1,6 +1,8 @@
 //! L2 logistic regression at its true optimum, in f64.
 //!
-//!     sum_i log(1 + exp(-s_i (w . x_i + b))) + ||w||^2 / (2 c),   s_i = +-1, b not penalised
+//! ```text
+//! sum_i log(1 + exp(-s_i (w . x_i + b))) + ||w||^2 / (2 c),   s_i = +-1, b not penalised
+//! ```
 //!
 //! Leaves out: the library's habit of stopping early. Invariant: features are centred, which
 //! changes b only and leaves the objective as it is.

@@ -1,6 +1,8 @@
 //! The container of `torch.save` before 1.6: pickles one after another, then raw storages.
 //!
-//!     magic | protocol 1001 | system | object | storage keys | (count: i64, numbers) per key
+//! ```text
+//! magic | protocol 1001 | system | object | storage keys | (count: i64, numbers) per key
+//! ```
 //!
 //! Leaves out: the older tar container. Invariant: storages lie one after another inside the file.
 //!

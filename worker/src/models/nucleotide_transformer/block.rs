@@ -124,7 +124,9 @@ impl Block {
 
     /// Replaces `states` `[N, D]` by this block's output.
     ///
-    ///     x += linear_o(attention(linear_qkv(LN(x))));  x += linear_2(gelu(linear_1(LN(x))))
+    /// ```text
+    /// x += linear_o(attention(linear_qkv(LN(x))));  x += linear_2(gelu(linear_1(LN(x))))
+    /// ```
     pub(super) fn apply(
         &self,
         states: &mut [f32],

@@ -61,7 +61,9 @@ impl Embedding {
 
     /// States `[N, D]` before the first block.
     ///
-    ///     x[t,:] = scale * words[id[t],:] + positions[p[t],:]
+    /// ```text
+    /// x[t,:] = scale * words[id[t],:] + positions[p[t],:]
+    /// ```
     ///
     /// - `scale` is 1 without token dropout, 0 for a mask token, else 0.88 / (1 - share of masks)
     /// - `p[t]` counts the tokens up to t that are no padding, from `pad + 1`; padding is at `pad`

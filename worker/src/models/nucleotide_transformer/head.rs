@@ -56,7 +56,9 @@ impl Head {
 
     /// Logits `[N, V]` of the final states `[N, D]`.
     ///
-    ///     decoder · LN(gelu(dense · x)) + bias
+    /// ```text
+    /// decoder · LN(gelu(dense · x)) + bias
+    /// ```
     pub(super) fn logits(&self, states: &[f32]) -> Result<Vec<f32>> {
         let mut hidden = vec![0.0; states.len()];
         let mut normed = vec![0.0; states.len()];
