@@ -17,6 +17,9 @@ const HEADS_MAX: u32 = 1_024;
 const LAYERS_MAX: u32 = 1_024;
 const ROWS_MAX: u32 = 1 << 20;
 
+/// First letters of the names of the language-model head.
+const HEAD: &str = "lm_head.";
+
 /// How a token's position enters the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionEmbedding {
@@ -243,7 +246,11 @@ impl EsmConfig {
             let expected = format!("{layers}, the layers in {}", weights.path().display());
             return Err(self.config.error("num_hidden_layers", expected, self.num_hidden_layers));
         }
-        weights.check(&self.expected_tensors())
+        // A head is either whole or, where only embeddings were published, absent.
+        let has_head = weights.names().any(|name| name.starts_with(HEAD));
+        let mut expected = self.expected_tensors();
+        expected.retain(|tensor| has_head || !tensor.name.starts_with(HEAD));
+        weights.check(&expected)
     }
 }
 

@@ -172,7 +172,7 @@ impl Parts {
     fn parameters(&self, tensors: &dyn TensorSource) -> u64 {
         let config = &self.config;
         let mut all = encoder_tensors(config);
-        if tensors.contains(head::DECODER) {
+        if tensors.contains(head::FIRST) {
             all.extend(head::tensors(config));
         }
         let contacts = if tensors.contains(CONTACT_HEAD) {

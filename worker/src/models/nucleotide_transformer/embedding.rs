@@ -6,7 +6,7 @@ use crate::config::EsmConfig;
 use crate::model::{TensorShape, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 
-const WORDS: &str = "esm.embeddings.word_embeddings.weight";
+pub(super) const WORDS: &str = "esm.embeddings.word_embeddings.weight";
 const POSITIONS: &str = "esm.embeddings.position_embeddings.weight";
 const NORM: &str = "esm.embeddings.layer_norm";
 

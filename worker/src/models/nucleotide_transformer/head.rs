@@ -1,6 +1,7 @@
 //! The masked-language-model head: final states to logits over the vocabulary.
 
 use super::block::{LayerNorm, load_linear};
+use super::embedding::WORDS;
 use super::{defect, linear_tensors, norm_tensors, tensor};
 use crate::config::EsmConfig;
 use crate::model::{TensorShape, TensorSource};
@@ -8,7 +9,8 @@ use glmeval_common::error::{Error, Result};
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 
 /// The tensor that tells whether there is a head.
-pub(super) const DECODER: &str = "lm_head.decoder.weight";
+pub(super) const FIRST: &str = "lm_head.dense.weight";
+const DECODER: &str = "lm_head.decoder.weight";
 const BIAS: &str = "lm_head.bias";
 const DENSE: &str = "lm_head.dense";
 const NORM: &str = "lm_head.layer_norm";
@@ -23,7 +25,7 @@ pub(super) fn tensors(config: &EsmConfig) -> Vec<TensorShape> {
     tensors
 }
 
-/// Weights of the head; the decoder is not tied to the word table.
+/// Weights of the head; published ones have a decoder of their own, tied ones share the word table.
 pub(super) struct Head {
     dense: PackedLinear,
     norm: LayerNorm,
@@ -39,11 +41,12 @@ impl Head {
         eps: f32,
         tensors: &mut dyn TensorSource,
     ) -> Result<Option<Self>> {
-        if !tensors.contains(DECODER) {
+        if !tensors.contains(FIRST) {
             return Ok(None);
         }
         let (width, size) = (config.hidden_size, config.vocab_size);
-        let weight = tensors.take_f32(DECODER, &[size, width])?;
+        let tied = config.tie_word_embeddings && !tensors.contains(DECODER);
+        let weight = tensors.take_f32(if tied { WORDS } else { DECODER }, &[size, width])?;
         let bias = tensors.take_f32(BIAS, &[size])?;
         Ok(Some(Self {
             dense: load_linear(DENSE, width, width, tensors)?,

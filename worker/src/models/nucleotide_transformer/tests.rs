@@ -244,3 +244,37 @@ fn the_shipped_random_model_is_that_of_its_seed() {
         assert!((shipped - drawn).abs() < 1e-5, "{shipped} {drawn}");
     }
 }
+
+/// A folder whose weights lack every tensor that `left_out` names.
+fn folder_without(config: &serde_json::Value, left_out: &str) -> tempfile::TempDir {
+    let folder = folder(config);
+    let architecture = models::recognise(folder.path()).unwrap();
+    let mut tensors = architecture.tensors(&folder.path().join("config.json")).unwrap();
+    tensors.retain(|tensor| !tensor.name.starts_with(left_out));
+    let path = folder.path().join("model.safetensors");
+    crate::model::write_safetensors(&path, &tensors, &mut RandomTensors::new(5)).unwrap();
+    folder
+}
+
+#[test]
+fn a_folder_without_a_head_opens_and_has_no_logits() {
+    let folder = folder_without(&config(), "lm_head.");
+    let model = models::open(folder.path()).unwrap();
+    assert_eq!(states(&*model, &[vec![3, 7]], &[2])[0].1.len(), 2 * 12);
+    let error = model.logits(&TokenBatch::pack([[3, 7].as_slice()])).unwrap_err();
+    assert!(error.chain().contains("no language-model head"), "{}", error.chain());
+}
+
+#[test]
+fn a_tied_decoder_is_the_word_table_and_an_untied_one_must_be_there() {
+    let mut tied = config();
+    tied["tie_word_embeddings"] = json!(true);
+    let folder = folder_without(&tied, "lm_head.decoder");
+    let model = models::open(folder.path()).unwrap();
+    let logits = model.logits(&TokenBatch::pack([[3, 7].as_slice()])).unwrap();
+    assert_eq!(logits.len(), 2 * 25);
+    tied["tie_word_embeddings"] = json!(false);
+    let folder = folder_without(&tied, "lm_head.decoder");
+    let error = models::open(folder.path()).err().unwrap().chain();
+    assert!(error.contains("lm_head.decoder.weight"), "{error}");
+}
