@@ -18,9 +18,12 @@ use std::collections::BTreeMap;
 
 mod cost;
 mod fits;
+mod memory;
 mod sets;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use memory::{WorkerMemory, tokens, worker_memory};
 
 /// A range of unit indices `[first, past)`.
 type UnitRange = (u32, u32);

@@ -1,7 +1,8 @@
 //! Examples to one embedding shard.
 //!
 //! Leaves out: where examples come from and where the shard goes (`runner`).
-//! Invariant: a row's bits depend on its sequence, the gLM and the numeric class, never on other rows.
+//! Invariant: a row's bits depend on its sequence, the gLM and the numeric class, never on other rows;
+//! what is held is the shard's bytes once, in the number format on disk, beside one batch.
 
 use crate::batching;
 use crate::model::{LayerRequest, Model, TokenBatch};
@@ -10,7 +11,7 @@ use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narr
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Example;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
-use glmeval_common::representation::Pooling;
+use glmeval_common::representation::{Pooling, StoredDtype};
 use glmeval_common::unit::SetSpec;
 use std::collections::BTreeMap;
 
@@ -37,11 +38,21 @@ pub fn embed(
     shard: &ShardExamples,
     done: &mut dyn FnMut(u64),
 ) -> Result<EmbeddingShard> {
+    embed_in_batches(model, set, shard, TOKENS_PER_BATCH_MAX, done)
+}
+
+fn embed_in_batches(
+    model: &dyn Model,
+    set: &SetSpec,
+    shard: &ShardExamples,
+    tokens_per_batch_max: usize,
+    done: &mut dyn FnMut(u64),
+) -> Result<EmbeddingShard> {
     let tokens = tokenize(model, &shard.examples)?;
-    let mut rows = Rows::new(set, model.facts().width as usize, &tokens)?;
+    let mut rows = Rows::new(set, model.facts().width as usize, &shard.examples, &tokens)?;
     let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
     let counts: Vec<usize> = tokens.iter().map(Vec::len).collect();
-    for members in batching::pack(&counts, TOKENS_PER_BATCH_MAX) {
+    for members in batching::pack(&counts, tokens_per_batch_max) {
         let batch = TokenBatch::pack(members.iter().map(|&index| tokens[index].as_slice()));
         let mut failed = None;
         model.forward(&batch, &request, &mut |layer, states| {
@@ -54,7 +65,7 @@ pub fn embed(
         }
         done(members.len() as u64);
     }
-    rows.into_shard(set, shard)
+    Ok(rows.into_shard(set, shard))
 }
 
 fn tokenize(model: &dyn Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
@@ -79,35 +90,51 @@ fn tokenize(model: &dyn Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
 
 /// One output tensor while it fills.
 struct Output {
-    width: usize,
-    values: Vec<f32>,
+    rows: usize,
+    /// `[rows, D]` in the number format on disk.
+    bytes: Vec<u8>,
 }
 
 /// All output tensors of a shard, rows in the order of the examples.
-struct Rows {
+struct Rows<'a> {
+    examples: &'a [Example],
+    dtype: StoredDtype,
+    width: usize,
     outputs: BTreeMap<(u32, Pooling), Output>,
     /// First token of each example in `full` tensors; E + 1 numbers.
     offsets: Vec<usize>,
 }
 
-impl Rows {
-    fn new(set: &SetSpec, width: usize, tokens: &[Vec<u32>]) -> Result<Self> {
+impl<'a> Rows<'a> {
+    fn new(
+        set: &SetSpec,
+        width: usize,
+        examples: &'a [Example],
+        tokens: &[Vec<u32>],
+    ) -> Result<Self> {
         let mut offsets = vec![0];
         for ids in tokens {
             offsets.push(offsets.last().copied().unwrap_or(0) + ids.len());
         }
         let token_count = offsets.last().copied().unwrap_or(0);
-        let mut outputs = BTreeMap::new();
+        let mut rows =
+            Self { examples, dtype: set.dtype, width, outputs: BTreeMap::new(), offsets };
         for &layer in &set.layers {
             for &pooling in &set.poolings {
-                let rows = if pooling == Pooling::Full { token_count } else { tokens.len() };
-                let count = rows.checked_mul(width).ok_or_else(|| {
-                    Error::invalid(format!("shard of {rows} rows of {width} is too large"))
+                let count = if pooling == Pooling::Full { token_count } else { tokens.len() };
+                let length = count.checked_mul(rows.row_bytes()).ok_or_else(|| {
+                    Error::invalid(format!("shard of {count} rows of {width} is too large"))
                 })?;
-                outputs.insert((layer, pooling), Output { width, values: vec![0.0; count] });
+                let output = Output { rows: count, bytes: vec![0; length] };
+                rows.outputs.insert((layer, pooling), output);
             }
         }
-        Ok(Self { outputs, offsets })
+        Ok(rows)
+    }
+
+    /// Bytes of one row of any tensor.
+    fn row_bytes(&self) -> usize {
+        self.width.saturating_mul(self.dtype.bytes() as usize)
     }
 
     /// Pools the states of one batch into the rows of its members.
@@ -119,52 +146,57 @@ impl Rows {
         batch: &TokenBatch,
         members: &[usize],
     ) -> Result<()> {
+        let row_bytes = self.row_bytes();
         let poolings = (layer, Pooling::Cls)..=(layer, Pooling::Full);
         for ((_, pooling), output) in self.outputs.range_mut(poolings) {
-            let width = output.width;
-            let pooled = pool(*pooling, states, batch, model.mean_skips_first())?;
+            let is_full = *pooling == Pooling::Full;
+            let name = |row: usize| {
+                let ends = batch.offsets.get(1..).unwrap_or_default();
+                let place = if is_full { ends.partition_point(|&end| end <= row) } else { row };
+                let example = members.get(place).and_then(|&member| self.examples.get(member));
+                let id = example.map_or("?", |example| example.id.as_str());
+                format!("{id} of layer {layer} {pooling}")
+            };
+            let pooled;
+            let values = if is_full {
+                states
+            } else {
+                pooled = pool(*pooling, states, batch, model.mean_skips_first())?;
+                &pooled
+            };
+            let bytes = narrow(values, self.width, self.dtype, &name)?;
             for (index, (&member, span)) in members.iter().zip(batch.offsets.windows(2)).enumerate()
             {
-                let (to, from) = if *pooling == Pooling::Full {
+                let (to, from) = if is_full {
                     (self.offsets[member], span[0]..span[1])
                 } else {
                     (member, index..index + 1)
                 };
-                let rows = &pooled[from.start * width..from.end * width];
-                output.values[to * width..][..rows.len()].copy_from_slice(rows);
+                let rows = &bytes[from.start * row_bytes..from.end * row_bytes];
+                output.bytes[to * row_bytes..][..rows.len()].copy_from_slice(rows);
             }
         }
         Ok(())
     }
 
-    fn into_shard(self, set: &SetSpec, shard: &ShardExamples) -> Result<EmbeddingShard> {
-        let examples = &shard.examples;
-        let offsets = &self.offsets;
-        let mut tensors = Vec::new();
-        for ((layer, pooling), output) in self.outputs {
-            let name = |row: usize| {
-                let example = if pooling == Pooling::Full {
-                    offsets.partition_point(|&offset| offset <= row).saturating_sub(1)
-                } else {
-                    row
-                };
-                let id = examples.get(example).map_or("?", |example| example.id.as_str());
-                format!("{id} of layer {layer} {pooling}")
-            };
-            let values = narrow(&output.values, output.width, set.dtype, &name)?;
-            let rows = output.values.len().checked_div(output.width).unwrap_or(0) as u64;
-            let width = output.width as u64;
-            tensors.push(ShardTensor { layer, pooling, rows, width, values: values.into() });
-        }
+    fn into_shard(self, set: &SetSpec, shard: &ShardExamples) -> EmbeddingShard {
+        let width = self.width as u64;
+        let tensors = self.outputs.into_iter().map(|((layer, pooling), output)| {
+            let (rows, values) = (output.rows as u64, output.bytes.into());
+            ShardTensor { layer, pooling, rows, width, values }
+        });
         let full = set.poolings.contains(&Pooling::Full);
-        Ok(EmbeddingShard {
+        EmbeddingShard {
             identity: ShardIdentity::of(set),
             start: shard.start,
             end: shard.end,
-            row_ids: examples.iter().map(|example| example.id.clone()).collect(),
+            row_ids: self.examples.iter().map(|example| example.id.clone()).collect(),
             example_indices: shard.indices.clone(),
-            tensors,
+            tensors: tensors.collect(),
             token_offsets: full.then(|| self.offsets.iter().map(|&offset| offset as u64).collect()),
-        })
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

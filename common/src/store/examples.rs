@@ -15,8 +15,9 @@ mod parquet;
 #[cfg(test)]
 mod tests;
 
-/// Nucleotides after which a part is closed early, so that long sequences do not fill the memory.
-const NUCLEOTIDES_PER_PART_MAX: usize = 256 << 20;
+/// Bytes of examples after which a part is closed early: writing one holds it four times over, and
+/// whoever wants some of its rows fetches all of it.
+const PART_BYTES_MAX: usize = 32 << 20;
 
 /// One Parquet part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +63,9 @@ pub struct ExampleWriter {
     store: Store,
     manifest: DatasetManifest,
     open: Vec<Example>,
-    open_nucleotides: usize,
+    open_bytes: usize,
     rows_per_part: usize,
+    bytes_per_part: usize,
 }
 
 impl ExampleWriter {
@@ -89,13 +91,21 @@ impl ExampleWriter {
         };
         let rows_per_part = usize::try_from(limits::EXAMPLES_PER_PART_MAX).unwrap_or(usize::MAX);
         let store = store.clone();
-        Self { store, manifest, open: Vec::new(), open_nucleotides: 0, rows_per_part }
+        let (open, bytes_per_part) = (Vec::new(), PART_BYTES_MAX);
+        Self { store, manifest, open, open_bytes: 0, rows_per_part, bytes_per_part }
     }
 
     /// Makes smaller parts than [`limits::EXAMPLES_PER_PART_MAX`].
     #[must_use]
     pub fn with_rows_per_part(mut self, rows: usize) -> Self {
         self.rows_per_part = rows.clamp(1, self.rows_per_part);
+        self
+    }
+
+    /// Makes parts of fewer bytes than would be held otherwise.
+    #[must_use]
+    pub fn with_bytes_per_part(mut self, bytes: usize) -> Self {
+        self.bytes_per_part = bytes.clamp(1, self.bytes_per_part);
         self
     }
 
@@ -114,12 +124,9 @@ impl ExampleWriter {
             *self.manifest.split_rows.entry(split.name().to_owned()).or_default() += 1;
         }
         self.manifest.rows += 1;
-        let nucleotides: usize = example.sequences.iter().map(|sequence| sequence.len()).sum();
-        self.open_nucleotides = self.open_nucleotides.saturating_add(nucleotides);
+        self.open_bytes = self.open_bytes.saturating_add(held_bytes(&example));
         self.open.push(example);
-        if self.open.len() >= self.rows_per_part
-            || self.open_nucleotides >= NUCLEOTIDES_PER_PART_MAX
-        {
+        if self.open.len() >= self.rows_per_part || self.open_bytes >= self.bytes_per_part {
             self.close_part().await?;
         }
         Ok(())
@@ -130,7 +137,7 @@ impl ExampleWriter {
             return Ok(());
         }
         let examples = std::mem::take(&mut self.open);
-        self.open_nucleotides = 0;
+        self.open_bytes = 0;
         let manifest = &mut self.manifest;
         let number = u32::try_from(manifest.parts.len())
             .map_err(|_| Error::invalid(format!("data set {}: too many parts", manifest.name)))?;
@@ -167,6 +174,13 @@ impl ExampleWriter {
             self.store.discard(&part.object.path).await;
         }
     }
+}
+
+/// Bytes of the letters, targets and names of one example.
+fn held_bytes(example: &Example) -> usize {
+    let letters: usize = example.sequences.iter().map(|sequence| sequence.len()).sum();
+    let place = example.interval.as_ref().map_or(0, |interval| interval.chromosome.len());
+    letters + example.targets.len() * size_of::<f32>() + example.id.len() + place
 }
 
 fn check(example: &Example, schema: &ExampleSchema) -> Result<()> {

@@ -12,8 +12,9 @@ const DEVICE_FLOPS_PER_SECOND: f64 = 100e9;
 const SHARD_SECONDS: f64 = 75.0;
 const SHARD_ROWS_MIN: u64 = 64;
 const SHARD_ROWS_MAX: u64 = 8_192;
-/// Largest data object; full-token embeddings reach it long before the seconds.
-const SHARD_BYTES_MAX: u64 = 1 << 30;
+/// Tensors of one shard; full-token embeddings reach it long before the seconds. A worker holds
+/// them twice while it writes them.
+pub(super) const SHARD_BYTES_MAX: u64 = 128 << 20;
 
 /// Mean nucleotides of one sequence, rounded up.
 fn length_mean(facts: &DatasetFacts) -> u64 {
@@ -28,9 +29,24 @@ pub(super) fn flops_per_row(dataset: &DatasetFacts, model: &ModelFacts, set: &Se
     sides * model.flops(model.tokens(length_mean(dataset)), layer)
 }
 
-/// Bytes one example takes in a shard.
+/// Tokens of one example of mean length, all its sequences together.
+pub(super) fn tokens_per_row(dataset: &DatasetFacts, model: &ModelFacts) -> u64 {
+    let sides = dataset.schema.sequences.len().max(1) as u64;
+    model.tokens(length_mean(dataset)).saturating_mul(sides)
+}
+
+/// Bytes one example of mean length takes in a shard.
 pub(super) fn bytes_per_row(dataset: &DatasetFacts, model: &ModelFacts, set: &SetSpec) -> u64 {
-    let tokens = model.tokens(length_mean(dataset));
+    row_bytes(dataset, model, set, length_mean(dataset))
+}
+
+/// Bytes the longest example takes in a shard if all its letters are defined.
+pub(super) fn bytes_per_row_max(dataset: &DatasetFacts, model: &ModelFacts, set: &SetSpec) -> u64 {
+    row_bytes(dataset, model, set, dataset.length_max)
+}
+
+fn row_bytes(dataset: &DatasetFacts, model: &ModelFacts, set: &SetSpec, length: u64) -> u64 {
+    let tokens = model.tokens(length);
     let vectors = set.poolings.iter().fold(0_u64, |vectors, pooling| {
         vectors.saturating_add(if *pooling == Pooling::Full { tokens } else { 1 })
     });
@@ -41,12 +57,12 @@ pub(super) fn bytes_per_row(dataset: &DatasetFacts, model: &ModelFacts, set: &Se
         .saturating_mul(set.dtype.bytes())
 }
 
-/// Examples per shard when the job does not say.
-pub(super) fn shard_rows(flops_per_row: f64, bytes_per_row: u64) -> u64 {
+/// Examples per shard: as many as `asked`, or as fit the seconds, and never more than fit the bytes.
+pub(super) fn shard_rows(asked: Option<u64>, flops_per_row: f64, bytes_per_row_max: u64) -> u64 {
     let by_time = (SHARD_SECONDS * DEVICE_FLOPS_PER_SECOND / flops_per_row.max(1.0)) as u64;
     let by_time = by_time.clamp(SHARD_ROWS_MIN, SHARD_ROWS_MAX);
     let whole = by_time - by_time % SHARD_ROWS_MIN;
-    whole.min(SHARD_BYTES_MAX / bytes_per_row.max(1)).max(1)
+    asked.unwrap_or(whole).min(SHARD_BYTES_MAX / bytes_per_row_max.max(1)).max(1)
 }
 
 /// Bytes of a prepared data set, before compression.

@@ -126,7 +126,8 @@ fn add_shards(planner: &mut Planner<'_>, index: usize, set: &PlannedSet) -> Resu
     let model = &planner.models[set.model];
     let flops = cost::flops_per_row(facts, model, &set.spec);
     let bytes = cost::bytes_per_row(facts, model, &set.spec);
-    let step = planner.job.shard_rows.unwrap_or_else(|| cost::shard_rows(flops, bytes)).max(1);
+    let bytes_max = cost::bytes_per_row_max(facts, model, &set.spec);
+    let step = cost::shard_rows(planner.job.shard_rows, flops, bytes_max);
     let rows = facts.rows;
     planner.room_for(rows.div_ceil(step))?;
     let prerequisites: Vec<_> = planner.prepared_range(set.dataset).into_iter().collect();

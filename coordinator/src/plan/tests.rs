@@ -188,10 +188,48 @@ fn a_genome_is_planned_by_shards_and_too_many_are_refused() {
 
 #[test]
 fn shards_take_about_a_minute_of_the_slowest_device_within_bounds() {
-    assert_eq!(cost::shard_rows(1e10, 100), 704, "7.5e12 FLOP, whole multiples of 64");
-    assert_eq!(cost::shard_rows(1e15, 100), 64);
-    assert_eq!(cost::shard_rows(0.0, 0), 8_192);
-    assert_eq!(cost::shard_rows(1e10, 1 << 29), 2, "a gigabyte at most");
+    let shard_rows = |flops, bytes| cost::shard_rows(None, flops, bytes);
+    assert_eq!(shard_rows(1e10, 100), 704, "7.5e12 FLOP, whole multiples of 64");
+    assert_eq!(shard_rows(1e15, 100), 64);
+    assert_eq!(shard_rows(0.0, 0), 8_192);
+    assert_eq!(shard_rows(1e10, 1 << 26), 2, "128 MiB at most");
+    assert_eq!(cost::shard_rows(Some(5), 1e10, 1 << 20), 5, "what the job says");
+    assert_eq!(cost::shard_rows(Some(5_000), 1e10, 1 << 20), 128, "but no more than fits");
+}
+
+#[test]
+fn a_shard_of_full_states_fits_the_bytes_even_if_every_sequence_is_the_longest() {
+    let mut job = job();
+    job.probes.clear();
+    job.shard_rows = None;
+    job.embeddings[0].poolings = vec![Pooling::Mean, Pooling::Full];
+    job.embeddings[0].layers = LayerChoice::Word("all".into());
+    let model = ModelFacts { width: 1_280, ..model_facts("m") };
+    let facts = DatasetFacts { length_max: 5_994, ..dataset_facts("d", 3_000) };
+    let plan = plan(&job, std::slice::from_ref(&facts), &[model], "c").unwrap();
+    let longest = (1_000 + 1) * 4 * 1_280 * 4;
+    for unit in &plan.units {
+        if let UnitSpec::Extract { start, end, .. } = unit.spec {
+            assert!((end - start) * longest <= cost::SHARD_BYTES_MAX);
+            assert!(unit.bytes <= cost::SHARD_BYTES_MAX);
+        }
+    }
+    let memory = worker_memory(&plan);
+    assert!(memory.shard <= 2 * cost::SHARD_BYTES_MAX && memory.shard > cost::SHARD_BYTES_MAX);
+    assert_eq!(memory.weights, 4);
+    assert_eq!(memory.activations, 4_096 * 1_280 * 4 * 8);
+    assert_eq!(tokens(&plan), 3_000 * (1 + 33 + 2));
+}
+
+#[test]
+fn an_example_beyond_the_bytes_has_a_shard_of_its_own() {
+    let mut job = job();
+    job.embeddings[0].poolings = vec![Pooling::Full];
+    let facts =
+        DatasetFacts { length_max: 12_000_000, nucleotides: 30_000_000, ..dataset_facts("d", 3) };
+    let model = ModelFacts { tokens_max: u64::MAX, ..model_facts("m") };
+    let plan = plan(&job, &[facts], &[model], "c").unwrap();
+    assert_eq!(count(&plan, UnitKind::Extract), 3);
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! How many tokens a plan embeds, and what a worker that runs it holds at most.
+//!
+//! Leaves out: fits and reports, which hold features of one data set. Invariant: plain arithmetic on
+//! the plan; a number is an estimate from above where every letter is defined.
+
+use super::cost;
+use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
+use glmeval_common::plan::{Plan, PlannedModel, UnitSpec};
+
+/// Token states held at a time by a forward pass, in widths of a state: the states, their norm,
+/// what attention gives, four for queries, keys and values or the feed-forward part, one to store.
+const STATES_PER_TOKEN: u64 = 8;
+/// Examples of a part of a prepared data set: the fetched object and the rows made of it.
+const EXAMPLE_BYTES_MAX: u64 = 128 << 20;
+
+/// Bytes a worker holds at most while it embeds; parts are of the costliest set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerMemory {
+    /// Weights of every gLM of the plan, as f32.
+    pub weights: u64,
+    /// Activations of one forward pass.
+    pub activations: u64,
+    /// The largest shard, as tensors and as a file.
+    pub shard: u64,
+    /// Examples while a part of them is written or read.
+    pub examples: u64,
+}
+
+impl WorkerMemory {
+    /// Everything together.
+    pub fn total(&self) -> u64 {
+        [self.weights, self.activations, self.shard, self.examples]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// What a worker holds at most while it embeds what `plan` asks for.
+pub fn worker_memory(plan: &Plan) -> WorkerMemory {
+    let mut memory = WorkerMemory::default();
+    for model in &plan.models {
+        memory.weights = memory.weights.saturating_add(model.facts.parameters.saturating_mul(4));
+    }
+    for unit in &plan.units {
+        let UnitSpec::Extract { set, dataset, start, end } = unit.spec else { continue };
+        let Some(dataset) = plan.datasets.get(dataset) else { continue };
+        let Some((spec, model)) = plan.sets.get(set).and_then(|spec| {
+            Some((spec, find_model(plan, |model| model.model.id == spec.model.id)?))
+        }) else {
+            continue;
+        };
+        let facts = &dataset.facts;
+        let rows = end.saturating_sub(start);
+        let tensors = cost::bytes_per_row_max(facts, &model.facts, spec).saturating_mul(rows);
+        let tokens = (TOKENS_PER_BATCH_MAX as u64).max(model.facts.tokens(facts.length_max));
+        let states = tokens.saturating_mul(u64::from(model.facts.width)).saturating_mul(4);
+        memory.shard = memory.shard.max(tensors.saturating_mul(2));
+        memory.activations = memory.activations.max(states.saturating_mul(STATES_PER_TOKEN));
+        let letters = facts.length_max.saturating_mul(facts.schema.sequences.len().max(1) as u64);
+        let held = letters
+            .saturating_mul(rows)
+            .max(EXAMPLE_BYTES_MAX.min(cost::prepare_bytes(facts).saturating_mul(4)));
+        memory.examples = memory.examples.max(held);
+    }
+    memory
+}
+
+/// Tokens that all extract units of `plan` embed together.
+pub fn tokens(plan: &Plan) -> u64 {
+    let of_unit = |spec: &UnitSpec| {
+        let UnitSpec::Extract { set, dataset, start, end } = spec else { return None };
+        let id = &plan.sets.get(*set)?.model.id;
+        let model = find_model(plan, |model| model.model.id == *id)?;
+        let facts = &plan.datasets.get(*dataset)?.facts;
+        Some(cost::tokens_per_row(facts, &model.facts).saturating_mul(end.saturating_sub(*start)))
+    };
+    plan.units.iter().filter_map(|unit| of_unit(&unit.spec)).fold(0, u64::saturating_add)
+}
+
+fn find_model(plan: &Plan, is_it: impl Fn(&PlannedModel) -> bool) -> Option<&PlannedModel> {
+    plan.models.iter().find(|model| is_it(model))
+}

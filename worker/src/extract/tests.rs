@@ -1,0 +1,97 @@
+use super::*;
+use glmeval_common::dna::DnaSequence;
+use glmeval_common::ids::{DatasetId, SetId};
+use glmeval_common::unit::ModelRef;
+use std::path::PathBuf;
+
+const WIDTH: usize = 64;
+
+fn model() -> (PathBuf, Box<dyn Model>) {
+    let folder =
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/models/nt-v1-random"));
+    let model = crate::models::open(&folder).unwrap();
+    (folder, model)
+}
+
+fn set(model: &dyn Model, folder: PathBuf, dtype: StoredDtype) -> SetSpec {
+    SetSpec {
+        id: SetId::new("set"),
+        model: ModelRef { id: model.facts().id.clone(), name: "nt".into(), source: folder },
+        dataset: DatasetId::new("data"),
+        layers: vec![0, 2, 4],
+        poolings: vec![Pooling::Cls, Pooling::Mean, Pooling::Full],
+        dtype,
+        numeric_class: crate::numeric_class(),
+    }
+}
+
+/// Sequences of unlike lengths, some with undefined letters.
+fn examples() -> Vec<Example> {
+    let lengths = [30_usize, 6, 113, 61, 30, 240, 7, 95];
+    let letter = |i: usize| if i % 37 == 11 { 'N' } else { ['A', 'C', 'G', 'T'][i * i % 251 % 4] };
+    let sequence = |row: usize| (0..lengths[row]).map(|i| letter(i + 17 * row)).collect::<String>();
+    (0..lengths.len())
+        .map(|row| Example {
+            id: format!("e{row}"),
+            sequences: vec![DnaSequence::new(sequence(row)).unwrap()],
+            interval: None,
+            split: None,
+            targets: Vec::new(),
+        })
+        .collect()
+}
+
+fn shard(examples: &[Example], start: usize, end: usize) -> ShardExamples {
+    let examples = examples[start..end].to_vec();
+    ShardExamples { start: start as u64, end: end as u64, examples, indices: None }
+}
+
+#[test]
+fn neither_batches_nor_shards_change_a_bit() {
+    let (folder, model) = model();
+    let examples = examples();
+    for dtype in [StoredDtype::F32, StoredDtype::F16] {
+        let set = set(model.as_ref(), folder.clone(), dtype);
+        let run = |shard: &ShardExamples, budget: usize| {
+            let mut rows = 0;
+            let found =
+                embed_in_batches(model.as_ref(), &set, shard, budget, &mut |done| rows += done);
+            assert_eq!(rows, shard.examples.len() as u64);
+            found.unwrap()
+        };
+        let whole = shard(&examples, 0, examples.len());
+        let expected = run(&whole, TOKENS_PER_BATCH_MAX);
+        for budget in [1, 20, 45] {
+            assert_eq!(run(&whole, budget), expected, "at most {budget} tokens a batch");
+        }
+        let parts = [(0, 3), (3, 4), (4, 8)].map(|(a, b)| run(&shard(&examples, a, b), 30));
+        for tensor in &expected.tensors {
+            let values = parts.iter().flat_map(|part| {
+                part.tensor(tensor.layer, tensor.pooling).unwrap().values.iter().copied()
+            });
+            let joined: Vec<u8> = values.collect();
+            assert_eq!(joined, tensor.values, "layer {} {}", tensor.layer, tensor.pooling);
+        }
+    }
+}
+
+#[test]
+fn a_state_that_is_not_finite_is_named_with_its_example() {
+    let (folder, model) = model();
+    let examples = examples();
+    let set = set(model.as_ref(), folder, StoredDtype::F32);
+    let tokens = tokenize(model.as_ref(), &examples).unwrap();
+    let mut rows = Rows::new(&set, WIDTH, &examples, &tokens).unwrap();
+    let batch = TokenBatch::pack([tokens[2].as_slice(), &tokens[1]]);
+    let mut states = vec![0.5; batch.token_count() * WIDTH];
+    let mut check = |states: &[f32], part: &str| {
+        let error = rows.take(model.as_ref(), 2, states, &batch, &[2, 1]).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    let cls = tokens[2].len() * WIDTH;
+    states[cls] = f32::NAN;
+    check(&states, "row e1 of layer 2 cls, column 0");
+    states[cls] = 0.5;
+    states[cls - 1] = f32::INFINITY;
+    check(&states, "row e2 of layer 2 mean, column 63");
+}
