@@ -81,9 +81,11 @@ impl World {
             return;
         }
         let lease = self.leases[w][which % self.leases[w].len()].clone();
+        let failed = |kind| Outcome::Failed { kind, chain: "broken".into() };
         let outcome = match how {
-            0 => Outcome::Failed { transient: true, chain: "store".into() },
-            1 => Outcome::Failed { transient: false, chain: "row".into() },
+            0 => failed(ErrorKind::Unavailable),
+            1 => failed(ErrorKind::Invalid),
+            3 => failed(ErrorKind::Corrupt),
             2 => Outcome::HandedBack,
             _ if self.store[lease.unit as usize] => Outcome::Lost,
             _ => Outcome::Committed,
@@ -144,7 +146,8 @@ impl World {
             assert!(*state != UnitState::Committed || stored, "unit {unit} is not in the store");
             if let Some(before) = before {
                 let old = before[unit as usize];
-                assert!(!old.is_terminal() || old == *state, "unit {unit} left {old:?}");
+                let doubted = old == UnitState::Committed && job.doubts.is_open(unit);
+                assert!(!old.is_terminal() || old == *state || doubted, "unit {unit} left {old:?}");
             }
         }
         let status = self.bench.state.status(&self.bench.plan.job, 0).expect("known");
