@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 mod orders;
+mod recovery;
 
 const CLASS: &str = "f32.cpu.1";
 
