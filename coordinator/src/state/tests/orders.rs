@@ -13,6 +13,8 @@ enum Step {
     Leave(usize),
     Pass(u64),
     NewEpoch,
+    BeatOfNothing(usize),
+    SubmitAgain,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -26,6 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => worker.prop_map(Step::Leave),
         3 => (0_u64..40_000).prop_map(Step::Pass),
         1 => Just(Step::NewEpoch),
+        1 => (0..WORKERS.len()).prop_map(Step::BeatOfNothing),
+        1 => Just(Step::SubmitAgain),
     ]
 }
 
@@ -61,6 +65,13 @@ impl World {
             Step::Beat(w) => {
                 let effects = self.bench.beat(WORKERS[w], &self.leases[w].clone());
                 self.note(w, effects);
+            }
+            Step::BeatOfNothing(w) => {
+                let effects = self.bench.beat(WORKERS[w], &[]);
+                self.note(w, effects);
+            }
+            Step::SubmitAgain => {
+                self.bench.submit(self.store.clone());
             }
             Step::Report(w, which, how) => self.report(w, which, how),
             Step::Leave(w) => {
@@ -188,7 +199,8 @@ proptest! {
     ) {
         let mut world = World::new();
         for step in steps {
-            let before = (!matches!(step, Step::NewEpoch)).then(|| world.states());
+            let begins_anew = matches!(step, Step::NewEpoch | Step::SubmitAgain);
+            let before = (!begins_anew).then(|| world.states());
             world.run(step);
             world.check(before.as_deref());
         }
