@@ -21,7 +21,7 @@ async fn is_mended(bench: &Bench, object: &str, forgotten: &[PathBuf]) {
         let copy = bench.copy();
         damage.apply(&copy.folder().join(object));
         for path in forgotten {
-            std::fs::remove_file(copy.folder().join(path)).unwrap();
+            Damage::Delete.apply(&copy.folder().join(path));
         }
         let before = copy.commits();
         let status = copy.run().await;
@@ -33,7 +33,8 @@ async fn is_mended(bench: &Bench, object: &str, forgotten: &[PathBuf]) {
         }
         // A report tells how long fits took, so one made after a fit was repeated is another.
         let revised = after.keys().filter(|path| !path.starts_with("jobs/"));
-        let revised = revised.filter(|path| layout::parse_revision(path).unwrap().1 > 0).count();
+        let is_revised = |path: &str| layout::parse_revision(path).is_some_and(|(_, n)| n > 0);
+        let revised = revised.filter(|path| is_revised(path)).count();
         let is_gone = object.ends_with(".json") && matches!(damage, Damage::Delete);
         assert_eq!(revised, usize::from(!is_gone), "{damage:?} {object}");
     }
@@ -46,6 +47,14 @@ async fn a_damaged_shard_is_computed_again_when_a_fit_meets_it() {
     let commit = find_commit(&bench.store, set, 20, 40).await.unwrap().unwrap();
     is_mended(&bench, &commit.object.path, &bench.scores()).await;
     is_mended(&bench, &layout::shard_commit_path(set, 20, 40), &bench.scores()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_description_of_a_set_keeps_nobody_from_its_shards() {
+    let bench = Bench::finished().await;
+    let set = &bench.plan.sets[0].id;
+    let shard = PathBuf::from(layout::shard_commit_path(set, 0, 20));
+    is_mended(&bench, &layout::set_manifest_path(set), &[shard]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -98,13 +98,15 @@ pub struct ShardAttempt {
     pub seconds: f64,
 }
 
-/// Writes the manifest of a set unless it is there; an equal one is the own one.
+/// Writes the manifest of a set unless it is there; an equal one is the own one. One that cannot be
+/// read is followed by the next revision.
 ///
 /// # Errors
 /// `Corrupt` when another description stands under the set's id; store errors.
 pub async fn create_set(store: &Store, manifest: &SetManifest) -> Result<()> {
     let path = layout::set_manifest_path(&manifest.set);
-    let standing = store.create_record(&path, manifest.clone()).await?.into_record();
+    let standing = store.commit(&path, manifest.clone(), &[], |_| async { Ok(()) }).await?;
+    let standing = standing.into_record();
     if standing == *manifest {
         return Ok(());
     }
@@ -119,7 +121,10 @@ pub async fn create_set(store: &Store, manifest: &SetManifest) -> Result<()> {
 /// # Errors
 /// `NotFound`, `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn read_set(store: &Store, set: &SetId) -> Result<SetManifest> {
-    store.read_record(&layout::set_manifest_path(set)).await
+    let path = layout::set_manifest_path(set);
+    store.find_newest(&path).await?.ok_or_else(|| {
+        Error::not_found(format!("{path} in {}: no such embedding set", store.url()))
+    })
 }
 
 /// Writes a shard's data and commits it; the loser's data is deleted.
