@@ -3,7 +3,7 @@
 //! Leaves out: bytes on the wire (`wire`), what a coordinator decides (coordinator).
 //! Invariant: every reply carries the epoch; who has seen a higher one ignores it.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ids::{Generation, JobId, WorkerId};
 use crate::plan::Plan;
 use crate::unit::WorkUnit;
@@ -143,8 +143,8 @@ pub enum Outcome {
     Lost,
     /// The unit failed.
     Failed {
-        /// Worth another try elsewhere or later (store unreachable, device lost).
-        transient: bool,
+        /// What its last error asks for; `Corrupt` = what an earlier unit committed is damaged.
+        kind: ErrorKind,
         /// The whole error chain on one line.
         chain: String,
     },

@@ -34,6 +34,14 @@ impl ErrorKind {
         }
     }
 
+    /// Whether the same work may succeed elsewhere or later.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Unavailable | Self::Conflict | Self::Corrupt | Self::Fenced => true,
+            Self::Invalid | Self::NotFound | Self::Bug => false,
+        }
+    }
+
     /// gRPC status code of a call that ends with this kind.
     pub fn grpc_code(self) -> tonic::Code {
         match self {

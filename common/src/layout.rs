@@ -5,12 +5,17 @@
 //! examples/<dataset-id>/data/part-00000.<attempt>.parquet    manifest.json = the commit
 //! embeddings/<set-id>/manifest.json
 //! embeddings/<set-id>/data/<start>-<end>.<attempt>.safetensors
-//! embeddings/<set-id>/commit/<start>-<end>.json              <start>-<end>.r<n>.json replaces damaged data
+//! embeddings/<set-id>/commit/<start>-<end>.json
 //! probes/<fit-id>/data/{weights.<attempt>.safetensors, predictions.<attempt>.parquet}   scores.json = the commit
 //! jobs/<job-id>/job.toml  plan.json  cancelled.json  failed/<unit>.json  snapshots/<n>.msgpack
-//! jobs/<job-id>/report/data/<file>.<attempt>   jobs/<job-id>/report/commit.json
+//! jobs/<job-id>/resumed.r<n>.json                            opens round n of a job submitted again
+//! jobs/<job-id>/report/data/<attempt>/<file>   jobs/<job-id>/report/commit.json
 //! coordinators/<name>/<epoch>.json
 //! ```
+//!
+//! `<name>.r<n>.json`, n from 1, is the n-th revision of the record `<name>.json`: of a commit, it stands
+//! in for earlier ones whose data is damaged (of a report: out of date); of a job's `cancelled` and
+//! `failed` records, it speaks of round n.
 //!
 //! Invariant: an object under `data/` exists for readers only once a commit names it.
 
@@ -74,6 +79,24 @@ pub fn shard_commits_prefix(id: &SetId) -> String {
     format!("embeddings/{id}/commit")
 }
 
+/// Path of revision `revision` of the record `path`, which ends in `.json`; revision 0 is `path` itself.
+pub fn revision_path(path: &str, revision: u32) -> String {
+    match path.strip_suffix(".json") {
+        Some(stem) if revision > 0 => format!("{stem}.r{revision}.json"),
+        _ => path.to_owned(),
+    }
+}
+
+/// The record a path is a revision of, and which one; `None` if it is no record.
+pub fn parse_revision(path: &str) -> Option<(String, u32)> {
+    let stem = path.strip_suffix(".json")?;
+    let revised = stem.rsplit_once(".r").and_then(|(first, revision)| {
+        let revision = revision.parse().ok().filter(|revision| *revision > 0)?;
+        Some((format!("{first}.json"), revision))
+    });
+    Some(revised.unwrap_or_else(|| (path.to_owned(), 0)))
+}
+
 fn shard_name(start: u64, end: u64) -> String {
     format!("{start:010}-{end:010}")
 }
@@ -85,10 +108,7 @@ pub fn shard_commit_path(id: &SetId, start: u64, end: u64) -> String {
 
 /// Commit that stands in for the shard's earlier ones, whose data is damaged; revision 0 is the first commit.
 pub fn shard_revision_path(id: &SetId, start: u64, end: u64, revision: u32) -> String {
-    if revision == 0 {
-        return shard_commit_path(id, start, end);
-    }
-    format!("embeddings/{id}/commit/{}.r{revision}.json", shard_name(start, end))
+    revision_path(&shard_commit_path(id, start, end), revision)
 }
 
 /// Attempt-private data of the shard of examples `start..end`.
@@ -103,12 +123,9 @@ pub fn parse_shard_commit(path: &str) -> Option<(u64, u64)> {
 
 /// Range and revision a commit path stands for; `None` if the name is not one.
 pub fn parse_shard_revision(path: &str) -> Option<(u64, u64, u32)> {
-    let name = path.rsplit('/').next()?.strip_suffix(".json")?;
-    let (range, revision) = match name.split_once(".r") {
-        Some((range, revision)) => (range, revision.parse().ok()?),
-        None => (name, 0),
-    };
-    let (start, end) = parse_shard_name(range)?;
+    let (first, revision) = parse_revision(path)?;
+    let name = first.rsplit('/').next()?.strip_suffix(".json")?;
+    let (start, end) = parse_shard_name(name)?;
     Some((start, end, revision))
 }
 
@@ -145,14 +162,19 @@ pub fn plan_path(id: &JobId) -> String {
     format!("jobs/{id}/plan.json")
 }
 
-/// Its existence cancels the job.
-pub fn cancelled_path(id: &JobId) -> String {
-    format!("jobs/{id}/cancelled.json")
+/// Its existence opens round `round` of the job; round 0 needs none.
+pub fn resumed_path(id: &JobId, round: u32) -> String {
+    revision_path(&format!("jobs/{id}/resumed.json"), round)
 }
 
-/// Record of a unit that was given up.
-pub fn failed_unit_path(id: &JobId, unit: u32) -> String {
-    format!("jobs/{id}/failed/{unit:07}.json")
+/// Its existence cancels round `round` of the job.
+pub fn cancelled_path(id: &JobId, round: u32) -> String {
+    revision_path(&format!("jobs/{id}/cancelled.json"), round)
+}
+
+/// Record of a unit that was given up in round `round`.
+pub fn failed_unit_path(id: &JobId, unit: u32, round: u32) -> String {
+    revision_path(&format!("jobs/{id}/failed/{unit:07}.json"), round)
 }
 
 /// Prefix of all records of units that were given up.
@@ -249,8 +271,24 @@ mod tests {
     fn numbered_paths_are_read_back() {
         assert_eq!(parse_number(&snapshot_path(&JobId::new("j"), 7)), Some(7));
         assert_eq!(parse_number(&coordinator_path("c", 9)), Some(9));
-        assert_eq!(parse_number(&failed_unit_path(&JobId::new("j"), 3)), Some(3));
+        let path = failed_unit_path(&JobId::new("j"), 3, 2);
+        assert_eq!(
+            (path.as_str(), parse_number(&path)),
+            ("jobs/j/failed/0000003.r2.json", Some(3))
+        );
         assert_eq!(parse_number("coordinators/c/x.json"), None);
+    }
+
+    #[test]
+    fn revisions_lead_back_to_the_first() {
+        for path in [scores_path(&FitId::new("f")), shard_commit_path(&SetId::new("s"), 0, 9)] {
+            for revision in [0, 1, 12] {
+                let revised = revision_path(&path, revision);
+                assert_eq!(parse_revision(&revised), Some((path.clone(), revision)));
+            }
+        }
+        assert_eq!(parse_revision("probes/f/data/weights.a.safetensors"), None);
+        assert_eq!(parse_revision("a/x.ray.json"), Some(("a/x.ray.json".to_owned(), 0)));
     }
 
     #[test]

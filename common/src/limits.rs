@@ -24,6 +24,8 @@ pub const STORE_BACKOFF_MS_MAX: u64 = 5_000;
 pub const GC_GRACE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Age at which an attempt must not commit any more: it could meet the sweep of its data.
 pub const ATTEMPT_AGE_MS_MAX: u64 = GC_GRACE_MS / 4;
+/// Revisions of one commit; more means a store that damages all it is given.
+pub const REVISIONS_MAX: u32 = 64;
 /// A lease lives this long without a heartbeat.
 pub const LEASE_TTL_MS: u64 = 30_000;
 /// A worker sends a heartbeat this often.

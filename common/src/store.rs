@@ -3,6 +3,7 @@
 //! Leaves out: what the objects mean (the modules below) and their paths (`layout`).
 //! Invariant: the only write that decides anything is [`Store::create`]; no object is ever replaced by other bytes.
 
+use crate::clock::Clock;
 use crate::digest::sha256_hex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ObjectRecord;
@@ -21,6 +22,7 @@ pub mod examples;
 pub mod fits;
 pub mod gc;
 pub mod jobs;
+pub mod models;
 mod open;
 pub mod record;
 pub mod reports;
@@ -60,12 +62,46 @@ pub struct Store {
     url: Arc<str>,
     /// Root folder of a store of local files.
     folder: Option<Arc<std::path::Path>>,
+    deadline: Option<Deadline>,
+}
+
+/// When an attempt must not commit any more, by the worker's own clock.
+#[derive(Clone)]
+struct Deadline {
+    clock: Arc<dyn Clock>,
+    at_ms: u64,
+}
+
+impl std::fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ms", self.at_ms)
+    }
 }
 
 impl Store {
     /// The store's URL without credentials, for messages.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The store as an attempt that begins now uses it: commits are refused once the attempt is older
+    /// than [`limits::ATTEMPT_AGE_MS_MAX`], since `gc` might have swept its data by then.
+    #[must_use]
+    pub fn for_attempt(&self, clock: Arc<dyn Clock>) -> Self {
+        let at_ms = clock.now_ms().saturating_add(limits::ATTEMPT_AGE_MS_MAX);
+        Self { deadline: Some(Deadline { clock, at_ms }), ..self.clone() }
+    }
+
+    /// # Errors
+    /// `Fenced` when the attempt this handle was made for is too old.
+    fn check_deadline(&self) -> Result<()> {
+        let Some(Deadline { clock, at_ms }) = &self.deadline else { return Ok(()) };
+        if clock.now_ms() <= *at_ms {
+            return Ok(());
+        }
+        let most = limits::ATTEMPT_AGE_MS_MAX / 1_000;
+        let message = format!("the attempt is older than {most} s and may not commit any more");
+        Err(Error::new(ErrorKind::Fenced, message))
     }
 
     /// Creates `path` with `bytes` unless it exists; durable when it returns.

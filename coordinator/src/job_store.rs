@@ -25,6 +25,9 @@ pub trait JobStore: Send + Sync {
     async fn plan(&self, job: &JobId) -> Result<Plan>;
     /// Per unit of the plan: whether its commit stands.
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>>;
+    /// Opens the job's next round if the present one was cancelled or has failed units: what follows
+    /// speaks of the round that is open.
+    async fn resume(&self, job: &JobId) -> Result<()>;
     /// Units that were given up, with their error chains.
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>>;
     /// Writes down that a unit was given up; a record that is there already is fine.

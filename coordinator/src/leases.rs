@@ -14,6 +14,8 @@ pub struct Lease {
     pub worker: WorkerId,
     /// Fencing number.
     pub generation: Generation,
+    /// When it was granted.
+    pub granted_ms: u64,
     /// When it was granted or last named by a heartbeat.
     pub renewed_ms: u64,
     /// When a heartbeat first said that it runs.
@@ -36,6 +38,7 @@ impl Leases {
         self.by_unit.entry(unit).or_default().push(Lease {
             worker,
             generation,
+            granted_ms: now_ms,
             renewed_ms: now_ms,
             started_ms: None,
             rows_done: 0,

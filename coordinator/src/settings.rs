@@ -19,8 +19,15 @@ pub struct Settings {
     pub backoff_ms_min: u64,
     /// Longest wait after a transient failure.
     pub backoff_ms_max: u64,
-    /// Transient failures after which a unit is given up after all.
+    /// Transient failures in a row before a unit may be given up after all.
     pub transient_failures_max: u32,
+    /// How long these must have gone on; a store may be away for a while.
+    pub transient_ms_max: u64,
+    /// Attempts that found what they read damaged before a unit is given up; also how often one
+    /// unit's commit is looked at again.
+    pub corrupt_failures_max: u32,
+    /// Workers that may fall silent while they run a unit before it is given up.
+    pub silenced_workers_max: u32,
     /// Deterministic failures after which a unit is given up.
     pub unit_failures_max: u32,
     /// Workers a unit must have failed on before it is given up, where there are that many.
@@ -40,7 +47,10 @@ impl Default for Settings {
             fence_interval_ms: 5_000,
             backoff_ms_min: 5_000,
             backoff_ms_max: 300_000,
-            transient_failures_max: 20,
+            transient_failures_max: 10,
+            transient_ms_max: 30 * 60_000,
+            corrupt_failures_max: 5,
+            silenced_workers_max: 10,
             unit_failures_max: limits::UNIT_FAILURES_MAX,
             failed_workers_min: limits::FAILED_WORKERS_MIN,
             straggler_units_min: 5,

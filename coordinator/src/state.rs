@@ -12,6 +12,7 @@ use glmeval_common::ids::{Generation, JobId, ModelId, WorkerId};
 use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeMap;
 
+mod doubt;
 mod event;
 mod grants;
 mod job;
@@ -69,8 +70,7 @@ impl State {
         let mut effects = Vec::new();
         match event {
             Event::Submit { plan, committed, failed, cancelled } => {
-                let retry = |job: &JobState| job.phase() == JobPhase::FinishedWithFailures;
-                if self.jobs.get(&plan.job).is_none_or(retry) {
+                if self.jobs.get(&plan.job).is_none_or(|job| job.phase().is_over()) {
                     let id = plan.job.clone();
                     self.jobs.insert(id, JobState::new(plan, &committed, failed, cancelled));
                 }
@@ -94,7 +94,7 @@ impl State {
                     worker.draining = true;
                 }
             }
-            Event::Tick => self.tick(now_ms),
+            Event::Tick => self.tick(now_ms, &mut effects),
         }
         self.tell(&mut effects);
         effects
@@ -125,8 +125,9 @@ impl State {
         }
     }
 
-    fn tick(&mut self, now_ms: u64) {
+    fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         let ttl_ms = self.settings.lease_ttl_ms;
+        let in_hand = self.in_hand_of_silent(now_ms);
         for job in self.jobs.values_mut() {
             let silent = |renewed_ms: u64| now_ms.saturating_sub(renewed_ms) >= ttl_ms;
             for unit in job.leases.end_where(|lease| silent(lease.renewed_ms)) {
@@ -135,6 +136,31 @@ impl State {
             job.warm(now_ms);
         }
         self.workers.retain(|_, worker| now_ms.saturating_sub(worker.seen_ms) < ttl_ms);
+        for (job, unit) in in_hand {
+            self.silenced(&job, unit, effects);
+        }
+    }
+
+    /// What workers that fall silent now had in hand: of all they hold, what they got first.
+    fn in_hand_of_silent(&self, now_ms: u64) -> Vec<(JobId, u32)> {
+        let mut first: BTreeMap<&WorkerId, (Generation, &JobId, u32)> = BTreeMap::new();
+        for (id, job) in &self.jobs {
+            for (unit, lease) in job
+                .leases
+                .iter()
+                .flat_map(|(unit, leases)| leases.iter().map(move |lease| (unit, lease)))
+            {
+                let found = (lease.generation, id, unit);
+                let known = first.entry(&lease.worker).or_insert(found);
+                *known = (*known).min(found);
+            }
+        }
+        let is_silent = |worker: &WorkerId| {
+            let seen_ms = self.workers.get(worker).map(|worker| worker.seen_ms);
+            seen_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= self.settings.lease_ttl_ms)
+        };
+        let silent = first.into_iter().filter(|(worker, _)| is_silent(worker));
+        silent.map(|(_, (_, job, unit))| (job.clone(), unit)).collect()
     }
 
     fn leave(&mut self, worker: &WorkerId) {

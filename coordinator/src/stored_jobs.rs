@@ -116,6 +116,10 @@ impl JobStore for StoredJobs {
         futures::stream::iter(checks).buffered(REQUESTS_MAX).try_collect().await
     }
 
+    async fn resume(&self, job: &JobId) -> Result<()> {
+        jobs::resume(&self.store, job, &random_token()).await.map(drop)
+    }
+
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>> {
         let failed = jobs::failed_units(&self.store, job).await?;
         Ok(failed.into_iter().map(|(unit, record)| (unit, record.error)).collect())

@@ -38,7 +38,7 @@ async fn the_lease_of_a_silent_worker_expires_and_others_finish() {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_stops_its_workers() {
+async fn a_cancelled_job_stops_its_workers_and_runs_when_submitted_again() {
     within(async {
         let world = World::new();
         let coordinator = world.coordinator("c", Recovery::AllJobs).await;
@@ -52,8 +52,11 @@ async fn a_cancelled_job_stops_its_workers() {
         assert_eq!(agent.await.unwrap().unwrap(), AgentExit::Finished);
         assert_eq!(control.status(&job).await.unwrap().phase, JobPhase::Cancelled);
         assert_eq!(world.store.commit_count(), 0);
-        let again = control.submit("", world.plan.clone()).await.unwrap_err();
-        assert_eq!(again.kind(), ErrorKind::Conflict);
+        world.runner.open_gate();
+        control.submit("", world.plan.clone()).await.unwrap();
+        let exit = world.agent("v", served.client()).run().await.unwrap();
+        assert_eq!(exit, AgentExit::Finished);
+        assert_eq!(control.status(&job).await.unwrap().phase, JobPhase::Finished);
         served.stop().await;
     })
     .await;
@@ -78,6 +81,30 @@ async fn a_failing_unit_is_recorded_and_the_rest_of_the_job_is_done() {
         let recovered = world.coordinator("d", Recovery::AllJobs).await;
         let recovered = recovered.status(&job).await.unwrap();
         assert_eq!((recovered.kinds, recovered.failures), (status.kinds, status.failures));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_with_failed_units_is_finished_when_submitted_again_after_the_cause_is_mended() {
+    within(async {
+        let world = World::new();
+        world.runner.fail_on("extract NT 100-200");
+        let coordinator = Arc::new(world.coordinator("c", Recovery::AllJobs).await);
+        let job = coordinator.submit("", world.plan.clone()).await.unwrap();
+        world.agent("a", coordinator.clone()).run().await.unwrap();
+        let failed = coordinator.status(&job).await.unwrap();
+        assert_eq!(failed.phase, JobPhase::FinishedWithFailures);
+        world.runner.heal();
+        coordinator.submit("", world.plan.clone()).await.unwrap();
+        let resumed = world.coordinator("d", Recovery::AllJobs).await;
+        let open = resumed.status(&job).await.unwrap();
+        assert_eq!((open.phase, open.failures.len()), (JobPhase::Running, 0));
+        world.agent("b", coordinator.clone()).run().await.unwrap();
+        let status = coordinator.status(&job).await.unwrap();
+        assert_eq!((status.phase.exit_code(), status.failures.len()), (0, 0));
+        let recovered = world.coordinator("e", Recovery::AllJobs).await;
+        assert_eq!(recovered.status(&job).await.unwrap().phase, JobPhase::Finished);
     })
     .await;
 }

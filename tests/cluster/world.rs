@@ -211,6 +211,10 @@ impl FakeRunner {
         *self.fails.lock().unwrap() = Some(label.to_owned());
     }
 
+    pub(crate) fn heal(&self) {
+        *self.fails.lock().unwrap() = None;
+    }
+
     pub(crate) fn panic_on(&self, label: &str) {
         *self.panics.lock().unwrap() = Some(label.to_owned());
     }
@@ -301,6 +305,12 @@ impl JobStore for MemoryStore {
         let commits = self.commits.lock().unwrap();
         let units = (0..plan.units.len() as u32).map(|unit| plan.work_unit(unit).unwrap());
         Ok(units.map(|unit| commits.contains(&key(&unit))).collect())
+    }
+
+    async fn resume(&self, job: &JobId) -> Result<()> {
+        self.cancelled.lock().unwrap().remove(job);
+        self.failed.lock().unwrap().retain(|(of, _), _| of != job);
+        Ok(())
     }
 
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>> {

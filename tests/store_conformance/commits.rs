@@ -2,15 +2,18 @@
 
 use crate::for_each_store;
 use bytes::Bytes;
+use glmeval_common::clock::ManualClock;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Attempt, DatasetId, Generation, ModelId, SetId, WorkerId};
 use glmeval_common::layout;
+use glmeval_common::limits;
 use glmeval_common::representation::{Pooling, StoredDtype};
 use glmeval_common::store::embeddings::{
     ShardAttempt, commit_shard, committed_ranges, find_commit, read_rows, read_shard,
 };
 use glmeval_common::store::{Store, gc};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn set() -> SetId {
@@ -227,6 +230,41 @@ async fn a_sweep_keeps_what_an_unreadable_or_newer_commit_may_name() {
         let orphan2 = layout::shard_data_path(&set(), 12, 16, &Attempt::new("a"));
         store.put_data("shard", &orphan2, Bytes::from_static(b"data")).await.unwrap();
         assert_eq!(wait_until_old(&store, Duration::ZERO).await, [orphan, orphan2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_too_old_commits_nothing() {
+    for_each_store(async |store: Store| {
+        let clock = Arc::new(ManualClock::default());
+        let handle = store.for_attempt(clock.clone());
+        clock.advance(Duration::from_millis(limits::ATTEMPT_AGE_MS_MAX));
+        assert!(commit(&handle, 0, 4, "a").await);
+        clock.advance(Duration::from_millis(1));
+        let bytes = shard(4, 8).encode().unwrap();
+        let error = commit_shard(&handle, &attempt(4, 8, "a"), bytes).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced);
+        assert!(find_commit(&store, &set(), 4, 8).await.unwrap().is_none());
+        assert!(commit(&handle.for_attempt(clock), 4, 8, "b").await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_damaged_shard_is_passed_over_where_others_hold_its_rows() {
+    for_each_store(async |store: Store| {
+        for (start, end) in [(0, 8), (0, 4), (4, 8)] {
+            assert!(commit(&store, start, end, "a").await);
+        }
+        let whole = find_commit(&store, &set(), 0, 8).await.unwrap().unwrap();
+        damage(&store, &whole.object.path, |bytes| bytes[9] ^= 1).await;
+        let rows = read_rows(&store, &set(), (1, Pooling::Mean), (2, 7)).await.unwrap();
+        assert_eq!(rows.ids, ["id2", "id3", "id4", "id5", "id6"]);
+        let half = find_commit(&store, &set(), 4, 8).await.unwrap().unwrap();
+        store.delete(&half.object.path).await.unwrap();
+        let error = read_rows(&store, &set(), (1, Pooling::Mean), (2, 7)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     })
     .await;
 }

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::control::Control;
-use glmeval_common::error::{Error, ErrorKind, Result};
+use glmeval_common::error::Result;
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::limits;
 use glmeval_common::unit::WorkUnit;
@@ -53,7 +53,8 @@ pub trait UnitRunner: Send + Sync {
     /// Long computations belong on a blocking thread: heartbeats run on this one.
     ///
     /// # Errors
-    /// `Unavailable`, `Conflict` and `Corrupt` are tried again, all others count against the unit.
+    /// `Unavailable`, `Conflict` and `Fenced` are tried again; `Corrupt` has the units before this one
+    /// looked at again first; all others count against the unit.
     async fn run(
         &self,
         unit: &WorkUnit,
@@ -151,16 +152,6 @@ impl Agent {
     /// `Invalid` or `Bug` when the coordinator refuses this worker.
     pub async fn run(self) -> Result<AgentExit> {
         session::Session::new(self).run().await
-    }
-}
-
-/// Whether an error is worth another try elsewhere or later.
-fn is_transient(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::Conflict | ErrorKind::Corrupt | ErrorKind::Fenced => {
-            true
-        }
-        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Bug => false,
     }
 }
 

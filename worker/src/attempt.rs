@@ -4,12 +4,13 @@
 
 use crate::agent::RunContext;
 use glmeval_common::clock::Clock;
+use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::store::Store;
 
 /// What every unit needs to know of its attempt.
 pub(crate) struct UnitContext<'a> {
-    /// The store.
+    /// The store; it takes no commit of an attempt that is too old.
     pub(crate) store: &'a Store,
     /// This try.
     pub(crate) attempt: &'a Attempt,
@@ -42,5 +43,37 @@ impl<'a> UnitContext<'a> {
     /// Seconds since the attempt began.
     pub(crate) fn seconds(&self) -> f64 {
         self.clock.now_ms().saturating_sub(self.started_ms) as f64 / 1000.0
+    }
+}
+
+/// Whether a commit stands and `check` finds what it names sound; damage is no error here.
+///
+/// # Errors
+/// As `standing` and `check`, but for `Corrupt`.
+pub(crate) async fn is_sound<T>(
+    standing: Result<Option<T>>,
+    check: impl AsyncFnOnce(T) -> Result<()>,
+) -> Result<bool> {
+    let checked = match standing {
+        Ok(None) => return Ok(false),
+        Ok(Some(commit)) => check(commit).await,
+        Err(error) => Err(error),
+    };
+    match checked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            tracing::warn!(error = error.chain(), "what is committed is damaged: once more");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What an earlier unit committed cannot be missing: if it is, it is as good as damaged.
+pub(crate) fn lost_input(error: Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        Error::corrupt("an input of this unit is gone").with_source(error)
+    } else {
+        error
     }
 }

@@ -3,7 +3,7 @@
 //! Leaves out: the probes and statistics themselves. Invariant: rows of features and examples meet by
 //! number and are checked by id.
 
-use crate::attempt::UnitContext;
+use crate::attempt::{UnitContext, is_sound, lost_input};
 use crate::features::sequence_features;
 use crate::probe::{FittedProbe, Matrix};
 use crate::probes::probe;
@@ -18,7 +18,7 @@ use glmeval_common::representation::{FeatureSource, Pooling};
 use glmeval_common::score::FitScores;
 use glmeval_common::store::embeddings::read_rows;
 use glmeval_common::store::examples::{DatasetManifest, read_examples, read_manifest};
-use glmeval_common::store::fits::{Prediction, commit_fit, find_scores};
+use glmeval_common::store::fits::{Prediction, check_fit, commit_fit, find_scores};
 use glmeval_common::unit::FitUnit;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
@@ -38,10 +38,12 @@ struct Measured {
 /// # Errors
 /// `Invalid` when examples lack splits or targets or do not suit the probe; `Corrupt`; store errors.
 pub(crate) async fn fit(context: &UnitContext<'_>, unit: &FitUnit) -> Result<bool> {
-    if find_scores(context.store, &unit.fit).await?.is_some() {
+    let store = context.store;
+    let standing = find_scores(store, &unit.fit).await;
+    if is_sound(standing, async |scores| check_fit(store, &scores).await).await? {
         return Ok(false);
     }
-    let manifest = read_manifest(context.store, &unit.dataset).await?;
+    let manifest = read_manifest(store, &unit.dataset).await.map_err(lost_input)?;
     let (features, measured) = match &unit.features {
         FeatureSource::Embedding { set, layer, pooling } => {
             let measured = measured(context, &manifest).await?;
@@ -128,7 +130,8 @@ async fn embeddings(
     manifest: &DatasetManifest,
     ids: &[String],
 ) -> Result<Matrix> {
-    let rows = read_rows(context.store, set, tensor, (0, manifest.rows)).await?;
+    let rows = read_rows(context.store, set, tensor, (0, manifest.rows)).await;
+    let rows = rows.map_err(lost_input)?;
     if let Some(row) = (0..ids.len().max(rows.ids.len())).find(|&i| ids.get(i) != rows.ids.get(i)) {
         let (expected, found) = (ids.get(row), rows.ids.get(row));
         return Err(Error::corrupt(format!(

@@ -3,11 +3,11 @@
 //! Leaves out: reading formats (`common::readers`). Invariant: what is prepared is what was planned;
 //! a source that changed since is refused.
 
-use crate::attempt::UnitContext;
+use crate::attempt::{UnitContext, is_sound};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::readers;
 use glmeval_common::store::Outcome;
-use glmeval_common::store::examples::{ExampleWriter, find_manifest};
+use glmeval_common::store::examples::{ExampleWriter, check_dataset, find_manifest};
 use glmeval_common::survey::dataset_id;
 use glmeval_common::unit::PrepareUnit;
 use std::collections::BTreeMap;
@@ -20,7 +20,9 @@ const ROWS_PER_READ: usize = 1_024;
 /// # Errors
 /// `Invalid` when the source is damaged or no longer what was planned; store errors.
 pub(crate) async fn prepare(context: &UnitContext<'_>, unit: &PrepareUnit) -> Result<bool> {
-    if find_manifest(context.store, &unit.dataset).await?.is_some() {
+    let store = context.store;
+    let standing = find_manifest(store, &unit.dataset).await;
+    if is_sound(standing, async |manifest| check_dataset(store, &manifest).await).await? {
         return Ok(false);
     }
     check_unchanged(unit)?;

@@ -13,7 +13,7 @@ use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::store::Store;
 use glmeval_common::store::fits::{Prediction, find_scores, read_predictions};
 use glmeval_common::store::jobs::{failed_units, read_plan};
-use glmeval_common::store::reports::{commit_report, find_report};
+use glmeval_common::store::reports::commit_report;
 use glmeval_common::unit::{FitUnit, ReportUnit};
 use std::collections::BTreeMap;
 
@@ -101,11 +101,8 @@ fn columns(rows: Vec<Prediction>) -> Predictions {
     columns
 }
 
-/// Renders the report of a job and commits it to the store.
+/// Renders the report of a job and commits it to the store, unless the one there says the same.
 pub(crate) async fn publish(context: &UnitContext<'_>, unit: &ReportUnit) -> Result<bool> {
-    if find_report(context.store, &unit.job).await?.is_some() {
-        return Ok(false);
-    }
     let plan = read_plan(context.store, &unit.job).await?;
     let gathered = Gathered::read(context.store, &plan).await?;
     let files = tokio::task::block_in_place(|| gathered.render(&plan))?;

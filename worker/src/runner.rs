@@ -1,10 +1,10 @@
 //! Runs one unit: reads its inputs from the store, computes, commits.
 //!
-//! Leaves out: which unit and when (`agent`). Invariant: a unit that is already committed is left
-//! alone; its result depends on the unit and the store only.
+//! Leaves out: which unit and when (`agent`). Invariant: a unit that is already committed is checked and,
+//! if sound, left alone; its result depends on the unit and the store only.
 
 use crate::agent::{RunContext, UnitOutcome, UnitRunner};
-use crate::attempt::UnitContext;
+use crate::attempt::{UnitContext, is_sound, lost_input};
 use crate::extract::{ShardExamples, embed};
 use crate::model::Model;
 use crate::{fit, prepare, publish};
@@ -18,50 +18,61 @@ use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::windows::{WindowOptions, WindowReader};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{
-    SetManifest, ShardAttempt, commit_shard, create_set, find_commit,
+    SetManifest, ShardAttempt, commit_shard, create_set, find_commit, read_shard,
 };
 use glmeval_common::store::examples::{read_examples, read_manifest};
-use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
-use std::collections::BTreeMap;
+use glmeval_common::store::models::{ModelRecord, create_model};
+use glmeval_common::unit::{ExtractUnit, ModelRef, SetSpec, WorkUnit};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+mod opened;
+use opened::Opened;
 
 /// Runs units against a store, keeping opened gLMs.
 pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
-    models: Mutex<BTreeMap<ModelId, Arc<dyn Model>>>,
-    genomes: Mutex<BTreeMap<PathBuf, Arc<Genome>>>,
+    models: Opened<ModelId, dyn Model>,
+    genomes: Opened<PathBuf, Genome>,
 }
 
 impl Runner {
     /// A runner without any gLM opened.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, models: Mutex::default(), genomes: Mutex::default() }
+        Self { store, clock, models: Opened::default(), genomes: Opened::default() }
     }
 
     /// The gLM of a unit, opened once and checked against the id that was planned.
     fn model(&self, model: &ModelRef) -> Result<Arc<dyn Model>> {
-        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = models.get(&model.id) {
-            return Ok(Arc::clone(opened));
-        }
-        let opened: Arc<dyn Model> = Arc::from(crate::models::open(&model.source)?);
-        let found = &opened.facts().id;
-        if *found != model.id {
-            return Err(Error::invalid(format!(
-                "{}: expected the model {} that was planned, found {found}: the files have changed",
-                model.source.display(),
-                model.id
-            )));
-        }
-        models.insert(model.id.clone(), Arc::clone(&opened));
-        Ok(opened)
+        self.models.get(model.id.clone(), || {
+            let opened: Arc<dyn Model> = Arc::from(crate::models::open(&model.source)?);
+            let found = &opened.facts().id;
+            if *found != model.id {
+                return Err(Error::invalid(format!(
+                    "{}: expected the model {} that was planned, found {found}: the files have changed",
+                    model.source.display(),
+                    model.id
+                )));
+            }
+            Ok(opened)
+        })
+    }
+
+    /// Describes the set and its gLM in the store, for people; what is there stays.
+    async fn describe(&self, context: &UnitContext<'_>, set: &SetSpec) -> Result<()> {
+        let model = tokio::task::block_in_place(|| self.model(&set.model))?;
+        let record = ModelRecord::of(&set.model, model.facts(), model.tokenizer().digest());
+        create_model(context.store, &record).await?;
+        create_set(context.store, &SetManifest::of(set)).await
     }
 
     async fn extract(&self, context: &UnitContext<'_>, unit: &ExtractUnit) -> Result<bool> {
         let set = &unit.set;
-        if find_commit(&self.store, &set.id, unit.start, unit.end).await?.is_some() {
+        let standing = find_commit(context.store, &set.id, unit.start, unit.end).await;
+        if is_sound(standing, async |commit| read_shard(context.store, &commit).await.map(drop))
+            .await?
+        {
             return Ok(false);
         }
         let class = crate::numeric_class();
@@ -71,7 +82,7 @@ impl Runner {
                 set.id, set.numeric_class
             )));
         }
-        let examples = self.examples(unit).await?;
+        let examples = self.examples(context.store, unit).await?;
         let shard = tokio::task::block_in_place(|| {
             let model = self.model(&set.model)?;
             embed(model.as_ref(), set, &examples, &mut |rows| context.done(rows))
@@ -80,7 +91,7 @@ impl Runner {
         drop(examples);
         let bytes = tokio::task::block_in_place(|| shard.encode())?;
         drop(shard);
-        create_set(&self.store, &SetManifest::of(set)).await?;
+        self.describe(context, set).await?;
         let attempt = ShardAttempt {
             set: set.id.clone(),
             start: unit.start,
@@ -91,16 +102,16 @@ impl Runner {
             generation: context.generation,
             seconds: context.seconds(),
         };
-        Ok(commit_shard(&self.store, &attempt, bytes).await?.is_won())
+        Ok(commit_shard(context.store, &attempt, bytes).await?.is_won())
     }
 
-    async fn examples(&self, unit: &ExtractUnit) -> Result<ShardExamples> {
+    async fn examples(&self, store: &Store, unit: &ExtractUnit) -> Result<ShardExamples> {
         let (start, end) = (unit.start, unit.end);
         if let Some(source) = &unit.lazy_source {
             return tokio::task::block_in_place(|| self.windows(source, start, end));
         }
-        let manifest = read_manifest(&self.store, &unit.set.dataset).await?;
-        let examples = read_examples(&self.store, &manifest, start, end).await?;
+        let manifest = read_manifest(store, &unit.set.dataset).await.map_err(lost_input)?;
+        let examples = read_examples(store, &manifest, start, end).await?;
         Ok(ShardExamples { start, end, examples, indices: None })
     }
 
@@ -123,13 +134,7 @@ impl Runner {
 
     /// A genome, opened once: its index may have cost a pass over the file.
     fn genome(&self, path: &Path) -> Result<Arc<Genome>> {
-        let mut genomes = self.genomes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = genomes.get(path) {
-            return Ok(Arc::clone(opened));
-        }
-        let opened = Arc::new(Genome::open(path)?);
-        genomes.insert(path.to_path_buf(), Arc::clone(&opened));
-        Ok(opened)
+        self.genomes.get(path.to_path_buf(), || Ok(Arc::new(Genome::open(path)?)))
     }
 }
 
@@ -141,7 +146,8 @@ impl UnitRunner for Runner {
         attempt: &Attempt,
         run: &RunContext,
     ) -> Result<UnitOutcome> {
-        let context = UnitContext::new(&self.store, attempt, run, self.clock.as_ref());
+        let store = self.store.for_attempt(Arc::clone(&self.clock));
+        let context = UnitContext::new(&store, attempt, run, self.clock.as_ref());
         let won = match unit {
             WorkUnit::Prepare(unit) => prepare::prepare(&context, unit).await,
             WorkUnit::Extract(unit) => self.extract(&context, unit).await,

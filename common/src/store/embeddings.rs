@@ -13,7 +13,7 @@ use crate::representation::{Pooling, StoredDtype};
 use crate::unit::SetSpec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What every shard of a set holds (`embeddings/<set-id>/manifest.json`); a pure function of the set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,13 +98,15 @@ pub struct ShardAttempt {
     pub seconds: f64,
 }
 
-/// Writes the manifest of a set unless it is there; an equal one is the own one.
+/// Writes the manifest of a set unless it is there; an equal one is the own one. One that cannot be
+/// read is followed by the next revision.
 ///
 /// # Errors
 /// `Corrupt` when another description stands under the set's id; store errors.
 pub async fn create_set(store: &Store, manifest: &SetManifest) -> Result<()> {
     let path = layout::set_manifest_path(&manifest.set);
-    let standing = store.create_record(&path, manifest.clone()).await?.into_record();
+    let standing = store.commit(&path, manifest.clone(), &[], |_| async { Ok(()) }).await?;
+    let standing = standing.into_record();
     if standing == *manifest {
         return Ok(());
     }
@@ -119,7 +121,10 @@ pub async fn create_set(store: &Store, manifest: &SetManifest) -> Result<()> {
 /// # Errors
 /// `NotFound`, `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn read_set(store: &Store, set: &SetId) -> Result<SetManifest> {
-    store.read_record(&layout::set_manifest_path(set)).await
+    let path = layout::set_manifest_path(set);
+    store.find_newest(&path).await?.ok_or_else(|| {
+        Error::not_found(format!("{path} in {}: no such embedding set", store.url()))
+    })
 }
 
 /// Writes a shard's data and commits it; the loser's data is deleted.
@@ -134,7 +139,7 @@ pub async fn commit_shard(
     bytes: Bytes,
 ) -> Result<Outcome<ShardCommit>> {
     let path = layout::shard_data_path(&shard.set, shard.start, shard.end, &shard.attempt);
-    let object = store.put_data("shard", &path, bytes.clone()).await?;
+    let object = store.put_data("shard", &path, bytes).await?;
     let commit = ShardCommit {
         version: FORMAT_VERSION,
         set: shard.set.clone(),
@@ -147,35 +152,10 @@ pub async fn commit_shard(
         generation: shard.generation,
         seconds: shard.seconds,
     };
-    let mut revision = 0_u32;
-    loop {
-        let path = layout::shard_revision_path(&shard.set, shard.start, shard.end, revision);
-        match try_revision(store, &path, &commit).await {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::warn!(error = %error.chain(), "committed data is damaged: next revision");
-                revision = revision.saturating_add(1);
-            }
-            settled => return settled,
-        }
-    }
-}
-
-/// Commits one revision; `Corrupt` when what stands there is damaged.
-async fn try_revision(
-    store: &Store,
-    path: &str,
-    commit: &ShardCommit,
-) -> Result<Outcome<ShardCommit>> {
-    let standing = match store.create_record(path, commit.clone()).await? {
-        Outcome::Lost(standing) => standing,
-        won => return Ok(won),
-    };
-    if standing.attempt == commit.attempt {
-        return Ok(Outcome::Won(standing));
-    }
-    store.get_verified(&standing.object).await?;
-    store.discard(&commit.object.path).await;
-    Ok(Outcome::Lost(standing))
+    let path = layout::shard_commit_path(&shard.set, shard.start, shard.end);
+    let objects = [commit.object.clone()];
+    let check = |standing| async move { read_shard(store, &standing).await.map(drop) };
+    store.commit(&path, commit, &objects, check).await
 }
 
 /// Every committed shard of a set: `(start, end)` to the newest revision, sorted. One LIST.
@@ -211,17 +191,7 @@ pub async fn find_commit(
     start: u64,
     end: u64,
 ) -> Result<Option<ShardCommit>> {
-    let mut newest = Ok(None);
-    let mut revision = 0_u32;
-    loop {
-        let path = layout::shard_revision_path(set, start, end, revision);
-        match store.find_record(&path).await {
-            Ok(None) => return newest,
-            Err(error) if error.kind() == ErrorKind::Corrupt => newest = Err(error),
-            other => newest = Ok(other?),
-        }
-        revision = revision.saturating_add(1);
-    }
+    store.find_newest(&layout::shard_commit_path(set, start, end)).await
 }
 
 /// Reads the shard that a commit names.
@@ -257,6 +227,8 @@ pub struct Rows {
 
 /// Reads one layer and pooling of the examples `start..end`, from shards of whatever sizes.
 ///
+/// A damaged shard is passed over where others hold its examples as well.
+///
 /// # Errors
 /// As [`pieces`] and [`read_piece`].
 pub async fn read_rows(
@@ -266,8 +238,19 @@ pub async fn read_rows(
     (start, end): (u64, u64),
 ) -> Result<Rows> {
     let mut rows = Rows::default();
-    for piece in pieces(store, set, (start, end)).await? {
-        let next = read_piece(store, set, (layer, pooling), piece).await?;
+    let mut ranges = committed_ranges(store, set).await?;
+    let mut rest = VecDeque::from(cover_all(store, set, &ranges, (start, end))?);
+    while let Some(piece) = rest.pop_front() {
+        let next = match read_piece(store, set, (layer, pooling), piece).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                ranges.retain(|range| *range != piece.commit);
+                let Ok(others) = cover_range(&ranges, piece.take.0, end) else { return Err(error) };
+                tracing::warn!(error = error.chain(), "a damaged shard is passed over");
+                rest = others.into();
+                continue;
+            }
+            next => next?,
+        };
         if !rows.ids.is_empty() && !next.ids.is_empty() && rows.width != next.width {
             return Err(Error::corrupt(format!(
                 "shard {}-{} of embedding set {set} in {}: expected width {}, found {}",
@@ -291,8 +274,16 @@ pub async fn read_rows(
 /// # Errors
 /// `NotFound` naming the first gaps when examples are not committed; store errors.
 pub async fn pieces(store: &Store, set: &SetId, (start, end): (u64, u64)) -> Result<Vec<Piece>> {
-    let ranges = committed_ranges(store, set).await?;
-    cover_range(&ranges, start, end).map_err(|gaps| {
+    cover_all(store, set, &committed_ranges(store, set).await?, (start, end))
+}
+
+fn cover_all(
+    store: &Store,
+    set: &SetId,
+    ranges: &[(u64, u64)],
+    (start, end): (u64, u64),
+) -> Result<Vec<Piece>> {
+    cover_range(ranges, start, end).map_err(|gaps| {
         let gaps: Vec<String> = gaps.iter().take(8).map(|(a, b)| format!("{a}-{b}")).collect();
         let (gaps, url) = (gaps.join(", "), store.url());
         Error::not_found(format!("embedding set {set} in {url}: no shard for examples {gaps}"))

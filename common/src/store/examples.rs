@@ -151,6 +151,8 @@ impl ExampleWriter {
 
     /// Writes the last part and commits; the loser's parts are deleted.
     ///
+    /// Where a manifest stands whose parts are damaged, the next revision is committed instead.
+    ///
     /// # Errors
     /// As [`Store::put_data`] and [`Store::commit`].
     pub async fn commit(
@@ -165,7 +167,9 @@ impl ExampleWriter {
         manifest.provenance = provenance;
         let objects: Vec<_> = manifest.parts.iter().map(|part| part.object.clone()).collect();
         let path = layout::dataset_manifest_path(&manifest.id);
-        self.store.commit(&path, manifest, &objects).await
+        let store = &self.store;
+        let check = |standing| async move { check_dataset(store, &standing).await };
+        store.commit(&path, manifest, &objects, check).await
     }
 
     /// Gives up: deletes the parts written so far.
@@ -203,13 +207,18 @@ fn check(example: &Example, schema: &ExampleSchema) -> Result<()> {
     Ok(())
 }
 
-/// Reads and checks the manifest of a prepared data set.
+/// Reads and checks the newest readable manifest of a prepared data set.
 ///
 /// # Errors
 /// `NotFound`, `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn read_manifest(store: &Store, id: &DatasetId) -> Result<DatasetManifest> {
-    let path = layout::dataset_manifest_path(id);
-    let manifest: DatasetManifest = store.read_record(&path).await?;
+    find_manifest(store, id).await?.ok_or_else(|| {
+        let path = layout::dataset_manifest_path(id);
+        Error::not_found(format!("{path} in {}: no such data set", store.url()))
+    })
+}
+
+fn check_manifest(store: &Store, id: &DatasetId, manifest: &DatasetManifest) -> Result<()> {
     let mut next = Some(0_u64);
     for part in &manifest.parts {
         next = next.filter(|&row| row == part.first_row && part.rows > 0);
@@ -217,12 +226,26 @@ pub async fn read_manifest(store: &Store, id: &DatasetId) -> Result<DatasetManif
     }
     if next != Some(manifest.rows) || manifest.id != *id {
         return Err(Error::corrupt(format!(
-            "{path} in {}: expected parts of {} rows in all without gaps for {id}, found others",
+            "{} in {}: expected parts of {} rows in all without gaps for {id}, found others",
+            layout::dataset_manifest_path(id),
             store.url(),
             manifest.rows
         )));
     }
-    Ok(manifest)
+    Ok(())
+}
+
+/// Reads every part of a prepared data set.
+///
+/// # Errors
+/// `Corrupt` when a part is not what the manifest says; store errors.
+pub async fn check_dataset(store: &Store, manifest: &DatasetManifest) -> Result<()> {
+    check_manifest(store, &manifest.id, manifest)?;
+    for part in &manifest.parts {
+        let past = part.first_row.saturating_add(part.rows);
+        read_examples(store, manifest, part.first_row, past).await?;
+    }
+    Ok(())
 }
 
 /// Reads and checks the manifest of a prepared data set, `None` if it is not prepared.
@@ -230,11 +253,12 @@ pub async fn read_manifest(store: &Store, id: &DatasetId) -> Result<DatasetManif
 /// # Errors
 /// As [`read_manifest`] but `NotFound`.
 pub async fn find_manifest(store: &Store, id: &DatasetId) -> Result<Option<DatasetManifest>> {
-    match read_manifest(store, id).await {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(error) if error.kind() == crate::error::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let manifest: Option<DatasetManifest> =
+        store.find_newest(&layout::dataset_manifest_path(id)).await?;
+    if let Some(manifest) = &manifest {
+        check_manifest(store, id, manifest)?;
     }
+    Ok(manifest)
 }
 
 /// Reads the examples `start..end` in order.

@@ -1,6 +1,7 @@
 //! Fits at rest: weights, predictions, and the scores that make them visible.
 //!
-//! Leaves out: how scores are made (worker). Invariant: `scores.json` is the commit of a fit.
+//! Leaves out: how scores are made (worker). Invariant: `scores.json` is the commit of a fit; damaged
+//! data is replaced by a next revision.
 
 use super::table::{self, defect};
 use super::{Outcome, Store};
@@ -41,6 +42,7 @@ fn columns() -> Schema {
 
 /// Writes weights and predictions, then commits the scores; the loser's objects are deleted.
 ///
+/// Where scores stand whose objects are damaged, the next revision is committed instead.
 /// Fills in `scores.objects`. `weights` is a safetensors file; `None` for probes without any.
 ///
 /// # Errors
@@ -62,15 +64,30 @@ pub async fn commit_fit(
     let bytes = encode_predictions(predictions)?;
     objects.push(store.put_data("predictions", &path, bytes).await?);
     scores.objects.clone_from(&objects);
-    store.commit(&layout::scores_path(&fit), scores, &objects).await
+    let check = |standing| async move { check_fit(store, &standing).await };
+    store.commit(&layout::scores_path(&fit), scores, &objects, check).await
 }
 
-/// Reads the scores of a fit, `None` if it is not done.
+/// Reads all that a fit's scores name.
+///
+/// # Errors
+/// `Corrupt` when an object is not what the scores say; store errors.
+pub async fn check_fit(store: &Store, scores: &FitScores) -> Result<()> {
+    for object in &scores.objects {
+        store.get_verified(object).await?;
+    }
+    if scores.objects.iter().any(|object| object.role == "predictions") {
+        read_predictions(store, scores).await?;
+    }
+    Ok(())
+}
+
+/// Reads the newest readable scores of a fit, `None` if it is not done.
 ///
 /// # Errors
 /// `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn find_scores(store: &Store, fit: &FitId) -> Result<Option<FitScores>> {
-    store.find_record(&layout::scores_path(fit)).await
+    store.find_newest(&layout::scores_path(fit)).await
 }
 
 /// Reads the weights of a fit: a safetensors file.

@@ -102,10 +102,7 @@ async fn store_now_ms(store: &Store) -> Result<i64> {
 fn commits_by_first(entries: &[ObjectEntry]) -> BTreeMap<String, Vec<String>> {
     let mut commits: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in entries {
-        let Some((start, end, _)) = layout::parse_shard_revision(&entry.path) else { continue };
-        let Some((folder, _)) = entry.path.rsplit_once("/commit/") else { continue };
-        let set = crate::ids::SetId::new(folder.rsplit('/').next().unwrap_or_default());
-        let first = layout::shard_commit_path(&set, start, end);
+        let Some((first, _)) = layout::parse_revision(&entry.path) else { continue };
         commits.entry(first).or_default().push(entry.path.clone());
     }
     commits

@@ -1,6 +1,7 @@
 //! Jobs at rest: file, plan, cancellation, units given up, snapshots.
 //!
-//! Invariant: `plan.json` is the job's commit; nothing of a job is ever rewritten.
+//! A job that was cancelled or has failed units runs again in a next round: records of earlier rounds
+//! stay and count no more. Invariant: `plan.json` is the job's commit; nothing of a job is ever rewritten.
 
 use super::{Created, Outcome, Store};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,13 +33,24 @@ pub struct FailedUnit {
     pub token: String,
 }
 
-/// Record that cancels a job (`jobs/<job-id>/cancelled.json`).
+/// Record that cancels a round of a job (`jobs/<job-id>/cancelled.json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
     /// Format version of this record.
     pub version: u32,
     /// Who or why, for people.
     pub reason: String,
+    /// Random name of the writer.
+    pub token: String,
+}
+
+/// Record that opens a round of a job (`jobs/<job-id>/resumed.r<n>.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// Format version of this record.
+    pub version: u32,
+    /// The round.
+    pub round: u32,
     /// Random name of the writer.
     pub token: String,
 }
@@ -110,25 +122,55 @@ pub async fn list_jobs(store: &Store) -> Result<Vec<JobEntry>> {
     Ok(jobs)
 }
 
-/// Cancels a job; once is enough.
+/// The round a job is in: 0, then one more each time it was resumed.
+///
+/// # Errors
+/// Store errors.
+pub async fn round(store: &Store, job: &JobId) -> Result<u32> {
+    let mut round = 0_u32;
+    while store.exists(&layout::resumed_path(job, round.saturating_add(1))).await? {
+        round = round.saturating_add(1);
+    }
+    Ok(round)
+}
+
+/// Opens the next round if the present one was cancelled or has failed units; returns the round that
+/// stands.
+///
+/// # Errors
+/// Store errors.
+pub async fn resume(store: &Store, job: &JobId, token: &str) -> Result<u32> {
+    let present = round(store, job).await?;
+    let is_cancelled = store.exists(&layout::cancelled_path(job, present)).await?;
+    if !is_cancelled && failed_paths(store, job, present).await?.is_empty() {
+        return Ok(present);
+    }
+    let next = present.saturating_add(1);
+    let record = Resumed { version: FORMAT_VERSION, round: next, token: token.to_owned() };
+    store.create_record(&layout::resumed_path(job, next), record).await?;
+    Ok(next)
+}
+
+/// Cancels the present round of a job; once is enough.
 ///
 /// # Errors
 /// Store errors.
 pub async fn cancel(store: &Store, job: &JobId, reason: &str, token: &str) -> Result<()> {
     let record =
         Cancelled { version: FORMAT_VERSION, reason: reason.to_owned(), token: token.to_owned() };
-    store.create_record(&layout::cancelled_path(job), record).await.map(drop)
+    let path = layout::cancelled_path(job, round(store, job).await?);
+    store.create_record(&path, record).await.map(drop)
 }
 
-/// Whether a job is cancelled, and why.
+/// Whether the present round of a job is cancelled, and why.
 ///
 /// # Errors
 /// `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn cancelled(store: &Store, job: &JobId) -> Result<Option<Cancelled>> {
-    store.find_record(&layout::cancelled_path(job)).await
+    store.find_record(&layout::cancelled_path(job, round(store, job).await?)).await
 }
 
-/// Records that a unit was given up; the first record stays.
+/// Records that a unit was given up in the present round; the first record stays.
 ///
 /// # Errors
 /// Store errors.
@@ -137,20 +179,28 @@ pub async fn record_failure(
     job: &JobId,
     failed: FailedUnit,
 ) -> Result<Outcome<FailedUnit>> {
-    store.create_record(&layout::failed_unit_path(job, failed.unit), failed).await
+    let round = round(store, job).await?;
+    store.create_record(&layout::failed_unit_path(job, failed.unit, round), failed).await
 }
 
-/// Units of a job that were given up, by index.
+async fn failed_paths(store: &Store, job: &JobId, round: u32) -> Result<Vec<String>> {
+    let entries = store.list(&layout::failed_units_prefix(job)).await?;
+    let of_round = |path: &str| {
+        let revision = layout::parse_revision(path).map(|(_, revision)| revision);
+        revision == Some(round) && layout::parse_number(path).is_some()
+    };
+    Ok(entries.into_iter().map(|entry| entry.path).filter(|path| of_round(path)).collect())
+}
+
+/// Units of a job that were given up in its present round, by index.
 ///
 /// # Errors
 /// `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn failed_units(store: &Store, job: &JobId) -> Result<BTreeMap<u32, FailedUnit>> {
     let mut units = BTreeMap::new();
-    for entry in store.list(&layout::failed_units_prefix(job)).await? {
-        if layout::parse_number(&entry.path).is_some() {
-            let failed: FailedUnit = store.read_record(&entry.path).await?;
-            units.insert(failed.unit, failed);
-        }
+    for path in failed_paths(store, job, round(store, job).await?).await? {
+        let failed: FailedUnit = store.read_record(&path).await?;
+        units.insert(failed.unit, failed);
     }
     Ok(units)
 }

@@ -47,7 +47,12 @@ impl Store {
 
     /// An empty store in memory; clones share it.
     pub fn memory() -> Self {
-        Self { inner: Arc::new(InMemory::new()), url: Arc::from("memory:"), folder: None }
+        Self {
+            inner: Arc::new(InMemory::new()),
+            url: Arc::from("memory:"),
+            folder: None,
+            deadline: None,
+        }
     }
 
     /// A store below the folder `prefix` of any object store; empty text takes all of it.
@@ -57,7 +62,7 @@ impl Store {
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let url = Arc::from(format!("{inner}/{prefix}"));
         let inner = prefixed(inner, prefix)?;
-        Ok(Self { inner, url, folder: None })
+        Ok(Self { inner, url, folder: None, deadline: None })
     }
 }
 
@@ -104,6 +109,7 @@ fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
         inner: Arc::new(files),
         url: Arc::from(format!("file://{}", folder.display())),
         folder: Some(Arc::from(folder)),
+        deadline: None,
     })
 }
 
@@ -140,5 +146,6 @@ fn open_s3(url: &str, rest: &str) -> Result<Store> {
         inner: prefixed(Arc::new(s3), prefix)?,
         url: Arc::from(url.trim_end_matches('/')),
         folder: None,
+        deadline: None,
     })
 }

@@ -3,8 +3,9 @@
 //! Invariant: a record is written once; the loser of a commit deletes its own objects and nothing else.
 
 use super::{Created, Store};
-use crate::error::{Error, Result};
-use crate::layout::{ObjectRecord, check_version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{self, ObjectRecord, check_version};
+use crate::limits;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -94,32 +95,80 @@ impl Store {
 
     /// Commits `objects`, already written by this attempt, by creating `record` at `path`.
     ///
-    /// A loser's objects are deleted unless the standing record names them. After an error the outcome
-    /// is open and they are left to `gc`.
+    /// A record that stands there already is put to `check`: where that says `Corrupt`, or the record
+    /// cannot be read, the next revision is created instead; else the caller has lost. A loser's
+    /// objects are deleted unless the standing record names them. After an error the outcome is open
+    /// and they are left to `gc`.
     ///
     /// # Errors
-    /// As [`Store::create_record`].
-    pub async fn commit<T: Serialize + DeserializeOwned>(
+    /// `Fenced` when the attempt is too old ([`Store::for_attempt`]); `Invalid` when
+    /// [`limits::REVISIONS_MAX`] revisions are damaged; as [`Store::create_record`] and `check`.
+    pub async fn commit<T, F>(
         &self,
         path: &str,
         record: T,
         objects: &[ObjectRecord],
-    ) -> Result<Outcome<T>> {
-        let standing = match self.create_record(path, record).await? {
-            Outcome::Lost(standing) => standing,
-            won => return Ok(won),
-        };
-        let text = encode(&standing)?;
-        let (named, unnamed): (Vec<_>, Vec<_>) =
-            objects.iter().partition(|object| mentions(&text, &object.path));
-        if !named.is_empty() && unnamed.is_empty() {
-            // An earlier call of this attempt got through, with other seconds in its record.
-            return Ok(Outcome::Won(standing));
+        check: impl Fn(T) -> F,
+    ) -> Result<Outcome<T>>
+    where
+        T: Clone + Serialize + DeserializeOwned,
+        F: Future<Output = Result<()>>,
+    {
+        for revision in 0..limits::REVISIONS_MAX {
+            self.check_deadline()?;
+            let place = layout::revision_path(path, revision);
+            let standing = match self.create_record(&place, record.clone()).await {
+                Ok(Outcome::Lost(standing)) => standing,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::warn!(error = error.chain(), "a commit is damaged: next revision");
+                    continue;
+                }
+                settled => return settled,
+            };
+            let text = encode(&standing)?;
+            if !objects.is_empty() && objects.iter().all(|object| mentions(&text, &object.path)) {
+                // An earlier call of this attempt got through, with other seconds in its record.
+                return Ok(Outcome::Won(standing));
+            }
+            match check(standing.clone()).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::warn!(
+                        error = error.chain(),
+                        "committed data is damaged: next revision"
+                    );
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            for object in objects.iter().filter(|object| !mentions(&text, &object.path)) {
+                self.discard(&object.path).await;
+            }
+            return Ok(Outcome::Lost(standing));
         }
-        for object in unnamed {
-            self.discard(&object.path).await;
+        let most = limits::REVISIONS_MAX;
+        Err(Error::invalid(format!("{path} in {}: {most} revisions, all damaged", self.url())))
+    }
+
+    /// The newest readable revision of the record at `path`, `None` if there is no revision.
+    ///
+    /// # Errors
+    /// `Corrupt` when no revision can be read, `Invalid` for a newer version; store errors.
+    pub async fn find_newest<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        let mut newest = None;
+        let mut damaged = None;
+        for revision in 0..limits::REVISIONS_MAX {
+            match self.find_record(&layout::revision_path(path, revision)).await {
+                Ok(None) => break,
+                Ok(found) => newest = found,
+                Err(error) if error.kind() == ErrorKind::Corrupt => damaged = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Outcome::Lost(standing))
+        match (newest, damaged) {
+            (None, Some(error)) => Err(error),
+            (newest, _) => Ok(newest),
+        }
     }
 
     /// Deletes an own object that no commit names; a failure only leaves work for `gc`.

@@ -1,12 +1,14 @@
 //! Reports at rest: files of an attempt, made visible by one commit.
+//!
+//! Invariant: the newest revision is the report; an older one was damaged or out of date.
 
 use super::{Outcome, Store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{Attempt, JobId, WorkerId};
 use crate::layout::{self, FORMAT_VERSION, ObjectRecord};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Makes a report visible (`jobs/<job-id>/report/commit.json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,8 @@ pub struct ReportCommit {
 }
 
 /// Writes the files of a report and commits them; the loser's files are deleted.
+///
+/// Where a report stands that is damaged or holds other bytes, the next revision is committed instead.
 ///
 /// # Errors
 /// `Invalid` for a file name that is no object path; store errors.
@@ -46,15 +50,31 @@ pub async fn commit_report(
         worker: worker.clone(),
         files: objects.clone(),
     };
-    store.commit(&layout::report_commit_path(job), commit, &objects).await
+    let wanted = contents(&objects);
+    let check = |standing: ReportCommit| {
+        let is_equal = contents(&standing.files) == wanted;
+        async move {
+            if !is_equal {
+                return Err(Error::corrupt(format!("report of job {job}: out of date")));
+            }
+            read_report(store, &standing).await.map(drop)
+        }
+    };
+    store.commit(&layout::report_commit_path(job), commit, &objects, check).await
 }
 
-/// The commit of a job's report, `None` if there is none.
+/// The newest readable commit of a job's report, `None` if there is none.
 ///
 /// # Errors
 /// `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn find_report(store: &Store, job: &JobId) -> Result<Option<ReportCommit>> {
-    store.find_record(&layout::report_commit_path(job)).await
+    store.find_newest(&layout::report_commit_path(job)).await
+}
+
+/// Name, length and digest of every file.
+fn contents(files: &[ObjectRecord]) -> BTreeSet<(String, u64, String)> {
+    let content = |file: &ObjectRecord| (file.role.clone(), file.bytes, file.sha256.clone());
+    files.iter().map(content).collect()
 }
 
 /// Reads every file of a report by name.

@@ -208,8 +208,9 @@ pub(super) fn report_out(report: &Report) -> proto::ReportRequest {
         Outcome::Committed => Wire::Committed(proto::Empty {}),
         Outcome::Lost => Wire::Lost(proto::Empty {}),
         Outcome::HandedBack => Wire::HandedBack(proto::Empty {}),
-        Outcome::Failed { transient, chain } => {
-            Wire::Failed(proto::Failure { transient: *transient, chain: chain.clone() })
+        Outcome::Failed { kind, chain } => {
+            let code = i32::from(kind.grpc_code());
+            Wire::Failed(proto::Failure { code, chain: chain.clone() })
         }
     };
     proto::ReportRequest {
@@ -226,7 +227,10 @@ pub(super) fn report_in(message: proto::ReportRequest) -> Result<Report> {
         Wire::Committed(_) => Outcome::Committed,
         Wire::Lost(_) => Outcome::Lost,
         Wire::HandedBack(_) => Outcome::HandedBack,
-        Wire::Failed(proto::Failure { transient, chain }) => Outcome::Failed { transient, chain },
+        Wire::Failed(proto::Failure { code, chain }) => {
+            let kind = ErrorKind::from_grpc_code(tonic::Code::from_i32(code));
+            Outcome::Failed { kind, chain }
+        }
     };
     let lease = lease_in(message.lease)?;
     Ok(Report { worker: worker(message.worker), lease, outcome, seconds: message.seconds })

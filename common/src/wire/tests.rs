@@ -1,6 +1,8 @@
-use super::convert::{decode, encode, encode_named};
+use super::convert::{decode, encode, encode_named, report_in, report_out};
+use crate::control::{LeaseKey, Outcome, Report};
 use crate::dataset::{DatasetSource, Hdf5Layout, TaskName};
-use crate::ids::{DatasetId, FitId, ModelId, SetId};
+use crate::error::ErrorKind;
+use crate::ids::{DatasetId, FitId, Generation, JobId, ModelId, SetId, WorkerId};
 use crate::plan::{PlannedUnit, UnitSpec};
 use crate::representation::{FeatureSource, Pooling, SequenceFeature};
 use crate::score::FitIdentity;
@@ -96,6 +98,16 @@ fn planned_units_return_from_the_short_form() {
         let unit = PlannedUnit { spec, prerequisites: vec![(0, 7)], flops: 1e15, bytes: 1 };
         let bytes = encode(&unit).unwrap();
         assert_eq!(decode::<PlannedUnit>("unit", &bytes).unwrap(), unit);
+    }
+}
+
+#[test]
+fn every_kind_of_failure_returns_from_the_wire() {
+    for kind in [ErrorKind::Invalid, ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Bug] {
+        let lease = LeaseKey { job: JobId::new("j"), unit: 3, generation: Generation::default() };
+        let outcome = Outcome::Failed { kind, chain: "shard: sha256".into() };
+        let report = Report { worker: WorkerId::new("w"), lease, outcome, seconds: 1.5 };
+        assert_eq!(report_in(report_out(&report)).unwrap(), report);
     }
 }
 

@@ -13,9 +13,9 @@ use glmeval_common::control::{
     Ask, Control, Grant, Grants, Heartbeat, HeartbeatReply, JobPhase, JobStatus, LeaseKey,
     Registered, Registration, Renamed, Report, ReportReply,
 };
-use glmeval_common::error::{Error, ErrorKind, Result};
+use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, WorkerId};
-use glmeval_common::plan::Plan;
+use glmeval_common::plan::{Plan, UnitSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,12 +144,14 @@ impl Control for Coordinator {
         if self.read(|state, _| state.phase(&job)) == Some(JobPhase::Running) {
             return Ok(job);
         }
-        if self.inner.store.is_cancelled(&job).await? {
-            let message = format!("job {job} was cancelled; under another name it is another job");
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        self.write_records().await;
         self.inner.store.put_job(job_toml, &plan).await?;
-        let committed = self.inner.store.committed(&plan).await?;
+        self.inner.store.resume(&job).await?;
+        let mut committed = self.inner.store.committed(&plan).await?;
+        // A report is no content of its id: whoever asks for the job again has it checked again.
+        for (unit, committed) in plan.units.iter().zip(&mut committed) {
+            *committed &= unit.spec != UnitSpec::Report;
+        }
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());
         self.apply(Event::Submit { plan, committed, failed, cancelled: false });
         Ok(job)

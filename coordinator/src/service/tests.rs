@@ -33,6 +33,9 @@ impl JobStore for Empty {
     async fn committed(&self, _plan: &Plan) -> Result<Vec<bool>> {
         Ok(Vec::new())
     }
+    async fn resume(&self, _job: &JobId) -> Result<()> {
+        Ok(())
+    }
     async fn failed_units(&self, _job: &JobId) -> Result<BTreeMap<u32, String>> {
         Ok(BTreeMap::new())
     }

@@ -42,23 +42,33 @@ impl State {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let units: BTreeSet<_> = held.iter().map(|lease| (&lease.job, lease.unit)).collect();
+        self.end_unnamed(worker, held.iter(), |_| true);
+        for lease in held {
+            self.renew(worker, lease, now_ms, effects);
+        }
+    }
+
+    /// Ends the leases of a worker on units that it does not name, where `ends` agrees.
+    fn end_unnamed<'a>(
+        &mut self,
+        worker: &WorkerId,
+        named: impl Iterator<Item = &'a LeaseKey>,
+        ends: impl Fn(&Lease) -> bool,
+    ) {
+        let named: BTreeSet<_> = named.map(|lease| (&lease.job, lease.unit)).collect();
         for (id, job) in &mut self.jobs {
             let ended: Vec<_> = job
                 .leases
                 .iter()
-                .filter(|(unit, _)| !units.contains(&(id, *unit)))
+                .filter(|(unit, _)| !named.contains(&(id, *unit)))
                 .flat_map(|(unit, leases)| leases.iter().map(move |lease| (unit, lease)))
-                .filter(|(_, lease)| lease.worker == *worker)
+                .filter(|(_, lease)| lease.worker == *worker && ends(lease))
                 .map(|(unit, lease)| (unit, lease.generation))
                 .collect();
             for (unit, generation) in ended {
                 job.leases.end(unit, worker, generation);
                 job.release(unit);
             }
-        }
-        for lease in held {
-            self.renew(worker, lease, now_ms, effects);
         }
     }
 
@@ -90,6 +100,10 @@ impl State {
             class.is_some_and(|class| schedule::class_matches(&job.plan, lease.unit, &class));
         match job.unit(lease.unit) {
             Some(UnitState::Ready) if fits => {
+                if let Some(failures) = job.failures.get_mut(&lease.unit) {
+                    // It was not the unit that silenced this worker.
+                    failures.silenced = failures.silenced.saturating_sub(1);
+                }
                 let to = self.grant(worker, &lease.job, lease.unit, now_ms);
                 effects.push(Effect::Rename(Renamed { from: lease, to: to.generation }));
             }
@@ -114,6 +128,10 @@ impl State {
         if known.draining {
             effects.push(Effect::DrainCaller);
         }
+        // The answer that granted the rest was lost; one that is under way may still arrive.
+        let interval_ms = self.settings.heartbeat_interval_ms;
+        let is_lost = |lease: &Lease| now_ms.saturating_sub(lease.granted_ms) > interval_ms;
+        self.end_unnamed(worker, held.iter().map(|progress| &progress.lease), is_lost);
         for progress in held {
             let key = progress.lease.clone();
             self.renew(worker, progress.lease, now_ms, effects);
@@ -263,6 +281,7 @@ impl State {
                 let [lease] = leases else { return false };
                 elsewhere(lease)
                     && late(*unit, lease)
+                    && job.idle(*unit) == UnitState::Ready
                     && schedule::class_matches(&job.plan, *unit, &known.numeric_class)
                     && self.may_run(job, *unit, worker)
             })?;

@@ -1,12 +1,15 @@
 //! Pure: the units of one job, what state each is in and what opens when one ends.
 //!
 //! Leaves out: workers and time (state). Invariant: `set` is the only writer of a unit's state and
-//! keeps counts, ready units and cooling units in step with it; committed and failed never change.
+//! keeps counts, ready units and cooling units in step with it; failed never changes, and committed
+//! only while its data is doubted.
 
+use super::doubt::Doubts;
 use super::pace::{Pace, work};
 use crate::leases::Leases;
 use crate::schedule::ReadyUnits;
 use glmeval_common::control::{JobPhase, KindCounts};
+use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::WorkerId;
 use glmeval_common::plan::Plan;
 use glmeval_common::unit::UnitKind;
@@ -67,8 +70,34 @@ struct Barrier {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Failures {
     pub(super) deterministic: u32,
+    /// In a row.
     pub(super) transient: u32,
+    /// When the first of these was reported.
+    pub(super) transient_since_ms: u64,
+    /// Attempts that found what they read damaged.
+    pub(super) corrupt: u32,
+    /// Workers that fell silent while they ran it.
+    pub(super) silenced: u32,
+    /// Workers it failed on for good.
     pub(super) workers: BTreeSet<WorkerId>,
+}
+
+impl Failures {
+    pub(super) fn count(&mut self, kind: ErrorKind, worker: WorkerId, now_ms: u64) {
+        if kind == ErrorKind::Corrupt {
+            self.corrupt += 1;
+        } else if kind.is_transient() {
+            if self.transient == 0 {
+                self.transient_since_ms = now_ms;
+            }
+            self.transient += 1;
+            return;
+        } else {
+            self.deterministic += 1;
+            self.workers.insert(worker);
+        }
+        self.transient = 0;
+    }
 }
 
 /// One job as a coordinator sees it.
@@ -88,8 +117,11 @@ pub(super) struct JobState {
     pub(super) over_told: bool,
     /// Whether a unit became ready since this was last cleared.
     pub(super) became_ready: bool,
+    pub(super) doubts: Doubts,
     units: Vec<UnitState>,
     barriers: Vec<Barrier>,
+    /// Index of the barrier over a range.
+    barrier_over: BTreeMap<(u32, u32), usize>,
     counts: [[u64; 6]; 4],
     cooling: BTreeSet<(u64, u32)>,
 }
@@ -115,7 +147,9 @@ impl JobState {
             rows_committed: 0,
             over_told: false,
             became_ready: false,
+            doubts: Doubts::default(),
             barriers: Vec::new(),
+            barrier_over: BTreeMap::new(),
             counts: [[0; 6]; 4],
             cooling: BTreeSet::new(),
         };
@@ -123,11 +157,20 @@ impl JobState {
         let shards = (0..job.units.len() as u32).filter_map(|unit| job.rows(unit));
         job.rows_total =
             shards.fold(0, |sum, (start, end)| sum.saturating_add(end.saturating_sub(start)));
-        for (unit, _) in (0_u32..).zip(committed).filter(|(_, committed)| **committed) {
+        let committed = (0_u32..).zip(committed).filter(|(_, committed)| **committed);
+        let (reports, others): (Vec<u32>, Vec<u32>) =
+            committed.map(|(unit, _)| unit).partition(|unit| job.is_report(*unit));
+        for unit in others {
             job.commit(unit);
         }
         for (unit, reason) in failed {
             job.fail(unit, reason);
+        }
+        for unit in reports {
+            // One made before all it tells of was through is out of date.
+            if job.idle(unit) == UnitState::Ready {
+                job.commit(unit);
+            }
         }
         job
     }
@@ -135,17 +178,10 @@ impl JobState {
     /// Turns every unit's prerequisites into barriers and opens those that wait for nothing.
     fn raise_barriers(&mut self) {
         let plan = Arc::clone(&self.plan);
-        let mut known: BTreeMap<(u32, u32), usize> = BTreeMap::new();
-        for (index, unit) in (0_u32..).zip(&plan.units) {
-            // A range may only point back; a plan that says otherwise was refused, or is cut here.
-            let ranges: BTreeSet<_> = unit
-                .prerequisites
-                .iter()
-                .map(|(first, past)| (*first, (*past).min(index)))
-                .filter(|(first, past)| first < past)
-                .collect();
+        for index in 0..self.units.len() as u32 {
+            let ranges = self.inputs(index);
             for range in &ranges {
-                let barrier = *known.entry(*range).or_insert_with(|| {
+                let barrier = *self.barrier_over.entry(*range).or_insert_with(|| {
                     let (first, past) = *range;
                     let open = past - first;
                     self.barriers.push(Barrier { first, past, open, dependants: Vec::new() });
@@ -160,6 +196,31 @@ impl JobState {
                 self.set(index, UnitState::Ready);
             }
         }
+    }
+
+    /// Ranges of the units that `unit` reads.
+    pub(super) fn inputs(&self, unit: u32) -> BTreeSet<(u32, u32)> {
+        let planned = self.plan.units.get(unit as usize);
+        let ranges = planned.map_or(&[][..], |planned| &planned.prerequisites);
+        // A range may only point back; a plan that says otherwise was refused, or is cut here.
+        let ranges = ranges.iter().map(|(first, past)| (*first, (*past).min(unit)));
+        ranges.filter(|(first, past)| first < past).collect()
+    }
+
+    /// State of a unit that nobody holds and that is not through.
+    pub(super) fn idle(&self, unit: u32) -> UnitState {
+        let is_open = |range: &(u32, u32)| {
+            let barrier = self.barrier_over.get(range).and_then(|index| self.barriers.get(*index));
+            barrier.is_some_and(|barrier| barrier.open > 0)
+        };
+        match self.inputs(unit).iter().filter(|range| is_open(range)).count() {
+            0 => UnitState::Ready,
+            open => UnitState::Waiting { open: open as u32 },
+        }
+    }
+
+    fn is_report(&self, unit: u32) -> bool {
+        self.plan.kind(unit) == Some(UnitKind::Report)
     }
 
     /// State of a unit; `None` past the end.
@@ -196,7 +257,7 @@ impl JobState {
     /// Puts a unit whose last lease ended back.
     pub(super) fn release(&mut self, unit: u32) {
         if self.unit(unit) == Some(UnitState::Leased) && self.leases.of_unit(unit).is_empty() {
-            self.set(unit, UnitState::Ready);
+            self.set(unit, self.idle(unit));
         }
     }
 
@@ -206,7 +267,7 @@ impl JobState {
             if until_ms > now_ms {
                 break;
             }
-            self.set(unit, UnitState::Ready);
+            self.set(unit, self.idle(unit));
         }
     }
 
@@ -235,7 +296,7 @@ impl JobState {
                 let dependants = barrier.dependants.iter();
                 doomed.extend(
                     dependants
-                        .filter(|unit| self.plan.kind(**unit) != Some(UnitKind::Report))
+                        .filter(|unit| !self.is_report(**unit))
                         .map(|dependant| (*dependant, format!("prerequisite {unit} failed"))),
                 );
             }
@@ -256,12 +317,33 @@ impl JobState {
             }
         }
         for dependant in opened {
-            if let Some(UnitState::Waiting { open }) = self.unit(dependant) {
-                let next = match open {
-                    0 | 1 => UnitState::Ready,
-                    more => UnitState::Waiting { open: more - 1 },
-                };
-                self.set(dependant, next);
+            if let Some(UnitState::Waiting { .. }) = self.unit(dependant) {
+                self.set(dependant, self.idle(dependant));
+            }
+        }
+    }
+
+    /// Takes a committed unit back and raises the barriers over it. Units that run on go on.
+    pub(super) fn uncommit(&mut self, unit: u32) {
+        if self.unit(unit) != Some(UnitState::Committed) {
+            return;
+        }
+        if let Some((start, end)) = self.rows(unit) {
+            self.rows_committed = self.rows_committed.saturating_sub(end.saturating_sub(start));
+        }
+        let flops = self.plan.units.get(unit as usize).map_or(0.0, |unit| unit.flops);
+        self.pace.reopen(work(flops));
+        self.set(unit, self.idle(unit));
+        let mut closed = Vec::new();
+        for barrier in self.barriers.iter_mut().filter(|b| b.first <= unit && unit < b.past) {
+            if barrier.open == 0 {
+                closed.extend_from_slice(&barrier.dependants);
+            }
+            barrier.open += 1;
+        }
+        for dependant in closed {
+            if let Some(UnitState::Waiting { .. } | UnitState::Ready) = self.unit(dependant) {
+                self.set(dependant, self.idle(dependant));
             }
         }
     }

@@ -43,6 +43,11 @@ impl Pace {
         }
     }
 
+    /// A unit that needed no more work does after all.
+    pub(super) fn reopen(&mut self, work: f64) {
+        self.work_left += work;
+    }
+
     /// The first grant starts the count.
     pub(super) fn start(&mut self, now_ms: u64) {
         self.started_ms.get_or_insert(now_ms);

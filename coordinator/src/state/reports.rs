@@ -1,14 +1,15 @@
 //! Pure: how attempts end, and what becomes of the unit.
 //!
-//! Leaves out: grants. Invariant: a commit counts whoever reports it and however late; a failure
-//! counts only under a lease that is still alive.
+//! Leaves out: grants. Invariant: a commit counts whoever reports it and however late, unless it is
+//! doubted; a failure counts only under a lease that is still alive.
 
 use super::State;
 use super::event::Effect;
-use super::job::{UnitState, kind_row};
+use super::job::{Failures, JobState, UnitState, kind_row};
 use super::pace::work;
 use glmeval_common::control::{LeaseKey, Outcome};
-use glmeval_common::ids::WorkerId;
+use glmeval_common::error::ErrorKind;
+use glmeval_common::ids::{JobId, WorkerId};
 
 /// An attempt that ended.
 pub(super) struct Ended {
@@ -27,6 +28,8 @@ impl State {
         let unit = ended.lease.unit;
         let lease = job.leases.end(unit, &ended.worker, ended.lease.generation);
         match ended.outcome {
+            // Someone doubts what an earlier attempt committed, so its word is not enough.
+            Outcome::Committed | Outcome::Lost if lease.is_none() && job.doubts.is_open(unit) => {}
             Outcome::Committed | Outcome::Lost => {
                 if lease.is_some()
                     && let Some(planned) = job.plan.units.get(unit as usize)
@@ -34,60 +37,78 @@ impl State {
                     let (kind, work) = (kind_row(&job.plan, unit), work(planned.flops));
                     job.pace.record(kind, work, ended.ran_ms);
                 }
+                job.doubts.settle(unit, ended.lease.generation);
                 job.commit(unit);
             }
             Outcome::HandedBack => job.release(unit),
-            Outcome::Failed { transient, chain } if lease.is_some() => {
-                let failures = job.failures.entry(unit).or_default();
-                if transient {
-                    failures.transient += 1;
-                } else {
-                    failures.deterministic += 1;
-                    failures.workers.insert(ended.worker);
-                }
-                self.after_failure(&ended.lease, transient, chain, now_ms, effects);
+            Outcome::Failed { kind, chain } if lease.is_some() => {
+                job.failures.entry(unit).or_default().count(kind, ended.worker, now_ms);
+                self.after_failure(&ended.lease, kind, chain, now_ms, effects);
             }
             Outcome::Failed { .. } => {}
         }
     }
 
-    /// Backs off, tries elsewhere or gives up.
+    /// Backs off, tries elsewhere, has inputs looked at again, or gives up.
     fn after_failure(
         &mut self,
         lease: &LeaseKey,
-        transient: bool,
+        kind: ErrorKind,
         chain: String,
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
         let Some(job) = self.jobs.get(&lease.job) else { return };
         let Some(failures) = job.failures.get(&lease.unit) else { return };
-        let able = self.able(job, lease.unit).take(self.settings.failed_workers_min as usize);
-        let workers_min = able.count();
-        let hopeless = failures.deterministic >= self.settings.unit_failures_max
-            && failures.workers.len() >= workers_min;
-        let transient_count = failures.transient;
-        if hopeless || transient_count >= self.settings.transient_failures_max {
-            self.give_up(lease, chain, effects);
+        if self.is_hopeless(job, lease.unit, failures, now_ms) {
+            self.give_up(&lease.job, lease.unit, chain, effects);
             return;
         }
-        let until_ms = now_ms.saturating_add(self.backoff_ms(transient_count, lease.unit));
+        let until_ms = now_ms.saturating_add(self.backoff_ms(failures.transient, lease.unit));
+        let doubts_max = self.settings.corrupt_failures_max;
         let Some(job) = self.jobs.get_mut(&lease.job) else { return };
+        let waits = match kind {
+            ErrorKind::Corrupt => !job.doubt_inputs(lease.unit, lease.generation, doubts_max),
+            kind => kind.is_transient(),
+        };
         job.release(lease.unit);
-        if transient && job.unit(lease.unit) == Some(UnitState::Ready) {
+        if waits && job.unit(lease.unit) == Some(UnitState::Ready) {
             job.set(lease.unit, UnitState::Cooling { until_ms });
         }
     }
 
+    fn is_hopeless(&self, job: &JobState, unit: u32, failures: &Failures, now_ms: u64) -> bool {
+        let settings = &self.settings;
+        let workers_min = self.able(job, unit).take(settings.failed_workers_min as usize).count();
+        let failed_everywhere = failures.deterministic >= settings.unit_failures_max
+            && failures.workers.len() >= workers_min;
+        let failed_long = failures.transient >= settings.transient_failures_max
+            && now_ms.saturating_sub(failures.transient_since_ms) >= settings.transient_ms_max;
+        failed_everywhere || failed_long || failures.corrupt >= settings.corrupt_failures_max
+    }
+
+    /// A worker fell silent while it ran the unit: one is an accident, many are the unit's doing.
+    pub(super) fn silenced(&mut self, job: &JobId, unit: u32, effects: &mut Vec<Effect>) {
+        let Some(failures) = self.jobs.get_mut(job).map(|job| job.failures.entry(unit)) else {
+            return;
+        };
+        let failures = failures.or_default();
+        failures.silenced += 1;
+        let count = failures.silenced;
+        if count >= self.settings.silenced_workers_max {
+            let reason = format!("{count} workers fell silent while they ran it");
+            self.give_up(job, unit, reason, effects);
+        }
+    }
+
     /// Splitting a shard down to the row at fault attaches here.
-    fn give_up(&mut self, lease: &LeaseKey, reason: String, effects: &mut Vec<Effect>) {
-        let Some(job) = self.jobs.get_mut(&lease.job) else { return };
-        if job.unit(lease.unit).is_none_or(UnitState::is_terminal) {
+    fn give_up(&mut self, id: &JobId, unit: u32, reason: String, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.unit(unit).is_none_or(UnitState::is_terminal) {
             return;
         }
-        job.fail(lease.unit, reason.clone());
-        let (job, unit) = (lease.job.clone(), lease.unit);
-        effects.push(Effect::RecordFailed { job, unit, reason });
+        job.fail(unit, reason.clone());
+        effects.push(Effect::RecordFailed { job: id.clone(), unit, reason });
     }
 
     /// Doubles with each failure; units differ by up to a quarter, so that they do not all come

@@ -1,11 +1,13 @@
 use super::*;
 use crate::plan::tests as plans;
 use glmeval_common::control::{Outcome, Progress};
+use glmeval_common::error::ErrorKind;
 use glmeval_common::plan::Plan;
 use proptest::prelude::*;
 use std::sync::Arc;
 
 mod orders;
+mod recovery;
 
 const CLASS: &str = "f32.cpu.1";
 
@@ -73,7 +75,8 @@ impl Bench {
     }
 
     fn fail(&mut self, name: &str, lease: &LeaseKey, transient: bool) -> Vec<Effect> {
-        self.report(name, lease, Outcome::Failed { transient, chain: "broken".into() })
+        let kind = if transient { ErrorKind::Unavailable } else { ErrorKind::Invalid };
+        self.report(name, lease, Outcome::Failed { kind, chain: "broken".into() })
     }
 
     pub(super) fn pass(&mut self, ms: u64) {

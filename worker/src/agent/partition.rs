@@ -3,17 +3,15 @@
 //! Leaves out: leases. Invariant: the order decides economy only; the commit decides who won, so
 //! any number of workers with any shares finish the job together.
 
-use super::{
-    RunContext, StopSource, UnitOutcome, UnitProgress, UnitRunner, is_transient, unit_rows,
-};
+use super::{RunContext, StopSource, UnitOutcome, UnitProgress, UnitRunner, unit_rows};
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::digest::ContentDigest;
-use glmeval_common::error::Result;
+use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,11 +77,29 @@ struct Ledger {
     committed: Vec<bool>,
     attempts: Vec<u32>,
     errors: BTreeMap<u32, String>,
+    /// Committed units whose data was found damaged, until this worker has looked at them again.
+    doubted: BTreeSet<u32>,
 }
 
 impl Ledger {
     fn is_done(&self, unit: u32) -> bool {
-        self.committed.get(unit as usize).copied().unwrap_or(false)
+        let committed = self.committed.get(unit as usize).copied().unwrap_or(false);
+        committed && !self.doubted.contains(&unit)
+    }
+
+    /// Takes note of a failure.
+    fn fail(&mut self, plan: &Plan, unit: u32, error: &Error) {
+        let attempts = if error.kind().is_transient() { 1 } else { ATTEMPTS_MAX };
+        if let Some(count) = self.attempts.get_mut(unit as usize) {
+            *count += attempts;
+        }
+        if error.kind() == ErrorKind::Corrupt
+            && let Some(planned) = plan.units.get(unit as usize)
+        {
+            let inputs = planned.prerequisites.iter().flat_map(|(first, past)| *first..*past);
+            self.doubted.extend(inputs);
+        }
+        self.errors.insert(unit, error.chain());
     }
 
     fn is_given_up(&self, unit: u32) -> bool {
@@ -114,6 +130,7 @@ impl PartitionWorker<'_> {
             committed: Vec::new(),
             attempts: vec![0; self.plan.units.len()],
             errors: BTreeMap::new(),
+            doubted: BTreeSet::new(),
         };
         let mut won = 0;
         loop {
@@ -155,10 +172,10 @@ impl PartitionWorker<'_> {
         };
         let attempt = Attempt::new(random_token());
         let result = self.runner.run(&work, &attempt, &context).await;
-        let index = unit as usize;
         match result {
             Ok(outcome) => {
-                if let Some(committed) = ledger.committed.get_mut(index) {
+                ledger.doubted.remove(&unit);
+                if let Some(committed) = ledger.committed.get_mut(unit as usize) {
                     *committed = true;
                 }
                 return outcome == UnitOutcome::Committed;
@@ -166,10 +183,7 @@ impl PartitionWorker<'_> {
             Err(_) if self.stop.is_stopped() => {}
             Err(error) => {
                 tracing::warn!(unit = work.label(), error = error.chain(), "unit failed");
-                if let Some(attempts) = ledger.attempts.get_mut(index) {
-                    *attempts += if is_transient(&error) { 1 } else { ATTEMPTS_MAX };
-                }
-                ledger.errors.insert(unit, error.chain());
+                ledger.fail(self.plan, unit, &error);
             }
         }
         false

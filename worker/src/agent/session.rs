@@ -4,8 +4,7 @@
 //! does delays a heartbeat, and its panic is its own failure.
 
 use super::{
-    Agent, AgentExit, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress, is_transient,
-    stop_pair, unit_rows,
+    Agent, AgentExit, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress, stop_pair, unit_rows,
 };
 use glmeval_common::control::{Grant, LeaseKey, Outcome, Report};
 use glmeval_common::error::{Error, Result};
@@ -24,7 +23,7 @@ pub(super) struct Running {
     stop: StopHandle,
     task: JoinHandle<Result<UnitOutcome>>,
     /// The coordinator needs it no more.
-    revoked: bool,
+    pub(super) revoked: bool,
 }
 
 /// An order to stop that is being followed.
@@ -266,5 +265,5 @@ impl Running {
 }
 
 fn failure(error: &Error) -> Outcome {
-    Outcome::Failed { transient: is_transient(error), chain: error.chain() }
+    Outcome::Failed { kind: error.kind(), chain: error.chain() }
 }

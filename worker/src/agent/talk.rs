@@ -146,7 +146,8 @@ impl Session {
             rows_per_second: 0.0,
         };
         let clock = &*self.agent.clock;
-        let running = self.running.iter().map(|running| Progress {
+        let running = self.running.iter().filter(|running| !running.revoked);
+        let running = running.map(|running| Progress {
             lease: running.lease.clone(),
             running: true,
             rows_done: running.progress.rows_done(),

@@ -13,6 +13,8 @@ enum Step {
     Leave(usize),
     Pass(u64),
     NewEpoch,
+    BeatOfNothing(usize),
+    SubmitAgain,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -26,6 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => worker.prop_map(Step::Leave),
         3 => (0_u64..40_000).prop_map(Step::Pass),
         1 => Just(Step::NewEpoch),
+        1 => (0..WORKERS.len()).prop_map(Step::BeatOfNothing),
+        1 => Just(Step::SubmitAgain),
     ]
 }
 
@@ -62,6 +66,13 @@ impl World {
                 let effects = self.bench.beat(WORKERS[w], &self.leases[w].clone());
                 self.note(w, effects);
             }
+            Step::BeatOfNothing(w) => {
+                let effects = self.bench.beat(WORKERS[w], &[]);
+                self.note(w, effects);
+            }
+            Step::SubmitAgain => {
+                self.bench.submit(self.store.clone());
+            }
             Step::Report(w, which, how) => self.report(w, which, how),
             Step::Leave(w) => {
                 let worker = worker(WORKERS[w]);
@@ -81,9 +92,11 @@ impl World {
             return;
         }
         let lease = self.leases[w][which % self.leases[w].len()].clone();
+        let failed = |kind| Outcome::Failed { kind, chain: "broken".into() };
         let outcome = match how {
-            0 => Outcome::Failed { transient: true, chain: "store".into() },
-            1 => Outcome::Failed { transient: false, chain: "row".into() },
+            0 => failed(ErrorKind::Unavailable),
+            1 => failed(ErrorKind::Invalid),
+            3 => failed(ErrorKind::Corrupt),
             2 => Outcome::HandedBack,
             _ if self.store[lease.unit as usize] => Outcome::Lost,
             _ => Outcome::Committed,
@@ -144,7 +157,8 @@ impl World {
             assert!(*state != UnitState::Committed || stored, "unit {unit} is not in the store");
             if let Some(before) = before {
                 let old = before[unit as usize];
-                assert!(!old.is_terminal() || old == *state, "unit {unit} left {old:?}");
+                let doubted = old == UnitState::Committed && job.doubts.is_open(unit);
+                assert!(!old.is_terminal() || old == *state || doubted, "unit {unit} left {old:?}");
             }
         }
         let status = self.bench.state.status(&self.bench.plan.job, 0).expect("known");
@@ -185,7 +199,8 @@ proptest! {
     ) {
         let mut world = World::new();
         for step in steps {
-            let before = (!matches!(step, Step::NewEpoch)).then(|| world.states());
+            let begins_anew = matches!(step, Step::NewEpoch | Step::SubmitAgain);
+            let before = (!begins_anew).then(|| world.states());
             world.run(step);
             world.check(before.as_deref());
         }

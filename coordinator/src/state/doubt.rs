@@ -1,0 +1,67 @@
+//! Pure: committed units whose data someone found damaged, and which of them were looked at since.
+//!
+//! Leaves out: what looking means: the worker that gets such a unit checks what is committed and
+//! computes it again only if it is damaged. Invariant: a unit is doubted a bounded number of times,
+//! and not on the word of an attempt older than the last look.
+
+use super::job::{JobState, UnitState};
+use glmeval_common::ids::Generation;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The last look at a unit that was doubted.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    times: u32,
+    generation: Generation,
+}
+
+/// What is doubted and what was.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Doubts {
+    open: BTreeSet<u32>,
+    settled: BTreeMap<u32, Look>,
+}
+
+impl Doubts {
+    /// Whether nobody has looked at the unit yet.
+    pub(super) fn is_open(&self, unit: u32) -> bool {
+        self.open.contains(&unit)
+    }
+
+    /// Whether an attempt at a reader of `unit`, granted as `reader`, says anything new.
+    fn may_open(&self, unit: u32, reader: Generation, times_max: u32) -> bool {
+        let look = self.settled.get(&unit);
+        look.is_none_or(|look| look.times < times_max && look.generation < reader)
+    }
+
+    /// The attempt `generation` found the unit sound or made it so.
+    pub(super) fn settle(&mut self, unit: u32, generation: Generation) {
+        if self.open.remove(&unit) {
+            let look = self.settled.entry(unit).or_insert(Look { times: 0, generation });
+            look.times += 1;
+            look.generation = generation;
+        }
+    }
+}
+
+impl JobState {
+    /// Takes back the units that `unit` reads, since its attempt `reader` found damage.
+    ///
+    /// Returns whether that or an earlier look can have changed anything for `unit`.
+    pub(super) fn doubt_inputs(&mut self, unit: u32, reader: Generation, times_max: u32) -> bool {
+        let mut news = false;
+        for (first, past) in self.inputs(unit) {
+            for input in first..past {
+                let is_committed = self.unit(input) == Some(UnitState::Committed);
+                if is_committed && self.doubts.may_open(input, reader, times_max) {
+                    self.doubts.open.insert(input);
+                    self.uncommit(input);
+                }
+                let looked_at_since =
+                    self.doubts.settled.get(&input).is_some_and(|look| look.generation > reader);
+                news |= looked_at_since || self.doubts.is_open(input);
+            }
+        }
+        news
+    }
+}
