@@ -131,7 +131,7 @@ def sorted_files(pattern):
 def table(path):
     read = pyarrow.parquet.read_table(path)
     assert read.num_rows == len(pandas.read_parquet(path)), path
-    assert read.num_rows == duckdb.sql(f\"SELECT count(*) FROM '{path}'\").fetchone()[0], path
+    assert read.num_rows == duckdb.sql(f\"SELECT count(*) FROM '{path}'\").fetchall()[0][0], path
     return read.to_pydict()
 examples = [table(path) for path in sorted_files('examples/*/data/*.parquet')]
 predictions = {path.split('/')[2]: table(path) for path in sorted_files('probes/*/data/predictions.*.parquet')}
