@@ -1,12 +1,12 @@
 //! One suite of facts that every store must satisfy: memory, local files, and an S3 server.
 //!
-//! The S3 server is the one of `GLMEVAL_TEST_S3` (`s3://bucket/prefix`, with the usual `AWS_*`); without it
-//! that part is skipped aloud, or fails where `GLMEVAL_REQUIRE_REAL=1`.
+//! The S3 server is started here, or is the one of `GLMEVAL_TEST_S3`; without Python that part is skipped
+//! aloud, or fails where `GLMEVAL_REQUIRE_REAL=1`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
+use glmeval_tests::s3::s3;
 
 #[path = "store_conformance/commits.rs"]
 mod commits;
@@ -28,19 +28,7 @@ async fn for_each_store(check: impl AsyncFn(Store)) {
     check(Store::memory()).await;
     let folder = tempfile::tempdir().unwrap();
     check(Store::open(folder.path().to_str().unwrap()).unwrap()).await;
-    if let Some(url) = s3_url() {
-        check(Store::open(&format!("{}/{}", url.trim_end_matches('/'), random_token())).unwrap())
-            .await;
+    if let Some(s3) = s3("the S3 part of the store suite") {
+        check(s3.open().unwrap()).await;
     }
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped part is said aloud")]
-fn s3_url() -> Option<String> {
-    let url = std::env::var("GLMEVAL_TEST_S3").ok();
-    if url.is_none() {
-        let required = std::env::var("GLMEVAL_REQUIRE_REAL").is_ok_and(|value| value == "1");
-        assert!(!required, "GLMEVAL_TEST_S3 names no S3 server, and real components are required");
-        eprintln!("SKIPPED the S3 part (set GLMEVAL_TEST_S3=s3://bucket/prefix and AWS_*)");
-    }
-    url
 }

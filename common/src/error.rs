@@ -131,13 +131,16 @@ impl Error {
         self.kind
     }
 
-    /// The whole chain on one line, joined by `: `.
+    /// The whole chain on one line, joined by `: `; a cause that its error quotes already is not repeated.
     pub fn chain(&self) -> String {
         let mut line = self.message.clone();
         let mut next = StdError::source(self);
         while let Some(cause) = next {
-            line.push_str(": ");
-            line.push_str(&cause.to_string());
+            let text = cause.to_string();
+            if !line.ends_with(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
             next = cause.source();
         }
         line
@@ -230,6 +233,13 @@ mod tests {
         let error = Error::invalid("line 3").context("read peaks.bed").context("prepare REST");
         assert_eq!(error.chain(), "prepare REST: read peaks.bed: line 3");
         assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_cause_that_its_error_quotes_is_printed_once() {
+        let cause = std::io::Error::other(Error::invalid("refused"));
+        let error = Error::unavailable("get x: refused").with_source(cause);
+        assert_eq!(error.context("read").chain(), "read: get x: refused");
     }
 
     #[test]

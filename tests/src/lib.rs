@@ -4,3 +4,6 @@
 
 pub mod golden;
 pub mod hostile;
+pub mod process;
+pub mod python;
+pub mod s3;

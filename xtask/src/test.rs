@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Python packages that tests open our files with, and the S3 server they store in.
-const PYTHON_PACKAGES: [&str; 4] =
-    ["numpy==2.4.6", "safetensors==0.8.0", "pyarrow==26.0.1", "moto[server]==5.2.5"];
+/// Python packages that tests open our files with, and the S3 server they store in: every version pinned.
+const REQUIREMENTS: &str = "tests/python-requirements.txt";
+/// Seconds without an answer after which a package registry counts as out of reach.
+const REGISTRY_TIMEOUT_SECONDS: &str = "20";
 
 pub(crate) fn run(root: &Path, skips_forbidden: bool) -> Result<()> {
     let python = python_tools(root);
@@ -18,7 +19,7 @@ pub(crate) fn run(root: &Path, skips_forbidden: bool) -> Result<()> {
     match python {
         Ok(python) => environment.push(("GLMEVAL_TEST_PYTHON", python.display().to_string())),
         Err(error) if skips_forbidden => return Err(error),
-        Err(error) => say(&format!("SKIPPED tests that use Python and moto: {error:#}")),
+        Err(error) => say(&format!("SKIPPED tests that use Python or an S3 server: {error:#}")),
     }
     if skips_forbidden {
         environment.push(("GLMEVAL_REQUIRE_REAL", "1".to_owned()));
@@ -45,24 +46,48 @@ fn succeeds(command: &mut Command) -> bool {
 }
 
 /// A virtual environment under `target/`, made once per list of packages.
+///
+/// The stamp is written last, so a run that was cut off leaves nothing that looks finished.
 fn python_tools(root: &Path) -> Result<PathBuf> {
     let folder = root.join("target/test-tools");
-    let (venv, stamp) = (folder.join("venv"), folder.join("packages.txt"));
+    let (venv, stamp) = (folder.join("venv"), folder.join("requirements.txt"));
     let python = venv.join("bin/python");
-    let wanted = PYTHON_PACKAGES.join("\n");
-    if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
+    let requirements = root.join(REQUIREMENTS);
+    let wanted = std::fs::read_to_string(&requirements).context(REQUIREMENTS)?;
+    let stamped = std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted);
+    // A virtual environment breaks when the system's Python is replaced.
+    if stamped && succeeds(Command::new(&python).args(["-c", "import moto, pyarrow"])) {
         return Ok(python);
     }
-    if !succeeds(Command::new("python3").args(["-m", "venv", "--help"])) {
-        install_python().context("python3 with venv is missing: apt-get install python3-venv")?;
-    }
     std::fs::create_dir_all(&folder)?;
-    sh(root, "python3", &["-m", "venv", "--clear", &venv.display().to_string()])?;
+    if stamp.exists() {
+        std::fs::remove_file(&stamp)?;
+    }
+    make_venv(root, &venv)?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    run_command(pip.args(PYTHON_PACKAGES))?;
+    pip.args(["--no-input", "--only-binary", ":all:"]);
+    pip.args(["--timeout", REGISTRY_TIMEOUT_SECONDS, "--retries", "2"]);
+    pip.arg("--requirement").arg(&requirements);
+    run_command(&mut pip)
+        .with_context(|| format!("install {REQUIREMENTS} (is a Python registry in reach?)"))?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// Makes an empty virtual environment; as root on Debian it first installs what that takes.
+fn make_venv(root: &Path, venv: &Path) -> Result<()> {
+    let make = || {
+        let mut command = Command::new("python3");
+        command.args(["-m", "venv", "--clear"]).arg(venv).current_dir(root);
+        command
+    };
+    // Debian's python3 has `venv` without what it needs: only making one tells.
+    if succeeds(&mut make()) {
+        return Ok(());
+    }
+    install_python().context("python3 makes no virtual environment (python3-venv is missing)")?;
+    run_command(&mut make())
 }
 
 fn install_python() -> Result<()> {
@@ -70,6 +95,10 @@ fn install_python() -> Result<()> {
     if !root || !Path::new("/usr/bin/apt-get").exists() {
         bail!("not root on Debian, so nothing is installed");
     }
-    sh(Path::new("/"), "apt-get", &["update", "-qq"])?;
-    sh(Path::new("/"), "apt-get", &["install", "-y", "-qq", "python3-venv"])
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        run_command(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt(&["update", "-qq"])?;
+    apt(&["install", "-y", "-qq", "--no-install-recommends", "python3", "python3-venv"])
 }

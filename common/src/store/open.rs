@@ -22,9 +22,17 @@ impl Store {
     /// # Errors
     /// `Invalid` for other schemes and for URLs or settings that make no store.
     pub fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, &[])
+    }
+
+    /// As [`Store::open`]; `variables` such as `("AWS_REGION", "us-east-1")` go before the environment.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and `Invalid` for a variable that an S3 client does not know.
+    pub fn open_with(url: &str, variables: &[(&str, String)]) -> Result<Self> {
         match url.split_once(':') {
             Some(("memory", "" | "//" | "///")) => Ok(Self::memory()),
-            Some(("s3", rest)) => open_s3(url, rest),
+            Some(("s3", rest)) => open_s3(url, rest, variables),
             Some(("file", rest)) => {
                 let folder = rest.strip_prefix("//").unwrap_or(rest);
                 let folder = folder.strip_prefix("localhost").unwrap_or(folder);
@@ -113,7 +121,7 @@ fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
     })
 }
 
-fn open_s3(url: &str, rest: &str) -> Result<Store> {
+fn open_s3(url: &str, rest: &str, variables: &[(&str, String)]) -> Result<Store> {
     let rest = rest.strip_prefix("//").unwrap_or_default();
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
@@ -132,7 +140,7 @@ fn open_s3(url: &str, rest: &str) -> Result<Store> {
         retry_timeout: Duration::from_secs(20),
     };
     let client = |key| AmazonS3ConfigKey::Client(key);
-    let s3 = AmazonS3Builder::from_env()
+    let s3 = s3_settings(url, variables)?
         .with_bucket_name(bucket)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_disable_bulk_delete(true)
@@ -148,4 +156,16 @@ fn open_s3(url: &str, rest: &str) -> Result<Store> {
         folder: None,
         deadline: None,
     })
+}
+
+fn s3_settings(url: &str, variables: &[(&str, String)]) -> Result<AmazonS3Builder> {
+    let mut builder = AmazonS3Builder::from_env();
+    for (name, value) in variables {
+        let key: AmazonS3ConfigKey = name
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|e| Error::invalid(format!("store {url}: variable {name}")).with_source(e))?;
+        builder = builder.with_config(key, value);
+    }
+    Ok(builder)
 }
