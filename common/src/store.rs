@@ -16,7 +16,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub mod coordinators;
-pub mod cover;
 pub mod embeddings;
 pub mod examples;
 pub mod fits;

@@ -13,8 +13,8 @@ use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::{Claim, claim_epoch, newest_epoch};
-use glmeval_common::store::cover::cover_range;
 use glmeval_common::store::embeddings::committed_ranges;
+use glmeval_common::store::embeddings::cover::cover_range;
 use glmeval_common::store::jobs::{self, FailedUnit};
 use std::collections::BTreeMap;
 

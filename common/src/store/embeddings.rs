@@ -3,7 +3,8 @@
 //! Leaves out: the bytes of a shard (`embedding`), which shards a reader needs (`cover`).
 //! Invariant: a shard is visible through its commit only; damaged data is replaced by a next revision.
 
-use super::cover::{Piece, cover_range};
+pub mod cover;
+
 use super::{Outcome, Store};
 use crate::embedding::EmbeddingShard;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +13,7 @@ use crate::layout::{self, FORMAT_VERSION, ObjectRecord};
 use crate::representation::{Pooling, StoredDtype};
 use crate::unit::SetSpec;
 use bytes::Bytes;
+use cover::{Piece, cover_range};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
