@@ -39,6 +39,13 @@ pub struct SetSpec {
     pub numeric_class: String,
 }
 
+/// Ridge penalty of the paper.
+pub const RIDGE_ALPHA: f64 = 1e-3;
+/// Inverse penalty of the paper's logistic regression.
+pub const LOGISTIC_C: f64 = 1.0;
+/// Iterations of the paper's logistic regression at most.
+pub const LOGISTIC_ITERATIONS_MAX: u32 = 100;
+
 /// How a probe is fitted. Every number that decides the result stands here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -67,6 +74,26 @@ impl ProbeSpec {
             Self::LeastSquares => "least-squares",
             Self::Logistic { .. } => "logistic",
         }
+    }
+
+    /// The name, with every setting that is not the paper's: `ridge, alpha 300`.
+    pub fn label(&self) -> String {
+        let mut label = self.name().to_owned();
+        match *self {
+            Self::Ridge { alpha } if alpha != RIDGE_ALPHA => {
+                label.push_str(&format!(", alpha {alpha}"));
+            }
+            Self::Logistic { c, iterations_max } => {
+                if c != LOGISTIC_C {
+                    label.push_str(&format!(", C {c}"));
+                }
+                if iterations_max != LOGISTIC_ITERATIONS_MAX {
+                    label.push_str(&format!(", {iterations_max} iterations"));
+                }
+            }
+            Self::Ridge { .. } | Self::LeastSquares => {}
+        }
+        label
     }
 }
 
@@ -189,5 +216,19 @@ impl UnitKind {
             Self::Fit => "fit",
             Self::Report => "report",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_says_what_differs_from_the_paper() {
+        let label = |probe: ProbeSpec| probe.label();
+        assert_eq!(label(ProbeSpec::Ridge { alpha: 0.001 }), "ridge");
+        assert_eq!(label(ProbeSpec::Ridge { alpha: 300.0 }), "ridge, alpha 300");
+        let logistic = ProbeSpec::Logistic { c: 0.5, iterations_max: 7 };
+        assert_eq!(label(logistic), "logistic, C 0.5, 7 iterations");
     }
 }

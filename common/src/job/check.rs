@@ -7,7 +7,7 @@ use super::{
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
 use crate::error::{InputError, Result};
 use crate::representation::{Pooling, SequenceFeature};
-use crate::unit::ProbeSpec;
+use crate::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
 use std::path::{Path, PathBuf};
 
 const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet";
@@ -275,11 +275,11 @@ fn check_probe(
         Ok(())
     };
     let probe = match table.kind.as_str() {
-        "ridge" => ProbeSpec::Ridge { alpha: positive("alpha", table.alpha, 1e-3)? },
+        "ridge" => ProbeSpec::Ridge { alpha: positive("alpha", table.alpha, RIDGE_ALPHA)? },
         "least-squares" => ProbeSpec::LeastSquares,
         "logistic" => ProbeSpec::Logistic {
-            c: positive("c", table.c, 1.0)?,
-            iterations_max: table.iterations_max.unwrap_or(100).max(1),
+            c: positive("c", table.c, LOGISTIC_C)?,
+            iterations_max: table.iterations_max.unwrap_or(LOGISTIC_ITERATIONS_MAX).max(1),
         },
         other => {
             let expected = "ridge, least-squares or logistic";

@@ -141,7 +141,7 @@ fn add_fit(
         model_id: features.set.map(|set| set.model.id.clone()),
         layer: features.layer,
         representation: features.name,
-        probe: probe.name().to_owned(),
+        probe: probe.label(),
         factor: 1.0,
         fraction: 1.0,
         repeat: 0,

@@ -88,7 +88,7 @@ pub fn primary_statistic(task: TaskName, protocol: Protocol, probe: &str) -> &'s
 
 /// The published logistic rows score predicted labels, not probabilities.
 fn scores_hard_labels(protocol: Protocol, probe: &str) -> bool {
-    protocol == Protocol::Published && probe == "logistic"
+    protocol == Protocol::Published && probe.starts_with("logistic")
 }
 
 type Named<'a> = (&'static str, Counted<'a>);
