@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// FLOP/s a device kind sustains on these models, and its price an hour; floors, not promises.
-/// The first was measured (`bench/runs/`), the second is eight times the first.
+/// The first comes from the CPU time of one run (`bench/runs/`), the second is eight times the first.
 const DEVICE_RATES: [(&str, f64, f64); 2] =
     [("2 CPU cores (f32, AVX-512)", 2.6e11, 0.10), ("16 CPU cores (f32, AVX-512)", 2.1e12, 0.80)];
 

@@ -13,7 +13,8 @@ const STATES_PER_TOKEN: u64 = 8;
 /// Examples of a part of a prepared data set: the fetched object and the rows made of it.
 const EXAMPLE_BYTES_MAX: u64 = 128 << 20;
 
-/// The program itself, opened files and what its allocator keeps of what was freed; measured.
+/// The program itself, opened files and what its allocator keeps of what was freed:
+/// an allowance from a single run (`bench/runs/`), too small where the allocator keeps large blocks.
 const PROGRAM_BYTES: u64 = 128 << 20;
 
 /// Bytes a worker holds while it embeds; each number is of the costliest set.
