@@ -11,10 +11,10 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// FLOP/s a device kind sustains on these models; floors, not promises.
-/// The first was measured (`bench/runs/`), the second is eight times the first.
+/// FLOP/s a device kind sustains on these models, and its price an hour; floors, not promises.
+/// The first comes from the CPU time of one run (`bench/runs/`), the second is eight times the first.
 const DEVICE_RATES: [(&str, f64, f64); 2] =
-    [("2 CPU cores (f32, AVX-512)", 1.5e11, 0.10), ("16 CPU cores (f32, AVX-512)", 1.2e12, 0.80)];
+    [("2 CPU cores (f32, AVX-512)", 2.6e11, 0.10), ("16 CPU cores (f32, AVX-512)", 2.1e12, 0.80)];
 
 /// Arguments of `plan`.
 #[derive(Args)]
@@ -44,13 +44,14 @@ struct Floor {
     cost_usd: f64,
 }
 
-/// Bytes one worker holds at most while it embeds.
+/// About how many bytes one worker holds while it embeds.
 #[derive(Serialize)]
 struct Memory {
     weights_bytes: u64,
     activations_bytes: u64,
     shard_bytes: u64,
     examples_bytes: u64,
+    program_bytes: u64,
     total_bytes: u64,
 }
 
@@ -69,7 +70,7 @@ struct Summary<'a> {
     stages: Vec<Stage>,
     /// Time and cost on some devices if they did nothing but arithmetic.
     floors: Vec<Floor>,
-    /// Peak memory of one worker.
+    /// Peak memory of one worker, estimated.
     worker_memory: Memory,
     /// The plan itself, as it is stored.
     plan: &'a Plan,
@@ -112,6 +113,7 @@ fn memory(plan: &Plan) -> Memory {
         activations_bytes: memory.activations,
         shard_bytes: memory.shard,
         examples_bytes: memory.examples,
+        program_bytes: memory.program,
         total_bytes: memory.total(),
     }
 }
@@ -176,12 +178,13 @@ fn print(summary: &Summary<'_>, format: Format) {
     }
     say(&format!("job {} ({}): {} tokens", summary.name, summary.job, summary.tokens_total));
     let held = &summary.worker_memory;
-    let mut memory = Table::new(&["worker holds", "at most"]);
+    let mut memory = Table::new(&["worker holds", "about"]);
     for (what, count) in [
         ("weights", held.weights_bytes),
         ("activations", held.activations_bytes),
         ("shard", held.shard_bytes),
         ("examples", held.examples_bytes),
+        ("program", held.program_bytes),
         ("together", held.total_bytes),
     ] {
         memory.row(vec![what.to_owned(), bytes(count)]);

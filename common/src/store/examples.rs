@@ -65,7 +65,6 @@ pub struct ExampleWriter {
     open: Vec<Example>,
     open_bytes: usize,
     rows_per_part: usize,
-    bytes_per_part: usize,
 }
 
 impl ExampleWriter {
@@ -91,21 +90,13 @@ impl ExampleWriter {
         };
         let rows_per_part = usize::try_from(limits::EXAMPLES_PER_PART_MAX).unwrap_or(usize::MAX);
         let store = store.clone();
-        let (open, bytes_per_part) = (Vec::new(), PART_BYTES_MAX);
-        Self { store, manifest, open, open_bytes: 0, rows_per_part, bytes_per_part }
+        Self { store, manifest, open: Vec::new(), open_bytes: 0, rows_per_part }
     }
 
     /// Makes smaller parts than [`limits::EXAMPLES_PER_PART_MAX`].
     #[must_use]
     pub fn with_rows_per_part(mut self, rows: usize) -> Self {
         self.rows_per_part = rows.clamp(1, self.rows_per_part);
-        self
-    }
-
-    /// Makes parts of fewer bytes than would be held otherwise.
-    #[must_use]
-    pub fn with_bytes_per_part(mut self, bytes: usize) -> Self {
-        self.bytes_per_part = bytes.clamp(1, self.bytes_per_part);
         self
     }
 
@@ -126,7 +117,7 @@ impl ExampleWriter {
         self.manifest.rows += 1;
         self.open_bytes = self.open_bytes.saturating_add(held_bytes(&example));
         self.open.push(example);
-        if self.open.len() >= self.rows_per_part || self.open_bytes >= self.bytes_per_part {
+        if self.open.len() >= self.rows_per_part || self.open_bytes >= PART_BYTES_MAX {
             self.close_part().await?;
         }
         Ok(())

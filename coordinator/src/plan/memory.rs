@@ -1,7 +1,7 @@
-//! How many tokens a plan embeds, and what a worker that runs it holds at most.
+//! How many tokens a plan embeds, and about how many bytes a worker that runs it holds.
 //!
 //! Leaves out: fits and reports, which hold features of one data set. Invariant: plain arithmetic on
-//! the plan; a number is an estimate from above where every letter is defined.
+//! the plan; undefined letters, which are a token each, are not counted.
 
 use super::cost;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
@@ -13,7 +13,11 @@ const STATES_PER_TOKEN: u64 = 8;
 /// Examples of a part of a prepared data set: the fetched object and the rows made of it.
 const EXAMPLE_BYTES_MAX: u64 = 128 << 20;
 
-/// Bytes a worker holds at most while it embeds; parts are of the costliest set.
+/// The program itself, opened files and what its allocator keeps of what was freed:
+/// an allowance from a single run (`bench/runs/`), too small where the allocator keeps large blocks.
+const PROGRAM_BYTES: u64 = 128 << 20;
+
+/// Bytes a worker holds while it embeds; each number is of the costliest set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerMemory {
     /// Weights of every gLM of the plan, as f32.
@@ -24,20 +28,22 @@ pub struct WorkerMemory {
     pub shard: u64,
     /// Examples while a part of them is written or read.
     pub examples: u64,
+    /// The program and its allocator.
+    pub program: u64,
 }
 
 impl WorkerMemory {
     /// Everything together.
     pub fn total(&self) -> u64 {
-        [self.weights, self.activations, self.shard, self.examples]
+        [self.weights, self.activations, self.shard, self.examples, self.program]
             .into_iter()
             .fold(0, u64::saturating_add)
     }
 }
 
-/// What a worker holds at most while it embeds what `plan` asks for.
+/// About what a worker holds while it embeds what `plan` asks for.
 pub fn worker_memory(plan: &Plan) -> WorkerMemory {
-    let mut memory = WorkerMemory::default();
+    let mut memory = WorkerMemory { program: PROGRAM_BYTES, ..WorkerMemory::default() };
     for model in &plan.models {
         memory.weights = memory.weights.saturating_add(model.facts.parameters.saturating_mul(4));
     }
@@ -57,9 +63,12 @@ pub fn worker_memory(plan: &Plan) -> WorkerMemory {
         memory.shard = memory.shard.max(tensors.saturating_mul(2));
         memory.activations = memory.activations.max(states.saturating_mul(STATES_PER_TOKEN));
         let letters = facts.length_max.saturating_mul(facts.schema.sequences.len().max(1) as u64);
-        let held = letters
-            .saturating_mul(rows)
-            .max(EXAMPLE_BYTES_MAX.min(cost::prepare_bytes(facts).saturating_mul(4)));
+        let part = if dataset.source.is_lazy() {
+            0
+        } else {
+            cost::prepare_bytes(facts).saturating_mul(4).min(EXAMPLE_BYTES_MAX)
+        };
+        let held = letters.saturating_mul(rows).max(part);
         memory.examples = memory.examples.max(held);
     }
     memory
