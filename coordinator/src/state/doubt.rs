@@ -4,7 +4,6 @@
 //! computes it again only if it is damaged. Invariant: a unit is doubted a bounded number of times,
 //! and not on the word of an attempt older than the last look.
 
-use super::job::{JobState, UnitState};
 use glmeval_common::ids::Generation;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,9 +28,19 @@ impl Doubts {
     }
 
     /// Whether an attempt at a reader of `unit`, granted as `reader`, says anything new.
-    fn may_open(&self, unit: u32, reader: Generation, times_max: u32) -> bool {
+    pub(super) fn may_open(&self, unit: u32, reader: Generation, times_max: u32) -> bool {
         let look = self.settled.get(&unit);
         look.is_none_or(|look| look.times < times_max && look.generation < reader)
+    }
+
+    /// Someone has to look at the unit.
+    pub(super) fn open(&mut self, unit: u32) {
+        self.open.insert(unit);
+    }
+
+    /// Whether the unit was looked at after the attempt `reader` began.
+    pub(super) fn is_settled_since(&self, unit: u32, reader: Generation) -> bool {
+        self.settled.get(&unit).is_some_and(|look| look.generation > reader)
     }
 
     /// The attempt `generation` found the unit sound or made it so.
@@ -41,27 +50,5 @@ impl Doubts {
             look.times += 1;
             look.generation = generation;
         }
-    }
-}
-
-impl JobState {
-    /// Takes back the units that `unit` reads, since its attempt `reader` found damage.
-    ///
-    /// Returns whether that or an earlier look can have changed anything for `unit`.
-    pub(super) fn doubt_inputs(&mut self, unit: u32, reader: Generation, times_max: u32) -> bool {
-        let mut news = false;
-        for (first, past) in self.inputs(unit) {
-            for input in first..past {
-                let is_committed = self.unit(input) == Some(UnitState::Committed);
-                if is_committed && self.doubts.may_open(input, reader, times_max) {
-                    self.doubts.open.insert(input);
-                    self.uncommit(input);
-                }
-                let looked_at_since =
-                    self.doubts.settled.get(&input).is_some_and(|look| look.generation > reader);
-                news |= looked_at_since || self.doubts.is_open(input);
-            }
-        }
-        news
     }
 }
