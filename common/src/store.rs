@@ -21,7 +21,6 @@ pub mod examples;
 pub mod fits;
 pub mod gc;
 pub mod jobs;
-pub mod models;
 mod open;
 pub mod record;
 pub mod reports;

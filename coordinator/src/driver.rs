@@ -184,6 +184,12 @@ impl Coordinator {
         }
     }
 
+    /// Drops failures of a job that were not written down: its next round must not begin with them.
+    async fn forget_records(&self, job: &JobId) {
+        let _in_order = self.inner.recording.lock().await;
+        lock(&self.inner.records).retain(|(of, ..)| of != job);
+    }
+
     async fn look_for_higher_epoch(&self) {
         let now_ms = self.inner.clock.now_ms();
         let checked_ms = self.inner.fence_checked_ms.load(Ordering::Relaxed);

@@ -17,11 +17,11 @@ use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::windows::{WindowOptions, WindowReader};
 use glmeval_common::store::Store;
+use glmeval_common::store::embeddings::models::{ModelRecord, create_model};
 use glmeval_common::store::embeddings::{
     SetManifest, ShardAttempt, commit_shard, create_set, find_commit, read_shard,
 };
 use glmeval_common::store::examples::{read_examples, read_manifest};
-use glmeval_common::store::models::{ModelRecord, create_model};
 use glmeval_common::unit::{ExtractUnit, ModelRef, SetSpec, WorkUnit};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

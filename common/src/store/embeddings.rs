@@ -17,6 +17,8 @@ use cover::{Piece, cover_range};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
+pub mod models;
+
 /// What every shard of a set holds (`embeddings/<set-id>/manifest.json`); a pure function of the set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetManifest {

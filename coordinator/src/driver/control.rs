@@ -144,9 +144,9 @@ impl Control for Coordinator {
         if self.read(|state, _| state.phase(&job)) == Some(JobPhase::Running) {
             return Ok(job);
         }
-        self.write_records().await;
         self.inner.store.put_job(job_toml, &plan).await?;
         self.inner.store.resume(&job).await?;
+        self.forget_records(&job).await;
         let mut committed = self.inner.store.committed(&plan).await?;
         // A report is no content of its id: whoever asks for the job again has it checked again.
         for (unit, committed) in plan.units.iter().zip(&mut committed) {

@@ -43,6 +43,16 @@ impl Doubts {
         look.is_none_or(|look| look.times < times_max && look.generation < reader)
     }
 
+    /// Someone has to look at the unit.
+    pub(super) fn open(&mut self, unit: u32) {
+        self.open.insert(unit);
+    }
+
+    /// Whether the unit was looked at after the attempt `reader` began.
+    pub(super) fn is_settled_since(&self, unit: u32, reader: Generation) -> bool {
+        self.settled.get(&unit).is_some_and(|look| look.generation > reader)
+    }
+
     /// The attempt `generation` found the unit sound or made it so.
     pub(super) fn settle(&mut self, unit: u32, generation: Generation) {
         if self.open.remove(&unit) {

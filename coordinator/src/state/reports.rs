@@ -9,7 +9,7 @@ use super::job::{Failures, JobState, UnitState, kind_row};
 use super::pace::work;
 use glmeval_common::control::{LeaseKey, Outcome};
 use glmeval_common::error::ErrorKind;
-use glmeval_common::ids::{JobId, WorkerId};
+use glmeval_common::ids::{Generation, JobId, WorkerId};
 
 /// An attempt that ended.
 pub(super) struct Ended {
@@ -119,5 +119,23 @@ impl State {
         let base = base.min(self.settings.backoff_ms_max);
         let spread = u64::from(unit.wrapping_mul(0x9E37_79B9) >> 16) * (base / 4) / 65_536;
         base.saturating_add(spread)
+    }
+}
+
+impl JobState {
+    /// Takes back the units that `unit` reads, since its attempt `reader` found damage.
+    ///
+    /// Returns whether that or an earlier look can have changed anything for `unit`.
+    fn doubt_inputs(&mut self, unit: u32, reader: Generation, times_max: u32) -> bool {
+        let mut news = false;
+        for input in self.inputs(unit).into_iter().flat_map(|(first, past)| first..past) {
+            let is_committed = self.unit(input) == Some(UnitState::Committed);
+            if is_committed && self.doubts.may_open(input, reader, times_max) {
+                self.doubts.open(input);
+                self.uncommit(input);
+            }
+            news |= self.doubts.is_open(input) || self.doubts.is_settled_since(input, reader);
+        }
+        news
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Leaves out: weights. Invariant: nothing reads these records to decide anything; the first one stays.
 
-use super::Store;
 use crate::error::Result;
 use crate::layout::{self, FORMAT_VERSION};
 use crate::plan::ModelFacts;
+use crate::store::{Store, record};
 use crate::unit::ModelRef;
 use serde::{Deserialize, Serialize};
 
@@ -42,9 +42,9 @@ impl ModelRecord {
 ///
 /// # Errors
 /// Store errors.
-pub async fn create_model(store: &Store, record: &ModelRecord) -> Result<()> {
-    let path = layout::model_path(&record.facts.id);
-    store.create(&path, super::record::encode(record)?).await.map(drop)
+pub async fn create_model(store: &Store, model: &ModelRecord) -> Result<()> {
+    let path = layout::model_path(&model.facts.id);
+    store.create(&path, record::encode(model)?).await.map(drop)
 }
 
 /// Reads the record of a gLM, `None` if it was never used.
