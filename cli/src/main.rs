@@ -10,6 +10,7 @@ use std::process::ExitCode;
 mod commands;
 mod embedded;
 mod exit;
+mod full_disk;
 mod output;
 mod planning;
 mod progress;

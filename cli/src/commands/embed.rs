@@ -3,7 +3,7 @@
 use crate::embedded::{self, Embedding};
 use crate::output::{complain, say};
 use crate::planning::plan_job;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use glmeval_common::dataset::{Hdf5Layout, TableColumns};
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::job::{DatasetSpec, Job, JobSpec, LayerChoice, ModelSpec, RepresentationSpec};
@@ -37,6 +37,8 @@ enum Dtype {
 
 /// Arguments of `embed`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true)
+    .args(["fasta", "bed", "narrowpeak", "genome", "hdf5", "tsv"])))]
 #[command(after_help = "Examples:
   glmeval embed --model my-nt --fasta regions.fa --pool mean --out embeddings
   glmeval embed --model my-nt --bed peaks.bed --genome hg38.fa --window 200 --out embeddings

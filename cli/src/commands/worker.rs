@@ -5,7 +5,7 @@ use crate::exit;
 use crate::output::complain;
 use crate::planning::plan_file;
 use async_trait::async_trait;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
 use glmeval_common::error::{Error, InputError, Result};
@@ -32,6 +32,8 @@ const ARRAY_VARIABLES: [(&str, &str); 2] = [
 
 /// Arguments of `worker`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("source of work").required(true).multiple(true)
+    .args(["coordinator", "discover", "partition"])))]
 #[command(after_help = "Examples:
   glmeval worker --coordinator head:7070 --store s3://lab/glmeval
   glmeval worker --discover --store s3://lab/glmeval
@@ -90,10 +92,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 async fn address(arguments: &Arguments, store: &Store) -> Result<String> {
     if let Some(address) = &arguments.coordinator {
         return Ok(address.clone());
-    }
-    if !arguments.discover {
-        let expected = "one of --coordinator, --discover, --partition";
-        return Err(InputError::new("command line", "worker", expected, "none").into());
     }
     let record = newest(store, &arguments.name).await?;
     record.and_then(|record| record.address).ok_or_else(|| {
