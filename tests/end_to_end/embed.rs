@@ -81,7 +81,7 @@ async fn an_hdf5_key_is_embedded() {
     let examples = model().parent().unwrap().parent().unwrap().join("data/REST_200.h5");
     let source = format!("{}:x_valid", examples.display());
     let fewer = ["--hdf5", &source, "--layer", "1"];
-    embedded(folder.path(), "hdf5", &fewer, 1294).await;
+    embedded(folder.path(), "hdf5", &fewer, 1293).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,12 @@ struct Cluster<'a> {
     folder: &'a Path,
     coordinator: Coordinator,
     workers: [Running; 2],
+    /// Units that workers began, again or not.
+    starts: u64,
+}
+
+fn starts(lines: &[String]) -> u64 {
+    lines.iter().filter(|line| line.contains("unit starts")).count() as u64
 }
 
 fn start_worker(folder: &Path, address: &str) -> Running {
@@ -29,47 +35,49 @@ impl<'a> Cluster<'a> {
     async fn start(folder: &'a Path) -> Self {
         let coordinator = Coordinator::start(folder, "127.0.0.1:0", &SHORT_LEASES).await;
         let workers = [(); 2].map(|()| start_worker(folder, &coordinator.address));
-        Self { folder, coordinator, workers }
+        Self { folder, coordinator, workers, starts: 0 }
     }
 
     /// Waits until the workers have started `count` more units.
     async fn units_start(&mut self, count: u64) {
         for worker in &mut self.workers {
-            worker.forget_lines();
+            self.starts += starts(&worker.lines_so_far());
         }
-        let mut seen = 0;
-        while seen < count {
+        let end = self.starts + count;
+        while self.starts < end {
             let [first, second] = &mut self.workers;
             let line = tokio::select! {
                 line = first.line() => line,
                 line = second.line() => line,
             };
             let line = line.expect("a worker goes on until it is killed");
-            seen += u64::from(line.contains("unit starts"));
+            self.starts += starts(&[line]);
         }
     }
 
     /// Kills and replaces the coordinator or a worker.
     async fn replace(self, victim: u64) -> Self {
-        let Self { folder, coordinator, workers: [first, second] } = self;
+        let Self { folder, mut coordinator, workers: [mut first, mut second], mut starts } = self;
         let address = coordinator.address.clone();
-        match victim {
-            0 => {
-                coordinator.process.kill().await;
-                let coordinator = Coordinator::start(folder, &address, &SHORT_LEASES).await;
-                Self { folder, coordinator, workers: [first, second] }
-            }
-            1 => {
-                first.kill().await;
-                let workers = [start_worker(folder, &address), second];
-                Self { folder, coordinator, workers }
-            }
-            _ => {
-                second.kill().await;
-                let workers = [first, start_worker(folder, &address)];
-                Self { folder, coordinator, workers }
-            }
+        if victim == 0 {
+            coordinator.process.kill().await;
+            coordinator = Coordinator::start(folder, &address, &SHORT_LEASES).await;
+        } else {
+            let worker = if victim == 1 { &mut first } else { &mut second };
+            let killed = std::mem::replace(worker, start_worker(folder, &address));
+            starts += self::starts(&killed.kill().await);
         }
+        Self { folder, coordinator, workers: [first, second], starts }
+    }
+
+    /// Ends everything; returns how many units were begun.
+    async fn end(self) -> u64 {
+        let mut begun = self.starts;
+        for worker in self.workers {
+            begun += starts(&worker.kill().await);
+        }
+        self.coordinator.process.kill().await;
+        begun
     }
 }
 
@@ -93,8 +101,10 @@ async fn twenty_kills_in_a_row_lose_double_and_change_nothing() {
     let mut draw = Draw::new(20);
     let mut kept = BTreeMap::new();
     for kill in 0..KILLS {
-        cluster.units_start(1 + draw.below(5)).await;
-        let seen = commits(&store);
+        cluster.units_start(1 + draw.below(9)).await;
+        // Each look takes a while: kills come early and late in a unit.
+        let looks = (0..=draw.below(4)).map(|_| commits(&store));
+        let seen = looks.last().unwrap();
         assert!(seen.len() < COMMITS, "the job was over before kill {kill}");
         kept.extend(seen);
         cluster = cluster.replace(draw.below(3)).await;
@@ -104,7 +114,9 @@ async fn twenty_kills_in_a_row_lose_double_and_change_nothing() {
     assert_eq!(commits(&store).len(), COMMITS);
     check_committed_once(&store).await;
     check_kept(&kept, &store);
-    drop(cluster);
+    let begun = cluster.end().await;
+    let most = COMMITS as u64 + 1 + 2 * KILLS;
+    assert!(begun <= most, "{begun} units were begun, {most} at most");
     succeeds(folder, &["run", "job.toml", "--store", "alone"]).await;
     assert_eq!(results(&store).await, results(&folder.join("alone")).await);
 }

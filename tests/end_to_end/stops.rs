@@ -1,6 +1,6 @@
 //! Polite ends: an interrupt keeps what is done, a terminated worker says that work is left.
 
-use glmeval_tests::glmeval::{Coordinator, Running, command, succeeds};
+use glmeval_tests::glmeval::{Coordinator, Running, command, model, succeeds};
 use glmeval_tests::jobs::write_long_job;
 use glmeval_tests::results::{check_committed_once, commits, results};
 
@@ -57,4 +57,26 @@ async fn a_terminated_worker_exits_with_75_while_work_is_left_and_0_after() {
     assert!(committed >= 2, "the unit in hand is finished within the grace time: {committed}");
     succeeds(folder, &[&worker[..], &["--until-idle"]].concat()).await;
     check_committed_once(&folder.join("store")).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_embed_claims_nothing_and_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_long_job(folder, 800, 8);
+    let model = model().display().to_string();
+    let source = ["--tsv", "data.tsv:seq", "--out", "out", "--shard-rows", "8"];
+    let embed = [&["embed", "--model", &model], &source[..]].concat();
+    let mut command = command(folder, &embed);
+    command.env("RUST_LOG", "glmeval_worker=debug");
+    let mut run = Running::start(command);
+    for _ in 0..5 {
+        run.line_with("unit starts").await;
+    }
+    run.signal("INT").await;
+    let (code, lines) = run.exit().await;
+    assert_eq!(code, Some(130), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("out/")), "{lines:?}");
+    assert!(succeeds(folder, &embed).await.starts_with("out/embeddings/"));
+    check_committed_once(&folder.join("out")).await;
 }

@@ -3,6 +3,8 @@
 //! Leaves out: what a test expects of it. Invariant: no child outlives its handle, and waits end by
 //! an event; the time limit only turns a hang into a failure.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -135,25 +137,22 @@ impl Running {
         panic!("no line has {text:?}: {seen:#?}");
     }
 
-    /// Forgets the lines that have come so far.
-    pub fn forget_lines(&mut self) {
-        while self.lines.try_recv().is_ok() {}
+    /// Takes the lines that have come so far.
+    pub fn lines_so_far(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.lines.try_recv().ok()).collect()
     }
 
-    /// Whether it has not ended.
-    ///
-    /// # Panics
-    /// If the system cannot tell.
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// `kill -9`, and waits until it is gone.
+    /// `kill -9`, waits until it is gone, and returns the lines that were left.
     ///
     /// # Panics
     /// If it cannot be killed.
-    pub async fn kill(mut self) {
+    pub async fn kill(mut self) -> Vec<String> {
         self.child.kill().await.unwrap();
+        let mut lines = Vec::new();
+        while let Some(line) = self.line().await {
+            lines.push(line);
+        }
+        lines
     }
 
     /// Sends a signal by name, such as `TERM`.

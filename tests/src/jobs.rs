@@ -2,6 +2,8 @@
 //!
 //! Leaves out: golden data. Invariant: the same seed gives the same bytes.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use crate::glmeval::model;
 use std::path::Path;
 

@@ -2,6 +2,8 @@
 //!
 //! Leaves out: judging single numbers. Invariant: equal results mean equal bits.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use glmeval_common::ids::{FitId, SetId};
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::store::Store;
