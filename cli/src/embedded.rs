@@ -3,6 +3,7 @@
 //! Leaves out: decisions and computing; it wires the same coordinator, agent loop and runner that a
 //! cluster runs.
 
+use crate::full_disk::StopWhenFull;
 use crate::output::complain;
 use crate::planning::Planned;
 use crate::progress::Progress;
@@ -93,12 +94,17 @@ pub(crate) async fn run(
         async move { coordinator.run().await }
     });
     let (stop, source) = stop_pair();
-    let agents = start_agents(store, &clock, &coordinator, machine.workers, &source);
-    let interrupted = follow(&coordinator, &job, stop).await?;
+    let runner = Runner::new(store.clone(), Arc::clone(&clock));
+    let runner = Arc::new(StopWhenFull::new(runner, stop.clone()));
+    let agents = start_agents(&runner, &clock, &coordinator, machine.workers, &source);
+    let interrupted = follow(&coordinator, &job, (stop, source)).await?;
     for agent in agents {
         agent.await.map_err(|e| Error::bug("run a worker").with_source(e))??;
     }
     ticking.abort();
+    if let Some(error) = runner.take_error() {
+        return Err(error);
+    }
     let status = coordinator.status(&job).await?;
     Ok(Finished { status, interrupted })
 }
@@ -118,13 +124,12 @@ async fn start_coordinator(store: &Store, clock: &Arc<dyn Clock>) -> Result<Coor
 }
 
 fn start_agents(
-    store: &Store,
+    runner: &Arc<StopWhenFull>,
     clock: &Arc<dyn Clock>,
     coordinator: &Coordinator,
     workers: u16,
     stop: &StopSource,
 ) -> Vec<tokio::task::JoinHandle<Result<glmeval_worker::agent::AgentExit>>> {
-    let runner = Arc::new(Runner::new(store.clone(), Arc::clone(clock)));
     let token = random_token();
     (0..workers)
         .map(|number| {
@@ -141,8 +146,12 @@ fn start_agents(
         .collect()
 }
 
-/// Shows progress until the job is over or the user interrupts; returns whether they did.
-async fn follow(coordinator: &Coordinator, job: &JobId, stop: StopHandle) -> Result<bool> {
+/// Shows progress until the job is over or stopped; returns whether the user interrupted it.
+async fn follow(
+    coordinator: &Coordinator,
+    job: &JobId,
+    (stop, source): (StopHandle, StopSource),
+) -> Result<bool> {
     let mut statuses = coordinator.watch(job).await?;
     let mut progress = Progress::new();
     let mut last = None;
@@ -157,7 +166,8 @@ async fn follow(coordinator: &Coordinator, job: &JobId, stop: StopHandle) -> Res
                 }
                 None => break,
             },
-            signal = tokio::signal::ctrl_c(), if !interrupted => {
+            _ = source.stopped() => break,
+            signal = tokio::signal::ctrl_c() => {
                 signal.map_err(|e| Error::unavailable("listen for signals").with_source(e))?;
                 interrupted = true;
                 stop.stop(INTERRUPT_GRACE_MS, "interrupted");

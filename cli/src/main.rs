@@ -10,6 +10,7 @@ use std::process::ExitCode;
 mod commands;
 mod embedded;
 mod exit;
+mod full_disk;
 mod output;
 mod planning;
 mod progress;
@@ -49,7 +50,7 @@ enum Command {
     /// Print units, shards, bytes, FLOPs and time of a job; run nothing.
     Plan(plan::Arguments),
     /// Embed sequences with a gLM into safetensors.
-    Embed(embed::Arguments),
+    Embed(Box<embed::Arguments>),
     /// Write score tables, figures and one HTML page of a job from the store.
     Report(report::Arguments),
     /// Copy an embedding set into one Parquet or npy file per tensor.
@@ -65,12 +66,16 @@ enum Command {
     /// Hand a job to a coordinator.
     Submit(control::SubmitArguments),
     /// Show one job's progress.
+    #[command(after_help = "Example:\n  glmeval status JOB --coordinator head:7070 --format json")]
     Status(control::JobArguments),
     /// Follow one job until it ends.
+    #[command(after_help = "Example:\n  glmeval watch JOB --coordinator head:7070")]
     Watch(control::JobArguments),
     /// Cancel a job.
+    #[command(after_help = "Example:\n  glmeval cancel JOB --coordinator head:7070")]
     Cancel(control::JobArguments),
     /// List the jobs of a coordinator.
+    #[command(after_help = "Example:\n  glmeval jobs --coordinator head:7070")]
     Jobs(control::JobsArguments),
     /// Look after a store.
     #[command(subcommand)]
@@ -96,7 +101,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments),
-        Command::Embed(arguments) => embed::run(arguments).await,
+        Command::Embed(arguments) => embed::run(*arguments).await,
         Command::Report(arguments) => report::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(&arguments),

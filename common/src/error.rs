@@ -137,6 +137,7 @@ impl Error {
         let mut next = StdError::source(self);
         while let Some(cause) = next {
             let text = cause.to_string();
+            // Some libraries print their own causes.
             if !line.ends_with(&text) {
                 line.push_str(": ");
                 line.push_str(&text);
@@ -233,6 +234,9 @@ mod tests {
         let error = Error::invalid("line 3").context("read peaks.bed").context("prepare REST");
         assert_eq!(error.chain(), "prepare REST: read peaks.bed: line 3");
         assert_eq!(error.kind(), ErrorKind::Invalid);
+        let cause =
+            Error::unavailable("copy: disk full").with_source(std::io::Error::other("disk full"));
+        assert_eq!(cause.context("put").chain(), "put: copy: disk full");
     }
 
     #[test]

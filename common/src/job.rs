@@ -259,5 +259,10 @@ fn toml_error(text: &str, file: &str, error: &toml::de::Error) -> InputError {
         .and_then(|span| text.get(span))
         .and_then(|snippet| snippet.lines().next())
         .unwrap_or("end of file");
-    InputError::new(file, place, error.message().replace('\n', " "), format!("`{found}`"))
+    let message = error.message().replace('\n', " ");
+    let expected = match message.split_once(", expected ") {
+        Some((_, expected)) => expected,
+        None => message.strip_prefix("missing ").unwrap_or(&message),
+    };
+    InputError::new(file, place, expected, format!("`{found}`"))
 }

@@ -1,9 +1,12 @@
-//! What black-box tests share: where fixtures lie, and how hostile files are judged.
+//! What black-box tests share: where fixtures lie, how hostile files are judged, how the binary is run.
 //!
 //! Leaves out: anything one test alone needs.
 
+pub mod glmeval;
 pub mod golden;
 pub mod hostile;
+pub mod jobs;
 pub mod process;
 pub mod python;
+pub mod results;
 pub mod s3;

@@ -6,7 +6,7 @@ use crate::progress::{Progress, summary};
 use clap::Args;
 use futures::StreamExt;
 use glmeval_common::control::{Control, JobStatus};
-use glmeval_common::error::Result;
+use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::JobId;
 use glmeval_common::wire::GrpcControl;
 use std::path::PathBuf;
@@ -23,6 +23,11 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     fn connect(&self) -> Result<GrpcControl> {
         GrpcControl::connect(&self.coordinator)
+    }
+
+    /// Says which coordinator an error came from.
+    fn named(&self, error: Error) -> Error {
+        error.context(format!("ask coordinator {}", self.coordinator))
     }
 }
 
@@ -67,10 +72,12 @@ pub(crate) struct JobsArguments {
 pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
     let planned = plan_file(&arguments.job)?;
     let control = arguments.coordinator.connect()?;
-    let job = control.submit(&planned.job.toml, planned.plan).await?;
+    let job = control.submit(&planned.job.toml, planned.plan).await;
+    let job = job.map_err(|e| arguments.coordinator.named(e))?;
     say(job.as_str());
     if arguments.watch {
-        follow(&control, &job, Format::Table).await
+        let followed = follow(&control, &job, Format::Table).await;
+        followed.map_err(|e| arguments.coordinator.named(e))
     } else {
         Ok(ExitCode::SUCCESS)
     }
@@ -78,7 +85,8 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
 
 pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let status = control.status(&JobId::new(arguments.job)).await?;
+    let status = control.status(&JobId::new(arguments.job)).await;
+    let status = status.map_err(|e| arguments.coordinator.named(e))?;
     if arguments.format == Format::Json {
         say_json(&status)?;
     } else {
@@ -89,7 +97,8 @@ pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
 
 pub(crate) async fn watch(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    follow(&control, &JobId::new(arguments.job), arguments.format).await
+    let followed = follow(&control, &JobId::new(arguments.job), arguments.format).await;
+    followed.map_err(|e| arguments.coordinator.named(e))
 }
 
 /// Follows a job; exits as the job ends.
@@ -101,9 +110,7 @@ async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<Ex
         let status = status?;
         if format == Format::Json {
             let line = serde_json::to_string(&status);
-            say(&line.map_err(|e| {
-                glmeval_common::error::Error::bug("encode a status").with_source(e)
-            })?);
+            say(&line.map_err(|e| Error::bug("encode a status").with_source(e))?);
         } else {
             progress.show(&status);
         }
@@ -119,13 +126,14 @@ async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<Ex
 
 pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    control.cancel(&JobId::new(arguments.job)).await?;
+    let cancelled = control.cancel(&JobId::new(arguments.job)).await;
+    cancelled.map_err(|e| arguments.coordinator.named(e))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn jobs(arguments: JobsArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let jobs = control.jobs().await?;
+    let jobs = control.jobs().await.map_err(|e| arguments.coordinator.named(e))?;
     if arguments.format == Format::Json {
         say_json(&jobs)?;
         return Ok(ExitCode::SUCCESS);

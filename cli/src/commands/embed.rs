@@ -1,11 +1,13 @@
 //! `glmeval embed`: ad hoc embeddings of one source by one gLM.
 
+use crate::commands::control::complain_of_failures;
 use crate::embedded::{self, Embedding};
 use crate::output::{complain, say};
 use crate::planning::plan_job;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
+use glmeval_common::control::JobPhase;
 use glmeval_common::dataset::{Hdf5Layout, TableColumns};
-use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::error::{Error, Result};
 use glmeval_common::job::{DatasetSpec, Job, JobSpec, LayerChoice, ModelSpec, RepresentationSpec};
 use glmeval_common::representation::{Pooling, StoredDtype};
 use glmeval_common::store::Store;
@@ -37,6 +39,8 @@ enum Dtype {
 
 /// Arguments of `embed`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true)
+    .args(["fasta", "bed", "narrowpeak", "genome", "hdf5", "tsv"])))]
 #[command(after_help = "Examples:
   glmeval embed --model my-nt --fasta regions.fa --pool mean --out embeddings
   glmeval embed --model my-nt --bed peaks.bed --genome hg38.fa --window 200 --out embeddings
@@ -70,11 +74,11 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 0.5)]
     undefined_share_max: f64,
     /// HDF5 file and key of the one-hot data set.
-    #[arg(long, value_name = "FILE:KEY")]
-    hdf5: Option<String>,
+    #[arg(long, value_name = "FILE:KEY", value_parser = file_and_name)]
+    hdf5: Option<(PathBuf, String)>,
     /// TSV or CSV file and column of the sequence.
-    #[arg(long, value_name = "FILE:COLUMN")]
-    tsv: Option<String>,
+    #[arg(long, value_name = "FILE:COLUMN", value_parser = file_and_name)]
+    tsv: Option<(PathBuf, String)>,
     /// Column of the ids of --tsv [default: rows are numbered].
     #[arg(long, value_name = "COLUMN")]
     id_column: Option<String>,
@@ -102,11 +106,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let job = job(&arguments)?;
     let planned = tokio::task::block_in_place(|| plan_job(job))?;
     let store = Store::open(&arguments.out)?;
-    let status = embedded::run(&store, &planned, &arguments.machine).await?;
-    let Embedding { set, rows } = Embedding::of(&planned.plan)?;
-    complain(&format!("{rows} examples embedded"));
-    say(&format!("{}/embeddings/{set}", arguments.out.trim_end_matches('/')));
-    Ok(embedded::exit_code(&status))
+    let finished = embedded::run(&store, &planned, &arguments.machine).await?;
+    complain_of_failures(&finished.status);
+    if finished.status.phase == JobPhase::Finished {
+        let Embedding { set, rows } = Embedding::of(&planned.plan)?;
+        complain(&format!("{rows} examples embedded"));
+        say(&format!("{}/embeddings/{set}", arguments.out.trim_end_matches('/')));
+    }
+    Ok(embedded::exit_code(&finished))
 }
 
 /// The job file that these arguments stand for.
@@ -119,7 +126,7 @@ fn job(arguments: &Arguments) -> Result<Job> {
         protocol: glmeval_common::job::Protocol::default(),
         shard_rows: arguments.shard_rows,
         models: vec![ModelSpec { name: "model".to_owned(), path: arguments.model.clone() }],
-        datasets: vec![dataset(arguments)?],
+        datasets: vec![dataset(arguments)],
         representations: vec![RepresentationSpec {
             model: Some("model".to_owned()),
             layers,
@@ -146,7 +153,7 @@ fn pooling(pool: Pool) -> Pooling {
     }
 }
 
-fn dataset(arguments: &Arguments) -> Result<DatasetSpec> {
+fn dataset(arguments: &Arguments) -> DatasetSpec {
     let windows = arguments.bed.is_none() && arguments.narrowpeak.is_none();
     let genome = arguments.genome.clone();
     let mut spec = DatasetSpec {
@@ -164,23 +171,21 @@ fn dataset(arguments: &Arguments) -> Result<DatasetSpec> {
     } else {
         spec.genome = genome;
     }
-    if let Some(text) = &arguments.hdf5 {
-        let (path, key) = split("--hdf5", "FILE:KEY", text)?;
-        (spec.hdf5, spec.layout) = (Some(path), Some(Hdf5Layout::Key(key)));
+    if let Some((path, key)) = &arguments.hdf5 {
+        (spec.hdf5, spec.layout) = (Some(path.clone()), Some(Hdf5Layout::Key(key.clone())));
     }
-    if let Some(text) = &arguments.tsv {
-        let (path, sequence) = split("--tsv", "FILE:COLUMN", text)?;
-        let id = arguments.id_column.clone();
-        spec.table = Some(path);
+    if let Some((path, sequence)) = &arguments.tsv {
+        let (sequence, id) = (sequence.clone(), arguments.id_column.clone());
+        spec.table = Some(path.clone());
         spec.columns = Some(TableColumns { sequence, id, split: None, targets: Vec::new() });
     }
-    Ok(spec)
+    spec
 }
 
-fn split(flag: &str, form: &str, text: &str) -> Result<(PathBuf, String)> {
-    let (path, name) = text
-        .rsplit_once(':')
-        .filter(|(path, name)| !path.is_empty() && !name.is_empty())
-        .ok_or_else(|| InputError::new("command line", flag, form, format!("{text:?}")))?;
+/// Splits `FILE:NAME`; the last colon counts.
+fn file_and_name(text: &str) -> Result<(PathBuf, String), String> {
+    let parts = text.rsplit_once(':');
+    let parts = parts.filter(|(path, name)| !path.is_empty() && !name.is_empty());
+    let (path, name) = parts.ok_or("expected a file, a colon and a name")?;
     Ok((PathBuf::from(path), name.to_owned()))
 }

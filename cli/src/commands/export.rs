@@ -165,7 +165,7 @@ async fn write(
         // The half-written file is of no use; the first error is the one to tell.
         let _ = std::fs::remove_file(&partial);
     }
-    moved
+    moved.map_err(|e| e.context(format!("export to {}", arguments.out.display())))
 }
 
 async fn write_partial(

@@ -36,7 +36,8 @@ struct Tensor {
 
 #[derive(Serialize)]
 struct Inspection {
-    facts: ModelFacts,
+    /// None for a folder that cannot be run.
+    facts: Option<ModelFacts>,
     missing: Vec<String>,
     mis_shaped: Vec<String>,
     unexpected: Vec<String>,
@@ -67,8 +68,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         shape: tensor.shape().to_vec(),
         file: tensor.file().display().to_string(),
     });
+    let (facts, defect) = match models::describe(&arguments.model) {
+        Ok(facts) => (Some(facts), None),
+        Err(error) => (None, Some(error)),
+    };
     let inspection = Inspection {
-        facts: models::describe(&arguments.model)?,
+        facts,
         missing,
         mis_shaped,
         unexpected: comparison.unexpected,
@@ -79,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         print(&inspection, arguments);
     }
-    Ok(ExitCode::SUCCESS)
+    defect.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn print_defects(missing: &[String], mis_shaped: &[String], unexpected: &[String]) {
@@ -93,7 +98,7 @@ fn print_defects(missing: &[String], mis_shaped: &[String], unexpected: &[String
 }
 
 fn print(inspection: &Inspection, arguments: &Arguments) {
-    let facts = &inspection.facts;
+    let Some(facts) = &inspection.facts else { return };
     let mut table = Table::new(&["property", "value"]);
     let rows = [
         ("architecture", facts.architecture.clone()),

@@ -5,7 +5,7 @@ use crate::exit;
 use crate::output::complain;
 use crate::planning::plan_file;
 use async_trait::async_trait;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
 use glmeval_common::error::{Error, InputError, Result};
@@ -30,8 +30,19 @@ const ARRAY_VARIABLES: [(&str, &str); 2] = [
     ("JOB_COMPLETION_INDEX", "GLMEVAL_PARTITIONS"),
 ];
 
+/// Which units of a job are this process's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    /// What the array's variables say.
+    OfArray,
+    /// Share I of N.
+    Of(u32, u32),
+}
+
 /// Arguments of `worker`.
 #[derive(Args)]
+#[command(group(ArgGroup::new("source of work").required(true).multiple(true)
+    .args(["coordinator", "discover", "partition"])))]
 #[command(after_help = "Examples:
   glmeval worker --coordinator head:7070 --store s3://lab/glmeval
   glmeval worker --discover --store s3://lab/glmeval
@@ -51,8 +62,9 @@ pub(crate) struct Arguments {
     name: String,
     /// Take share I of N of a job without a coordinator [default: from the array's variables].
     #[arg(long, value_name = "I/N", num_args = 0..=1, default_missing_value = "auto",
+          value_parser = parse_share,
           conflicts_with_all = ["coordinator", "discover"], requires = "job")]
-    partition: Option<String>,
+    partition: Option<Share>,
     /// The job file of --partition.
     job: Option<PathBuf>,
     /// Folder or URL of the store.
@@ -73,7 +85,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let store = Store::open(&arguments.store)?;
     let stop = StopSource::from_signals(arguments.grace_seconds.saturating_mul(1_000))?;
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
-        return partition(&store, share, job, stop).await;
+        return partition(&store, *share, job, stop).await;
     }
     let address = address(&arguments, &store).await?;
     let control: Arc<dyn Control> = Arc::new(GrpcControl::connect(&address)?);
@@ -90,10 +102,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 async fn address(arguments: &Arguments, store: &Store) -> Result<String> {
     if let Some(address) = &arguments.coordinator {
         return Ok(address.clone());
-    }
-    if !arguments.discover {
-        let expected = "one of --coordinator, --discover, --partition";
-        return Err(InputError::new("command line", "worker", expected, "none").into());
     }
     let record = newest(store, &arguments.name).await?;
     record.and_then(|record| record.address).ok_or_else(|| {
@@ -117,8 +125,11 @@ impl CommitCheck for Committed {
     }
 }
 
-async fn partition(store: &Store, share: &str, job: &Path, stop: StopSource) -> Result<ExitCode> {
-    let (index, count) = if share == "auto" { array_share()? } else { parse_share(share)? };
+async fn partition(store: &Store, share: Share, job: &Path, stop: StopSource) -> Result<ExitCode> {
+    let (index, count) = match share {
+        Share::OfArray => array_share()?,
+        Share::Of(index, count) => (index, count),
+    };
     let planned = tokio::task::block_in_place(|| plan_file(job))?;
     let jobs = StoredJobs::shared(store.clone());
     jobs.put_job(&planned.job.toml, &planned.plan).await?;
@@ -144,15 +155,16 @@ async fn partition(store: &Store, share: &str, job: &Path, stop: StopSource) -> 
     Ok(ExitCode::from(code))
 }
 
-fn parse_share(share: &str) -> Result<(u32, u32)> {
+fn parse_share(share: &str) -> Result<Share, String> {
+    if share == "auto" {
+        return Ok(Share::OfArray);
+    }
     let parsed = share
         .split_once('/')
         .and_then(|(i, n)| Some((i.parse::<u32>().ok()?, n.parse::<u32>().ok()?)))
         .filter(|(index, count)| index < count);
-    parsed.ok_or_else(|| {
-        let expected = "I/N with I from 0 to N - 1";
-        InputError::new("command line", "--partition", expected, format!("{share:?}")).into()
-    })
+    let (index, count) = parsed.ok_or("expected I/N with I from 0 to N - 1")?;
+    Ok(Share::Of(index, count))
 }
 
 /// The share that a Slurm array or an indexed Kubernetes job gives this process.
@@ -173,13 +185,13 @@ fn array_share() -> Result<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_share;
+    use super::{Share, parse_share};
 
     #[test]
     fn a_share_lies_within_its_count() {
-        assert_eq!(parse_share("3/16").unwrap(), (3, 16));
+        assert_eq!(parse_share("3/16"), Ok(Share::Of(3, 16)));
         for share in ["16/16", "1", "a/b", "-1/2"] {
-            assert!(parse_share(share).unwrap_err().chain().contains(share));
+            assert!(parse_share(share).is_err(), "{share}");
         }
     }
 }

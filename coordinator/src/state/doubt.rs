@@ -27,16 +27,6 @@ impl Doubts {
         self.open.contains(&unit)
     }
 
-    /// Doubts the unit until somebody has looked at it.
-    pub(super) fn open(&mut self, unit: u32) {
-        self.open.insert(unit);
-    }
-
-    /// Whether somebody looked at the unit after `reader` was granted.
-    pub(super) fn was_settled_since(&self, unit: u32, reader: Generation) -> bool {
-        self.settled.get(&unit).is_some_and(|look| look.generation > reader)
-    }
-
     /// Whether an attempt at a reader of `unit`, granted as `reader`, says anything new.
     pub(super) fn may_open(&self, unit: u32, reader: Generation, times_max: u32) -> bool {
         let look = self.settled.get(&unit);

@@ -10,7 +10,6 @@ use crate::leases::Leases;
 use crate::schedule::ReadyUnits;
 use glmeval_common::control::{JobPhase, KindCounts};
 use glmeval_common::error::ErrorKind;
-use glmeval_common::ids::Generation;
 use glmeval_common::ids::WorkerId;
 use glmeval_common::plan::Plan;
 use glmeval_common::unit::UnitKind;
@@ -376,24 +375,6 @@ impl JobState {
             KindCounts { kind: *kind, waiting, ready, leased, cooling, committed, failed }
         });
         counts.collect()
-    }
-
-    /// Takes back the units that `unit` reads, since its attempt `reader` found damage.
-    ///
-    /// Returns whether that or an earlier look can have changed anything for `unit`.
-    pub(super) fn doubt_inputs(&mut self, unit: u32, reader: Generation, times_max: u32) -> bool {
-        let mut news = false;
-        for (first, past) in self.inputs(unit) {
-            for input in first..past {
-                let is_committed = self.unit(input) == Some(UnitState::Committed);
-                if is_committed && self.doubts.may_open(input, reader, times_max) {
-                    self.doubts.open(input);
-                    self.uncommit(input);
-                }
-                news |= self.doubts.was_settled_since(input, reader) || self.doubts.is_open(input);
-            }
-        }
-        news
     }
 }
 

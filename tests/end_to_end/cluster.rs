@@ -1,0 +1,88 @@
+//! Coordinator and workers as separate processes over loopback, and workers without a coordinator.
+
+use glmeval_tests::glmeval::{Coordinator, Running, command, glmeval, succeeds};
+use glmeval_tests::jobs::{write_long_job, write_small_job};
+use glmeval_tests::results::{check_committed_once, results};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+async fn undisturbed(folder: &Path) -> BTreeMap<String, String> {
+    succeeds(folder, &["run", "job.toml", "--store", "alone"]).await;
+    results(&folder.join("alone")).await
+}
+
+#[tokio::test]
+async fn a_cluster_gives_the_bits_of_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_small_job(folder, 16);
+    let coordinator = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
+    let at = ["--coordinator", &coordinator.address];
+    let job = succeeds(folder, &[&["submit", "job.toml"], &at[..]].concat()).await;
+    let watch = [&["watch", job.trim(), "--format", "json"], &at[..]].concat();
+    let mut watch = Running::start(command(folder, &watch));
+    watch.line_with("\"running\"").await;
+    let worker = ["worker", "--store", "store", "--until-idle"];
+    let first = Running::start(command(folder, &[&worker, &at[..]].concat()));
+    let second = Running::start(command(folder, &[&worker[..], &["--discover"]].concat()));
+    let (code, lines) = watch.exit().await;
+    let last: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    assert_eq!((code, &last["phase"]), (Some(0), &Value::from("finished")));
+    for worker in [first, second] {
+        assert_eq!(worker.exit().await, (Some(0), Vec::new()));
+    }
+    let status = [&["status", job.trim(), "--format", "json"], &at[..]].concat();
+    let status: Value = serde_json::from_str(&succeeds(folder, &status).await).unwrap();
+    assert_eq!(status["phase"], "finished");
+    let jobs = succeeds(folder, &[&["jobs"], &at[..]].concat()).await;
+    assert!(jobs.contains(job.trim()) && jobs.contains("finished"), "{jobs}");
+    check_committed_once(&folder.join("store")).await;
+    assert_eq!(results(&folder.join("store")).await, undisturbed(folder).await);
+}
+
+#[tokio::test]
+async fn partitions_without_a_coordinator_give_the_bits_of_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_small_job(folder, 16);
+    let share = |share| {
+        let worker = ["worker", "--store", "store", "--partition", share, "job.toml"];
+        Running::start(command(folder, &worker))
+    };
+    let (first, second) = (share("0/2"), share("1/2"));
+    assert_eq!(first.exit().await, (Some(0), Vec::new()));
+    assert_eq!(second.exit().await, (Some(0), Vec::new()));
+    check_committed_once(&folder.join("store")).await;
+    assert_eq!(results(&folder.join("store")).await, undisturbed(folder).await);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_ends_and_stays_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_long_job(folder, 100, 8);
+    let coordinator = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
+    let at = ["--coordinator", &coordinator.address];
+    let job = succeeds(folder, &[&["submit", "job.toml"], &at[..]].concat()).await;
+    succeeds(folder, &[&["cancel", job.trim()], &at[..]].concat()).await;
+    let watched = glmeval(folder, &[&["watch", job.trim()], &at[..]].concat()).await;
+    assert_eq!(watched.code, Some(1), "{watched:?}");
+    coordinator.process.kill().await;
+    let again = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
+    let at = ["--coordinator", &again.address];
+    let status = [&["status", job.trim(), "--format", "json"], &at[..]].concat();
+    let status: Value = serde_json::from_str(&succeeds(folder, &status).await).unwrap();
+    assert_eq!(status["phase"], "cancelled");
+}
+
+#[tokio::test]
+async fn an_absent_coordinator_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [vec!["status", "x"], vec!["watch", "x"], vec!["jobs"], vec!["cancel", "x"]] {
+        let line = [&words[..], &["--coordinator", "127.0.0.1:1"]].concat();
+        let ended = glmeval(folder.path(), &line).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(75), ""), "{ended:?}");
+        assert!(ended.stderr.contains("127.0.0.1:1"), "{ended:?}");
+    }
+}

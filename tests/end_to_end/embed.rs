@@ -1,0 +1,104 @@
+//! `embed` from every kind of source, and `export` of what it wrote.
+
+use glmeval_tests::glmeval::{glmeval, model, succeeds};
+use glmeval_tests::jobs::Draw;
+use std::path::Path;
+
+/// Shape of an npy file of version 1, and its values.
+fn read_npy(path: &Path) -> ((usize, usize), Vec<f32>) {
+    let bytes = std::fs::read(path).unwrap();
+    assert_eq!(&bytes[..6], b"\x93NUMPY");
+    let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = std::str::from_utf8(&bytes[10..end]).unwrap();
+    assert!(header.contains("'<f4'") && header.contains("'fortran_order': False"), "{header}");
+    let shape = header.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0;
+    let (rows, width) = shape.split_once(", ").unwrap();
+    let shape = (rows.parse().unwrap(), width.trim_end_matches(',').parse().unwrap());
+    let values = bytes[end..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+    (shape, values.collect())
+}
+
+/// Embeds a source and exports it; checks the number of rows and returns the values.
+async fn embedded(folder: &Path, name: &str, source: &[&str], rows: usize) -> Vec<f32> {
+    let model = model().display().to_string();
+    let line = [&["embed", "--model", &model, "--out", name], source].concat();
+    let printed = succeeds(folder, &line).await;
+    assert!(printed.starts_with(&format!("{name}/embeddings/")), "{printed}");
+    assert_eq!(succeeds(folder, &line).await, printed, "again = resume");
+    let (npy, parquet) = (format!("{name}.npy"), format!("{name}.parquet"));
+    let export = ["export", printed.trim(), "--format"];
+    assert_eq!(
+        succeeds(folder, &[&export, &["npy", "--out", &npy][..]].concat()).await.trim(),
+        npy
+    );
+    succeeds(folder, &[&export, &["parquet", "--out", &parquet][..]].concat()).await;
+    let bytes = std::fs::read(folder.join(parquet)).unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    let (shape, values) = read_npy(&folder.join(npy));
+    assert_eq!((shape, values.len()), ((rows, 64), rows * 64), "{name}");
+    assert!(values.iter().all(|value| value.is_finite()), "{name}");
+    values
+}
+
+#[tokio::test]
+async fn one_sequence_has_the_same_bits_from_every_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let genome = Draw::new(3).dna(600);
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    write("genome.fa", format!(">chr1\n{genome}\n"));
+    let (first, second) = (&genome[100..200], &genome[200..300]);
+    write("two.fa", format!(">a\n{first}\n>b\n{second}\n"));
+    write("two.bed", "chr1\t100\t200\nchr1\t200\t300\n".to_owned());
+    write("two.tsv", format!("name\tdna\na\t{first}\nb\t{second}\n"));
+    let peak = |start: u64, end| format!("chr1\t{start}\t{end}\tp\t1\t.\t1\t1\t1\t20\n");
+    write("two.narrowPeak", peak(130, 170) + &peak(230, 270));
+    let genome = ["--genome", "genome.fa"];
+    let fasta = embedded(folder, "fasta", &["--fasta", "two.fa"], 2).await;
+    let bed = [&["--bed", "two.bed"], &genome[..]].concat();
+    assert_eq!(embedded(folder, "bed", &bed, 2).await, fasta);
+    let peaks = [&["--narrowpeak", "two.narrowPeak", "--window", "100"], &genome[..]].concat();
+    assert_eq!(embedded(folder, "peaks", &peaks, 2).await, fasta);
+    let tsv = ["--tsv", "two.tsv:dna", "--id-column", "name"];
+    assert_eq!(embedded(folder, "tsv", &tsv, 2).await, fasta);
+    let windows = [&["--window", "100"], &genome[..]].concat();
+    assert_eq!(embedded(folder, "windows", &windows, 6).await[64..3 * 64], fasta);
+}
+
+#[tokio::test]
+async fn windows_of_undefined_letters_are_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draw = Draw::new(4);
+    let genome = draw.dna(300) + &"N".repeat(400) + &draw.dna(330);
+    std::fs::write(folder.path().join("genome.fa"), format!(">chr1\n{genome}\n")).unwrap();
+    let source = ["--genome", "genome.fa", "--window", "100", "--stride", "100"];
+    embedded(folder.path(), "windows", &[&source[..], &["--shard-rows", "4"]].concat(), 6).await;
+}
+
+#[tokio::test]
+async fn an_hdf5_key_is_embedded() {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = model().parent().unwrap().parent().unwrap().join("data/REST_200.h5");
+    let source = format!("{}:x_valid", examples.display());
+    let fewer = ["--hdf5", &source, "--layer", "1"];
+    embedded(folder.path(), "hdf5", &fewer, 1293).await;
+}
+
+#[tokio::test]
+async fn an_export_asks_which_tensor_where_there_are_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let model = model().display().to_string();
+    std::fs::write(folder.join("a.fa"), ">a\nACGTACGTACGTACGT\n>b\nACGTAC\n").unwrap();
+    let embed = ["embed", "--model", &model, "--fasta", "a.fa", "--out", "out"];
+    let several = ["--layer", "1", "--layer", "3", "--pool", "cls", "--pool", "full"];
+    succeeds(folder, &[&embed, &several[..]].concat()).await;
+    let export = ["export", "out", "--format", "npy", "--out", "a.npy"];
+    let ended = glmeval(folder, &export).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("--layer: expected one of 1, 3"), "{ended:?}");
+    assert!(!folder.join("a.npy").exists());
+    succeeds(folder, &[&export[..], &["--layer", "3", "--pool", "full"]].concat()).await;
+    let ((rows, width), _) = read_npy(&folder.join("a.npy"));
+    assert_eq!((rows > 4, width), (true, 64), "token rows of both sequences: {rows}");
+}
