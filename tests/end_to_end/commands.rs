@@ -103,7 +103,9 @@ async fn a_sweep_deletes_orphans_and_no_committed_data() {
     let set = std::fs::read_dir(folder.join("store/embeddings")).unwrap().next().unwrap().unwrap();
     let orphan = set.path().join("data/0000000000-0000000064.abandoned.safetensors");
     std::fs::write(&orphan, "half").unwrap();
-    let sweep = ["store", "gc", "--store", "store", "--grace-hours", "0"];
+    let file = std::fs::File::options().write(true).open(&orphan).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let sweep = ["store", "gc", "--store", "store", "--grace-hours", "1"];
     let told = succeeds(folder, &[&sweep[..], &["--dry-run"]].concat()).await;
     assert!(told.contains("abandoned") && orphan.exists(), "{told}");
     succeeds(folder, &sweep).await;
