@@ -11,6 +11,7 @@ mod commands;
 mod embedded;
 mod exit;
 mod full_disk;
+mod memory;
 mod output;
 mod planning;
 mod progress;
@@ -86,6 +87,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    memory::return_large_blocks();
     start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
