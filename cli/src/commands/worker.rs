@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
-use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::error::{Error, ErrorKind, InputError, Result};
 use glmeval_common::ids::WorkerId;
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
@@ -95,8 +95,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
     let mut settings = AgentSettings::new(worker, &host, &glmeval_worker::numeric_class());
     settings.until_idle = arguments.until_idle;
-    let exit = Agent::new(control, runner, clock, settings, stop).run().await?;
-    Ok(ExitCode::from(exit.exit_code()))
+    match Agent::new(control, runner, clock, settings, stop).run().await {
+        Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
+        // The coordinator will refuse this program on this machine every time.
+        Err(error) if error.kind() == ErrorKind::Invalid => {
+            complain(&format!("error: {}", error.chain()));
+            Ok(ExitCode::from(exit::NEVER_RETRY))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn address(arguments: &Arguments, store: &Store) -> Result<String> {

@@ -17,6 +17,9 @@ use cover::{Piece, cover_range};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Shards read at a time; each is in memory whole.
+const SHARDS_IN_FLIGHT_MAX: usize = 4;
+
 pub mod models;
 
 /// What every shard of a set holds (`embeddings/<set-id>/manifest.json`); a pure function of the set.
@@ -244,33 +247,43 @@ pub async fn read_rows(
     let mut rows = Rows::default();
     let mut ranges = committed_ranges(store, set).await?;
     let mut rest = VecDeque::from(cover_all(store, set, &ranges, (start, end))?);
-    while let Some(piece) = rest.pop_front() {
-        let next = match read_piece(store, set, (layer, pooling), piece).await {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                ranges.retain(|range| *range != piece.commit);
-                let Ok(others) = cover_range(&ranges, piece.take.0, end) else { return Err(error) };
-                tracing::warn!(error = error.chain(), "a damaged shard is passed over");
-                rest = others.into();
-                continue;
+    while !rest.is_empty() {
+        let count = rest.len().min(SHARDS_IN_FLIGHT_MAX);
+        let pieces: Vec<Piece> = rest.drain(..count).collect();
+        let reads = pieces.iter().map(|piece| read_piece(store, set, (layer, pooling), *piece));
+        for (piece, read) in pieces.iter().zip(futures::future::join_all(reads).await) {
+            match read {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    ranges.retain(|range| *range != piece.commit);
+                    let others = cover_range(&ranges, piece.take.0, end);
+                    let Ok(others) = others else { return Err(error) };
+                    tracing::warn!(error = error.chain(), "a damaged shard is passed over");
+                    rest = others.into();
+                    break;
+                }
+                next => rows.append(next?, &format!("embedding set {set} in {}", store.url()))?,
             }
-            next => next?,
-        };
-        if !rows.ids.is_empty() && !next.ids.is_empty() && rows.width != next.width {
-            return Err(Error::corrupt(format!(
-                "shard {}-{} of embedding set {set} in {}: expected width {}, found {}",
-                piece.commit.0,
-                piece.commit.1,
-                store.url(),
-                rows.width,
-                next.width
-            )));
         }
-        rows.width = next.width;
-        rows.ids.extend(next.ids);
-        rows.values.extend(next.values);
-        rows.token_counts.extend(next.token_counts);
     }
     Ok(rows)
+}
+
+impl Rows {
+    /// Adds the rows of the next examples; `place` names where they come from.
+    fn append(&mut self, next: Self, place: &str) -> Result<()> {
+        if !self.ids.is_empty() && !next.ids.is_empty() && self.width != next.width {
+            let first = next.ids.first().map_or("", String::as_str);
+            return Err(Error::corrupt(format!(
+                "{place}: example {first}: expected width {}, found {}",
+                self.width, next.width
+            )));
+        }
+        self.width = next.width;
+        self.ids.extend(next.ids);
+        self.values.extend(next.values);
+        self.token_counts.extend(next.token_counts);
+        Ok(())
+    }
 }
 
 /// Which committed shards hold the examples `start..end`.
