@@ -171,10 +171,11 @@ impl Plan {
                 })
             }
             UnitSpec::Extract { set, dataset, start, end } => {
-                let source = &self.datasets.get(*dataset)?.source;
+                let PlannedDataset { source, task, .. } = self.datasets.get(*dataset)?;
                 WorkUnit::Extract(ExtractUnit {
                     set: self.sets.get(*set)?.clone(),
                     lazy_source: source.is_lazy().then(|| source.clone()),
+                    task: *task,
                     start: *start,
                     end: *end,
                 })

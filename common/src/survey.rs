@@ -93,6 +93,21 @@ pub fn dataset_id(source: &DatasetSource, task: TaskName) -> Result<DatasetId> {
     Ok(DatasetId::new(digest.field("options", options).finish()))
 }
 
+/// Refuses a source whose files or options are no longer those of the planned data set.
+///
+/// # Errors
+/// `Invalid` naming the first file when they differ; as [`dataset_id`].
+pub fn check_unchanged(source: &DatasetSource, task: TaskName, planned: &DatasetId) -> Result<()> {
+    let found = dataset_id(source, task)?;
+    if found == *planned {
+        return Ok(());
+    }
+    let path = source.paths().first().map_or(String::new(), |path| path.display().to_string());
+    Err(Error::invalid(format!(
+        "{path}: expected the data set {planned} that was planned, found {found}: the file has changed"
+    )))
+}
+
 /// The source with every path emptied: moving a file does not make another data set.
 fn without_paths(source: &DatasetSource) -> DatasetSource {
     let mut source = source.clone();
@@ -125,5 +140,18 @@ mod tests {
         let first = write("a.fa", ">s\nACGT\n");
         assert_eq!(first, write("b.fa", ">s\nACGT\n"));
         assert_ne!(first, write("c.fa", ">s\nACGA\n"));
+    }
+
+    #[test]
+    fn a_file_that_changed_since_it_was_planned_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.fa");
+        std::fs::write(&path, ">s\nACGT\n").unwrap();
+        let source = DatasetSource::Fasta { path: path.clone() };
+        let planned = dataset_id(&source, TaskName::None).unwrap();
+        check_unchanged(&source, TaskName::None, &planned).unwrap();
+        std::fs::write(&path, ">s\nACGA\n").unwrap();
+        let error = check_unchanged(&source, TaskName::None, &planned).unwrap_err().chain();
+        assert!(error.contains("a.fa") && error.contains("has changed"), "{error}");
     }
 }

@@ -119,6 +119,8 @@ pub struct ExtractUnit {
     pub set: SetSpec,
     /// The source, for lazy ones; prepared ones are read from the store.
     pub lazy_source: Option<DatasetSource>,
+    /// Task of the data set; part of what its id digests.
+    pub task: TaskName,
     /// First example.
     pub start: u64,
     /// One past the last example.

@@ -4,11 +4,11 @@
 //! a source that changed since is refused.
 
 use crate::attempt::{UnitContext, is_sound};
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::Result;
 use glmeval_common::readers;
 use glmeval_common::store::Outcome;
 use glmeval_common::store::examples::{ExampleWriter, check_dataset, find_manifest};
-use glmeval_common::survey::dataset_id;
+use glmeval_common::survey::check_unchanged;
 use glmeval_common::unit::PrepareUnit;
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(crate) async fn prepare(context: &UnitContext<'_>, unit: &PrepareUnit) -> Re
     if is_sound(standing, async |manifest| check_dataset(store, &manifest).await).await? {
         return Ok(false);
     }
-    check_unchanged(unit)?;
+    tokio::task::block_in_place(|| check_unchanged(&unit.source, unit.task, &unit.dataset))?;
     let mut reader = readers::open(&unit.source, unit.task)?;
     let identity = (context.attempt.clone(), context.worker.clone());
     let schema = reader.schema().clone();
@@ -52,19 +52,6 @@ pub(crate) async fn prepare(context: &UnitContext<'_>, unit: &PrepareUnit) -> Re
     }
     let outcome = writer.commit(provenance(unit)).await?;
     Ok(matches!(outcome, Outcome::Won(_)))
-}
-
-fn check_unchanged(unit: &PrepareUnit) -> Result<()> {
-    let found = tokio::task::block_in_place(|| dataset_id(&unit.source, unit.task))?;
-    if found == unit.dataset {
-        return Ok(());
-    }
-    let paths = unit.source.paths();
-    let path = paths.first().map_or(String::new(), |path| path.display().to_string());
-    Err(Error::invalid(format!(
-        "{path}: expected the data set {} that was planned, found {found}: the file has changed",
-        unit.dataset
-    )))
 }
 
 fn provenance(unit: &PrepareUnit) -> BTreeMap<String, String> {

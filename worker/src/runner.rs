@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::dataset::DatasetSource;
 use glmeval_common::error::{Error, Result};
-use glmeval_common::ids::{Attempt, ModelId};
+use glmeval_common::ids::{Attempt, DatasetId, ModelId};
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::windows::{WindowOptions, WindowReader};
@@ -22,8 +22,9 @@ use glmeval_common::store::embeddings::{
     SetManifest, ShardAttempt, commit_shard, create_set, find_commit, read_shard,
 };
 use glmeval_common::store::examples::{read_examples, read_manifest};
+use glmeval_common::survey::check_unchanged;
 use glmeval_common::unit::{ExtractUnit, ModelRef, SetSpec, WorkUnit};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 mod opened;
@@ -34,7 +35,7 @@ pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
     models: Opened<ModelId, dyn Model>,
-    genomes: Opened<PathBuf, Genome>,
+    genomes: Opened<DatasetId, Genome>,
 }
 
 impl Runner {
@@ -108,7 +109,7 @@ impl Runner {
     async fn examples(&self, store: &Store, unit: &ExtractUnit) -> Result<ShardExamples> {
         let (start, end) = (unit.start, unit.end);
         if let Some(source) = &unit.lazy_source {
-            return tokio::task::block_in_place(|| self.windows(source, start, end));
+            return tokio::task::block_in_place(|| self.windows(unit, source));
         }
         let manifest = read_manifest(store, &unit.set.dataset).await.map_err(lost_input)?;
         let examples = read_examples(store, &manifest, start, end).await?;
@@ -116,10 +117,11 @@ impl Runner {
     }
 
     /// Windows `start..end` of a genome that are defined enough.
-    fn windows(&self, source: &DatasetSource, start: u64, end: u64) -> Result<ShardExamples> {
+    fn windows(&self, unit: &ExtractUnit, source: &DatasetSource) -> Result<ShardExamples> {
+        let (start, end) = (unit.start, unit.end);
         let options = WindowOptions::of(source)
             .ok_or_else(|| Error::bug("only windows are cut while they are embedded"))?;
-        let genome = self.genome(source.paths().first().copied().unwrap_or(Path::new("")))?;
+        let genome = self.genome(unit, source)?;
         let mut reader = WindowReader::new(genome, options, Some(start..end))?;
         let (mut examples, mut indices) = (Vec::new(), Vec::new());
         loop {
@@ -132,9 +134,14 @@ impl Runner {
         }
     }
 
-    /// A genome, opened once: its index may have cost a pass over the file.
-    fn genome(&self, path: &Path) -> Result<Arc<Genome>> {
-        self.genomes.get(path.to_path_buf(), || Ok(Arc::new(Genome::open(path)?)))
+    /// The genome of a unit, opened once and checked against the data set that was planned.
+    fn genome(&self, unit: &ExtractUnit, source: &DatasetSource) -> Result<Arc<Genome>> {
+        let dataset = &unit.set.dataset;
+        self.genomes.get(dataset.clone(), || {
+            check_unchanged(source, unit.task, dataset)?;
+            let path = source.paths().first().copied().unwrap_or(Path::new(""));
+            Ok(Arc::new(Genome::open(path)?))
+        })
     }
 }
 

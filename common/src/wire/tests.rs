@@ -67,7 +67,13 @@ fn units() -> Vec<WorkUnit> {
             task: TaskName::ChipSeq,
             rows: 9,
         }),
-        WorkUnit::Extract(ExtractUnit { set, lazy_source: Some(windows), start: 1, end: u64::MAX }),
+        WorkUnit::Extract(ExtractUnit {
+            set,
+            lazy_source: Some(windows),
+            task: TaskName::None,
+            start: 1,
+            end: u64::MAX,
+        }),
         WorkUnit::Fit(fit(logistic, FeatureSource::Sequence(SequenceFeature::Kmer { k: 5 }))),
         WorkUnit::Fit(fit(ProbeSpec::LeastSquares, embedding)),
         WorkUnit::Fit(fit(
