@@ -49,7 +49,7 @@ fn hostile_torch_files_are_refused_with_file_place_expected_and_found() {
 fn hostile_configs_are_refused_with_file_key_expected_and_found() {
     let home = tempfile::tempdir().expect("a temporary folder");
     hostile::check(&["config"], |case| {
-        let replaced = golden::root().join(case.text("put_over").expect("put_over"));
+        let replaced = golden::fixture(case.text("put_over").expect("put_over"));
         let (good, name) = (replaced.parent().expect("a folder"), replaced.file_name());
         let folder = home.path().join(case.path.file_name().expect("a name"));
         std::fs::create_dir(&folder).expect("a new folder");

@@ -207,7 +207,7 @@ fn every_table_notation_gives_the_same_rows() {
 
 /// Reads a damaged file to its end, the way its entry asks.
 fn read_hostile(case: &hostile::Case) -> Result<(), Error> {
-    let genome = golden::root().join(case.text("genome").unwrap_or("layouts/genome/genome.fa"));
+    let genome = golden::fixture(case.text("genome").unwrap_or("layouts/genome/genome.fa"));
     match case.reader.as_str() {
         "fasta" if case.text("companion").is_none() => {
             // Task 1 has sequences of 230 nucleotides.

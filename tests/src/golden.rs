@@ -8,8 +8,22 @@ use std::path::{Path, PathBuf};
 
 /// The folder of golden fixtures.
 pub fn root() -> PathBuf {
-    std::env::var_os("GLMEVAL_GOLDEN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"), PathBuf::from)
+    std::env::var_os("GLMEVAL_GOLDEN").map_or_else(vendored, PathBuf::from)
+}
+
+fn vendored() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// One fixture by its path below the folder; the vendored one where another folder lacks it.
+pub fn fixture(path: &str) -> PathBuf {
+    let there = root().join(path);
+    if there.exists() { there } else { vendored().join(path) }
+}
+
+/// Whether `GLMEVAL_GOLDEN` names the folder; a part it lacks is then left out rather than missed.
+pub fn is_elsewhere() -> bool {
+    std::env::var_os("GLMEVAL_GOLDEN").is_some()
 }
 
 /// Sub-folders of `root()/part`, sorted by name.

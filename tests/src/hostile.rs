@@ -59,7 +59,11 @@ fn mentions(message: &str, wanted: &str) -> bool {
 /// If the index cannot be read.
 pub fn cases(readers: &[&str]) -> Vec<Case> {
     let folder = golden::root().join("hostile");
-    let index = golden::json(&folder.join("index.json"));
+    let path = folder.join("index.json");
+    if golden::is_elsewhere() && !path.exists() {
+        return Vec::new();
+    }
+    let index = golden::json(&path);
     let files = index["files"].as_array().expect("hostile/index.json: files is a list");
     files
         .iter()
@@ -79,7 +83,7 @@ pub fn cases(readers: &[&str]) -> Vec<Case> {
 pub fn check(readers: &[&str], read: impl Fn(&Case) -> Result<(), String>) {
     let mut complaints = Vec::new();
     let cases = cases(readers);
-    assert!(!cases.is_empty(), "no hostile file for {readers:?}");
+    assert!(golden::is_elsewhere() || !cases.is_empty(), "no hostile file for {readers:?}");
     for case in &cases {
         match read(case) {
             Ok(())
