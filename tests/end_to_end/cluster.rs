@@ -1,7 +1,7 @@
 //! Coordinator and workers as separate processes over loopback, and workers without a coordinator.
 
-use glmeval_tests::glmeval::{Coordinator, Running, command, glmeval, succeeds};
-use glmeval_tests::jobs::{write_long_job, write_small_job};
+use glmeval_tests::glmeval::{Coordinator, Running, command, glmeval, model, succeeds};
+use glmeval_tests::jobs::{Draw, write_long_job, write_small_job};
 use glmeval_tests::results::{check_committed_once, results};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -39,6 +39,29 @@ async fn a_cluster_gives_the_bits_of_one_process() {
     assert!(jobs.contains(job.trim()) && jobs.contains("finished"), "{jobs}");
     check_committed_once(&folder.join("store")).await;
     assert_eq!(results(&folder.join("store")).await, undisturbed(folder).await);
+}
+
+#[tokio::test]
+async fn sequences_embedded_on_a_cluster_have_the_bits_of_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut draw = Draw::new(3);
+    let records: String = (0..40).map(|i| format!(">s{i}\n{}\n", draw.dna(60 + i))).collect();
+    std::fs::write(folder.join("s.fa"), records).unwrap();
+    let coordinator = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
+    let at = ["--coordinator", &coordinator.address];
+    let worker = ["worker", "--store", "store"];
+    let _worker = Running::start(command(folder, &[&worker, &at[..]].concat()));
+    let model = model().display().to_string();
+    let embed = ["embed", "--model", &model, "--fasta", "s.fa", "--shard-rows", "16", "--out"];
+    let there = succeeds(folder, &[&embed[..], &["store"], &at].concat()).await;
+    let here = succeeds(folder, &[&embed[..], &["alone"]].concat()).await;
+    for (set, name) in [(&there, "there.npy"), (&here, "here.npy")] {
+        let export = ["export", set.trim(), "--format", "npy", "--out", name];
+        succeeds(folder, &export).await;
+    }
+    let read = |name| std::fs::read(folder.join(name)).unwrap();
+    assert_eq!(read("there.npy"), read("here.npy"));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `glmeval submit|status|watch|cancel|jobs`: a person's side of a coordinator.
 
 use crate::output::{Format, Table, complain, say, say_json, seconds};
-use crate::planning::plan_file;
+use crate::planning::{Planned, plan_file};
 use crate::progress::{Progress, summary};
 use clap::Args;
 use futures::StreamExt;
@@ -103,6 +103,21 @@ pub(crate) async fn watch(arguments: JobArguments) -> Result<ExitCode> {
 
 /// Follows a job; exits as the job ends.
 async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<ExitCode> {
+    let status = followed(control, job, format).await?;
+    Ok(ExitCode::from(status.phase.exit_code()))
+}
+
+/// Hands a planned job to the coordinator at `address` and shows its progress to its end.
+pub(crate) async fn submit_and_follow(address: &str, planned: &Planned) -> Result<JobStatus> {
+    let coordinator = Coordinator { coordinator: address.to_owned() };
+    let control = coordinator.connect()?;
+    let submitted = control.submit(&planned.job.toml, planned.plan.clone()).await;
+    let job = submitted.map_err(|e| coordinator.named(e))?;
+    followed(&control, &job, Format::Table).await
+}
+
+/// Shows every status of a job until it is over; the last one.
+async fn followed(control: &GrpcControl, job: &JobId, format: Format) -> Result<JobStatus> {
     let mut statuses = control.watch(job).await?;
     let mut progress = Progress::new();
     let mut last = None;
@@ -116,12 +131,12 @@ async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<Ex
         }
         last = Some(status);
     }
-    let Some(status) = last else { return Ok(ExitCode::SUCCESS) };
+    let status = last.ok_or_else(|| Error::unavailable(format!("follow job {job}")))?;
     if format != Format::Json {
         progress.finish(&status);
     }
     complain_of_failures(&status);
-    Ok(ExitCode::from(status.phase.exit_code()))
+    Ok(status)
 }
 
 pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {

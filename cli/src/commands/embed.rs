@@ -1,6 +1,6 @@
 //! `glmeval embed`: ad hoc embeddings of one source by one gLM.
 
-use crate::commands::control::complain_of_failures;
+use crate::commands::control::{self, complain_of_failures};
 use crate::embedded::{self, Embedding};
 use crate::output::{complain, say};
 use crate::planning::plan_job;
@@ -94,7 +94,10 @@ pub(crate) struct Arguments {
     /// Examples per shard [default: sized by time].
     #[arg(long)]
     shard_rows: Option<u64>,
-    /// Folder or URL to write to.
+    /// Compute on a cluster: address of its coordinator.
+    #[arg(long, value_name = "HOST:PORT")]
+    coordinator: Option<String>,
+    /// Folder or URL to write to; with --coordinator the cluster's store.
     #[arg(long, value_name = "URL")]
     out: String,
     #[command(flatten)]
@@ -105,15 +108,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
     let job = job(&arguments)?;
     let planned = tokio::task::block_in_place(|| plan_job(job))?;
-    let store = Store::open(&arguments.out)?;
-    let finished = embedded::run(&store, &planned, &arguments.machine).await?;
-    complain_of_failures(&finished.status);
-    if finished.status.phase == JobPhase::Finished {
-        let Embedding { set, rows } = Embedding::of(&planned.plan)?;
-        complain(&format!("{rows} examples embedded"));
+    let Embedding { set, rows } = Embedding::of(&planned.plan)?;
+    let (phase, code) = match &arguments.coordinator {
+        Some(address) => {
+            let status = control::submit_and_follow(address, &planned).await?;
+            (status.phase, ExitCode::from(status.phase.exit_code()))
+        }
+        None => {
+            let store = Store::open(&arguments.out)?;
+            let finished = embedded::run(&store, &planned, &arguments.machine).await?;
+            complain_of_failures(&finished.status);
+            (finished.status.phase, embedded::exit_code(&finished))
+        }
+    };
+    if phase == JobPhase::Finished {
+        let lazy = planned.plan.datasets.iter().any(|dataset| dataset.source.is_lazy());
+        let what = if lazy { "windows looked at" } else { "examples embedded" };
+        complain(&format!("{rows} {what}"));
         say(&format!("{}/embeddings/{set}", arguments.out.trim_end_matches('/')));
     }
-    Ok(embedded::exit_code(&finished))
+    Ok(code)
 }
 
 /// The job file that these arguments stand for.
