@@ -31,10 +31,12 @@ pub(crate) fn run(root: &Path, skips_forbidden: bool) -> Result<()> {
     } else {
         &["test", "--workspace", "--locked", "--no-fail-fast"]
     };
+    if nextest {
+        // First, so that the summary of all other tests is what a run ends with.
+        sh(root, "cargo", &["test", "--workspace", "--doc", "--locked"])?;
+    }
     let mut tests = Command::new("cargo");
-    tests.args(arguments).envs(environment).current_dir(root);
-    run_command(&mut tests)?;
-    if nextest { sh(root, "cargo", &["test", "--workspace", "--doc", "--locked"]) } else { Ok(()) }
+    run_command(tests.args(arguments).envs(environment).current_dir(root))
 }
 
 fn succeeds(command: &mut Command) -> bool {
