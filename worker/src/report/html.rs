@@ -257,9 +257,10 @@ fn published_table(dataset: &DatasetView<'_>) -> String {
         rows.push_str(&format!("<td>{}{how}{same}</td></tr>\n", escape(&row.origin())));
     }
     format!(
-        "<h3>Published for this data set</h3>\n<div class=\"scroll\"><table>\n<tr>{head}</tr>\n{rows}</table></div>\n\
+        "<h3>Published under this name</h3>\n<div class=\"scroll\"><table>\n<tr>{head}</tr>\n{rows}</table></div>\n\
          <p class=\"muted\">Tang, Somia, Yu and Koo, Genome Biology 2025: the rows closest to this job, on the \
-         authors' split. ± is one standard deviation over repeats.</p>\n"
+         authors' examples and split. They are found by task and by the data set's name: compare them only if \
+         the examples are the same. ± is one standard deviation over repeats.</p>\n"
     )
 }
 

@@ -43,7 +43,7 @@ pub(super) fn bars(dataset: &DatasetView<'_>, name: &str, chance: f64) -> Option
         caption.push_str(" One colour per probe.");
     }
     if !published.is_empty() {
-        caption.push_str(" Grey: values published for this data set");
+        caption.push_str(" Grey: values published under this name");
         let repeated = published.iter().any(|bar| bar.low.is_some());
         let whiskers = " (whiskers: one standard deviation over repeats)";
         caption.push_str(if repeated { whiskers } else { "" });
