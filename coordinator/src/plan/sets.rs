@@ -87,6 +87,13 @@ fn empty_set(
     let model = embedding.model_index;
     let (name, source) = &planner.job.models[model];
     let (facts, model_facts) = (&planner.datasets[dataset], &planner.models[model]);
+    let names = &facts.schema.sequences;
+    if names.len() != 1 {
+        let place = format!("dataset[{dataset}] ({})", planner.job.datasets[dataset].name);
+        let expected = format!("one sequence per example for model {name}");
+        let found = format!("{}: {}", names.len(), names.join(", "));
+        return Err(planner.wrong(&place, expected, found).into());
+    }
     let tokens = model_facts.tokens(facts.length_max);
     if facts.rows > 0 && tokens > model_facts.tokens_max {
         let place = format!("dataset[{dataset}] ({})", planner.job.datasets[dataset].name);

@@ -115,6 +115,14 @@ fn a_sequence_longer_than_the_model_reads_is_refused_by_name() {
 }
 
 #[test]
+fn examples_of_two_sequences_are_not_embedded() {
+    let mut facts = dataset_facts("d", 1);
+    facts.schema.sequences = vec!["left".to_owned(), "right".to_owned()];
+    let error = plan(&job(), &[facts], &[model_facts("m")], "c").unwrap_err().chain();
+    assert!(error.contains("(D)") && error.contains("found 2: left, right"), "{error}");
+}
+
+#[test]
 fn representations_of_one_model_share_a_set() {
     let mut job = job();
     job.embeddings.push(embedding(LayerChoice::Word("last".into()), &[Pooling::Cls]));
