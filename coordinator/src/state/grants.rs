@@ -14,6 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One in so many running units may run twice.
 const RUNNING_PER_COPY_MIN: usize = 20;
 
+/// Whether a worker is given more work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Welcome,
+    Draining,
+}
+
 impl State {
     pub(super) fn register(
         &mut self,
@@ -113,6 +120,25 @@ impl State {
         }
     }
 
+    /// Notes a sign of life; `None` = the coordinator does not know the worker.
+    fn saw(
+        &mut self,
+        worker: &WorkerId,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Standing> {
+        let Some(known) = self.workers.get_mut(worker) else {
+            effects.push(Effect::UnknownCaller);
+            return None;
+        };
+        known.seen_ms = now_ms;
+        if known.draining {
+            effects.push(Effect::DrainCaller);
+            return Some(Standing::Draining);
+        }
+        Some(Standing::Welcome)
+    }
+
     pub(super) fn heartbeat(
         &mut self,
         worker: &WorkerId,
@@ -120,13 +146,8 @@ impl State {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(known) = self.workers.get_mut(worker) else {
-            effects.push(Effect::UnknownCaller);
+        if self.saw(worker, now_ms, effects).is_none() {
             return;
-        };
-        known.seen_ms = now_ms;
-        if known.draining {
-            effects.push(Effect::DrainCaller);
         }
         // The answer that granted the rest was lost; one that is under way may still arrive.
         let interval_ms = self.settings.heartbeat_interval_ms;
@@ -155,13 +176,7 @@ impl State {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(known) = self.workers.get_mut(worker) else {
-            effects.push(Effect::UnknownCaller);
-            return;
-        };
-        known.seen_ms = now_ms;
-        if known.draining {
-            effects.push(Effect::DrainCaller);
+        if self.saw(worker, now_ms, effects) != Some(Standing::Welcome) {
             return;
         }
         let mut granted = 0;
