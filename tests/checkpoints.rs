@@ -49,14 +49,7 @@ fn hostile_torch_files_are_refused_with_file_place_expected_and_found() {
 fn hostile_configs_are_refused_with_file_key_expected_and_found() {
     let home = tempfile::tempdir().expect("a temporary folder");
     hostile::check(&["config"], |case| {
-        let replaced = golden::fixture(case.text("put_over").expect("put_over"));
-        let (good, name) = (replaced.parent().expect("a folder"), replaced.file_name());
-        let folder = home.path().join(case.path.file_name().expect("a name"));
-        std::fs::create_dir(&folder).expect("a new folder");
-        for entry in std::fs::read_dir(good).expect("a folder").flatten() {
-            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("a copy");
-        }
-        std::fs::copy(&case.path, folder.join(name.expect("a name"))).expect("a copy");
+        let folder = case.put_over(home.path());
         let check = || EsmConfig::read(&folder)?.check_weights(&Weights::open(&folder)?);
         check().map_err(|e: Error| e.chain())
     });

@@ -314,14 +314,7 @@ fn damaged_vocabularies_are_refused_with_their_line() {
 fn a_model_with_a_damaged_config_is_refused() {
     let home = tempfile::tempdir().expect("a temporary folder");
     hostile::check(&["config"], |case| {
-        let replaced = golden::fixture(case.text("put_over").expect("put_over"));
-        let (good, name) = (replaced.parent().expect("a folder"), replaced.file_name());
-        let folder = home.path().join(case.path.file_name().expect("a name"));
-        std::fs::create_dir(&folder).expect("a new folder");
-        for entry in std::fs::read_dir(good).expect("a folder").flatten() {
-            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("a copy");
-        }
-        std::fs::copy(&case.path, folder.join(name.expect("a name"))).expect("a copy");
+        let folder = case.put_over(home.path());
         models::describe(&folder).map(drop).map_err(|e| e.chain())
     });
 }

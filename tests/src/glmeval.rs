@@ -22,10 +22,7 @@ const LINES_MAX: usize = 10_000;
 /// # Panics
 /// If it was not built.
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("glmeval");
-    assert!(path.is_file(), "{} is missing: run `cargo build --bins` first", path.display());
-    path
+    crate::process::program_folder().join("glmeval")
 }
 
 /// A small gLM with random weights.

@@ -2,7 +2,7 @@
 
 use crate::golden;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One entry of `hostile/index.json`.
 pub struct Case {
@@ -25,6 +25,22 @@ impl Case {
     /// Whether a lenient behaviour is allowed as well.
     pub fn may_also(&self) -> Option<&str> {
         self.text("may_also")
+    }
+
+    /// A copy below `home` of the folder that `put_over` names, with this file over its namesake.
+    ///
+    /// # Panics
+    /// If the entry has no `put_over` or files cannot be copied.
+    pub fn put_over(&self, home: &Path) -> PathBuf {
+        let replaced = golden::fixture(self.text("put_over").expect("put_over"));
+        let (good, name) = (replaced.parent().expect("a folder"), replaced.file_name());
+        let folder = home.join(self.path.file_name().expect("a name"));
+        std::fs::create_dir(&folder).expect("a new folder");
+        for entry in std::fs::read_dir(good).expect("a folder").flatten() {
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("a copy");
+        }
+        std::fs::copy(&self.path, folder.join(name.expect("a name"))).expect("a copy");
+        folder
     }
 
     /// What the message lacks; empty = it says everything it must.
