@@ -5,8 +5,11 @@
 
 pub mod attention;
 pub mod exp;
+pub(crate) mod fft;
 pub mod gelu;
+pub mod hyena;
 pub mod layer_norm;
 pub mod linear;
 pub mod pool;
+pub mod sin;
 pub mod softmax;
