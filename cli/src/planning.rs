@@ -2,7 +2,8 @@
 
 use glmeval_common::error::Result;
 use glmeval_common::job::Job;
-use glmeval_common::plan::{DatasetFacts, ModelFacts, Plan};
+use glmeval_common::model::{ModelFacts, ModelOptions};
+use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::survey::survey;
 use std::path::Path;
 
@@ -26,7 +27,7 @@ pub(crate) fn plan_job(job: Job) -> Result<Planned> {
         .models
         .iter()
         .map(|(name, source)| {
-            glmeval_worker::models::describe(source)
+            glmeval_worker::models::describe(source, &ModelOptions::default())
                 .map_err(|e| e.context(format!("open model {name}")))
         })
         .collect::<Result<Vec<ModelFacts>>>()?;

@@ -10,8 +10,9 @@ use glmeval_common::ids::{JobId, ModelId};
 use glmeval_common::job::Job;
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::limits::UNITS_PER_JOB_MAX;
+use glmeval_common::model::{ModelFacts, ModelOptions};
 use glmeval_common::plan::{
-    DatasetFacts, ModelFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
+    DatasetFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
 };
 use glmeval_common::unit::ModelRef;
 use std::collections::BTreeMap;
@@ -137,7 +138,8 @@ fn planned_models(job: &Job, facts: &[ModelFacts]) -> Vec<PlannedModel> {
 }
 
 fn model_ref(id: &ModelId, name: &str, source: &std::path::Path) -> ModelRef {
-    ModelRef { id: id.clone(), name: name.to_owned(), source: source.to_owned() }
+    let options = ModelOptions::default();
+    ModelRef { id: id.clone(), name: name.to_owned(), source: source.to_owned(), options }
 }
 
 impl Planner<'_> {

@@ -10,7 +10,8 @@ use glmeval_common::error::{Error, Result};
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::{Attempt, DatasetId, JobId, ModelId, WorkerId};
 use glmeval_common::job::{Job, JobDataset, JobEmbedding, JobProbe, LayerChoice, Protocol};
-use glmeval_common::plan::{DatasetFacts, ModelFacts, Plan};
+use glmeval_common::model::{MemoryFacts, ModelFacts, TokenRule};
+use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{Pooling, SequenceFeature, StoredDtype};
 use glmeval_common::unit::{ProbeSpec, WorkUnit};
 use glmeval_common::wire::GrpcControl;
@@ -73,10 +74,11 @@ fn plan() -> Plan {
         layer_count: 2,
         width: 8,
         tokens_max: 1_000,
-        tokens_special: 1,
-        nucleotides_per_token: 6,
+        token_rule: TokenRule::Blocks { length: 6, special: 1 },
+        states_fixed: None,
         flops_per_token: 1e6,
         flops_per_token_pair: 10.0,
+        memory: MemoryFacts::default(),
     };
     glmeval_coordinator::plan::plan(&job, &[dataset], &[model], CLASS).unwrap()
 }

@@ -83,7 +83,7 @@ fn plan(folder: &Path) -> (Plan, String) {
     std::fs::write(folder.join("job.toml"), &toml).unwrap();
     let job = Job::read(&folder.join("job.toml")).unwrap_or_else(|e| panic!("{}", e.chain()));
     let facts = survey(&job.datasets[0].source, job.datasets[0].task).unwrap();
-    let model = glmeval_worker::models::describe(&model).unwrap();
+    let model = glmeval_worker::models::describe(&model, &Default::default()).unwrap();
     let class = glmeval_worker::numeric_class();
     (glmeval_coordinator::plan::plan(&job, &[facts], &[model], &class).unwrap(), toml)
 }

@@ -11,6 +11,7 @@ use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narr
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Example;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
+use glmeval_common::model::ModelFacts;
 use glmeval_common::representation::{Pooling, StoredDtype};
 use glmeval_common::unit::SetSpec;
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ pub struct ShardExamples {
 /// `Invalid` naming the example for a letter outside the vocabulary, a sequence that is too long, or
 /// a state that is not finite.
 pub fn embed(
-    model: &dyn Model,
+    model: &Model,
     set: &SetSpec,
     shard: &ShardExamples,
     done: &mut dyn FnMut(u64),
@@ -42,14 +43,14 @@ pub fn embed(
 }
 
 fn embed_in_batches(
-    model: &dyn Model,
+    model: &Model,
     set: &SetSpec,
     shard: &ShardExamples,
     tokens_per_batch_max: usize,
     done: &mut dyn FnMut(u64),
 ) -> Result<EmbeddingShard> {
     let tokens = tokenize(model, &shard.examples)?;
-    let mut rows = Rows::new(set, model.facts().width as usize, &shard.examples, &tokens)?;
+    let mut rows = Rows::new(set, model.facts(), &shard.examples, &tokens)?;
     let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
     let counts: Vec<usize> = tokens.iter().map(Vec::len).collect();
     for members in batching::pack(&counts, tokens_per_batch_max) {
@@ -68,7 +69,7 @@ fn embed_in_batches(
     Ok(rows.into_shard(set, shard))
 }
 
-fn tokenize(model: &dyn Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
+fn tokenize(model: &Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
     let tokens_max = model.facts().tokens_max;
     let mut tokens = Vec::with_capacity(examples.len());
     for example in examples {
@@ -101,27 +102,29 @@ struct Rows<'a> {
     dtype: StoredDtype,
     width: usize,
     outputs: BTreeMap<(u32, Pooling), Output>,
-    /// First token of each example in `full` tensors; E + 1 numbers.
+    /// First state of each example in `full` tensors; E + 1 numbers.
     offsets: Vec<usize>,
 }
 
 impl<'a> Rows<'a> {
     fn new(
         set: &SetSpec,
-        width: usize,
+        facts: &ModelFacts,
         examples: &'a [Example],
         tokens: &[Vec<u32>],
     ) -> Result<Self> {
         let mut offsets = vec![0];
         for ids in tokens {
-            offsets.push(offsets.last().copied().unwrap_or(0) + ids.len());
+            let states = facts.states(ids.len() as u64) as usize;
+            offsets.push(offsets.last().copied().unwrap_or(0) + states);
         }
-        let token_count = offsets.last().copied().unwrap_or(0);
+        let state_count = offsets.last().copied().unwrap_or(0);
+        let width = facts.width as usize;
         let mut rows =
             Self { examples, dtype: set.dtype, width, outputs: BTreeMap::new(), offsets };
         for &layer in &set.layers {
             for &pooling in &set.poolings {
-                let count = if pooling == Pooling::Full { token_count } else { tokens.len() };
+                let count = if pooling == Pooling::Full { state_count } else { tokens.len() };
                 let length = count.checked_mul(rows.row_bytes()).ok_or_else(|| {
                     Error::invalid(format!("shard of {count} rows of {width} is too large"))
                 })?;
@@ -140,18 +143,19 @@ impl<'a> Rows<'a> {
     /// Pools the states of one batch into the rows of its members.
     fn take(
         &mut self,
-        model: &dyn Model,
+        model: &Model,
         layer: u32,
         states: &[f32],
         batch: &TokenBatch,
         members: &[usize],
     ) -> Result<()> {
         let row_bytes = self.row_bytes();
+        let offsets = model.state_offsets(batch);
         let poolings = (layer, Pooling::Cls)..=(layer, Pooling::Full);
         for ((_, pooling), output) in self.outputs.range_mut(poolings) {
             let is_full = *pooling == Pooling::Full;
             let name = |row: usize| {
-                let ends = batch.offsets.get(1..).unwrap_or_default();
+                let ends = offsets.get(1..).unwrap_or_default();
                 let place = if is_full { ends.partition_point(|&end| end <= row) } else { row };
                 let example = members.get(place).and_then(|&member| self.examples.get(member));
                 let id = example.map_or("?", |example| example.id.as_str());
@@ -161,12 +165,11 @@ impl<'a> Rows<'a> {
             let values = if is_full {
                 states
             } else {
-                pooled = pool(*pooling, states, batch, model.mean_skips_first())?;
+                pooled = pool(*pooling, states, &offsets, model.mean_skips_first())?;
                 &pooled
             };
             let bytes = narrow(values, self.width, self.dtype, &name)?;
-            for (index, (&member, span)) in members.iter().zip(batch.offsets.windows(2)).enumerate()
-            {
+            for (index, (&member, span)) in members.iter().zip(offsets.windows(2)).enumerate() {
                 let (to, from) = if is_full {
                     (self.offsets[member], span[0]..span[1])
                 } else {

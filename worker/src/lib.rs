@@ -11,6 +11,7 @@ pub mod extract;
 pub mod features;
 pub mod fit;
 pub mod json;
+mod layers;
 pub mod model;
 pub mod models;
 pub mod prepare;

@@ -3,12 +3,11 @@
 //! Leaves out: number formats on disk. Invariant: a sequence's result is computed from its own rows
 //! alone.
 
-use crate::model::TokenBatch;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::representation::Pooling;
 use glmeval_kernels::ops::pool::mean_rows;
 
-/// Pools the states `[N, D]` of the sequences of `batch`.
+/// Pools the states `[N, D]` of sequences that begin at the rows `offsets` `[B + 1]`.
 ///
 /// - CLS: `[B, D]`, token 0
 /// - mean: `[B, D]`, over all tokens, or all but token 0 if `mean_skips_first`
@@ -16,27 +15,27 @@ use glmeval_kernels::ops::pool::mean_rows;
 ///
 /// # Errors
 /// `Invalid` for the mean of a sequence without any token but the first, if that is left out;
-/// `Bug` if `states` does not fit the batch.
+/// `Bug` if `states` does not fit `offsets`.
 pub fn pool(
     pooling: Pooling,
     states: &[f32],
-    batch: &TokenBatch,
+    offsets: &[usize],
     mean_skips_first: bool,
 ) -> Result<Vec<f32>> {
-    let token_count = batch.token_count();
-    if token_count == 0 || !states.len().is_multiple_of(token_count) {
+    let state_count = offsets.last().copied().unwrap_or(0);
+    if state_count == 0 || !states.len().is_multiple_of(state_count) {
         let found = states.len();
-        return Err(Error::bug(format!("{found} states do not fit {token_count} tokens")));
+        return Err(Error::bug(format!("{found} values do not fit {state_count} states")));
     }
     if pooling == Pooling::Full {
         return Ok(states.to_vec());
     }
-    let width = states.len() / token_count;
+    let width = states.len() / state_count;
     let mean = |rows: &[f32], out: &mut [f32]| {
         mean_rows(rows, out).map_err(|e| Error::bug("pool token states").with_source(e))
     };
-    let mut pooled = vec![0.0; batch.sequence_count() * width];
-    let spans = batch.offsets.windows(2);
+    let spans = offsets.windows(2);
+    let mut pooled = vec![0.0; spans.len() * width];
     for (index, (span, out)) in spans.zip(pooled.chunks_exact_mut(width)).enumerate() {
         let rows = states.get(span[0] * width..span[1] * width).unwrap_or_default();
         let (first, rest) = rows.split_at_checked(width).ok_or_else(|| {
@@ -62,14 +61,12 @@ pub fn pool(
 mod tests {
     use super::*;
 
-    fn batch() -> TokenBatch {
-        TokenBatch::pack([[3, 5, 6].as_slice(), &[3, 7]])
-    }
+    const OFFSETS: [usize; 3] = [0, 3, 5];
 
     const STATES: [f32; 10] = [1.0, 2.0, 3.0, 4.0, 5.0, 8.0, -1.0, -2.0, 7.0, 9.0];
 
     fn check(pooling: Pooling, mean_skips_first: bool, expected: &[f32]) {
-        assert_eq!(pool(pooling, &STATES, &batch(), mean_skips_first).unwrap(), expected);
+        assert_eq!(pool(pooling, &STATES, &OFFSETS, mean_skips_first).unwrap(), expected);
     }
 
     #[test]
@@ -82,16 +79,14 @@ mod tests {
 
     #[test]
     fn a_mean_over_nothing_is_refused() {
-        let batch = TokenBatch::pack([[3].as_slice()]);
-        let error = pool(Pooling::Mean, &[1.0], &batch, true).unwrap_err();
+        let error = pool(Pooling::Mean, &[1.0], &[0, 1], true).unwrap_err();
         assert!(error.to_string().contains("no token but the first"));
-        assert_eq!(pool(Pooling::Cls, &[1.0], &batch, true).unwrap(), [1.0]);
+        assert_eq!(pool(Pooling::Cls, &[1.0], &[0, 1], true).unwrap(), [1.0]);
     }
 
     #[test]
     fn states_of_another_batch_are_a_defect() {
-        pool(Pooling::Cls, &STATES[..9], &batch(), true).unwrap_err();
-        let empty = TokenBatch::pack(std::iter::empty::<&[u32]>());
-        pool(Pooling::Mean, &[], &empty, true).unwrap_err();
+        pool(Pooling::Cls, &STATES[..9], &OFFSETS, true).unwrap_err();
+        pool(Pooling::Mean, &[], &[0], true).unwrap_err();
     }
 }

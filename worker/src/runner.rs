@@ -34,7 +34,7 @@ use opened::Opened;
 pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
-    models: Opened<ModelId, dyn Model>,
+    models: Opened<ModelId, Model>,
     genomes: Opened<DatasetId, Genome>,
 }
 
@@ -45,9 +45,9 @@ impl Runner {
     }
 
     /// The gLM of a unit, opened once and checked against the id that was planned.
-    fn model(&self, model: &ModelRef) -> Result<Arc<dyn Model>> {
+    fn model(&self, model: &ModelRef) -> Result<Arc<Model>> {
         self.models.get(model.id.clone(), || {
-            let opened: Arc<dyn Model> = Arc::from(crate::models::open(&model.source)?);
+            let opened = Arc::new(crate::models::open_with(&model.source, &model.options)?);
             let found = &opened.facts().id;
             if *found != model.id {
                 return Err(Error::invalid(format!(
@@ -86,7 +86,7 @@ impl Runner {
         let examples = self.examples(context.store, unit).await?;
         let shard = tokio::task::block_in_place(|| {
             let model = self.model(&set.model)?;
-            embed(model.as_ref(), set, &examples, &mut |rows| context.done(rows))
+            embed(&model, set, &examples, &mut |rows| context.done(rows))
         })?;
         let rows = shard.row_ids.len() as u64;
         drop(examples);

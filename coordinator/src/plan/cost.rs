@@ -2,7 +2,8 @@
 //!
 //! Leaves out: measured rates (state). Invariant: plain arithmetic on facts, so plans repeat.
 
-use glmeval_common::plan::{DatasetFacts, ModelFacts};
+use glmeval_common::model::ModelFacts;
+use glmeval_common::plan::DatasetFacts;
 use glmeval_common::representation::{Pooling, SequenceFeature};
 use glmeval_common::unit::{ProbeSpec, SetSpec};
 

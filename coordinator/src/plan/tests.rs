@@ -3,6 +3,7 @@ use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::DatasetId;
 use glmeval_common::job::{JobDataset, JobEmbedding, JobProbe, LayerChoice, Protocol};
+use glmeval_common::model::{MemoryFacts, TokenRule};
 use glmeval_common::representation::{Pooling, SequenceFeature, StoredDtype};
 use glmeval_common::unit::{ProbeSpec, UnitKind};
 use std::path::PathBuf;
@@ -31,10 +32,11 @@ pub(crate) fn model_facts(id: &str) -> ModelFacts {
         layer_count: 4,
         width: 8,
         tokens_max: 1_000,
-        tokens_special: 1,
-        nucleotides_per_token: 6,
+        token_rule: TokenRule::Blocks { length: 6, special: 1 },
+        states_fixed: None,
         flops_per_token: 1e6,
         flops_per_token_pair: 10.0,
+        memory: MemoryFacts::default(),
     }
 }
 

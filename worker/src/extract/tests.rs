@@ -1,22 +1,28 @@
 use super::*;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::ids::{DatasetId, SetId};
+use glmeval_common::model::ModelOptions;
 use glmeval_common::unit::ModelRef;
 use std::path::PathBuf;
 
 const WIDTH: usize = 64;
 
-fn model() -> (PathBuf, Box<dyn Model>) {
+fn model() -> (PathBuf, Model) {
     let folder =
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/models/nt-v1-random"));
     let model = crate::models::open(&folder).unwrap();
     (folder, model)
 }
 
-fn set(model: &dyn Model, folder: PathBuf, dtype: StoredDtype) -> SetSpec {
+fn set(model: &Model, folder: PathBuf, dtype: StoredDtype) -> SetSpec {
     SetSpec {
         id: SetId::new("set"),
-        model: ModelRef { id: model.facts().id.clone(), name: "nt".into(), source: folder },
+        model: ModelRef {
+            id: model.facts().id.clone(),
+            name: "nt".into(),
+            source: folder,
+            options: ModelOptions::default(),
+        },
         dataset: DatasetId::new("data"),
         layers: vec![0, 2, 4],
         poolings: vec![Pooling::Cls, Pooling::Mean, Pooling::Full],
@@ -51,11 +57,10 @@ fn neither_batches_nor_shards_change_a_bit() {
     let (folder, model) = model();
     let examples = examples();
     for dtype in [StoredDtype::F32, StoredDtype::F16] {
-        let set = set(model.as_ref(), folder.clone(), dtype);
+        let set = set(&model, folder.clone(), dtype);
         let run = |shard: &ShardExamples, budget: usize| {
             let mut rows = 0;
-            let found =
-                embed_in_batches(model.as_ref(), &set, shard, budget, &mut |done| rows += done);
+            let found = embed_in_batches(&model, &set, shard, budget, &mut |done| rows += done);
             assert_eq!(rows, shard.examples.len() as u64);
             found.unwrap()
         };
@@ -79,13 +84,13 @@ fn neither_batches_nor_shards_change_a_bit() {
 fn a_state_that_is_not_finite_is_named_with_its_example() {
     let (folder, model) = model();
     let examples = examples();
-    let set = set(model.as_ref(), folder, StoredDtype::F32);
-    let tokens = tokenize(model.as_ref(), &examples).unwrap();
-    let mut rows = Rows::new(&set, WIDTH, &examples, &tokens).unwrap();
+    let set = set(&model, folder, StoredDtype::F32);
+    let tokens = tokenize(&model, &examples).unwrap();
+    let mut rows = Rows::new(&set, model.facts(), &examples, &tokens).unwrap();
     let batch = TokenBatch::pack([tokens[2].as_slice(), &tokens[1]]);
     let mut states = vec![0.5; batch.token_count() * WIDTH];
     let mut check = |states: &[f32], part: &str| {
-        let error = rows.take(model.as_ref(), 2, states, &batch, &[2, 1]).unwrap_err();
+        let error = rows.take(&model, 2, states, &batch, &[2, 1]).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
     };
     let cls = tokens[2].len() * WIDTH;

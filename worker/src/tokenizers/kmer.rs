@@ -3,7 +3,7 @@
 //! Leaves out: upper-casing, truncation, padding. Invariant: see [`crate::tokenizer`].
 
 use super::Vocabulary;
-use crate::tokenizer::{Tokenizer, UnknownLetters};
+use crate::tokenizer::{TokenRule, Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, InputError, Result};
 use std::collections::BTreeSet;
@@ -147,14 +147,14 @@ impl Tokenizer for KmerTokenizer {
             .finish()
     }
 
-    fn special_count(&self) -> u32 {
-        1
-    }
-
-    fn nucleotides_per_token(&self) -> u32 {
+    fn rule(&self) -> TokenRule {
         let k_mers = self.vocabulary.iter().filter(|(token, _)| is_bases(token));
         let k = k_mers.map(|(token, _)| token.len()).max().unwrap_or(1);
-        u32::try_from(k).unwrap_or(u32::MAX)
+        TokenRule::Blocks { length: u32::try_from(k).unwrap_or(u32::MAX), special: 1 }
+    }
+
+    fn pad_id(&self) -> Option<u32> {
+        self.vocabulary.get("<pad>")
     }
 }
 
