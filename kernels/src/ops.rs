@@ -13,6 +13,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod pool;
 pub mod relu;
+pub mod rotary;
 pub mod sigmoid;
 pub mod silu;
 pub mod softmax;
