@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn operands_that_do_not_fit_are_refused() {
         let table = RotaryTable::new(&[1.0], 2);
-        let mut refused = |qkv: &mut [f32], offsets: &[usize], heads| {
+        let refused = |qkv: &mut [f32], offsets: &[usize], heads| {
             rotary(qkv, offsets, heads, &table).unwrap_err().to_string()
         };
         assert!(refused(&mut [0.0; 12], &[0, 2], 2).contains("has 1 values, expected 2"));
