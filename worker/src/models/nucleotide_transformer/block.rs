@@ -5,7 +5,6 @@ use crate::layers::{LayerNorm, defect, load_linear, pack, zeros};
 use crate::model::{Precision, TensorSource};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::ops::attention::{PositionBias, attention};
-use glmeval_kernels::ops::layer_norm::layer_norm;
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 
 /// Activations of one forward pass, shared by all blocks.
