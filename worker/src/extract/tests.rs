@@ -27,7 +27,8 @@ fn set(model: &Model, folder: PathBuf, dtype: StoredDtype) -> SetSpec {
         layers: vec![0, 2, 4],
         poolings: vec![Pooling::Cls, Pooling::Mean, Pooling::Full],
         dtype,
-        numeric_class: crate::numeric_class(),
+        options: Default::default(),
+        numeric_class: crate::numeric_class(Default::default()),
     }
 }
 
