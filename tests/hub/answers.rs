@@ -19,6 +19,27 @@ fn the_token_never_reaches_another_host() {
 }
 
 #[test]
+fn a_renamed_model_is_found_and_its_host_keeps_the_token() {
+    let mut world = World::new();
+    world.server.state().faults.token = Some("secret".to_owned());
+    world.hub.token = Some("secret".to_owned());
+    let snapshot = world.fetch("hf://ada/old").unwrap();
+    assert!(snapshot.starts_with(world.cache.path().join("models--ada--old")));
+    assert_eq!(std::fs::read(snapshot.join("model.safetensors")).unwrap(), weights());
+    let home = world.server.requests().into_iter().filter(|request| !request.storage);
+    assert!(home.into_iter().all(|request| request.authorization.is_some()));
+}
+
+#[test]
+fn redirects_that_never_end_are_refused() {
+    let world = World::new();
+    let error = world.fetch("hf://ada/loop").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.chain().contains("redirects: expected a few"), "{}", error.chain());
+    assert!(world.server.requests().len() < 20);
+}
+
+#[test]
 fn a_gated_model_asks_for_a_token() {
     let mut world = World::new();
     world.server.state().faults.token = Some("secret".to_owned());

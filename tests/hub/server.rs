@@ -164,6 +164,11 @@ impl State {
             return plain(401, "X-Error-Code: GatedRepo\r\n", b"");
         }
         let path = request.path.as_str();
+        // A model that was renamed, and one whose new name leads back.
+        if path.contains("/ada/old/") || path.contains("/ada/loop/") {
+            let to = path.replace("/ada/old/", "/ada/tiny/");
+            return plain(307, &format!("Location: {to}\r\nETag: \"redirect\"\r\n"), b"");
+        }
         for revision in ["main", "refs%2Fpr%2F1", COMMIT] {
             if path == format!("/api/models/ada/tiny/revision/{revision}") {
                 return plain(200, "", self.description().as_bytes());

@@ -57,6 +57,7 @@ async fn fetch(hub: &Hub, model: &HubModel, report: &dyn Fn(HubProgress)) -> Res
     if is_commit(revision) && cache.is_complete(revision) {
         return Ok(cache.snapshot(revision));
     }
+    // A branch may have moved, or the commit is not all there.
     let client = Client::new(hub, report)?;
     let listing = match list(&client, model).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -68,16 +69,18 @@ async fn fetch(hub: &Hub, model: &HubModel, report: &dyn Fn(HubProgress)) -> Res
         listing => listing?,
     };
     let weights = weights(&listing)?;
-    let (first, index) = match &weights {
+    // An index is a small file that tells which weights to take after it.
+    let (whole, index) = match &weights {
         WeightFiles::Whole(name) => (Some(name), None),
         WeightFiles::Index(index) => (None, Some(index)),
     };
     let small = files::SMALL.iter().copied().filter(|name| listing.names.contains(*name));
     let steps = Steps { client: &client, cache: &cache, model, listing: &listing, report };
-    steps.take(small.chain(index.map(String::as_str)).chain(first.map(String::as_str))).await?;
+    steps.take(small.chain(index.map(String::as_str)).chain(whole.map(String::as_str))).await?;
     let snapshot = cache.snapshot(&listing.commit);
     if let Some(index) = index {
         let shards = files::shards(&snapshot.join(index))?;
+        // Before gigabytes of the others are downloaded.
         if let Some(lost) = shards.difference(&listing.names).next() {
             let found = format!("no {lost}");
             return Err(InputError::new(&listing.url, "siblings", index, found).into());
@@ -87,6 +90,7 @@ async fn fetch(hub: &Hub, model: &HubModel, report: &dyn Fn(HubProgress)) -> Res
     for name in files::SMALL.iter().filter(|name| !listing.names.contains(**name)) {
         cache.note_absent(&listing.commit, name);
     }
+    // Last: until now the revision led to an older snapshot, which is whole.
     cache.write_ref(revision, &listing.commit)?;
     Ok(snapshot)
 }
@@ -163,6 +167,7 @@ impl Steps<'_> {
     /// Brings files into the snapshot, in this order.
     async fn take(&self, names: impl Iterator<Item = &str>) -> Result<()> {
         let commit = &self.listing.commit;
+        // All are looked up first, so that people learn the size of it all.
         let mut remotes = Vec::new();
         for name in names.filter(|name| !self.cache.has(commit, name)) {
             remotes.push(self.look_up(name).await?);

@@ -4,11 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "hub/answers.rs"]
 mod answers;
-#[path = "hub/broken.rs"]
 mod broken;
-#[path = "hub/server.rs"]
 mod server;
 
 use glmeval_common::error::Result;
@@ -243,4 +240,26 @@ fn two_fetches_at_once_both_succeed_and_download_once() {
     assert_eq!(gets(&world.server.requests(), "storage/model.safetensors").len(), 1);
     assert_eq!(names(&world.folder().join("blobs")).len(), 3);
     assert_eq!(names(&world.snapshot()).len(), 3, "nothing is left beside the links");
+}
+
+#[test]
+fn a_file_that_another_process_downloads_is_waited_for() {
+    let world = World::new();
+    let locks = world.cache.path().join(".locks/models--ada--tiny");
+    std::fs::create_dir_all(&locks).unwrap();
+    let path = locks.join(format!("{}.lock", sha256(&weights())));
+    let mut other = Some(std::fs::File::create(path).unwrap());
+    other.as_ref().unwrap().lock().unwrap();
+    // The other process finishes its download, then lets go.
+    let mut finish = |event| {
+        if event == (HubProgress::Waiting { file: "model.safetensors".to_owned() }) {
+            let blob = world.folder().join("blobs").join(sha256(&weights()));
+            std::fs::write(blob, weights()).unwrap();
+            drop(other.take());
+        }
+    };
+    let snapshot = world.fetch_with("hf://ada/tiny", &mut finish).unwrap();
+    assert!(other.is_none(), "the lock was not waited for");
+    assert_eq!(std::fs::read(snapshot.join("model.safetensors")).unwrap(), weights());
+    assert!(gets(&world.server.requests(), "storage/model.safetensors").is_empty());
 }
