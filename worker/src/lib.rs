@@ -10,6 +10,7 @@ pub mod config;
 pub mod extract;
 pub mod features;
 pub mod fit;
+pub mod hub;
 pub mod json;
 mod layers;
 pub mod model;
