@@ -32,7 +32,6 @@ pub(crate) fn shard(start: u64, end: u64) -> EmbeddingShard {
             model: ModelId::new("model"),
             dataset: DatasetId::new("dataset"),
             dtype: StoredDtype::F16,
-            options: Default::default(),
             numeric_class: "f32.cpu.1".to_owned(),
         },
         start,
