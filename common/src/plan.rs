@@ -31,6 +31,53 @@ pub struct DatasetFacts {
     pub split_rows: BTreeMap<String, u64>,
 }
 
+/// How many tokens a sequence becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum TokenRule {
+    /// One token for `length` nucleotides, and one for each of the remainder.
+    Blocks {
+        /// Nucleotides of a full token.
+        length: u32,
+        /// Special tokens of each sequence.
+        special: u32,
+    },
+    /// One token for every window of `length` nucleotides.
+    Overlapping {
+        /// Nucleotides of a window.
+        length: u32,
+        /// Special tokens of each sequence.
+        special: u32,
+    },
+    /// Learned pieces of about `mean_length` nucleotides; only the sequence itself tells.
+    Pieces {
+        /// Nucleotides of a token of random DNA, on average.
+        mean_length: f64,
+        /// Special tokens of each sequence.
+        special: u32,
+    },
+}
+
+impl TokenRule {
+    /// Tokens of a sequence of `length` defined nucleotides; an estimate for [`Self::Pieces`].
+    pub fn tokens(&self, length: u64) -> u64 {
+        match *self {
+            Self::Blocks { length: block, special } => {
+                let block = u64::from(block.max(1));
+                u64::from(special) + length / block + length % block
+            }
+            Self::Overlapping { length: window, special } => {
+                let before_last = u64::from(window.max(1)) - 1;
+                u64::from(special) + length.saturating_sub(before_last)
+            }
+            Self::Pieces { mean_length, special } => {
+                let pieces = length as f64 / mean_length.max(1.0);
+                u64::from(special).saturating_add(pieces.ceil() as u64)
+            }
+        }
+    }
+}
+
 /// What a gLM tells a planner about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelFacts {
