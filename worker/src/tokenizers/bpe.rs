@@ -30,7 +30,6 @@ const SAMPLE_NT: usize = 4_096;
 pub struct BpeTokenizer {
     definition: Definition,
     unknown_id: u32,
-    letters: BTreeMap<char, u32>,
     /// Rank and id of the whole by the two parts.
     merges: BTreeMap<(u32, u32), (u32, u32)>,
     mean_length: f64,
@@ -70,11 +69,10 @@ impl BpeTokenizer {
         let unknown_id = definition
             .unknown_id
             .ok_or_else(|| definition.error("model.unk_token", "a token of the vocab", "none"))?;
-        let letters = definition.letters().collect();
         let merges = (0..).zip(&definition.merges).map(|(rank, m)| (m.parts, (rank, m.whole)));
         let merges = merges.collect();
         let mut tokenizer =
-            Self { definition, unknown_id, letters, merges, mean_length: 1.0, unknown_letters };
+            Self { definition, unknown_id, merges, mean_length: 1.0, unknown_letters };
         tokenizer.mean_length = tokenizer.measure();
         Ok(tokenizer)
     }
@@ -109,7 +107,7 @@ impl BpeTokenizer {
             }
             was_letter = is_letter;
             if !letter.is_whitespace() {
-                word.push(self.letters.get(&letter).copied().unwrap_or(self.unknown_id));
+                word.push(self.definition.letters.get(&letter).copied().unwrap_or(self.unknown_id));
             }
         }
         self.encode_word(&mut word, ids);

@@ -9,7 +9,6 @@ use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
 use glmeval_common::plan::TokenRule;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What `N` becomes.
@@ -39,7 +38,6 @@ impl UndefinedBase {
 #[derive(Clone, Debug)]
 pub struct GpnTokenizer {
     definition: Definition,
-    letters: BTreeMap<char, u32>,
     /// Id of `N` where it is not looked up.
     n_id: Option<u32>,
     undefined_base: UndefinedBase,
@@ -97,8 +95,7 @@ impl GpnTokenizer {
                 definition.error("model.vocab", "[PAD], which N becomes", "no such token")
             })?),
         };
-        let letters = definition.letters().collect();
-        Ok(Self { definition, letters, n_id, undefined_base, unknown_letters })
+        Ok(Self { definition, n_id, undefined_base, unknown_letters })
     }
 
     /// Ids of a text without special tokens.
@@ -116,7 +113,7 @@ impl GpnTokenizer {
 
     /// Id of a letter as it stands in the vocabulary; `None` if it vanishes.
     fn look_up(&self, letter: char) -> Option<u32> {
-        self.letters.get(&letter).copied().or(self.definition.unknown_id)
+        self.definition.letters.get(&letter).copied().or(self.definition.unknown_id)
     }
 
     /// Refuses what is no DNA letter, and an `N` that would vanish.
