@@ -7,6 +7,7 @@ use crate::model::{
     TensorSource, write_safetensors,
 };
 use crate::tokenizer::Tokenizer;
+use crate::tokenizers::Padded;
 use crate::weights::{ExpectedTensor, Weights};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{InputError, Result};
@@ -139,7 +140,11 @@ impl Kind {
     }
 
     fn tokenizer(&self) -> Result<Box<dyn Tokenizer>> {
-        self.blueprint.tokenizer(self.checkpoint.folder())
+        let tokenizer = self.blueprint.tokenizer(self.checkpoint.folder())?;
+        match self.options.pad_to {
+            None => Ok(tokenizer),
+            Some(length) => Ok(Box::new(Padded::new(tokenizer, length)?)),
+        }
     }
 
     fn facts(&self, tensors: &dyn TensorSource, tokenizer: &dyn Tokenizer) -> Result<ModelFacts> {
