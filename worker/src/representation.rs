@@ -4,9 +4,7 @@
 //! alone.
 
 use glmeval_common::error::{Error, Result};
-use glmeval_common::representation::{
-    FullRows, MeanOver, Pooling, RepresentationOptions, Strands,
-};
+use glmeval_common::representation::{FullRows, MeanOver, Pooling, RepresentationOptions, Strands};
 use glmeval_kernels::ops::pool::mean_rows;
 
 /// Pools the states `[N, D]` of sequences that begin at the rows `offsets` `[B + 1]`.

@@ -211,7 +211,8 @@ impl Tokenizer for BpeTokenizer {
         let ids = self.encode(text)?;
         let (before, after) = (self.definition.before.len(), self.definition.after.len());
         let pieces = before..ids.len().saturating_sub(after);
-        let length = |(at, &id)| if pieces.contains(&at) { self.definition.letters_of(id) } else { 0 };
+        let length =
+            |(at, &id)| if pieces.contains(&at) { self.definition.letters_of(id) } else { 0 };
         Ok(ids.iter().enumerate().map(length).collect())
     }
 
