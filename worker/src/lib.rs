@@ -22,6 +22,7 @@ pub mod publish;
 pub mod report;
 pub mod representation;
 pub mod runner;
+pub mod scoring;
 pub mod statistics;
 pub mod tokenizer;
 pub mod tokenizers;
