@@ -15,7 +15,7 @@ use crate::isa::Isa;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-pub(crate) use pack::{pack_rows, pack_steps};
+pub(crate) use pack::{pack_rows, round_panel};
 
 /// Rows, and columns, of a block of sums.
 pub(crate) const SIDE: usize = 32;
@@ -82,6 +82,15 @@ impl Unit {
             found.push(Self::Amx);
         }
         found
+    }
+
+    /// The instruction set for all that is not a product.
+    pub(crate) fn isa(self) -> Isa {
+        match self {
+            Self::Emulated(isa) => isa,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx => Isa::best(),
+        }
     }
 
     /// Readies the unit on this thread until the returned value is dropped.

@@ -3,78 +3,51 @@
 //! Leaves out: arithmetic. Invariant: missing rows, columns and values of k are zeros, never stale.
 
 use super::{HALF, SIDE, STEP_WIDTH, Step};
-use crate::isa::{Isa, per_isa};
-use crate::tile::Rows;
-
-/// Replaces `packed` by rows `first..first + count`: blocks of 32 rows, each a step per 32 of k.
-pub(crate) fn pack_rows(
-    isa: Isa,
-    rows: Rows<'_>,
-    first: usize,
-    count: usize,
-    packed: &mut Vec<Step>,
-) {
-    let steps = rows.width().div_ceil(STEP_WIDTH);
-    packed.resize(count.div_ceil(SIDE) * steps, Step::ZERO);
-    for (block, packed) in packed.chunks_exact_mut(steps.max(1)).enumerate() {
-        let start = block * SIDE;
-        pack_left(isa, rows, first + start, SIDE.min(count - start), packed);
-    }
-}
+use crate::isa::per_isa;
+use crate::tile::{PanelStep, Rows, TILE_COLUMNS};
 
 per_isa!(
-    /// Writes at most 32 rows as the left operand of a block.
-    fn pack_left(rows: Rows<'_>, first: usize, count: usize, packed: &mut [Step]) = left_of_rows
+    /// Writes at most 32 rows as the left operand of a block, a step per 32 of k.
+    pub(crate) fn pack_rows(rows: Rows<'_>, first: usize, count: usize, packed: &mut [Step]) =
+        left_of_rows
 );
 
 per_isa!(
-    /// Writes at most 32 rows, the columns of a product, as the right operand of a block.
-    pub(crate) fn pack_steps(rows: Rows<'_>, first: usize, count: usize, packed: &mut [Step]) =
-        right_of_rows
+    /// Writes a panel `[K][32]` as the right operand of a block, a step per 32 of k.
+    pub(crate) fn round_panel(panel: &[PanelStep], packed: &mut [Step]) = right_of_panel
 );
 
 #[inline(always)]
 fn left_of_rows(rows: Rows<'_>, first: usize, count: usize, packed: &mut [Step]) {
-    each_step(rows, first, count, packed, |step, row, pairs| {
-        step.0[row / HALF].0[row % HALF] = pairs;
-    });
-}
-
-#[inline(always)]
-fn right_of_rows(rows: Rows<'_>, first: usize, count: usize, packed: &mut [Step]) {
-    each_step(rows, first, count, packed, |step, column, pairs| {
-        for (line, pair) in step.0[column / HALF].0.iter_mut().zip(pairs) {
-            line[column % HALF] = pair;
-        }
-    });
-}
-
-/// Calls `write` with the sixteen pairs of each of 32 rows in each step.
-#[inline(always)]
-fn each_step(
-    rows: Rows<'_>,
-    first: usize,
-    count: usize,
-    packed: &mut [Step],
-    write: impl Fn(&mut Step, usize, [u32; HALF]),
-) {
     for index in 0..SIDE {
         let row = if index < count { rows.row(first + index) } else { &[] };
         let (whole, rest) = row.as_chunks::<STEP_WIDTH>();
         let mut last = [0.0; STEP_WIDTH];
         last[..rest.len()].copy_from_slice(rest);
-        let values = whole.iter().chain(std::iter::once(&last));
-        let values = values.chain(std::iter::repeat(&[0.0; STEP_WIDTH]));
+        let zeros = std::iter::repeat(&[0.0; STEP_WIDTH]);
+        let values = whole.iter().chain(std::iter::once(&last)).chain(zeros);
         for (step, values) in packed.iter_mut().zip(values) {
-            write(step, index, pairs_of(values));
+            let rounded = values.map(rounded);
+            let pairs = std::array::from_fn(|i| rounded[2 * i] >> 16 | rounded[2 * i + 1]);
+            step.0[index / HALF].0[index % HALF] = pairs;
         }
     }
 }
 
 #[inline(always)]
-fn pairs_of(values: &[f32; STEP_WIDTH]) -> [u32; HALF] {
-    let rounded = values.map(rounded);
-    std::array::from_fn(|i| rounded[2 * i] >> 16 | rounded[2 * i + 1])
+fn right_of_panel(panel: &[PanelStep], packed: &mut [Step]) {
+    const ZERO: [f32; TILE_COLUMNS] = PanelStep::ZERO.0;
+    for (step, panel) in packed.iter_mut().zip(panel.chunks(STEP_WIDTH)) {
+        for pair in 0..HALF {
+            let even = panel.get(2 * pair).map_or(&ZERO, |step| &step.0);
+            let odd = panel.get(2 * pair + 1).map_or(&ZERO, |step| &step.0);
+            let pairs: [u32; SIDE] =
+                std::array::from_fn(|i| rounded(even[i]) >> 16 | rounded(odd[i]));
+            let (low, high) = pairs.split_at(HALF);
+            step.0[0].0[pair].copy_from_slice(low);
+            step.0[1].0[pair].copy_from_slice(high);
+        }
+    }
 }
 
 /// The nearest bf16, ties to even, in the upper half of a word; NaN stays NaN.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::tile::Rows;
+use crate::tile::{PanelStep, Rows};
 
 /// A xorshift sequence of words.
 fn words(seed: u64) -> impl FnMut() -> u32 {
@@ -86,14 +86,24 @@ fn results_below_the_normal_numbers_are_judged_after_rounding() {
     }
 }
 
+/// A panel whose first column is `column`.
+fn panel_of(column: &[f32]) -> Vec<PanelStep> {
+    let step = |&value| {
+        let mut step = PanelStep::ZERO;
+        step.0[0] = value;
+        step
+    };
+    column.iter().map(step).collect()
+}
+
 #[test]
 fn a_worked_step_adds_even_and_odd_products_apart() {
     // Even: 2^24 + 1 - 2^24 loses the one; odd: 1 + 1 stays.
     let row = [4096.0, 1.0, 1.0, 1.0, -4096.0];
     let column = [4096.0, 1.0, 1.0, 1.0, 4096.0];
-    let (mut left, mut right) = (vec![], [Step::ZERO]);
+    let (mut left, mut right) = ([Step::ZERO], [Step::ZERO]);
     pack_rows(Isa::best(), Rows::new(&row, 5, 5), 0, 1, &mut left);
-    pack_steps(Isa::best(), Rows::new(&column, 5, 5), 0, 1, &mut right);
+    round_panel(Isa::best(), &panel_of(&column), &mut right);
     for unit in Unit::available() {
         let mut start = Sums([[0.0; SIDE]; SIDE]);
         start.0[0][0] = 0.5;
@@ -118,35 +128,51 @@ fn rounding_is_to_the_nearest_even() {
     }
 }
 
+/// Words of two steps that were full of something else before `pack`.
+fn packed(pack: impl Fn(&mut [Step])) -> Vec<u32> {
+    let mut steps = [Step([Pairs([[7; HALF]; HALF]); 2]); 2];
+    pack(&mut steps);
+    steps.iter().flat_map(|step| step.0).flat_map(|half| half.0).flatten().collect()
+}
+
+/// One value of a step, `line` being its row of pairs and `place` the pair in it.
+fn value(words: &[u32], step: usize, (line, place): (usize, usize), odd: bool) -> f32 {
+    let word = words[step * SIDE * HALF + line * HALF + place];
+    f32::from_bits(if odd { word & 0xffff_0000 } else { word << 16 })
+}
+
 #[test]
-fn packing_is_the_same_on_every_instruction_set_and_fills_with_zeros() {
-    let values: Vec<f32> = (0..40 * 47).map(|i| (i as f32 * 0.37).sin()).collect();
+fn rows_are_packed_the_same_on_every_instruction_set_with_zeros_for_what_is_missing() {
+    let values: Vec<f32> = (0..40 * 47).map(|i| (i % 251) as f32).collect();
     let rows = Rows::new(&values, 47, 45);
-    let (mut expected, mut expected_right) = (vec![], vec![Step::ZERO; 2]);
-    pack_rows(Isa::Baseline, rows, 1, 37, &mut expected);
-    pack_steps(Isa::Baseline, rows, 1, 20, &mut expected_right);
-    assert_eq!(expected.len(), 4);
-    let value = |step: &Step, row: usize, k: usize| {
-        let pair = step.0[row / HALF].0[row % HALF][k / 2];
-        f32::from_bits(if k.is_multiple_of(2) { pair << 16 } else { pair & 0xffff_0000 })
-    };
-    for (row, k) in [(0, 0), (5, 31), (31, 32), (20, 44)] {
-        let exact = values[(1 + row) * 47 + k];
-        let found = value(&expected[k / 32], row, k % 32);
-        assert!((found - exact).abs() <= exact.abs() / 256.0, "{row} {k}: {found} {exact}");
+    let on = |isa| packed(|steps| pack_rows(isa, rows, 3, 20, steps));
+    let words = on(Isa::Baseline);
+    for (row, k) in [(0, 0), (5, 31), (15, 32), (16, 7), (19, 44)] {
+        let found = value(&words, k / 32, (row, k % 32 / 2), k % 2 == 1);
+        assert_eq!(found, values[(3 + row) * 47 + k], "{row} {k}");
     }
-    assert_eq!(value(&expected[1], 3, 13), 0.0);
-    assert_eq!(value(&expected[2], 5, 0), 0.0);
-    assert_eq!(expected_right[1].0[1].0[6][3], expected[1].0[1].0[3][6]);
-    assert_eq!(expected_right[0].0[1].0[0][4..], [0; 12]);
+    assert_eq!(value(&words, 1, (19, 6), true), 0.0, "k beyond the last");
+    assert_eq!(value(&words, 0, (20, 0), false), 0.0, "a row beyond the last");
     for isa in Isa::available() {
-        let (mut left, mut right) = (vec![Step([Pairs([[7; HALF]; HALF]); 2]); 5], vec![]);
-        pack_rows(isa, rows, 1, 37, &mut left);
-        right.resize(2, Step([Pairs([[7; HALF]; HALF]); 2]));
-        pack_steps(isa, rows, 1, 20, &mut right);
-        let bits =
-            |steps: &[Step]| steps.iter().map(|step| step.0.map(|x| x.0)).collect::<Vec<_>>();
-        assert_eq!(bits(&left), bits(&expected), "{isa:?}");
-        assert_eq!(bits(&right), bits(&expected_right), "{isa:?}");
+        assert_eq!(on(isa), words, "{isa:?}");
+    }
+}
+
+#[test]
+fn panels_are_packed_the_same_on_every_instruction_set_with_zeros_for_what_is_missing() {
+    let value_at = |k: usize, column: usize| ((k * 32 + column) % 251) as f32;
+    let panel: Vec<PanelStep> =
+        (0..45).map(|k| PanelStep(std::array::from_fn(|column| value_at(k, column)))).collect();
+    let on = |isa| packed(|steps| round_panel(isa, &panel, steps));
+    let words = on(Isa::Baseline);
+    for (k, column) in [(0, 0), (31, 5), (32, 15), (7, 16), (44, 31)] {
+        let line = (column / HALF) * HALF + k % 32 / 2;
+        let found = value(&words, k / 32, (line, column % HALF), k % 2 == 1);
+        assert_eq!(found, value_at(k, column), "{k} {column}");
+    }
+    assert_eq!(value(&words, 1, (6, 3), true), 0.0, "k beyond the last");
+    assert_eq!(value(&words, 1, (HALF + 7, 3), false), 0.0, "k beyond the last");
+    for isa in Isa::available() {
+        assert_eq!(on(isa), words, "{isa:?}");
     }
 }
