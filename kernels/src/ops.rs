@@ -4,9 +4,16 @@
 //! before anything is written.
 
 pub mod attention;
+#[cfg(test)]
+mod exactness;
 pub mod exp;
 pub mod gelu;
+pub mod gelu_tanh;
 pub mod layer_norm;
 pub mod linear;
 pub mod pool;
+pub mod relu;
+pub mod sigmoid;
+pub mod silu;
 pub mod softmax;
+pub mod tanh;

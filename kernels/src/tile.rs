@@ -10,7 +10,9 @@ mod pack;
 mod x86;
 
 use crate::isa::Isa;
-pub(crate) use pack::{Rows, pack_columns, pack_panel, pack_tile, pack_tiles};
+pub(crate) use pack::{
+    Rows, pack_columns, pack_panel, pack_picked_panel, pack_picked_tile, pack_tile,
+};
 
 /// Rows of a tile.
 pub(crate) const TILE_ROWS: usize = 12;
