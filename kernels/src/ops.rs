@@ -12,6 +12,7 @@ pub mod gelu_tanh;
 pub mod layer_norm;
 pub mod linear;
 pub mod pool;
+pub mod precision;
 pub mod relu;
 pub mod sigmoid;
 pub mod silu;

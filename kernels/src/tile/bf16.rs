@@ -15,7 +15,7 @@ use crate::isa::Isa;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-pub(crate) use pack::{pack_rows, round_panel};
+pub(crate) use pack::{pack_row, round_panel};
 
 /// Rows, and columns, of a block of sums.
 pub(crate) const SIDE: usize = 32;
@@ -72,6 +72,11 @@ impl Unit {
         *BEST.get_or_init(|| {
             Self::available().last().copied().unwrap_or(Self::Emulated(Isa::best()))
         })
+    }
+
+    /// The fastest unit to go with `isa`: software unless `isa` is the best of this CPU too.
+    pub(crate) fn beside(isa: Isa) -> Self {
+        if isa == Isa::best() { Self::best() } else { Self::Emulated(isa) }
     }
 
     /// Every unit this CPU has, slowest first.

@@ -4,12 +4,11 @@
 
 use super::{HALF, SIDE, STEP_WIDTH, Step};
 use crate::isa::per_isa;
-use crate::tile::{PanelStep, Rows, TILE_COLUMNS};
+use crate::tile::{PanelStep, TILE_COLUMNS};
 
 per_isa!(
-    /// Writes at most 32 rows as the left operand of a block, a step per 32 of k.
-    pub(crate) fn pack_rows(rows: Rows<'_>, first: usize, count: usize, packed: &mut [Step]) =
-        left_of_rows
+    /// Writes a row of a left operand at its place in the 32 of a step, a step per 32 of k.
+    pub(crate) fn pack_row(row: &[f32], place: usize, packed: &mut [Step]) = left_of_row
 );
 
 per_isa!(
@@ -18,19 +17,16 @@ per_isa!(
 );
 
 #[inline(always)]
-fn left_of_rows(rows: Rows<'_>, first: usize, count: usize, packed: &mut [Step]) {
-    for index in 0..SIDE {
-        let row = if index < count { rows.row(first + index) } else { &[] };
-        let (whole, rest) = row.as_chunks::<STEP_WIDTH>();
-        let mut last = [0.0; STEP_WIDTH];
-        last[..rest.len()].copy_from_slice(rest);
-        let zeros = std::iter::repeat(&[0.0; STEP_WIDTH]);
-        let values = whole.iter().chain(std::iter::once(&last)).chain(zeros);
-        for (step, values) in packed.iter_mut().zip(values) {
-            let rounded = values.map(rounded);
-            let pairs = std::array::from_fn(|i| rounded[2 * i] >> 16 | rounded[2 * i + 1]);
-            step.0[index / HALF].0[index % HALF] = pairs;
-        }
+fn left_of_row(row: &[f32], place: usize, packed: &mut [Step]) {
+    let (whole, rest) = row.as_chunks::<STEP_WIDTH>();
+    let mut last = [0.0; STEP_WIDTH];
+    last[..rest.len()].copy_from_slice(rest);
+    let zeros = std::iter::repeat(&[0.0; STEP_WIDTH]);
+    let values = whole.iter().chain(std::iter::once(&last)).chain(zeros);
+    for (step, values) in packed.iter_mut().zip(values) {
+        let rounded = values.map(rounded);
+        let pairs = std::array::from_fn(|i| rounded[2 * i] >> 16 | rounded[2 * i + 1]);
+        step.0[place / HALF].0[place % HALF] = pairs;
     }
 }
 
