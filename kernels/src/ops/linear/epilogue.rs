@@ -83,7 +83,10 @@ impl Epilogue {
             let out = unsafe { out.span(row, columns.clone()) };
             match self {
                 Self::Add => out.iter_mut().zip(&*sums).for_each(|(out, sum)| *out += sum),
-                _ => out.copy_from_slice(&sums[..out.len()]),
+                _ => match <&mut [f32; TILE_COLUMNS]>::try_from(&mut *out) {
+                    Ok(out) => *out = *sums,
+                    Err(_) => out.copy_from_slice(&sums[..out.len()]),
+                },
             }
         }
     }
