@@ -9,6 +9,7 @@ mod isa;
 mod lanes;
 pub mod ops;
 mod parallel;
+mod sequences;
 mod tile;
 
 /// Changes whenever any operation may give other bits; part of the numeric class of results.

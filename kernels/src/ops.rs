@@ -4,6 +4,7 @@
 //! before anything is written.
 
 pub mod attention;
+pub mod conv1d;
 #[cfg(test)]
 mod exactness;
 pub mod exp;
@@ -11,9 +12,11 @@ pub mod gelu;
 pub mod gelu_tanh;
 pub mod layer_norm;
 pub mod linear;
+pub mod max_pool;
 pub mod pool;
 pub mod precision;
 pub mod relu;
+pub mod rotary;
 pub mod sigmoid;
 pub mod silu;
 pub mod softmax;

@@ -4,7 +4,7 @@ use super::{defect, linear_tensors, norm_tensors};
 use crate::config::EsmConfig;
 use crate::model::{TensorShape, TensorSource};
 use glmeval_common::error::{Error, Result};
-use glmeval_kernels::ops::attention::attention;
+use glmeval_kernels::ops::attention::{PositionBias, attention};
 use glmeval_kernels::ops::layer_norm::layer_norm;
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 
@@ -141,7 +141,8 @@ impl Block {
         let qkv = wide.get_mut(..token_count * 3 * self.width).ok_or_else(past)?;
         linear(narrow, &self.query_key_value, Epilogue::None, qkv).map_err(defect)?;
         let scale = ((self.width / self.head_count) as f64).powf(-0.5) as f32;
-        attention(qkv, offsets, self.head_count, scale, attended).map_err(defect)?;
+        attention(qkv, offsets, self.head_count, scale, PositionBias::None, attended)
+            .map_err(defect)?;
         linear(attended, &self.attention_output, Epilogue::Add, states).map_err(defect)?;
 
         self.feed_forward_norm.apply(states, narrow)?;
