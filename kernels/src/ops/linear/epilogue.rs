@@ -66,6 +66,15 @@ impl Epilogue {
         rows: Range<usize>,
         panel: usize,
     ) {
+        self.activate(isa, sums);
+        for (row, sums) in rows.zip(sums) {
+            // SAFETY: by contract nobody else uses it, and one row is written at a time.
+            unsafe { self.write(sums, out, row, panel) };
+        }
+    }
+
+    /// What happens to the sums of at most 32 rows before they are written.
+    pub(super) fn activate(self, isa: Isa, sums: &mut [[f32; TILE_COLUMNS]]) {
         let used = sums.as_flattened_mut();
         match self {
             Self::None | Self::Add => {}
@@ -75,19 +84,30 @@ impl Epilogue {
             Self::SiluGate => multiply_gates(isa, silu_part, sums),
             Self::GeluGate => multiply_gates(isa, gelu_part, sums),
         }
+    }
+
+    /// Writes one row's activated sums of one panel.
+    ///
+    /// # Safety
+    /// Nobody else may use this row's outputs of this panel at the same time.
+    #[inline]
+    pub(super) unsafe fn write(
+        self,
+        sums: &[f32; TILE_COLUMNS],
+        out: &SharedRows<'_>,
+        row: usize,
+        panel: usize,
+    ) {
         let per_panel = if self.is_gate() { GATED_OUTPUTS } else { TILE_COLUMNS };
         let first = panel * per_panel;
         let columns = first..out.width().min(first + per_panel);
-        for (row, sums) in rows.zip(sums) {
-            // SAFETY: by contract nobody else uses it, and one row is written at a time.
-            let out = unsafe { out.span(row, columns.clone()) };
-            match self {
-                Self::Add => out.iter_mut().zip(&*sums).for_each(|(out, sum)| *out += sum),
-                _ => match <&mut [f32; TILE_COLUMNS]>::try_from(&mut *out) {
-                    Ok(out) => *out = *sums,
-                    Err(_) => out.copy_from_slice(&sums[..out.len()]),
-                },
-            }
+        // SAFETY: by contract nobody else uses it.
+        let out = unsafe { out.span(row, columns) };
+        match (self, <&mut [f32; TILE_COLUMNS]>::try_from(&mut *out)) {
+            (Self::Add, _) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+            // A whole row takes a few moves, where one of any length takes a call.
+            (_, Ok(out)) => *out = *sums,
+            (_, Err(_)) => out.copy_from_slice(&sums[..out.len()]),
         }
     }
 }

@@ -147,7 +147,7 @@ fn weights_stored_by_input_give_the_same_bits() {
 
 #[test]
 fn a_row_has_the_same_bits_alone_and_in_any_batch_on_any_threads() {
-    let (rows, output_width, input_width) = (601, 97, 321);
+    let (rows, output_width, input_width) = (270, 257, 1601);
     let weight = values(output_width * input_width, 3);
     let weights = packed_bf16(&weight, &values(output_width, 8), input_width);
     let x = values(rows * input_width, 2);
@@ -159,7 +159,7 @@ fn a_row_has_the_same_bits_alone_and_in_any_batch_on_any_threads() {
         let all = run(1, &x);
         assert_eq!(all, run(2, &x), "{unit:?}");
         assert_eq!(all, run(5, &x), "{unit:?}");
-        for (first, count) in [(0, 1), (31, 1), (32, 1), (600, 1), (5, 16), (7, 33)] {
+        for (first, count) in [(0, 1), (31, 1), (32, 1), (269, 1), (5, 16), (7, 33)] {
             let some = run(2, &x[first * input_width..][..count * input_width]);
             let expected = &all[first * output_width..][..count * output_width];
             assert_eq!(some, expected, "{unit:?} {first} {count}");
@@ -169,13 +169,14 @@ fn a_row_has_the_same_bits_alone_and_in_any_batch_on_any_threads() {
 
 #[test]
 fn inputs_of_more_rows_than_are_packed_at_a_time_have_every_row() {
-    let input_width = PACKED_VALUES_MAX / 64;
-    let (mut x, weight) = (vec![0.0; 65 * input_width], vec![1.0; input_width]);
+    let (rows, input_width) = (ROWS_PER_BLOCK + 1, PACKED_VALUES_MAX / ROWS_PER_BLOCK);
+    let (mut x, weight) = (vec![0.0; rows * input_width], vec![1.0; input_width]);
+    let value = |row: usize| (row % 200 + 1) as f32;
     for (row, x) in x.chunks_mut(input_width).enumerate() {
-        x[row] = 1.0 + row as f32;
+        x[row] = value(row);
     }
     let weights = packed_bf16(&weight, &[0.5], input_width);
-    let expected: Vec<f32> = (0..65_u8).map(|row| 1.5 + f32::from(row)).collect();
+    let expected: Vec<f32> = (0..rows).map(|row| 0.5 + value(row)).collect();
     assert_eq!(on(Unit::best(), &x, &weights, Epilogue::None), bits(&expected));
 }
 
