@@ -3,7 +3,7 @@
 //! Leaves out: gradients and operations that have no kernel yet; those cases are listed as not
 //! covered. Invariant: tolerances are those of the fixtures' README, against float64 results.
 
-use glmeval_kernels::ops::attention::attention;
+use glmeval_kernels::ops::attention::{PositionBias, attention};
 use glmeval_kernels::ops::exp::exp;
 use glmeval_kernels::ops::gelu::gelu;
 use glmeval_kernels::ops::layer_norm::layer_norm;
@@ -167,7 +167,7 @@ fn attention_agrees() {
         }
         let mut out = vec![0.0; wanted.len()];
         let scale = 1.0 / (width as f32).sqrt();
-        attention(&qkv, &offsets, heads, scale, &mut out).unwrap();
+        attention(&qkv, &offsets, heads, scale, PositionBias::None, &mut out).unwrap();
         let (difference, _) = golden::max_difference(&out, &wanted);
         assert!(difference <= ATTENTION.1, "{}: out is off by {difference}", case.name());
         true

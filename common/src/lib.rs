@@ -15,6 +15,7 @@ pub mod ids;
 pub mod job;
 pub mod layout;
 pub mod limits;
+pub mod model;
 pub mod plan;
 pub mod readers;
 pub mod representation;

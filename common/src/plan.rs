@@ -4,8 +4,9 @@
 
 use crate::dataset::{DatasetSource, TaskName};
 use crate::example::ExampleSchema;
-use crate::ids::{DatasetId, JobId, ModelId};
+use crate::ids::{DatasetId, JobId};
 use crate::job::Protocol;
+use crate::model::ModelFacts;
 use crate::unit::{
     ExtractUnit, FitUnit, ModelRef, PrepareUnit, ReportUnit, SetSpec, UnitKind, WorkUnit,
 };
@@ -29,46 +30,6 @@ pub struct DatasetFacts {
     pub length_max: u64,
     /// Examples by split name; empty without splits.
     pub split_rows: BTreeMap<String, u64>,
-}
-
-/// What a gLM tells a planner about itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelFacts {
-    /// Digest of architecture, tensors and tokenizer.
-    pub id: ModelId,
-    /// `nucleotide-transformer-v1`, …
-    pub architecture: String,
-    /// Weights.
-    pub parameters: u64,
-    /// Blocks.
-    pub layer_count: u32,
-    /// Width of a token state.
-    pub width: u32,
-    /// Most tokens of one sequence, special tokens included.
-    pub tokens_max: u64,
-    /// Special tokens of each sequence.
-    pub tokens_special: u32,
-    /// Nucleotides of a full token; the remainder is one token per nucleotide.
-    pub nucleotides_per_token: u32,
-    /// FLOPs per token that do not depend on length, all blocks.
-    pub flops_per_token: f64,
-    /// FLOPs per pair of tokens, all blocks.
-    pub flops_per_token_pair: f64,
-}
-
-impl ModelFacts {
-    /// Tokens of a sequence of `length` defined nucleotides.
-    pub fn tokens(&self, length: u64) -> u64 {
-        let per_token = u64::from(self.nucleotides_per_token.max(1));
-        u64::from(self.tokens_special) + length / per_token + length % per_token
-    }
-
-    /// FLOPs of one forward pass over a sequence of `tokens` up to layer `layer`.
-    pub fn flops(&self, tokens: u64, layer: u32) -> f64 {
-        let tokens = tokens as f64;
-        let share = f64::from(layer) / f64::from(self.layer_count.max(1));
-        share * tokens * (self.flops_per_token + self.flops_per_token_pair * tokens)
-    }
 }
 
 /// A data set of a plan.

@@ -4,20 +4,24 @@
 
 use crate::dataset::{DatasetSource, TaskName};
 use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
-use crate::representation::{FeatureSource, Pooling, StoredDtype};
+use crate::model::ModelOptions;
+use crate::representation::{FeatureSource, Pooling, RepresentationOptions, StoredDtype};
 use crate::score::FitIdentity;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A gLM as the plan names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelRef {
     /// Digest of what `source` held when the job was planned; a worker refuses anything else.
     pub id: ModelId,
     /// Name in the job file.
     pub name: String,
-    /// Folder or file, absolute.
+    /// Folder or file, absolute, or `hf://org/name@revision`.
     pub source: PathBuf,
+    /// How it is opened.
+    #[serde(default)]
+    pub options: ModelOptions,
 }
 
 /// An embedding set: what every shard of it holds.
@@ -35,6 +39,9 @@ pub struct SetSpec {
     pub poolings: Vec<Pooling>,
     /// Number format on disk.
     pub dtype: StoredDtype,
+    /// How states become rows.
+    #[serde(default)]
+    pub options: RepresentationOptions,
     /// Numeric class: precision x device kind x kernel revision, such as `f32.cpu.1`.
     pub numeric_class: String,
 }

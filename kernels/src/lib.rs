@@ -9,6 +9,7 @@ mod isa;
 mod lanes;
 pub mod ops;
 mod parallel;
+mod sequences;
 mod tile;
 
 /// Changes whenever any operation may give other bits; part of the numeric class of results.
@@ -17,4 +18,9 @@ pub const REVISION: u32 = 1;
 /// The instruction set that operations run with on this CPU, for people.
 pub fn instruction_set() -> &'static str {
     isa::Isa::best().name()
+}
+
+/// What computes bf16 products on this CPU, for people: "AMX" or "emulated"; both give the same bits.
+pub fn bf16_kind() -> &'static str {
+    tile::bf16::Unit::best().name()
 }

@@ -37,6 +37,11 @@ impl<'a, T> SharedRows<'a, T> {
         Self { start: out.as_mut_ptr(), rows, width, out: PhantomData }
     }
 
+    /// Values of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
     /// The `columns` of one row.
     ///
     /// # Safety

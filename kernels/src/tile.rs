@@ -4,12 +4,15 @@
 //! one chain of fused multiply-adds over k in order, starting from what the tile holds, so all
 //! instruction sets give the same bits.
 
+pub(crate) mod bf16;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use crate::isa::Isa;
-pub(crate) use pack::{Rows, pack_columns, pack_panel, pack_tile, pack_tiles};
+pub(crate) use pack::{
+    Rows, pack_columns, pack_panel, pack_picked_panel, pack_picked_tile, pack_tile,
+};
 
 /// Rows of a tile.
 pub(crate) const TILE_ROWS: usize = 12;

@@ -10,8 +10,9 @@ use glmeval_common::example::{Example, ExampleSchema, Split};
 use glmeval_common::ids::{Attempt, DatasetId, FitId, JobId, ModelId, SetId, WorkerId};
 use glmeval_common::job::Protocol;
 use glmeval_common::layout::FORMAT_VERSION;
+use glmeval_common::model::{MemoryFacts, ModelFacts, ModelOptions, TokenRule};
 use glmeval_common::plan::{
-    DatasetFacts, ModelFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
+    DatasetFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
 };
 use glmeval_common::representation::{FeatureSource, Pooling, StoredDtype};
 use glmeval_common::score::{FitIdentity, FitScores, Statistic};
@@ -79,7 +80,13 @@ fn predictions() -> Vec<Prediction> {
 }
 
 fn model() -> ModelRef {
-    ModelRef { id: ModelId::new("model"), name: "NT".to_owned(), source: "/models/nt".into() }
+    let options = ModelOptions::default();
+    ModelRef {
+        id: ModelId::new("model"),
+        name: "NT".to_owned(),
+        source: "/models/nt".into(),
+        options,
+    }
 }
 
 fn set() -> SetSpec {
@@ -90,6 +97,7 @@ fn set() -> SetSpec {
         layers: vec![1],
         poolings: vec![Pooling::Mean],
         dtype: StoredDtype::F16,
+        options: Default::default(),
         numeric_class: "f32.cpu.1".to_owned(),
     }
 }
@@ -131,10 +139,11 @@ fn plan() -> Plan {
         layer_count: 1,
         width: 2,
         tokens_max: 1_000,
-        tokens_special: 1,
-        nucleotides_per_token: 6,
+        token_rule: TokenRule::Blocks { length: 6, special: 1 },
+        states_fixed: None,
         flops_per_token: 1.5e9,
         flops_per_token_pair: 0.1,
+        memory: MemoryFacts::default(),
     };
     let fit = FitUnit {
         fit: FitId::new("fit"),

@@ -7,6 +7,7 @@
 //! A KEY is one of `config.json`, such as `hidden_size`; a VALUE is JSON.
 
 use glmeval_common::error::{Error, Result, io_error};
+use glmeval_worker::model::ModelOptions;
 use glmeval_worker::models;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
     write(&folder.join("config.json"), &format!("{config:#}\n"))?;
     write(&folder.join("vocab.txt"), &vocabulary().join("\n"))?;
     models::write_random(folder, seed)?;
-    models::describe(folder)?;
+    models::describe(folder, &ModelOptions::default())?;
     Ok(())
 }
 

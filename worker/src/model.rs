@@ -1,147 +1,33 @@
-//! What a frozen gLM is: tokens of many sequences in, token states of the asked layers out.
+//! What a frozen gLM is: tokens of many sequences in, states of the asked layers out.
 //!
 //! Leaves out: which there are ([`crate::models`]), pooling ([`crate::representation`]), the device.
 //! Invariant: states of a sequence never depend, in any bit, on what else is in its batch.
 
+mod architecture;
+mod batch;
 mod random;
 mod tensors;
 
-use crate::tokenizer::{Tokenizer, UnknownLetters};
-use crate::weights::ExpectedTensor;
+use crate::tokenizer::Tokenizer;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, Result};
-use glmeval_common::plan::ModelFacts;
-use std::path::Path;
+use glmeval_common::model::ModelFacts;
 
+pub use architecture::{Architecture, Blueprint, Checkpoint, ModelShape};
+pub use batch::{LayerRequest, TokenBatch};
+pub use glmeval_common::model::{ModelOptions, Precision, SpecialTokens};
 pub use random::RandomTensors;
 pub use tensors::{TensorShape, TensorSource, write_safetensors};
 
-/// Tokens of several sequences, one after the other, without padding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenBatch {
-    /// Token ids `[N]`.
-    pub ids: Vec<u32>,
-    /// Sequence b is `ids[offsets[b]..offsets[b + 1]]`; B + 1 numbers, the first is 0.
-    pub offsets: Vec<usize>,
-}
-
-impl TokenBatch {
-    /// Packs the ids of several sequences.
-    pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
-        let mut batch = Self { ids: Vec::new(), offsets: vec![0] };
-        for sequence in sequences {
-            batch.ids.extend_from_slice(sequence);
-            batch.offsets.push(batch.ids.len());
-        }
-        batch
-    }
-
-    /// Sequences B.
-    pub fn sequence_count(&self) -> usize {
-        self.offsets.len().saturating_sub(1)
-    }
-
-    /// Tokens N.
-    pub fn token_count(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Ids of each sequence.
-    pub fn sequences(&self) -> impl Iterator<Item = &[u32]> {
-        self.offsets.windows(2).map(|pair| self.ids.get(pair[0]..pair[1]).unwrap_or_default())
-    }
-
-    /// Checks what a forward pass relies on.
+/// The layers of one gLM with its weights; what a model file implements.
+pub trait Network: Send + Sync {
+    /// Hands the states `[R, D]` of each asked layer to `sink`, shallowest first, and stops at the
+    /// deepest. Batch and request were checked.
+    ///
+    /// R is the tokens of the batch, or as many for each sequence as the gLM always gives.
     ///
     /// # Errors
-    /// `Bug` for offsets that do not cut `ids`; `Invalid` for a sequence without a token or with
-    /// more than `tokens_max`, or an id that is not below `vocabulary_size`.
-    pub fn check(&self, tokens_max: u64, vocabulary_size: usize) -> Result<()> {
-        let ends_right = self.offsets.last() == Some(&self.ids.len());
-        if self.offsets.first() != Some(&0) || !ends_right || !self.offsets.is_sorted() {
-            return Err(Error::bug("offsets of a token batch do not cut its ids"));
-        }
-        for (index, sequence) in self.sequences().enumerate() {
-            if sequence.is_empty() {
-                return Err(Error::invalid(format!("sequence {index} of the batch has no token")));
-            }
-            crate::batching::check_length(
-                &format!("{index} of the batch"),
-                sequence.len(),
-                tokens_max,
-            )?;
-            if let Some(id) = sequence.iter().find(|&&id| id as usize >= vocabulary_size) {
-                return Err(Error::invalid(format!(
-                    "sequence {index} of the batch: expected token ids below {vocabulary_size}, \
-                     found {id}"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Which layers a forward pass hands out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LayerRequest {
-    layers: Vec<u32>,
-}
-
-impl LayerRequest {
-    /// Asks for `layers`: 0 = input of the first block, n = output of block n.
-    ///
-    /// # Errors
-    /// `Invalid` for a layer above `layer_count`, or none at all.
-    pub fn new(layers: &[u32], layer_count: u32) -> Result<Self> {
-        let mut layers = layers.to_vec();
-        layers.sort_unstable();
-        layers.dedup();
-        match layers.last() {
-            Some(&deepest) if deepest <= layer_count => Ok(Self { layers }),
-            Some(deepest) => Err(Error::invalid(format!(
-                "expected layers from 0 to {layer_count}, found {deepest}"
-            ))),
-            None => Err(Error::invalid("expected at least one layer, found none")),
-        }
-    }
-
-    /// The layers, ascending.
-    pub fn layers(&self) -> &[u32] {
-        &self.layers
-    }
-
-    /// Whether `layer` is asked for.
-    pub fn wants(&self, layer: u32) -> bool {
-        self.layers.binary_search(&layer).is_ok()
-    }
-
-    /// The last layer to compute.
-    pub fn deepest(&self) -> u32 {
-        self.layers.last().copied().unwrap_or_default()
-    }
-}
-
-/// A frozen gLM, ready to run.
-pub trait Model: Send + Sync {
-    /// What it tells about itself.
-    fn facts(&self) -> &ModelFacts;
-
-    /// Its tokenizer.
-    fn tokenizer(&self) -> &dyn Tokenizer;
-
-    /// Token ids of a sequence, special tokens included.
-    ///
-    /// # Errors
-    /// `Invalid` with letter and column where the vocabulary lacks a letter.
-    fn tokenize(&self, sequence: &DnaSequence) -> Result<Vec<u32>> {
-        self.tokenizer().encode(sequence.as_str())
-    }
-
-    /// Hands the states `[N, D]` of each asked layer to `sink`, shallowest first, and stops at the
-    /// deepest.
-    ///
-    /// # Errors
-    /// As [`TokenBatch::check`]; nothing has been handed out then.
+    /// `Invalid` for a sequence that the gLM cannot take; nothing has been handed out then.
     fn forward(
         &self,
         batch: &TokenBatch,
@@ -149,101 +35,162 @@ pub trait Model: Send + Sync {
         sink: &mut dyn FnMut(u32, &[f32]),
     ) -> Result<()>;
 
-    /// Logits over the vocabulary `[N, V]`.
+    /// Rows of the embedding table: token ids are below it.
+    fn vocabulary_size(&self) -> usize;
+
+    /// Outputs of the published head for states of the last layer: logits `[R, V]` of a language
+    /// model; one row for each sequence's states of a supervised one.
     ///
     /// # Errors
-    /// `Invalid` if these weights have no such head; otherwise as [`Model::forward`].
-    fn logits(&self, _batch: &TokenBatch) -> Result<Vec<f32>> {
-        Err(Error::invalid(format!("{} has no language-model head", self.facts().architecture)))
+    /// `Invalid` if these weights have no head.
+    fn head(&self, _states: &[f32]) -> Result<Vec<f32>> {
+        Err(Error::invalid("these weights have no language-model head"))
+    }
+
+    /// The published pooled output `[B, D]` for the last layer's states of first tokens `[B, D]`;
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// `Bug` for states that do not fit.
+    fn pooler(&self, _first: &[f32]) -> Result<Option<Vec<f32>>> {
+        Ok(None)
     }
 
     /// Whether the published mean leaves out token 0.
-    fn mean_skips_first(&self) -> bool;
-}
-
-/// Choices when a gLM is opened; the default is what the published code does.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ModelOptions {
-    /// Replaces `layer_norm_eps` of the config (InstaDeep's JAX code runs with 1e-5).
-    pub layer_norm_eps: Option<f64>,
-    /// What happens to letters outside the vocabulary.
-    pub unknown_letters: UnknownLetters,
-}
-
-/// A kind of gLM: recognised by its config, described and opened from its folder.
-pub trait Architecture: Sync {
-    /// `nucleotide-transformer-v1`, …
-    fn name(&self) -> &'static str;
-
-    /// One line on what its config looks like, for errors.
-    fn looks_like(&self) -> &'static str;
-
-    /// Whether a `config.json` is of this kind; its values are not checked here.
-    fn recognises(&self, config: &serde_json::Value) -> bool;
-
-    /// Reads everything but the numbers: config, names and shapes of tensors, vocabulary, digests.
-    ///
-    /// # Errors
-    /// The first defect, with its file and place.
-    fn describe(&self, folder: &Path, options: &ModelOptions) -> Result<ModelFacts>;
-
-    /// Opens a folder in Hugging Face layout.
-    ///
-    /// # Errors
-    /// The first defect, with its file and place.
-    fn open(&self, folder: &Path, options: &ModelOptions) -> Result<Box<dyn Model>>;
-
-    /// Opens the folder's config and vocabulary with random weights of `seed`; weight files are
-    /// not read.
-    ///
-    /// # Errors
-    /// As [`Architecture::open`].
-    fn open_random(
-        &self,
-        folder: &Path,
-        options: &ModelOptions,
-        seed: u64,
-    ) -> Result<Box<dyn Model>>;
-
-    /// Every tensor a checkpoint of this config may hold, and which it must.
-    ///
-    /// # Errors
-    /// The first defect of the config.
-    fn expected_tensors(&self, config: &Path) -> Result<Vec<ExpectedTensor>>;
-
-    /// Names and shapes of the tensors that a gLM of this config has.
-    ///
-    /// # Errors
-    /// The first defect of the config.
-    fn tensors(&self, config: &Path) -> Result<Vec<TensorShape>>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layers_are_sorted_and_bounded() {
-        let request = LayerRequest::new(&[3, 0, 3], 3).unwrap();
-        assert_eq!(request.layers(), [0, 3]);
-        assert_eq!(request.deepest(), 3);
-        assert!(request.wants(0) && !request.wants(1));
-        assert!(LayerRequest::new(&[4], 3).unwrap_err().to_string().contains("0 to 3, found 4"));
-        LayerRequest::new(&[], 3).unwrap_err();
+    fn mean_skips_first(&self) -> bool {
+        false
     }
 
-    #[test]
-    fn a_batch_is_checked_before_it_is_run() {
-        let batch = TokenBatch::pack([[3, 4].as_slice(), &[3]]);
-        assert_eq!(batch.offsets, [0, 2, 3]);
-        batch.check(2, 5).unwrap();
-        let message = |tokens_max, size| batch.check(tokens_max, size).unwrap_err().to_string();
-        assert!(message(1, 5).contains("at most 1 tokens, found 2"));
-        assert!(message(2, 4).contains("sequence 0 of the batch: expected token ids below 4"));
-        TokenBatch::pack([[].as_slice()]).check(9, 9).unwrap_err();
-        for offsets in [vec![], vec![0], vec![1, 3], vec![0, 3, 2, 3]] {
-            let batch = TokenBatch { ids: vec![3, 4, 3], offsets };
-            batch.check(9, 9).unwrap_err();
+    /// Whether logits of a token are those of the next one, from it and those before it alone.
+    fn is_causal(&self) -> bool {
+        false
+    }
+}
+
+/// A frozen gLM, ready to run.
+pub struct Model {
+    facts: ModelFacts,
+    tokenizer: Box<dyn Tokenizer>,
+    network: Box<dyn Network>,
+}
+
+impl Model {
+    /// Joins what was opened.
+    pub fn new(
+        facts: ModelFacts,
+        tokenizer: Box<dyn Tokenizer>,
+        network: Box<dyn Network>,
+    ) -> Self {
+        Self { facts, tokenizer, network }
+    }
+
+    /// What it tells about itself.
+    pub fn facts(&self) -> &ModelFacts {
+        &self.facts
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &dyn Tokenizer {
+        self.tokenizer.as_ref()
+    }
+
+    /// Token ids of a sequence, special tokens included.
+    ///
+    /// # Errors
+    /// `Invalid` with letter and column where the vocabulary lacks a letter.
+    pub fn tokenize(&self, sequence: &DnaSequence) -> Result<Vec<u32>> {
+        self.tokenizer.encode(sequence.as_str())
+    }
+
+    /// Where the states of each sequence begin: `[B + 1]` rows.
+    pub fn state_offsets(&self, batch: &TokenBatch) -> Vec<usize> {
+        match self.facts.states_fixed {
+            None => batch.offsets.clone(),
+            Some(rows) => (0..=batch.sequence_count()).map(|b| b * rows as usize).collect(),
         }
+    }
+
+    /// Hands the states `[R, D]` of each asked layer to `sink`, shallowest first, and stops at the
+    /// deepest.
+    ///
+    /// # Errors
+    /// As [`TokenBatch::check`]; a layer that is not there; nothing has been handed out then.
+    pub fn forward(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        if request.deepest() > self.facts.layer_count {
+            let (limit, found) = (self.facts.layer_count, request.deepest());
+            return Err(Error::invalid(format!("expected layers to {limit}, found {found}")));
+        }
+        if self.facts.states_fixed.is_some() && request.wants(0) {
+            let kind = &self.facts.architecture;
+            return Err(Error::invalid(format!("{kind} has no layer 0: its input is one-hot")));
+        }
+        batch.check(self.facts.tokens_max, self.network.vocabulary_size())?;
+        self.network.forward(batch, request, sink)
+    }
+
+    /// States `[R, D]` of the last layer.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn last_states(&self, batch: &TokenBatch) -> Result<Vec<f32>> {
+        let last = LayerRequest::new(&[self.facts.layer_count], self.facts.layer_count)?;
+        let mut states = Vec::new();
+        self.forward(batch, &last, &mut |_, layer| states.extend_from_slice(layer))?;
+        Ok(states)
+    }
+
+    /// Logits over the vocabulary `[N, V]`; of a supervised gLM, its outputs `[B, outputs]`.
+    ///
+    /// # Errors
+    /// As [`Network::head`] and [`Model::forward`].
+    pub fn logits(&self, batch: &TokenBatch) -> Result<Vec<f32>> {
+        self.network.head(&self.last_states(batch)?)
+    }
+
+    /// Logits of the tokens `rows` of the batch only, `[rows.len(), V]`.
+    ///
+    /// # Errors
+    /// `Invalid` for a row past the batch; as [`Model::logits`].
+    pub fn logits_at(&self, batch: &TokenBatch, rows: &[usize]) -> Result<Vec<f32>> {
+        let width = self.facts.width as usize;
+        let states = self.last_states(batch)?;
+        let mut chosen = Vec::with_capacity(rows.len() * width);
+        for &row in rows {
+            let state = states.chunks_exact(width).nth(row).ok_or_else(|| {
+                let count = batch.token_count();
+                Error::invalid(format!("expected a token below {count}, found {row}"))
+            })?;
+            chosen.extend_from_slice(state);
+        }
+        self.network.head(&chosen)
+    }
+
+    /// The published pooled output `[B, D]`, `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn pooled(&self, batch: &TokenBatch) -> Result<Option<Vec<f32>>> {
+        let width = self.facts.width as usize;
+        let states = self.last_states(batch)?;
+        let first = self.state_offsets(batch);
+        let first = first.iter().take(batch.sequence_count());
+        let first: Vec<f32> =
+            first.flat_map(|row| &states[row * width..(row + 1) * width]).copied().collect();
+        self.network.pooler(&first)
+    }
+
+    /// Whether the published mean leaves out token 0.
+    pub fn mean_skips_first(&self) -> bool {
+        self.network.mean_skips_first()
+    }
+
+    /// Whether logits of a token are those of the next one.
+    pub fn is_causal(&self) -> bool {
+        self.network.is_causal()
     }
 }

@@ -1,53 +1,63 @@
-//! Which gLMs there are, and which one a folder holds.
+//! Which gLMs there are, and which one a folder or a published file holds.
 //!
 //! A model is one file below `models/` and two lines here. Leaves out: what a model is ([`crate::model`]).
 
+use crate::hub::{Hub, HubModel};
 use crate::model::{
-    Architecture, Model, ModelOptions, RandomTensors, TensorShape, write_safetensors,
+    Architecture, Blueprint, Checkpoint, Model, ModelOptions, RandomTensors, TensorShape,
+    TensorSource, write_safetensors,
 };
-use crate::weights::ExpectedTensor;
-use glmeval_common::error::{InputError, Result, io_error};
-use glmeval_common::limits::PARSER_ALLOCATION_BYTES_MAX;
-use glmeval_common::plan::ModelFacts;
+use crate::tokenizer::Tokenizer;
+use crate::tokenizers::Padded;
+use crate::weights::{ExpectedTensor, Weights};
+use glmeval_common::digest::ContentDigest;
+use glmeval_common::error::{InputError, Result};
+use glmeval_common::ids::ModelId;
+use glmeval_common::model::ModelFacts;
 use serde_json::Value;
-use std::io::Read;
 use std::path::Path;
 
 mod nucleotide_transformer;
 
-/// Every architecture, in the order they are asked whether a config is theirs.
+/// Every architecture, in the order they are asked whether a checkpoint is theirs.
 pub static ALL: &[&dyn Architecture] = &[&nucleotide_transformer::MODEL];
 
-/// Opens the gLM in `folder` as its published code runs it.
+/// Opens the gLM at `path` as its published code runs it.
 ///
 /// # Errors
 /// As [`recognise`]; the first defect of config, weights or vocabulary, with file and place.
-pub fn open(folder: &Path) -> Result<Box<dyn Model>> {
-    open_with(folder, &ModelOptions::default())
+pub fn open(path: &Path) -> Result<Model> {
+    open_with(path, &ModelOptions::default())
 }
 
-/// Opens the gLM in `folder` with other choices than the published ones.
+/// Opens the gLM at `path` with other choices than the published ones.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_with(folder: &Path, options: &ModelOptions) -> Result<Box<dyn Model>> {
-    recognise(folder)?.open(folder, options)
+pub fn open_with(path: &Path, options: &ModelOptions) -> Result<Model> {
+    let kind = Kind::find(path, options)?;
+    let mut weights = kind.weights()?;
+    kind.open(&mut weights)
 }
 
-/// Opens the config and vocabulary of `folder` with random weights of `seed`.
-///
-/// # Errors
-/// As [`open`]; weight files are not read.
-pub fn open_random(folder: &Path, options: &ModelOptions, seed: u64) -> Result<Box<dyn Model>> {
-    recognise(folder)?.open_random(folder, options, seed)
-}
-
-/// Reads everything but the numbers of the gLM in `folder`.
+/// Opens the config and vocabulary at `path` with random weights of `seed`; weight files are not
+/// read if there is a config.
 ///
 /// # Errors
 /// As [`open`].
-pub fn describe(folder: &Path) -> Result<ModelFacts> {
-    recognise(folder)?.describe(folder, &ModelOptions::default())
+pub fn open_random(path: &Path, options: &ModelOptions, seed: u64) -> Result<Model> {
+    let kind = Kind::find(path, options)?;
+    kind.open(&mut kind.random(seed))
+}
+
+/// Reads everything but the numbers of the gLM at `path`.
+///
+/// # Errors
+/// As [`open`].
+pub fn describe(path: &Path, options: &ModelOptions) -> Result<ModelFacts> {
+    let kind = Kind::find(path, options)?;
+    let weights = kind.weights()?;
+    kind.facts(&weights, kind.tokenizer()?.as_ref())
 }
 
 /// Writes `model.safetensors` with random weights of `seed` beside the `config.json` of `folder`.
@@ -57,31 +67,52 @@ pub fn describe(folder: &Path) -> Result<ModelFacts> {
 /// # Errors
 /// As [`recognise`]; I/O errors with the path.
 pub fn write_random(folder: &Path, seed: u64) -> Result<Vec<TensorShape>> {
-    let tensors = recognise(folder)?.tensors(&folder.join("config.json"))?;
-    let path = folder.join("model.safetensors");
-    write_safetensors(&path, &tensors, &mut RandomTensors::new(seed))?;
+    let kind = Kind::find(folder, &ModelOptions::default())?;
+    let tensors = kind.blueprint.initial_tensors();
+    write_safetensors(&folder.join("model.safetensors"), &tensors, &mut kind.random(seed))?;
     Ok(tensors)
 }
 
-/// Every tensor that the config of `folder` lets expect.
+/// How the tensors at `path` compare with those its config lets expect, and the weights.
 ///
 /// # Errors
-/// As [`recognise`]; the first defect of the config.
-pub fn expected_tensors(folder: &Path) -> Result<Vec<ExpectedTensor>> {
-    recognise(folder)?.expected_tensors(&folder.join("config.json"))
+/// As [`recognise`]; the first defect of the config; weights that cannot be opened.
+pub fn inspect(path: &Path) -> Result<(Weights, Vec<ExpectedTensor>)> {
+    let kind = Kind::find(path, &ModelOptions::default())?;
+    let weights = kind.checkpoint.weights(kind.architecture)?;
+    Ok((weights, kind.blueprint.expected_tensors()))
 }
 
-/// The architecture of the gLM in `folder`.
+/// The architecture of the gLM at `path`.
 ///
 /// # Errors
-/// A `config.json` that cannot be read, is no JSON object or is of no known kind.
-pub fn recognise(folder: &Path) -> Result<&'static dyn Architecture> {
-    let path = folder.join("config.json");
-    let config = read_config(&path)?;
-    if let Some(architecture) = ALL.iter().find(|a| a.recognises(&config)) {
+/// A checkpoint that cannot be read or is of no known kind.
+pub fn recognise(path: &Path) -> Result<&'static dyn Architecture> {
+    recognise_checkpoint(&find(path)?)
+}
+
+/// The checkpoint at `path`, fetched first if it is `hf://…`.
+fn find(path: &Path) -> Result<Checkpoint> {
+    match path.to_str().filter(|text| HubModel::is_named_by(text)) {
+        None => Checkpoint::find(path),
+        Some(text) => {
+            let progress = &mut |progress| tracing::debug!("{progress:?}");
+            let folder = Hub::from_environment()?.fetch(&HubModel::parse(text)?, progress)?;
+            Checkpoint::find(&folder)
+        }
+    }
+}
+
+fn recognise_checkpoint(checkpoint: &Checkpoint) -> Result<&'static dyn Architecture> {
+    if let Some(architecture) = ALL.iter().find(|a| a.recognises(checkpoint)) {
         return Ok(*architecture);
     }
     let known: Vec<&str> = ALL.iter().map(|a| a.looks_like()).collect();
+    let expected = format!("a known gLM: {}", known.join(" or "));
+    let Some(config) = checkpoint.config() else {
+        let found = "no config.json, and tensors of no known gLM";
+        return Err(InputError::new(checkpoint.path().display(), "", expected, found).into());
+    };
     let (place, found) = match config.get("model_type") {
         None => ("model_type", "missing".to_owned()),
         Some(kind) if kind != "esm" => ("model_type", kind.to_string()),
@@ -91,28 +122,82 @@ pub fn recognise(folder: &Path) -> Result<&'static dyn Architecture> {
             ("position_embedding_type", found)
         }
     };
-    let expected = format!("a known gLM: {}", known.join(" or "));
-    Err(InputError::new(path.display(), place, expected, found).into())
+    Err(InputError::new(checkpoint.config_path().display(), place, expected, found).into())
 }
 
-fn read_config(path: &Path) -> Result<Value> {
-    let file = std::fs::File::open(path).map_err(|e| io_error(path, e))?;
-    let limit = PARSER_ALLOCATION_BYTES_MAX as u64;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| io_error(path, e))?;
-    if bytes.len() as u64 > limit {
-        let expected = format!("a config of at most {limit} bytes");
-        return Err(InputError::new(path.display(), "", expected, "a longer file").into());
+/// A checkpoint whose architecture was found and whose config was read.
+struct Kind {
+    architecture: &'static dyn Architecture,
+    checkpoint: Checkpoint,
+    blueprint: Box<dyn Blueprint>,
+    options: ModelOptions,
+}
+
+impl Kind {
+    fn find(path: &Path, options: &ModelOptions) -> Result<Self> {
+        let checkpoint = find(path)?;
+        let architecture = recognise_checkpoint(&checkpoint)?;
+        let blueprint = architecture.read(&checkpoint, options)?;
+        Ok(Self { architecture, checkpoint, blueprint, options: *options })
     }
-    let config: Value = serde_json::from_slice(&bytes).map_err(|e| {
-        let place = format!("line {} column {}", e.line(), e.column());
-        InputError::new(path.display(), place, "a JSON object", e)
-    })?;
-    if config.is_object() {
-        return Ok(config);
+
+    /// The weights, checked against the config.
+    fn weights(&self) -> Result<Weights> {
+        let weights = self.checkpoint.weights(self.architecture)?;
+        self.blueprint.check_weights(&weights)?;
+        Ok(weights)
     }
-    let found = if config.is_array() { "a list".to_owned() } else { config.to_string() };
-    Err(InputError::new(path.display(), "", "a JSON object", found).into())
+
+    fn random(&self, seed: u64) -> RandomTensors<'_> {
+        RandomTensors::new(seed, self.blueprint.as_ref())
+    }
+
+    fn tokenizer(&self) -> Result<Box<dyn Tokenizer>> {
+        let tokenizer = self.blueprint.tokenizer(self.checkpoint.folder())?;
+        match self.options.pad_to {
+            None => Ok(tokenizer),
+            Some(length) => Ok(Box::new(Padded::new(tokenizer, length)?)),
+        }
+    }
+
+    fn facts(&self, tensors: &dyn TensorSource, tokenizer: &dyn Tokenizer) -> Result<ModelFacts> {
+        let shape = self.blueprint.shape();
+        Ok(ModelFacts {
+            id: self.id(tensors, tokenizer)?,
+            architecture: self.architecture.name().to_owned(),
+            parameters: self.parameters(tensors),
+            layer_count: shape.layer_count,
+            width: shape.width,
+            tokens_max: shape.tokens_max,
+            token_rule: tokenizer.rule(),
+            states_fixed: shape.states_fixed,
+            flops_per_token: shape.flops_per_token,
+            flops_per_token_pair: shape.flops_per_token_pair,
+            memory: shape.memory,
+        })
+    }
+
+    /// Digest of all that decides a state or a logit.
+    fn id(&self, tensors: &dyn TensorSource, tokenizer: &dyn Tokenizer) -> Result<ModelId> {
+        let digest = ContentDigest::new("model/1").field("architecture", self.architecture.name());
+        let identity = self.blueprint.identity().into_iter();
+        let digest = identity.fold(digest, |d, (name, value)| d.field(name, value.to_le_bytes()));
+        let digest = digest.field("tensors", tensors.digest()?);
+        Ok(ModelId::new(digest.field("tokenizer", tokenizer.digest()).finish()))
+    }
+
+    /// Weights that are there.
+    fn parameters(&self, tensors: &dyn TensorSource) -> u64 {
+        let expected = self.blueprint.expected_tensors();
+        let held = expected.iter().filter(|t| t.is_parameter && tensors.contains(&t.name));
+        held.fold(0, |sum: u64, tensor| sum.saturating_add(tensor.count()))
+    }
+
+    fn open(&self, tensors: &mut dyn TensorSource) -> Result<Model> {
+        let tokenizer = self.tokenizer()?;
+        let facts = self.facts(tensors, tokenizer.as_ref())?;
+        Ok(Model::new(facts, tokenizer, self.blueprint.load(tensors)?))
+    }
 }
 
 #[cfg(test)]
@@ -132,8 +217,8 @@ mod tests {
         assert!(refusal(r#"{"model_type":"esm-9000"}"#).ends_with("found \"esm-9000\""));
         let rotary = refusal(r#"{"model_type":"esm","position_embedding_type":"rotary"}"#);
         assert!(rotary.contains("position_embedding_type: expected"), "{rotary}");
-        assert!(refusal("[1]").ends_with("expected a JSON object, found a list"));
-        assert!(refusal("{\"a\":").contains("line 1 column 5: expected a JSON object, found EOF"));
+        assert!(refusal("[1]").ends_with("expected a JSON object, found a list (array)"));
+        assert!(refusal("{\"a\":").contains("line 1 column 5: expected JSON, found end of text"));
     }
 
     #[test]

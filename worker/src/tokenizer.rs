@@ -3,28 +3,9 @@
 //! Leaves out: which there are ([`crate::tokenizers`]) and padding (batches are packed).
 //! Invariant: every id returned has a row in the embedding table of the gLM.
 
-use glmeval_common::error::Result;
+use glmeval_common::error::{Error, Result};
 
-/// What happens to letters that a vocabulary does not hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnknownLetters {
-    /// They are an error that names letter and column.
-    #[default]
-    Refuse,
-    /// They become unknown tokens exactly as in the Hugging Face tokenizer of the gLM; special
-    /// tokens may be written out in the text.
-    Replace,
-}
-
-impl UnknownLetters {
-    /// `refuse` or `replace`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Refuse => "refuse",
-            Self::Replace => "replace",
-        }
-    }
-}
+pub use glmeval_common::model::{TokenRule, UnknownLetters};
 
 /// Turns text into the token ids of one gLM.
 pub trait Tokenizer: Send + Sync {
@@ -37,9 +18,25 @@ pub trait Tokenizer: Send + Sync {
     /// Digest of everything that decides the ids.
     fn digest(&self) -> String;
 
-    /// Special tokens added to each sequence.
-    fn special_count(&self) -> u32;
+    /// How many tokens a sequence becomes.
+    fn rule(&self) -> TokenRule;
 
-    /// Nucleotides of a full token.
-    fn nucleotides_per_token(&self) -> u32;
+    /// Nucleotides that each token of [`Tokenizer::encode`] stands for; 0 for special tokens. Where
+    /// tokens overlap, one stands for its first nucleotide, and the last one for its rest as well.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`]; `Invalid` if tokens of this gLM cannot be matched with nucleotides.
+    fn lengths(&self, _text: &str) -> Result<Vec<u32>> {
+        Err(Error::invalid("tokens of this gLM cannot be matched with nucleotides"))
+    }
+
+    /// Id of the mask token; `None` if the vocabulary has none.
+    fn mask_id(&self) -> Option<u32> {
+        None
+    }
+
+    /// Id of the padding token; `None` if the vocabulary has none.
+    fn pad_id(&self) -> Option<u32> {
+        None
+    }
 }

@@ -27,6 +27,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use storage::Storage;
 use strided::Strided;
 
+/// The file of weights that `path` names: itself, or the one in that folder.
+///
+/// # Errors
+/// `NotFound` for no such path; `Invalid` for a folder without weights, or with several.
+pub fn locate(path: &Path) -> Result<PathBuf> {
+    container::locate(path)
+}
+
 /// One stored tensor.
 #[derive(Clone, Debug)]
 pub struct Tensor {
@@ -95,6 +103,30 @@ pub struct ExpectedTensor {
     pub shape: Vec<usize>,
     /// Whether the model cannot run without it.
     pub required: bool,
+    /// Whether it counts as weights: buffers, and copies of tied weights, do not.
+    pub is_parameter: bool,
+}
+
+impl ExpectedTensor {
+    /// A weight that the model cannot run without.
+    pub fn required(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), required: true, is_parameter: true }
+    }
+
+    /// A weight that may be left out.
+    pub fn optional(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self { required: false, ..Self::required(name, shape) }
+    }
+
+    /// The same tensor, not counted among the weights.
+    pub fn as_buffer(self) -> Self {
+        Self { is_parameter: false, ..self }
+    }
+
+    /// Number of values; saturates, as a config may claim anything.
+    pub fn count(&self) -> u64 {
+        self.shape.iter().fold(1_u64, |count, &extent| count.saturating_mul(extent as u64))
+    }
 }
 
 /// How a file's tensors differ from those a model knows.
@@ -130,6 +162,23 @@ impl Weights {
         let path = container::locate(path)?;
         let tensors = container::open(&path)?;
         Ok(Self { path, tensors, taken: Mutex::default(), digest: OnceLock::new() })
+    }
+
+    /// The same tensors under other names; digests, which cover names, change with them.
+    ///
+    /// # Errors
+    /// `Invalid` if two tensors get one name.
+    pub fn renamed(self, name: impl Fn(&str) -> std::borrow::Cow<'_, str>) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for (stored, tensor) in self.tensors {
+            let name = name(&stored).into_owned();
+            if tensors.insert(name.clone(), tensor).is_some() {
+                let place = format!("tensor {stored}");
+                let expected = format!("one tensor that stands for {name}");
+                return Err(InputError::new(self.path.display(), place, expected, "two").into());
+            }
+        }
+        Ok(Self { tensors, ..self })
     }
 
     /// The file that was opened; an index for shards.

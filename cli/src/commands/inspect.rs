@@ -3,9 +3,8 @@
 use crate::output::{Format, Table, say, say_json};
 use clap::Args;
 use glmeval_common::error::Result;
-use glmeval_common::plan::ModelFacts;
+use glmeval_common::model::{ModelFacts, ModelOptions};
 use glmeval_worker::models;
-use glmeval_worker::weights::Weights;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,8 +44,7 @@ struct Inspection {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let weights = Weights::open(&arguments.model)?;
-    let expected = models::expected_tensors(&arguments.model)?;
+    let (weights, expected) = models::inspect(&arguments.model)?;
     let comparison = weights.compare(&expected);
     let names = |tensors: &[glmeval_worker::weights::ExpectedTensor]| {
         tensors.iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect()
@@ -68,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         shape: tensor.shape().to_vec(),
         file: tensor.file().display().to_string(),
     });
-    let (facts, defect) = match models::describe(&arguments.model) {
+    let (facts, defect) = match models::describe(&arguments.model, &ModelOptions::default()) {
         Ok(facts) => (Some(facts), None),
         Err(error) => (None, Some(error)),
     };
@@ -107,7 +105,7 @@ fn print(inspection: &Inspection, arguments: &Arguments) {
         ("layers", facts.layer_count.to_string()),
         ("width", facts.width.to_string()),
         ("tokens at most", facts.tokens_max.to_string()),
-        ("nucleotides per token", facts.nucleotides_per_token.to_string()),
+        ("tokens of 1,000 nt", facts.tokens(1000).to_string()),
         ("GFLOP per 1,000 tokens", format!("{:.1}", facts.flops(1000, facts.layer_count) / 1e9)),
         ("tensors", inspection.tensors.len().to_string()),
     ];

@@ -3,6 +3,7 @@ use crate::control::{LeaseKey, Outcome, Report};
 use crate::dataset::{DatasetSource, Hdf5Layout, TaskName};
 use crate::error::ErrorKind;
 use crate::ids::{DatasetId, FitId, Generation, JobId, ModelId, SetId, WorkerId};
+use crate::model::ModelOptions;
 use crate::plan::{PlannedUnit, UnitSpec};
 use crate::representation::{FeatureSource, Pooling, SequenceFeature};
 use crate::score::FitIdentity;
@@ -38,11 +39,17 @@ fn fit(probe: ProbeSpec, features: FeatureSource) -> FitUnit {
 fn units() -> Vec<WorkUnit> {
     let set = SetSpec {
         id: SetId::new("s"),
-        model: ModelRef { id: ModelId::new("m"), name: "NT".into(), source: "/nt".into() },
+        model: ModelRef {
+            id: ModelId::new("m"),
+            name: "NT".into(),
+            source: "/nt".into(),
+            options: ModelOptions::default(),
+        },
         dataset: DatasetId::new("d"),
         layers: vec![0, 24],
         poolings: Pooling::ALL.to_vec(),
         dtype: crate::representation::StoredDtype::Bf16,
+        options: Default::default(),
         numeric_class: "f32.cpu.1".into(),
     };
     let windows = DatasetSource::Windows {

@@ -1,12 +1,13 @@
 //! Self-attention over packed sequences of any lengths.
 //!
-//! Leaves out: masks, as nothing is padded; biases and rotation, which come before or between.
+//! Leaves out: masks, as nothing is padded; rotation, which comes before.
 //! Invariant: a sequence's result depends on that sequence alone.
 
 use crate::error::{KernelError, Result, check_length};
-use crate::isa::Isa;
+use crate::isa::{Isa, per_isa};
 use crate::ops::softmax::exp_row;
 use crate::parallel::SharedRows;
+use crate::sequences::Sequences;
 use crate::tile::{
     LeftStep, PanelStep, Rows, TILE_COLUMNS, TILE_ROWS, Tile, pack_columns, pack_panel, pack_tile,
 };
@@ -22,64 +23,93 @@ thread_local! {
     static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::EMPTY) };
 }
 
+/// What positions add to the scores.
+#[derive(Clone, Copy, Debug)]
+pub enum PositionBias<'a> {
+    /// Nothing.
+    None,
+    /// A penalty that grows with the distance of two tokens.
+    Alibi {
+        /// `[heads]`, the penalty of one token of distance in each head.
+        slopes: &'a [f32],
+    },
+}
+
+/// Slopes of a number of heads.
+///
+/// ```text
+/// 2^(-8k/H), k = 1..H                       for H a power of two
+/// slopes(m), then slopes(2m)[0,2,4,...]     otherwise, m the largest power of two below H
+/// ```
+///
+/// Source: Press et al. 2021, "Train short, test long", section 3, and its code.
+pub fn alibi_slopes(heads: usize) -> Vec<f32> {
+    let of_power =
+        |count: usize| (1..=count).map(move |k| (-8.0 * k as f64 / count as f64).exp2() as f32);
+    let Some(exponent) = heads.checked_ilog2() else { return Vec::new() };
+    let power = 1_usize << exponent;
+    of_power(power).chain(of_power(2 * power).step_by(2)).take(heads).collect()
+}
+
 /// Attends within each sequence, head by head.
 ///
 /// ```text
-/// p[i,j] = softmax_j(scale * sum_k q[i,k] k[j,k])
+/// p[i,j] = softmax_j(scale * sum_k q[i,k] k[j,k] - slope |i - j|)
 /// out[i,:] = sum_j p[i,j] v[j,:]
 /// ```
 ///
 /// - `qkv`: `[N, 3 D]`, the query, key and value of each token; head `h` has columns `h K..(h+1) K`
 ///   of each third, with `K = D / heads`
 /// - `offsets`: `[B + 1]` token counts before each sequence, from 0 to N
+/// - `bias`: `slope` of each head; positions count within the sequence
 /// - `out`: `[N, D]`
 ///
 /// Both products are f32 chains in order; the same bits on every CPU.
 ///
 /// # Errors
-/// `Shape` if `out` is not `heads` equal parts per token, or `qkv` or `offsets` do not fit.
+/// `Shape` if `out` is not `heads` equal parts per token, or `qkv`, `offsets` or `bias` do not fit.
 pub fn attention(
     qkv: &[f32],
     offsets: &[usize],
     heads: usize,
     scale: f32,
+    bias: PositionBias<'_>,
     out: &mut [f32],
 ) -> Result<()> {
-    let width = check(qkv, offsets, heads, out)?;
-    if width > 0 {
-        cpu(Isa::best(), &Operands { qkv, offsets, heads, scale, width }, out);
-    }
-    Ok(())
-}
-
-/// D, or zero if there is no token.
-fn check(qkv: &[f32], offsets: &[usize], heads: usize, out: &[f32]) -> Result<usize> {
     const OP: &str = "attention";
-    let refuse = |operand, expected: &str, found| {
-        Err(KernelError::Shape { op: OP, operand, expected: expected.to_owned(), found })
-    };
-    let tokens = match (offsets.first(), offsets.last()) {
-        (Some(0), Some(&tokens)) if offsets.is_sorted() => tokens,
-        _ => return refuse("offsets", "counts that rise from 0", format!("{offsets:?}")),
-    };
+    let sequences = Sequences::check(OP, offsets)?;
     check_length(OP, "qkv", qkv.len(), out.len().saturating_mul(3))?;
+    let slopes = match bias {
+        PositionBias::None => None,
+        PositionBias::Alibi { slopes } => {
+            check_length(OP, "slopes", slopes.len(), heads)?;
+            Some(slopes)
+        }
+    };
+    let tokens = sequences.token_count();
     if tokens == 0 {
-        check_length(OP, "out", out.len(), 0)?;
-        return Ok(0);
+        return check_length(OP, "out", out.len(), 0);
     }
     if heads == 0 || out.is_empty() || !out.len().is_multiple_of(tokens.saturating_mul(heads)) {
-        let expected = format!("{tokens} tokens of {heads} equal heads");
-        return refuse("out", &expected, format!("{} values", out.len()));
+        return Err(KernelError::Shape {
+            op: OP,
+            operand: "out",
+            expected: format!("{tokens} tokens of {heads} equal heads"),
+            found: format!("{} values", out.len()),
+        });
     }
-    Ok(out.len() / tokens)
+    let width = out.len() / tokens;
+    cpu(Isa::best(), &Operands { qkv, sequences, heads, scale, slopes, width }, out);
+    Ok(())
 }
 
 /// What one call reads.
 struct Operands<'a> {
     qkv: &'a [f32],
-    offsets: &'a [usize],
+    sequences: Sequences<'a>,
     heads: usize,
     scale: f32,
+    slopes: Option<&'a [f32]>,
     width: usize,
 }
 
@@ -111,25 +141,47 @@ impl Default for Scratch {
 /// One task is some heads of one sequence, or several whole sequences' worth if they are short.
 fn cpu(isa: Isa, operands: &Operands<'_>, out: &mut [f32]) {
     let out = SharedRows::new(out, operands.width);
-    let sequences = operands.offsets.len() - 1;
-    let items = sequences * operands.heads;
+    let items = operands.sequences.count() * operands.heads;
     let run = |item: usize| {
         let mut scratch = SCRATCH.take();
-        let sequence = item / operands.heads;
-        let tokens = operands.offsets[sequence]..operands.offsets[sequence + 1];
+        let tokens = operands.sequences.tokens(item / operands.heads);
         Head { isa, operands, out: &out, tokens, head: item % operands.heads }.run(&mut scratch);
         SCRATCH.set(scratch);
     };
     let products: usize = operands
-        .offsets
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).pow(2).saturating_mul(2 * operands.width))
+        .sequences
+        .iter()
+        .map(|tokens| tokens.len().pow(2).saturating_mul(2 * operands.width))
         .fold(0, usize::saturating_add);
     let tasks = products / PRODUCTS_PER_TASK_MIN;
     if tasks > 1 && rayon::current_num_threads() > 1 {
         (0..items).into_par_iter().with_min_len(items.div_ceil(tasks)).for_each(run);
     } else {
         (0..items).for_each(run);
+    }
+}
+
+per_isa!(
+    /// Writes `scale sum - slope |ahead - column|` for the columns of a panel.
+    fn scale_scores(
+        sums: &[f32; TILE_COLUMNS],
+        factors: (f32, f32),
+        ahead: f32,
+        scores: &mut [f32]
+    ) = scaled_scores
+);
+
+/// A slope of zero leaves every bit of the scaled sum.
+#[inline(always)]
+fn scaled_scores(
+    sums: &[f32; TILE_COLUMNS],
+    (scale, slope): (f32, f32),
+    ahead: f32,
+    scores: &mut [f32],
+) {
+    for (column, (score, sum)) in (0_u8..).zip(scores.iter_mut().zip(sums)) {
+        let distance = (ahead - f32::from(column)).abs();
+        *score = (-slope).mul_add(distance, sum * scale);
     }
 }
 
@@ -182,14 +234,16 @@ impl Head<'_> {
         scratch.query.resize(width, [0.0; TILE_ROWS]);
         pack_tile(self.isa, self.third(0), first, rows, &mut scratch.query);
         scratch.scores.resize(TILE_ROWS * count, 0.0);
+        let slope = self.operands.slopes.map_or(0.0, |slopes| slopes[self.head]);
         for (index, panel) in scratch.keys.chunks_exact(width).enumerate() {
             let mut tile = Tile::ZERO;
             tile.add_products(self.isa, rows, &scratch.query, panel);
             let columns = index * TILE_COLUMNS..count.min((index + 1) * TILE_COLUMNS);
-            for (scores, sums) in scratch.scores.chunks_exact_mut(count).zip(&tile.0).take(rows) {
-                for (score, sum) in scores[columns.clone()].iter_mut().zip(sums) {
-                    *score = sum * self.operands.scale;
-                }
+            let scores = scratch.scores.chunks_exact_mut(count).zip(&tile.0).take(rows);
+            for (row, (scores, sums)) in scores.enumerate() {
+                let ahead = (first + row) as f32 - columns.start as f32;
+                let scores = &mut scores[columns.clone()];
+                scale_scores(self.isa, sums, (self.operands.scale, slope), ahead, scores);
             }
         }
         let mut sums = [1.0; TILE_ROWS];
@@ -230,7 +284,10 @@ mod tests {
 
     fn on(isa: Isa, qkv: &[f32], offsets: &[usize], heads: usize, width: usize) -> Vec<u32> {
         let mut out = vec![0.0; qkv.len() / 3];
-        cpu(isa, &Operands { qkv, offsets, heads, scale: 0.3, width }, &mut out);
+        let sequences = Sequences::check("attention", offsets).unwrap();
+        let slopes = alibi_slopes(heads);
+        let slopes = Some(slopes.as_slice());
+        cpu(isa, &Operands { qkv, sequences, heads, scale: 0.3, slopes, width }, &mut out);
         out.iter().map(|x| x.to_bits()).collect()
     }
 
@@ -238,7 +295,7 @@ mod tests {
     fn one_token_attends_to_itself() {
         let mut out = [0.0; 4];
         let qkv = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0];
-        attention(&qkv, &[0, 1], 2, 0.5, &mut out).unwrap();
+        attention(&qkv, &[0, 1], 2, 0.5, PositionBias::None, &mut out).unwrap();
         assert_eq!(out, [9.0, 10.0, 11.0, 12.0]);
     }
 
@@ -246,9 +303,51 @@ mod tests {
     fn two_tokens_share_by_worked_weights() {
         let qkv = [1.0, 0.0, 6.0, 1.0, 3.0_f32.ln(), 2.0];
         let mut out = [0.0; 2];
-        attention(&qkv, &[0, 2], 1, 1.0, &mut out).unwrap();
+        attention(&qkv, &[0, 2], 1, 1.0, PositionBias::None, &mut out).unwrap();
         assert!((out[0] - 3.0).abs() < 1e-6, "{out:?}");
         assert!((out[1] - 3.0).abs() < 1e-6, "{out:?}");
+    }
+
+    #[test]
+    fn distance_is_taken_off_the_scores_of_its_head() {
+        // No query, so that only distances weigh: 1, 1/2 and 1/4 in the second head.
+        let mut qkv = vec![0.0; 3 * 6];
+        for (token, value) in [(0, 1.0), (1, 10.0), (2, 100.0)] {
+            (qkv[token * 6 + 4], qkv[token * 6 + 5]) = (value, value);
+        }
+        let mut out = [0.0; 6];
+        let slopes = [0.0, 2.0_f32.ln()];
+        let bias = PositionBias::Alibi { slopes: &slopes };
+        attention(&qkv, &[0, 3], 2, 1.0, bias, &mut out).unwrap();
+        let expected = [37.0, 31.0 / 1.75, 37.0, 30.25, 37.0, 105.25 / 1.75];
+        for (found, expected) in out.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{out:?}");
+        }
+    }
+
+    #[test]
+    fn slopes_halve_or_are_filled_from_the_next_power_of_two() {
+        assert_eq!(alibi_slopes(2), [0.0625, 0.003_906_25]);
+        assert_eq!(alibi_slopes(1), [0.003_906_25]);
+        let slopes = alibi_slopes(12);
+        assert_eq!(
+            slopes[..8],
+            [0.5, 0.25, 0.125, 0.0625, 1.0 / 32.0, 1.0 / 64.0, 1.0 / 128.0, 1.0 / 256.0]
+        );
+        assert_eq!(slopes[8..], [-0.5_f64, -1.5, -2.5, -3.5].map(|power| power.exp2() as f32));
+        assert!(alibi_slopes(0).is_empty());
+    }
+
+    #[test]
+    fn no_bias_and_no_slope_give_the_same_bits() {
+        let qkv: Vec<f32> = (0..40 * 3 * 6).map(value).collect();
+        let run = |bias| {
+            let mut out = vec![0.0; 40 * 6];
+            attention(&qkv, &[0, 40], 2, 0.7, bias, &mut out).unwrap();
+            out
+        };
+        assert_eq!(run(PositionBias::None), run(PositionBias::Alibi { slopes: &[0.0, 0.0] }));
+        assert_ne!(run(PositionBias::None), run(PositionBias::Alibi { slopes: &[0.0, 0.1] }));
     }
 
     #[test]
@@ -282,14 +381,20 @@ mod tests {
     #[test]
     fn operands_that_do_not_fit_are_refused() {
         let mut out = [0.0; 4];
-        let message = |r: Result<()>| r.unwrap_err().to_string();
-        assert!(message(attention(&[0.0; 12], &[0, 3], 1, 1.0, &mut out)).contains("3 tokens"));
-        assert!(message(attention(&[0.0; 12], &[0, 2], 0, 1.0, &mut out)).contains("0 equal"));
-        assert!(message(attention(&[0.0; 11], &[0, 2], 1, 1.0, &mut out)).contains("qkv"));
+        let mut refused = |qkv: &[f32], offsets: &[usize], heads| {
+            let bias = PositionBias::None;
+            attention(qkv, offsets, heads, 1.0, bias, &mut out).unwrap_err().to_string()
+        };
+        assert!(refused(&[0.0; 12], &[0, 3], 1).contains("3 tokens"));
+        assert!(refused(&[0.0; 12], &[0, 2], 0).contains("0 equal"));
+        assert!(refused(&[0.0; 11], &[0, 2], 1).contains("qkv"));
         for offsets in [&[] as &[usize], &[1, 2], &[0, 2, 1]] {
-            assert!(message(attention(&[0.0; 12], offsets, 1, 1.0, &mut out)).contains("rise"));
+            assert!(refused(&[0.0; 12], offsets, 1).contains("rise"));
         }
-        attention(&[], &[0], 1, 1.0, &mut []).unwrap();
-        assert!(attention(&[0.0; 12], &[0, usize::MAX], 3, 1.0, &mut out).is_err());
+        assert!(refused(&[0.0; 12], &[0, usize::MAX], 3).contains("tokens"));
+        let bias = PositionBias::Alibi { slopes: &[0.5] };
+        let error = attention(&[0.0; 12], &[0, 2], 2, 1.0, bias, &mut out).unwrap_err();
+        assert!(error.to_string().contains("slopes"), "{error}");
+        attention(&[], &[0], 1, 1.0, PositionBias::None, &mut []).unwrap();
     }
 }

@@ -33,6 +33,8 @@ const ARGUMENT_MIN: f32 = -87.336_54;
 const ROUND: f32 = 12_582_912.0;
 const LN_2_HIGH: f32 = 0.693_145_75;
 const LN_2_LOW: f32 = 1.428_606_8e-6;
+/// `(exp(r) - 1 - r) / r²` within half of ln 2 around zero, highest power first.
+const EXP_TAIL: [f32; 5] = [1.381_454_3e-3, 8.368_745e-3, 4.166_839e-2, 0.166_665_2, 0.499_999_94];
 
 /// Exponential of one value, without branches so that loops over it vectorise.
 ///
@@ -43,12 +45,25 @@ pub(crate) fn exp_of(x: f32) -> f32 {
     let n = shifted - ROUND;
     let r = n.mul_add(-LN_2_HIGH, x);
     let r = n.mul_add(-LN_2_LOW, r);
-    let q = polynomial(r, [1.381_454_3e-3, 8.368_745e-3, 4.166_839e-2, 0.166_665_2, 0.499_999_94]);
+    let q = polynomial(r, EXP_TAIL);
     let near_one = (r * r).mul_add(q, r) + 1.0;
     let scaled = f32::from_bits(near_one.to_bits().wrapping_add(shifted.to_bits() << 23));
     let bounded = if x > ARGUMENT_MAX { f32::INFINITY } else { scaled };
     let bounded = if x < ARGUMENT_MIN { 0.0 } else { bounded };
     if x.is_nan() { x } else { bounded }
+}
+
+/// `exp(x) - 1` for `x` in 0..=88, relative also next to zero; NaN stays.
+#[inline(always)]
+pub(crate) fn exp_minus_one_of(x: f32) -> f32 {
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = n.mul_add(-LN_2_HIGH, x);
+    let r = n.mul_add(-LN_2_LOW, r);
+    let q = polynomial(r, EXP_TAIL);
+    let near_zero = (r * r).mul_add(q, r);
+    let scale = f32::from_bits(1.0_f32.to_bits().wrapping_add(shifted.to_bits() << 23));
+    scale.mul_add(near_zero, scale - 1.0)
 }
 
 /// Polynomial in `x` by Horner's rule, the coefficient of the highest power first.

@@ -3,7 +3,7 @@
 //! Leaves out: arithmetic. Invariant: missing rows and columns are zeros, never stale values.
 
 use super::{LeftStep, PanelStep, TILE_COLUMNS, TILE_ROWS};
-use crate::isa::{Isa, per_isa};
+use crate::isa::per_isa;
 
 /// Rows of equal width inside a larger row-major matrix.
 #[derive(Clone, Copy)]
@@ -19,31 +19,10 @@ impl<'a> Rows<'a> {
         Self { values, stride, width }
     }
 
-    /// Values of a row.
-    pub(crate) fn width(&self) -> usize {
-        self.width
-    }
-
     /// One row.
     #[inline(always)]
     pub(crate) fn row(&self, index: usize) -> &'a [f32] {
         &self.values[index * self.stride..][..self.width]
-    }
-}
-
-/// Replaces `packed` by rows `first..first + count`: tiles of twelve rows, each `[width][12]`.
-pub(crate) fn pack_tiles(
-    isa: Isa,
-    rows: Rows<'_>,
-    first: usize,
-    count: usize,
-    packed: &mut Vec<LeftStep>,
-) {
-    let width = rows.width();
-    packed.resize(count.div_ceil(TILE_ROWS) * width, [0.0; TILE_ROWS]);
-    for (tile, steps) in packed.chunks_exact_mut(width.max(1)).enumerate() {
-        let start = tile * TILE_ROWS;
-        pack_tile(isa, rows, first + start, TILE_ROWS.min(count - start), steps);
     }
 }
 
@@ -53,19 +32,53 @@ per_isa!(
 );
 
 per_isa!(
+    /// Writes twelve picked rows as one tile `[width][12]`; no row counts as zeros.
+    pub(crate) fn pack_picked_tile(
+        rows: Rows<'_>,
+        picked: &[Option<usize>; TILE_ROWS],
+        tile: &mut [LeftStep]
+    ) = tile_of_picked
+);
+
+per_isa!(
     /// Writes at most 32 rows, the columns of a product, as one panel `[width][32]`.
     pub(crate) fn pack_panel(rows: Rows<'_>, first: usize, count: usize, panel: &mut [PanelStep]) =
         panel_of_rows
 );
 
+per_isa!(
+    /// Writes 32 picked rows as one panel `[width][32]`; no row counts as zeros.
+    pub(crate) fn pack_picked_panel(
+        rows: Rows<'_>,
+        picked: &[Option<usize>; TILE_COLUMNS],
+        panel: &mut [PanelStep]
+    ) = panel_of_picked
+);
+
 #[inline(always)]
 fn tile_of_rows(rows: Rows<'_>, first: usize, count: usize, tile: &mut [LeftStep]) {
-    transpose(rows, first, count, tile, |step| step);
+    let row = |column| (column < count).then(|| rows.row(first + column));
+    transpose(row, tile, |step| step);
+}
+
+#[inline(always)]
+fn tile_of_picked(rows: Rows<'_>, picked: &[Option<usize>; TILE_ROWS], tile: &mut [LeftStep]) {
+    transpose(|column| picked[column].map(|row| rows.row(row)), tile, |step| step);
 }
 
 #[inline(always)]
 fn panel_of_rows(rows: Rows<'_>, first: usize, count: usize, panel: &mut [PanelStep]) {
-    transpose(rows, first, count, panel, |step| &mut step.0);
+    let row = |column| (column < count).then(|| rows.row(first + column));
+    transpose(row, panel, |step| &mut step.0);
+}
+
+#[inline(always)]
+fn panel_of_picked(
+    rows: Rows<'_>,
+    picked: &[Option<usize>; TILE_COLUMNS],
+    panel: &mut [PanelStep],
+) {
+    transpose(|column| picked[column].map(|row| rows.row(row)), panel, |step| &mut step.0);
 }
 
 /// Writes columns `first..` of all rows, at most 32, as one panel `[rows][32]`.
@@ -80,23 +93,21 @@ pub(crate) fn pack_columns(rows: Rows<'_>, first: usize, panel: &mut [PanelStep]
 
 /// Goes through k in short blocks, so that the steps of a block stay in the nearest cache.
 #[inline(always)]
-fn transpose<Step, const COLUMNS: usize>(
-    rows: Rows<'_>,
-    first: usize,
-    count: usize,
+fn transpose<'a, Step, const COLUMNS: usize>(
+    row: impl Fn(usize) -> Option<&'a [f32]>,
     steps: &mut [Step],
     values: impl Fn(&mut Step) -> &mut [f32; COLUMNS],
 ) {
     const BLOCK: usize = 16;
     for (block, steps) in steps.chunks_mut(BLOCK).enumerate() {
         for column in 0..COLUMNS {
-            if column < count {
-                let row = &rows.row(first + column)[block * BLOCK..];
-                for (step, &value) in steps.iter_mut().zip(row) {
-                    values(step)[column] = value;
+            match row(column) {
+                Some(row) => {
+                    for (step, &value) in steps.iter_mut().zip(&row[block * BLOCK..]) {
+                        values(step)[column] = value;
+                    }
                 }
-            } else {
-                steps.iter_mut().for_each(|step| values(step)[column] = 0.0);
+                None => steps.iter_mut().for_each(|step| values(step)[column] = 0.0),
             }
         }
     }
@@ -105,16 +116,34 @@ fn transpose<Step, const COLUMNS: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Isa;
 
     #[test]
     fn tiles_hold_rows_by_k_with_zeros_for_missing_rows() {
         let values: Vec<f32> = (0..26).map(|i| i as f32).collect();
         for isa in Isa::available() {
-            let mut packed = vec![[9.0; TILE_ROWS]; 7];
-            pack_tiles(isa, Rows::new(&values, 2, 2), 0, 13, &mut packed);
-            assert_eq!(packed.len(), 4);
-            assert_eq!(packed[1][..3], [1.0, 3.0, 5.0]);
-            assert_eq!(packed[2][..3], [24.0, 0.0, 0.0]);
+            let mut tile = vec![[9.0; TILE_ROWS]; 2];
+            pack_tile(isa, Rows::new(&values, 2, 2), 0, 12, &mut tile);
+            assert_eq!(tile[1][..3], [1.0, 3.0, 5.0]);
+            pack_tile(isa, Rows::new(&values, 2, 2), 12, 1, &mut tile);
+            assert_eq!(tile[0][..3], [24.0, 0.0, 0.0]);
+        }
+    }
+
+    #[test]
+    fn picked_rows_come_in_any_order_with_zeros_between() {
+        let values: Vec<f32> = (0..40).map(|i| i as f32).collect();
+        for isa in Isa::available() {
+            let mut tile = vec![[9.0; TILE_ROWS]; 20];
+            let mut picked = [None; TILE_ROWS];
+            (picked[0], picked[2]) = (Some(1), Some(0));
+            pack_picked_tile(isa, Rows::new(&values, 20, 20), &picked, &mut tile);
+            assert_eq!(tile[19][..4], [39.0, 0.0, 19.0, 0.0]);
+            let mut panel = vec![PanelStep([9.0; TILE_COLUMNS]); 20];
+            let mut picked = [None; TILE_COLUMNS];
+            picked[31] = Some(1);
+            pack_picked_panel(isa, Rows::new(&values, 20, 20), &picked, &mut panel);
+            assert_eq!(panel[3].0[30..], [0.0, 23.0]);
         }
     }
 

@@ -148,7 +148,8 @@ impl EsmConfig {
         let (width, rows) = (self.hidden_size, self.max_position_embeddings);
         let mut list = Vec::new();
         let mut add = |name: String, shape: &[usize], required: bool| {
-            list.push(ExpectedTensor { name, shape: shape.to_vec(), required });
+            let is_parameter = !name.ends_with("position_ids") && !name.ends_with("inv_freq");
+            list.push(ExpectedTensor { name, shape: shape.to_vec(), required, is_parameter });
         };
         let absolute = self.position_embedding == PositionEmbedding::Absolute;
         let embeddings = "esm.embeddings";

@@ -19,7 +19,7 @@ const NAMES: [&str; 4] = [
     "pytorch_model.bin.index.json",
 ];
 /// Endings of other files of weights that may stand alone in a folder.
-const ENDINGS: [&str; 3] = ["ckpt", "pth", "pt"];
+const ENDINGS: [&str; 4] = ["ckpt", "pth", "pt", "h5"];
 
 /// The file of weights that `path` names: itself, or the one in that folder.
 pub(super) fn locate(path: &Path) -> Result<PathBuf> {

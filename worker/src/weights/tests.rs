@@ -183,6 +183,7 @@ fn comparison_lists_missing_unexpected_and_mis_shaped() {
         name: name.to_owned(),
         shape: shape.to_vec(),
         required,
+        is_parameter: true,
     };
     let list = [known("w", &[3, 3], true), known("gone", &[1], true), known("maybe", &[1], false)];
     let comparison = weights.compare(&list);

@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::layout::{self, FORMAT_VERSION};
-use crate::plan::ModelFacts;
+use crate::model::ModelFacts;
 use crate::store::{Store, record};
 use crate::unit::ModelRef;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,8 @@
 //! Token ids to the input of the first block.
 
-use super::block::LayerNorm;
-use super::{norm_tensors, tensor};
 use crate::config::EsmConfig;
-use crate::model::{TensorShape, TensorSource, TokenBatch};
+use crate::layers::{LayerNorm, table_row, zeros};
+use crate::model::{TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 
 pub(super) const WORDS: &str = "esm.embeddings.word_embeddings.weight";
@@ -12,19 +11,6 @@ const NORM: &str = "esm.embeddings.layer_norm";
 
 /// Share of tokens kept in training: 15 % were chosen, 80 % of them masked.
 const KEPT_IN_TRAINING: f64 = 1.0 - 0.15 * 0.8;
-
-/// Names and shapes of the tensors below.
-pub(super) fn tensors(config: &EsmConfig) -> Vec<TensorShape> {
-    let width = config.hidden_size;
-    let mut tensors = vec![
-        tensor(WORDS.to_owned(), &[config.vocab_size, width]),
-        tensor(POSITIONS.to_owned(), &[config.max_position_embeddings, width]),
-    ];
-    if config.emb_layer_norm_before {
-        tensors.extend(norm_tensors(NORM, width));
-    }
-    tensors
-}
 
 /// Word and position tables.
 pub(super) struct Embedding {
@@ -71,7 +57,7 @@ impl Embedding {
     /// # Errors
     /// `Invalid` for a sequence of nothing but mask tokens, whose scale is infinite.
     pub(super) fn states(&self, batch: &TokenBatch) -> Result<Vec<f32>> {
-        let mut states = vec![0.0; batch.token_count() * self.width];
+        let mut states = zeros(batch.token_count(), self.width)?;
         let mut rows = states.chunks_exact_mut(self.width);
         for (index, sequence) in batch.sequences().enumerate() {
             let scale = self.scale(index, sequence)?;
@@ -82,8 +68,8 @@ impl Embedding {
                     position += 1;
                 }
                 let place = if id == self.pad_id { self.pad_id } else { position };
-                let word = self.row(&self.words, id)?;
-                let place = self.row(&self.positions, place)?;
+                let word = table_row(&self.words, self.width, id)?;
+                let place = table_row(&self.positions, self.width, place)?;
                 let scale = if is_dropped { 0.0 } else { scale };
                 for ((x, word), place) in row.iter_mut().zip(word).zip(place) {
                     *x = scale * word + place;
@@ -109,12 +95,5 @@ impl Embedding {
             )));
         }
         Ok((KEPT_IN_TRAINING * sequence.len() as f64 / kept as f64) as f32)
-    }
-
-    fn row<'a>(&self, table: &'a [f32], index: u32) -> Result<&'a [f32]> {
-        let start = index as usize * self.width;
-        table
-            .get(start..start + self.width)
-            .ok_or_else(|| Error::bug(format!("row {index} is past an embedding table")))
     }
 }

@@ -1,29 +1,18 @@
 //! The masked-language-model head: final states to logits over the vocabulary.
 
-use super::block::{LayerNorm, load_linear};
 use super::embedding::WORDS;
-use super::{defect, linear_tensors, norm_tensors, tensor};
 use crate::config::EsmConfig;
-use crate::model::{TensorShape, TensorSource};
-use glmeval_common::error::{Error, Result};
+use crate::layers::{LayerNorm, defect, load_linear, pack, zeros};
+use crate::model::{Precision, TensorSource};
+use glmeval_common::error::Result;
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 
 /// The tensor that tells whether there is a head.
-pub(super) const FIRST: &str = "lm_head.dense.weight";
-const DECODER: &str = "lm_head.decoder.weight";
+const FIRST: &str = "lm_head.dense.weight";
+pub(super) const DECODER: &str = "lm_head.decoder.weight";
 const BIAS: &str = "lm_head.bias";
 const DENSE: &str = "lm_head.dense";
 const NORM: &str = "lm_head.layer_norm";
-
-/// Names and shapes of the tensors below.
-pub(super) fn tensors(config: &EsmConfig) -> Vec<TensorShape> {
-    let width = config.hidden_size;
-    let mut tensors = linear_tensors(DENSE, width, width).to_vec();
-    tensors.extend(norm_tensors(NORM, width));
-    tensors.push(tensor(DECODER.to_owned(), &[config.vocab_size, width]));
-    tensors.push(tensor(BIAS.to_owned(), &[config.vocab_size]));
-    tensors
-}
 
 /// Weights of the head; published ones have a decoder of their own, tied ones share the word table.
 pub(super) struct Head {
@@ -38,7 +27,7 @@ impl Head {
     /// `None` if the weights were published without a head.
     pub(super) fn load(
         config: &EsmConfig,
-        eps: f32,
+        (eps, precision): (f32, Precision),
         tensors: &mut dyn TensorSource,
     ) -> Result<Option<Self>> {
         if !tensors.contains(FIRST) {
@@ -49,9 +38,9 @@ impl Head {
         let weight = tensors.take_f32(if tied { WORDS } else { DECODER }, &[size, width])?;
         let bias = tensors.take_f32(BIAS, &[size])?;
         Ok(Some(Self {
-            dense: load_linear(DENSE, width, width, tensors)?,
+            dense: load_linear(DENSE, (width, width), precision, tensors)?,
             norm: LayerNorm::load(NORM, width, eps, tensors)?,
-            decoder: PackedLinear::pack(&weight, Some(&bias), size, width).map_err(defect)?,
+            decoder: pack(&weight, Some(&bias), (size, width), precision)?,
             width,
             vocabulary_size: size,
         }))
@@ -67,8 +56,7 @@ impl Head {
         let mut normed = vec![0.0; states.len()];
         linear(states, &self.dense, Epilogue::Gelu, &mut hidden).map_err(defect)?;
         self.norm.apply(&hidden, &mut normed)?;
-        let count = (states.len() / self.width).checked_mul(self.vocabulary_size);
-        let mut logits = vec![0.0; count.ok_or_else(|| Error::bug("logits are past all memory"))?];
+        let mut logits = zeros(states.len() / self.width, self.vocabulary_size)?;
         linear(&normed, &self.decoder, Epilogue::None, &mut logits).map_err(defect)?;
         Ok(logits)
     }

@@ -1,9 +1,12 @@
 //! Facts that hold for any weights; numbers are compared with upstream's in `tests/golden_models.rs`.
 
 use crate::batching;
-use crate::model::{LayerRequest, Model, ModelOptions, RandomTensors, TensorSource, TokenBatch};
+use crate::model::{
+    Architecture, Blueprint, Checkpoint, LayerRequest, Model, ModelOptions, RandomTensors,
+    TensorSource, TokenBatch,
+};
 use crate::models;
-use crate::tokenizer::UnknownLetters;
+use crate::tokenizer::{TokenRule, UnknownLetters};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::Result;
 use proptest::prelude::*;
@@ -12,6 +15,7 @@ use std::path::Path;
 use std::slice;
 
 const LAYER_COUNT: u32 = 2;
+const BLOCKS: TokenRule = TokenRule::Blocks { length: 2, special: 1 };
 
 fn config() -> serde_json::Value {
     json!({
@@ -36,11 +40,11 @@ fn folder(config: &serde_json::Value) -> tempfile::TempDir {
     folder
 }
 
-fn random(config: &serde_json::Value) -> Box<dyn Model> {
+fn random(config: &serde_json::Value) -> Model {
     models::open_random(folder(config).path(), &ModelOptions::default(), 5).unwrap()
 }
 
-fn states(model: &dyn Model, sequences: &[Vec<u32>], layers: &[u32]) -> Vec<(u32, Vec<f32>)> {
+fn states(model: &Model, sequences: &[Vec<u32>], layers: &[u32]) -> Vec<(u32, Vec<f32>)> {
     let batch = TokenBatch::pack(sequences.iter().map(Vec::as_slice));
     let request = LayerRequest::new(layers, LAYER_COUNT).unwrap();
     let mut found = Vec::new();
@@ -57,10 +61,10 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn only_the_asked_layers_are_handed_out_and_none_depends_on_the_others() {
     let model = random(&config());
     let sequences = [vec![3, 7, 9, 24], vec![3, 21]];
-    let all = states(&*model, &sequences, &[2, 0, 1]);
+    let all = states(&model, &sequences, &[2, 0, 1]);
     assert_eq!(all.iter().map(|(layer, _)| *layer).collect::<Vec<_>>(), [0, 1, 2]);
     for (layer, expected) in &all {
-        assert_eq!(states(&*model, &sequences, &[*layer]), [(*layer, expected.clone())]);
+        assert_eq!(states(&model, &sequences, &[*layer]), [(*layer, expected.clone())]);
         assert_eq!(expected.len(), 6 * 12);
     }
 }
@@ -70,8 +74,8 @@ fn padding_inside_a_sequence_has_the_padding_position_and_moves_no_other() {
     let mut config = config();
     config["token_dropout"] = json!(false);
     let model = random(&config);
-    let with = &states(&*model, &[vec![3, 7, 1, 1, 9]], &[0])[0].1;
-    let without = &states(&*model, &[vec![3, 7, 9]], &[0])[0].1;
+    let with = &states(&model, &[vec![3, 7, 1, 1, 9]], &[0])[0].1;
+    let without = &states(&model, &[vec![3, 7, 9]], &[0])[0].1;
     assert_eq!(bits(&with[..24]), bits(&without[..24]));
     assert_eq!(bits(&with[24..36]), bits(&with[36..48]), "both paddings are alike");
     assert_eq!(bits(&with[48..]), bits(&without[24..]));
@@ -80,11 +84,11 @@ fn padding_inside_a_sequence_has_the_padding_position_and_moves_no_other() {
 #[test]
 fn token_dropout_zeroes_masks_and_scales_the_other_tokens() {
     let model = random(&config());
-    let found = &states(&*model, &[vec![3, 2, 7, 9]], &[0])[0].1;
-    let plain = &states(&*model, &[vec![3, 7, 7, 9]], &[0])[0].1;
+    let found = &states(&model, &[vec![3, 2, 7, 9]], &[0])[0].1;
+    let plain = &states(&model, &[vec![3, 7, 7, 9]], &[0])[0].1;
     let mut without = config();
     without["token_dropout"] = json!(false);
-    let bare = &states(&*random(&without), &[vec![3, 7, 7, 9]], &[0])[0].1;
+    let bare = &states(&random(&without), &[vec![3, 7, 7, 9]], &[0])[0].1;
     for (column, ((&masked, &plain), &bare)) in found.iter().zip(plain).zip(bare).enumerate() {
         // x = scale * word + position: scale 0.88 without masks, 0.88 / 0.75 with one in four
         let word = (bare - plain) / (1.0 - 0.88);
@@ -115,7 +119,7 @@ fn inputs_that_cannot_be_run_are_refused() {
 fn facts_follow_from_config_and_vocabulary() {
     let facts = random(&config()).facts().clone();
     assert_eq!(facts.architecture, "nucleotide-transformer-v1");
-    assert_eq!((facts.layer_count, facts.width, facts.nucleotides_per_token), (2, 12, 2));
+    assert_eq!((facts.layer_count, facts.width, facts.token_rule), (2, 12, BLOCKS));
     assert_eq!(facts.tokens(9), 1 + 4 + 1);
     // 2VD + PD + V + D² + 3D + 2D + nH + 1 + n(4D² + 8D + 2DF + F + D)
     let blocks = 2 * (4 * 144 + 8 * 12 + 2 * 12 * 20 + 20 + 12);
@@ -154,16 +158,21 @@ fn a_written_random_model_is_the_random_model() {
     let read = models::open(folder.path()).unwrap();
     let drawn = random(&config());
     let sequences = [vec![3, 7, 9, 24, 8]];
-    assert_eq!(states(&*read, &sequences, &[0, 1, 2]), states(&*drawn, &sequences, &[0, 1, 2]));
+    assert_eq!(states(&read, &sequences, &[0, 1, 2]), states(&drawn, &sequences, &[0, 1, 2]));
     let batch = TokenBatch::pack([[3, 7].as_slice()]);
     assert_eq!(read.logits(&batch).unwrap(), drawn.logits(&batch).unwrap());
-    assert_eq!(&models::describe(folder.path()).unwrap(), read.facts());
+    assert_eq!(&models::describe(folder.path(), &ModelOptions::default()).unwrap(), read.facts());
+}
+
+fn plan(folder: &Path) -> Box<dyn Blueprint> {
+    let checkpoint = Checkpoint::find(folder).unwrap();
+    super::MODEL.read(&checkpoint, &ModelOptions::default()).unwrap()
 }
 
 /// Weights that were published for embeddings alone.
-struct Headless(RandomTensors);
+struct Headless<'a>(RandomTensors<'a>);
 
-impl TensorSource for Headless {
+impl TensorSource for Headless<'_> {
     fn take_f32(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         assert!(!name.starts_with("lm_head"), "{name}");
         self.0.take_f32(name, shape)
@@ -181,10 +190,13 @@ impl TensorSource for Headless {
 #[test]
 fn weights_without_a_head_give_states_but_no_logits() {
     let folder = folder(&config());
-    let parts = super::Parts::read(folder.path(), &ModelOptions::default()).unwrap();
-    let model = parts.load(&mut Headless(RandomTensors::new(5))).unwrap();
+    let plan = plan(folder.path());
+    let network = plan.load(&mut Headless(RandomTensors::new(5, plan.as_ref()))).unwrap();
+    let model = random(&config());
+    let (facts, tokenizer) = (model.facts().clone(), plan.tokenizer(folder.path()).unwrap());
+    let model = Model::new(facts, tokenizer, network);
     let sequences = [vec![3, 7]];
-    assert_eq!(states(&model, &sequences, &[2]), states(&*random(&config()), &sequences, &[2]));
+    assert_eq!(states(&model, &sequences, &[2]), states(&random(&config()), &sequences, &[2]));
     let error = model.logits(&TokenBatch::pack([[3].as_slice()])).unwrap_err();
     assert!(error.to_string().contains("no language-model head"), "{error}");
 }
@@ -217,11 +229,11 @@ proptest! {
         let counts: Vec<usize> = ids.iter().map(Vec::len).collect();
         for indices in batching::pack(&counts, budget) {
             let sequences: Vec<Vec<u32>> = indices.iter().map(|&i| ids[i].clone()).collect();
-            let together = states(&*model, &sequences, &[0, 1, 2]);
+            let together = states(&model, &sequences, &[0, 1, 2]);
             let mut start = 0;
             for sequence in &sequences {
                 let end = start + sequence.len() * 12;
-                for (layer, alone) in states(&*model, slice::from_ref(sequence), &[0, 1, 2]) {
+                for (layer, alone) in states(&model, slice::from_ref(sequence), &[0, 1, 2]) {
                     let shared = &together[layer as usize].1[start..end];
                     prop_assert_eq!(bits(&alone), bits(shared), "layer {}", layer);
                 }
@@ -238,8 +250,8 @@ fn the_shipped_random_model_is_that_of_its_seed() {
     assert_eq!((shipped.facts().layer_count, shipped.facts().width), (4, 64));
     let drawn = models::open_random(&folder, &ModelOptions::default(), 1).unwrap();
     let ids = shipped.tokenize(&DnaSequence::new("ACGTTGCANACGT").unwrap()).unwrap();
-    let last = |model: &dyn Model| states(model, slice::from_ref(&ids), &[2]).remove(0).1;
-    for (shipped, drawn) in last(&*shipped).iter().zip(last(&*drawn)) {
+    let last = |model: &Model| states(model, slice::from_ref(&ids), &[2]).remove(0).1;
+    for (shipped, drawn) in last(&shipped).iter().zip(last(&drawn)) {
         // The normal draws use logarithms and cosines, whose last bit may differ between systems.
         assert!((shipped - drawn).abs() < 1e-5, "{shipped} {drawn}");
     }
@@ -248,11 +260,12 @@ fn the_shipped_random_model_is_that_of_its_seed() {
 /// A folder whose weights lack every tensor that `left_out` names.
 fn folder_without(config: &serde_json::Value, left_out: &str) -> tempfile::TempDir {
     let folder = folder(config);
-    let architecture = models::recognise(folder.path()).unwrap();
-    let mut tensors = architecture.tensors(&folder.path().join("config.json")).unwrap();
+    let plan = plan(folder.path());
+    let mut tensors = plan.initial_tensors();
     tensors.retain(|tensor| !tensor.name.starts_with(left_out));
     let path = folder.path().join("model.safetensors");
-    crate::model::write_safetensors(&path, &tensors, &mut RandomTensors::new(5)).unwrap();
+    crate::model::write_safetensors(&path, &tensors, &mut RandomTensors::new(5, plan.as_ref()))
+        .unwrap();
     folder
 }
 
@@ -260,7 +273,7 @@ fn folder_without(config: &serde_json::Value, left_out: &str) -> tempfile::TempD
 fn a_folder_without_a_head_opens_and_has_no_logits() {
     let folder = folder_without(&config(), "lm_head.");
     let model = models::open(folder.path()).unwrap();
-    assert_eq!(states(&*model, &[vec![3, 7]], &[2])[0].1.len(), 2 * 12);
+    assert_eq!(states(&model, &[vec![3, 7]], &[2])[0].1.len(), 2 * 12);
     let error = model.logits(&TokenBatch::pack([[3, 7].as_slice()])).unwrap_err();
     assert!(error.chain().contains("no language-model head"), "{}", error.chain());
 }

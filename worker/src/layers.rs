@@ -1,0 +1,110 @@
+//! Layers that several gLMs share: loading their tensors, and applying them.
+//!
+//! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken, so that a
+//! refusal of a kernel is a defect of ours.
+
+use crate::model::{Precision, TensorSource};
+use crate::weights::ExpectedTensor;
+use glmeval_common::error::{Error, Result};
+use glmeval_kernels::error::KernelError;
+use glmeval_kernels::ops::layer_norm::layer_norm;
+use glmeval_kernels::ops::linear::PackedLinear;
+use glmeval_kernels::ops::precision;
+
+/// Shapes were checked when the weights were loaded, so a refusal is a defect of ours.
+pub(crate) fn defect(error: KernelError) -> Error {
+    Error::bug("forward pass").with_source(error)
+}
+
+/// `count` zeros for each of `rows` rows.
+///
+/// # Errors
+/// `Bug` for more than can be addressed.
+pub(crate) fn zeros(rows: usize, count: usize) -> Result<Vec<f32>> {
+    let length = rows.checked_mul(count);
+    Ok(vec![0.0; length.ok_or_else(|| Error::bug("activations are past all memory"))?])
+}
+
+/// Row `index` of a `[_, width]` table.
+///
+/// # Errors
+/// `Bug` for a row past the table: ids are checked before.
+pub(crate) fn table_row(table: &[f32], width: usize, index: u32) -> Result<&[f32]> {
+    let start = index as usize * width;
+    table
+        .get(start..start + width)
+        .ok_or_else(|| Error::bug(format!("row {index} is past an embedding table")))
+}
+
+/// `name.weight` and `name.bias` of a layer norm.
+pub(crate) fn norm_tensors(name: &str, width: usize) -> [ExpectedTensor; 2] {
+    [
+        ExpectedTensor::required(format!("{name}.weight"), &[width]),
+        ExpectedTensor::required(format!("{name}.bias"), &[width]),
+    ]
+}
+
+/// `name.weight` `[out, in]` and `name.bias` `[out]` of a linear map.
+pub(crate) fn linear_tensors(name: &str, outputs: usize, inputs: usize) -> [ExpectedTensor; 2] {
+    [
+        ExpectedTensor::required(format!("{name}.weight"), &[outputs, inputs]),
+        ExpectedTensor::required(format!("{name}.bias"), &[outputs]),
+    ]
+}
+
+/// Scale and shift of a layer norm.
+pub(crate) struct LayerNorm {
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// Takes `name.weight` and `name.bias`.
+    pub(crate) fn load(
+        name: &str,
+        width: usize,
+        eps: f32,
+        tensors: &mut dyn TensorSource,
+    ) -> Result<Self> {
+        let weight = tensors.take_f32(&format!("{name}.weight"), &[width])?;
+        let bias = tensors.take_f32(&format!("{name}.bias"), &[width])?;
+        Ok(Self { weight, bias: Some(bias), eps })
+    }
+
+    /// Normalises each row of `x` into `out`, both `[N, D]`.
+    pub(crate) fn apply(&self, x: &[f32], out: &mut [f32]) -> Result<()> {
+        layer_norm(x, &self.weight, self.bias.as_deref(), self.eps, out).map_err(defect)
+    }
+}
+
+/// Takes `name.weight` and `name.bias` as one linear map.
+pub(crate) fn load_linear(
+    name: &str,
+    (outputs, inputs): (usize, usize),
+    precision: Precision,
+    tensors: &mut dyn TensorSource,
+) -> Result<PackedLinear> {
+    let weight = tensors.take_f32(&format!("{name}.weight"), &[outputs, inputs])?;
+    let bias = tensors.take_f32(&format!("{name}.bias"), &[outputs])?;
+    pack(&weight, Some(&bias), (outputs, inputs), precision)
+}
+
+/// Packs a linear map.
+pub(crate) fn pack(
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    (outputs, inputs): (usize, usize),
+    precision: Precision,
+) -> Result<PackedLinear> {
+    let precision = kernel_precision(precision);
+    PackedLinear::pack_as(precision, weight, bias, outputs, inputs).map_err(defect)
+}
+
+/// The number format of a job, as kernels name it.
+pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
+    match precision {
+        Precision::F32 => precision::Precision::F32,
+        Precision::Bf16 => precision::Precision::Bf16,
+    }
+}
