@@ -179,7 +179,8 @@ fn list(file: &hdf5_pure::File, start: &str) -> Result<Vec<String>, String> {
     let mut open = vec![(start.to_owned(), 0)];
     for _ in 0..GROUPS_MAX {
         let Some((path, depth)) = open.pop() else { return Ok(keys) };
-        let group = if path.is_empty() { file.root() } else { file.group(&path).map_err(invalid)? };
+        let group =
+            if path.is_empty() { file.root() } else { file.group(&path).map_err(invalid)? };
         let below = |name| if path.is_empty() { name } else { format!("{path}/{name}") };
         keys.extend(group.datasets().map_err(invalid)?.into_iter().map(below));
         let groups = group.groups().map_err(invalid)?;
