@@ -70,11 +70,11 @@ fn functions_at(x: f64, index: usize, knot: impl Fn(usize) -> f64) -> [f64; DEGR
     let mut values = [1.0, 0.0, 0.0, 0.0];
     for degree in 1..=DEGREE {
         let mut carried = 0.0;
-        for function in 0..degree {
+        for (function, value) in values.iter_mut().enumerate().take(degree) {
             let right = knot(index + function + 1) - x;
             let left = x - knot(index + 1 + function - degree);
-            let share = values[function] / (right + left);
-            values[function] = carried + right * share;
+            let share = *value / (right + left);
+            *value = carried + right * share;
             carried = left * share;
         }
         values[degree] = carried;
