@@ -10,6 +10,7 @@ use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::conv1d::{Conv1dShape, PackedTokenConv1d};
 use glmeval_kernels::ops::layer_norm::layer_norm;
 use glmeval_kernels::ops::linear::PackedLinear;
+use glmeval_kernels::ops::precision;
 
 /// Shapes were checked when the weights were loaded, so a refusal is a defect of ours.
 pub(crate) fn defect(error: KernelError) -> Error {
@@ -95,9 +96,18 @@ pub(crate) fn pack(
     weight: &[f32],
     bias: Option<&[f32]>,
     (outputs, inputs): (usize, usize),
-    _precision: Precision,
+    precision: Precision,
 ) -> Result<PackedLinear> {
-    PackedLinear::pack(weight, bias, outputs, inputs).map_err(defect)
+    let precision = kernel_precision(precision);
+    PackedLinear::pack_as(precision, weight, bias, outputs, inputs).map_err(defect)
+}
+
+/// The number format of a job, as kernels name it.
+pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
+    match precision {
+        Precision::F32 => precision::Precision::F32,
+        Precision::Bf16 => precision::Precision::Bf16,
+    }
 }
 
 /// Distinct ids of a nucleotide tokenizer; the last stands for no nucleotide.

@@ -4,10 +4,11 @@
 //! Leaves out: the columns themselves and where a sequence stands in a longer input.
 //! Invariant: see [`crate::tokenizer`]; id `i` below 4 is channel `i`.
 
+use super::letters::{DNA_LETTERS, refusal};
 use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::dna::BASES;
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::Result;
 use glmeval_common::model::TokenRule;
 
 /// Id of `N`: a column of zeros, the same as padding.
@@ -33,12 +34,14 @@ impl Tokenizer for NucleotideTokenizer {
             match (0_u32..).zip(BASES).find(|&(_, base)| char::from(base) == letter) {
                 Some((channel, _)) => Ok(channel),
                 None if letter == 'N' || replace => Ok(UNDEFINED),
-                None => Err(Error::invalid(format!(
-                    "tokenise column {column}: expected A, C, G, T or N, found {letter:?}"
-                ))),
+                None => Err(refusal(letter, column, DNA_LETTERS)),
             }
         });
         ids.collect()
+    }
+
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(vec![1; self.encode(text)?.len()])
     }
 
     fn digest(&self) -> String {
