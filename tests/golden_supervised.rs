@@ -55,7 +55,8 @@ fn cases(folder: &Path, model: &Model) -> Vec<(String, Vec<Vec<u32>>)> {
     let cases = description["cases"].as_array().expect("cases is a list");
     let ids = |text: &Value| {
         let text = text.as_str().expect("a sequence is a text");
-        model.tokenize(&DnaSequence::new(text).unwrap()).unwrap()
+        let sequence = DnaSequence::new(text).expect("letters");
+        model.tokenize(&sequence).expect("letters that are replaced")
     };
     cases
         .iter()
@@ -84,8 +85,8 @@ fn check(architecture: &str, states: &str, tolerance: impl Fn(&Tensor) -> f64) {
         assert!(!cases.is_empty(), "{}: no case", folder.display());
         for (case, sequences) in cases {
             let batch = batch(&sequences);
-            let found = model.last_states(&batch).unwrap();
-            let predictions = model.logits(&batch).unwrap();
+            let found = model.last_states(&batch).expect("states");
+            let predictions = model.logits(&batch).expect("predictions");
             for (part, found) in [(states, &found), ("predict", &predictions)] {
                 let name = format!("{case}.{part}");
                 let expected = &expected[&name];

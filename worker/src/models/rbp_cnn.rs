@@ -8,10 +8,10 @@ mod norm;
 
 use crate::config::RbpCnnConfig;
 use crate::config::rbp_cnn::{DILATIONS, KERNELS, MODEL_TYPE, POOL, conv};
-use crate::layers::{NUCLEOTIDES, centred, defect, pack_nucleotide_conv, zeros};
+use crate::layers::{NUCLEOTIDES, centred, defect, kernel_precision, pack_nucleotide_conv, zeros};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    TensorShape, TensorSource, TokenBatch,
+    Precision, TensorShape, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::NucleotideTokenizer;
@@ -144,20 +144,20 @@ impl Blueprint for Plan {
     }
 
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        let config = &self.config;
+        let (config, precision) = (&self.config, self.options.precision);
         let [narrow, wide] = config.filters;
         let weight = tensors.take_f32(&format!("{}/kernel", conv(0)), &config.kernels()[0])?;
         let first = pack_nucleotide_conv((narrow, KERNELS[0]), None, |output, base, tap| {
             weight.get((tap * 4 + base) * narrow + output).copied().unwrap_or_default()
         })?;
-        let mut block = |index: usize| Conv::load(config, index, tensors);
+        let mut block = |index: usize| Conv::load(config, (index, precision), tensors);
         let (residual, last) = ([block(1)?, block(2)?, block(3)?], block(4)?);
         Ok(Box::new(Loaded {
             first,
             first_norm: BatchNorm::load(0, narrow, config.batch_norm_eps, tensors)?,
             residual,
             last,
-            head: Head::load(config, self.pooled_length(), tensors)?,
+            head: Head::load(config, (self.pooled_length(), precision), tensors)?,
             length: config.sequence_length,
             widths: (narrow, wide),
         }))
@@ -171,13 +171,19 @@ struct Conv {
 }
 
 impl Conv {
-    fn load(config: &RbpCnnConfig, index: usize, tensors: &mut dyn TensorSource) -> Result<Self> {
+    fn load(
+        config: &RbpCnnConfig,
+        (index, precision): (usize, Precision),
+        tensors: &mut dyn TensorSource,
+    ) -> Result<Self> {
         let [kernel, input_width, output_width] = config.kernels()[index];
         let name = format!("{}/kernel", conv(index));
         let weight = tensors.take_f32(&name, &[kernel, input_width, output_width])?;
         let shape = Conv1dShape { output_width, input_width, kernel, dilation: DILATIONS[index] };
+        let precision = kernel_precision(precision);
+        let conv = PackedConv1d::pack_channels_last_as(precision, &weight, None, shape);
         Ok(Self {
-            conv: PackedConv1d::pack_channels_last(&weight, None, shape).map_err(defect)?,
+            conv: conv.map_err(defect)?,
             norm: BatchNorm::load(index, output_width, config.batch_norm_eps, tensors)?,
         })
     }
@@ -191,6 +197,7 @@ impl Conv {
 
 /// A loaded network.
 struct Loaded {
+    /// Reads one-hot DNA: sums of its weights, in f32 at any precision.
     first: PackedTokenConv1d,
     first_norm: BatchNorm,
     residual: [Conv; 3],

@@ -125,14 +125,16 @@ impl Blueprint for Plan {
     }
 
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        let config = &self.config;
+        let (config, precision) = (&self.config, self.options.precision);
         let has_classifier = tensors.contains(&format!("{}.weight", CLASSIFIER[0]));
         let classifier = match config.outputs.filter(|_| has_classifier) {
             None => None,
-            Some(outputs) => Some(Classifier::load(config.states(), outputs, tensors)?),
+            Some(outputs) => {
+                Some(Classifier::load((outputs, config.states()), precision, tensors)?)
+            }
         };
         Ok(Box::new(Loaded {
-            tower: Tower::load(config, tensors)?,
+            tower: Tower::load(config, precision, tensors)?,
             spline: Spline::new(config.pooled_length(), config.spline_df)?,
             classifier,
             length: config.sequence_length,

@@ -2,8 +2,8 @@
 
 use super::norm::BatchNorm;
 use crate::config::RbpCnnConfig;
-use crate::layers::{defect, zeros};
-use crate::model::TensorSource;
+use crate::layers::{defect, kernel_precision, zeros};
+use crate::model::{Precision, TensorSource};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 use glmeval_kernels::ops::pool::mean_rows;
@@ -26,19 +26,26 @@ impl Head {
     /// `None` for weights that end at the embedding.
     pub(super) fn load(
         config: &RbpCnnConfig,
-        length: usize,
+        (length, precision): (usize, Precision),
         tensors: &mut dyn TensorSource,
     ) -> Result<Option<Self>> {
         let held = tensors.contains("dense_1/kernel");
         let Some(sizes) = config.head.filter(|_| held) else { return Ok(None) };
+        let precision = kernel_precision(precision);
         let (width, dense, outputs) = (config.filters[1], sizes.dense, sizes.outputs);
         let weight = tensors.take_f32("dense/kernel", &[width, dense])?;
-        let hidden = PackedLinear::pack_by_input(&weight, None, dense, width).map_err(defect)?;
+        let hidden = PackedLinear::pack_by_input_as(precision, &weight, None, dense, width);
         let weight = tensors.take_f32("dense_1/kernel", &[dense, outputs])?;
         let bias = tensors.take_f32("dense_1/bias", &[outputs])?;
-        let output = PackedLinear::pack_by_input(&weight, Some(&bias), outputs, dense);
+        let output =
+            PackedLinear::pack_by_input_as(precision, &weight, Some(&bias), outputs, dense);
         let norm = BatchNorm::load(NORM, dense, config.batch_norm_eps, tensors)?;
-        Ok(Some(Self { hidden, norm, output: output.map_err(defect)?, length }))
+        Ok(Some(Self {
+            hidden: hidden.map_err(defect)?,
+            norm,
+            output: output.map_err(defect)?,
+            length,
+        }))
     }
 
     /// Probabilities `[B, outputs]` of embeddings `[B, T, D]`.

@@ -15,14 +15,14 @@ pub(super) struct Classifier {
 
 impl Classifier {
     pub(super) fn load(
-        states: usize,
-        outputs: usize,
+        (outputs, states): (usize, usize),
+        precision: Precision,
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let [hidden, output] = CLASSIFIER;
         Ok(Self {
-            hidden: load_linear(hidden, (outputs, states), Precision::F32, tensors)?,
-            output: load_linear(output, (outputs, outputs), Precision::F32, tensors)?,
+            hidden: load_linear(hidden, (outputs, states), precision, tensors)?,
+            output: load_linear(output, (outputs, outputs), precision, tensors)?,
         })
     }
 

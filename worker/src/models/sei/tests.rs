@@ -1,7 +1,7 @@
 //! Facts that hold for any weights; numbers are compared with upstream's in `tests/golden_supervised.rs`.
 
 use super::*;
-use crate::model::{Model, RandomTensors, write_safetensors};
+use crate::model::{Model, Precision, RandomTensors, write_safetensors};
 use crate::models;
 use glmeval_common::model::TokenRule;
 use serde_json::{Value, json};
@@ -138,4 +138,17 @@ fn a_written_random_model_is_the_random_model() {
     let read = models::open(folder.path()).unwrap();
     assert_eq!(states(&read, &[&[0, 1]]), states(&random(&config()), &[&[0, 1]]));
     assert_eq!(read.facts().parameters, random(&config()).facts().parameters);
+}
+
+#[test]
+fn bf16_products_give_nearly_the_same_states() {
+    let options = ModelOptions { precision: Precision::Bf16, ..ModelOptions::default() };
+    let rounded = models::open_random(folder(&config()).path(), &options, 3).unwrap();
+    let batch = TokenBatch::pack([[0, 1, 2, 3, 3, 1].as_slice()]);
+    let [found, expected] = [rounded, random(&config())].map(|m| m.last_states(&batch).unwrap());
+    assert_ne!(found, expected);
+    let largest = expected.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() <= 0.05 * largest, "{found} {expected}");
+    }
 }

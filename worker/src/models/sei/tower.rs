@@ -2,8 +2,8 @@
 
 use crate::config::SeiConfig;
 use crate::config::sei::{DILATED_KERNEL, DILATIONS, KERNEL, STAGES};
-use crate::layers::{defect, pack_nucleotide_conv, zeros};
-use crate::model::TensorSource;
+use crate::layers::{defect, kernel_precision, pack_nucleotide_conv, zeros};
+use crate::model::{Precision, TensorSource};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::ops::conv1d::{
     Conv1dShape, PackedConv1d, PackedTokenConv1d, conv1d, conv1d_tokens,
@@ -26,7 +26,7 @@ pub(super) fn activations(config: &SeiConfig) -> u64 {
 
 /// All convolutions.
 pub(super) struct Tower {
-    /// Reads one-hot DNA.
+    /// Reads one-hot DNA: sums of its weights, in f32 at any precision.
     first: PackedTokenConv1d,
     stages: Vec<Stage>,
     dilated: Vec<PackedConv1d>,
@@ -42,7 +42,11 @@ struct Stage {
 }
 
 impl Tower {
-    pub(super) fn load(config: &SeiConfig, tensors: &mut dyn TensorSource) -> Result<Self> {
+    pub(super) fn load(
+        config: &SeiConfig,
+        precision: Precision,
+        tensors: &mut dyn TensorSource,
+    ) -> Result<Self> {
         let width = config.channels[0];
         let name = STAGES[0][0];
         let weight = tensors.take_f32(&format!("{name}.weight"), &[width, 4, KERNEL])?;
@@ -54,11 +58,13 @@ impl Tower {
         let mut inputs = None;
         for (names, width) in STAGES.into_iter().zip(config.channels) {
             let [entrance, linear, second, third] = names;
-            let mut square = |name| load_conv(name, (width, width, KERNEL), 1, tensors);
-            let (linear, rectified) = (square(linear)?, [square(second)?, square(third)?]);
+            let mut load =
+                |name, inputs| load_conv(name, (width, inputs, KERNEL), (1, precision), tensors);
+            let (linear, rectified) =
+                (load(linear, width)?, [load(second, width)?, load(third, width)?]);
             let entrance = match inputs {
                 None => None,
-                Some(inputs) => Some(load_conv(entrance, (width, inputs, KERNEL), 1, tensors)?),
+                Some(inputs) => Some(load(entrance, inputs)?),
             };
             stages.push(Stage { entrance, linear, rectified, width });
             inputs = Some(width);
@@ -66,7 +72,8 @@ impl Tower {
         let width = config.channels[2];
         let dilated = (1..).zip(DILATIONS).map(|(number, dilation): (u32, usize)| {
             let name = format!("dconv{number}.1");
-            load_conv(&name, (width, width, DILATED_KERNEL), dilation, tensors)
+            let shape = (width, width, DILATED_KERNEL);
+            load_conv(&name, shape, (dilation, precision), tensors)
         });
         let dilated = dilated.collect::<Result<_>>()?;
         Ok(Self { first, stages, dilated, length: config.sequence_length })
@@ -149,12 +156,13 @@ fn add(sum: &mut [f32], term: &[f32]) {
 fn load_conv(
     name: &str,
     (output_width, input_width, kernel): (usize, usize, usize),
-    dilation: usize,
+    (dilation, precision): (usize, Precision),
     tensors: &mut dyn TensorSource,
 ) -> Result<PackedConv1d> {
     let shape = [output_width, input_width, kernel];
     let weight = tensors.take_f32(&format!("{name}.weight"), &shape)?;
     let bias = tensors.take_f32(&format!("{name}.bias"), &[output_width])?;
     let shape = Conv1dShape { output_width, input_width, kernel, dilation };
-    PackedConv1d::pack(&weight, Some(&bias), shape).map_err(defect)
+    let precision = kernel_precision(precision);
+    PackedConv1d::pack_as(precision, &weight, Some(&bias), shape).map_err(defect)
 }
