@@ -18,9 +18,12 @@ use serde_json::Value;
 use std::path::Path;
 
 mod nucleotide_transformer;
+mod rbp_cnn;
+mod sei;
 
 /// Every architecture, in the order they are asked whether a checkpoint is theirs.
-pub static ALL: &[&dyn Architecture] = &[&nucleotide_transformer::MODEL];
+pub static ALL: &[&dyn Architecture] =
+    &[&nucleotide_transformer::MODEL, &sei::MODEL, &rbp_cnn::MODEL];
 
 /// Opens the gLM at `path` as its published code runs it.
 ///
