@@ -79,12 +79,13 @@ impl Tensor {
             let cell = |i| &bytes[(start + i * stride) * width..(start + i * stride + 1) * width];
             hasher.update((0..length).flat_map(cell).copied().collect::<Vec<u8>>());
         });
+        self.storage.release();
         Ok(hasher.finalize().into())
     }
 
     fn read_f32(&self) -> Result<Vec<f32>> {
         let bytes = self.storage.bytes()?;
-        Ok(match self.dtype {
+        let values = match self.dtype {
             Dtype::F32 => self.layout.gather(bytes, f32::from_le_bytes),
             Dtype::F64 => self.layout.gather(bytes, |cell| f64::from_le_bytes(cell) as f32),
             Dtype::F16 => self.layout.gather(bytes, |cell| half::f16::from_le_bytes(cell).to_f32()),
@@ -92,7 +93,9 @@ impl Tensor {
                 self.layout.gather(bytes, |cell| half::bf16::from_le_bytes(cell).to_f32())
             }
             _ => return Err(self.storage.file().defect("", "floats", self.dtype)),
-        })
+        };
+        self.storage.release();
+        Ok(values)
     }
 }
 

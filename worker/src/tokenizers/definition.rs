@@ -107,9 +107,9 @@ impl Definition {
             .map(|(token, &id)| (id, u32::try_from(token.chars().count()).unwrap_or(u32::MAX)))
             .collect();
         let literals = added_tokens(&root, &mut ids, embedding_rows)?;
-        literals.ids().for_each(|id| drop(lengths.insert(id, 0)));
+        lengths.extend(literals.ids().map(|id| (id, 0)));
         // An unknown token stands for the one letter that is not in the vocabulary.
-        unknown_id.into_iter().for_each(|id| drop(lengths.insert(id, 1)));
+        lengths.extend(unknown_id.map(|id| (id, 1)));
         let (before, after) = template(&root, &ids, embedding_rows)?;
         Ok(Self {
             file: file.to_owned(),

@@ -42,6 +42,23 @@ impl MappedFile {
         self.map.as_deref().unwrap_or_default()
     }
 
+    /// Gives the pages of `range` back to the system; they are read again when they are needed.
+    fn release(&self, range: &Range<usize>) {
+        let Some(map) = &self.map else { return };
+        #[cfg(unix)]
+        #[expect(unsafe_code, reason = "pages of weights that were read would count twice")]
+        // SAFETY: the map is read-only and of a file, so pages that are dropped come back as they
+        // were; see `open` for files that change.
+        let advised = unsafe {
+            map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+        };
+        // Advice that is not taken costs memory only.
+        #[cfg(unix)]
+        drop(advised);
+        #[cfg(not(unix))]
+        let _ = (map, range);
+    }
+
     /// An error at `place` of this file.
     pub(super) fn defect(
         &self,
@@ -121,6 +138,13 @@ impl Storage {
         }
         let expected = format!("the checksum (CRC-32) {expected:08x}");
         Err(self.file.defect(&self.place, expected, format!("mismatch: {:08x}", crc32(bytes))))
+    }
+
+    /// Says that the bytes were read and may leave memory.
+    pub(super) fn release(&self) {
+        if let Data::Mapped(range) = &self.data {
+            self.file.release(range);
+        }
     }
 
     fn unverified(&self) -> &[u8] {
