@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnknownLetters {
-    /// They are an error that names letter and column.
+    /// They are an error that names letter and column. `N` is the letter for an undefined base:
+    /// where a vocabulary has no `N`, it is the unknown token, as in the original tokenizer.
     #[default]
     Refuse,
     /// They become unknown tokens exactly as in the published tokenizer of the gLM; special tokens

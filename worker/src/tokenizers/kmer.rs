@@ -3,6 +3,7 @@
 //! Leaves out: upper-casing, truncation, padding. Invariant: see [`crate::tokenizer`].
 
 use super::Vocabulary;
+use super::letters::{DNA_LETTERS, is_space, refusal};
 use crate::tokenizer::{TokenRule, Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, InputError, Result};
@@ -100,12 +101,6 @@ impl KmerTokenizer {
         let found = format!("expected a token id below vocab_size {limit}, found {id}");
         Err(Error::invalid(format!("tokenise column {column}: {found}")))
     }
-
-    fn refuse(&self, letter: char, column: usize) -> Error {
-        Error::invalid(format!(
-            "tokenise column {column}: expected A, C, G, T or N, found {letter:?}"
-        ))
-    }
 }
 
 impl Tokenizer for KmerTokenizer {
@@ -123,7 +118,7 @@ impl Tokenizer for KmerTokenizer {
                     length
                 }
                 None if self.unknown_letters == UnknownLetters::Refuse => {
-                    return Err(self.refuse(letter, column));
+                    return Err(refusal(letter, column, DNA_LETTERS));
                 }
                 None => {
                     let is_space = is_space(letter);
@@ -154,7 +149,7 @@ impl Tokenizer for KmerTokenizer {
     }
 
     fn pad_id(&self) -> Option<u32> {
-        self.vocabulary.get("<pad>")
+        self.id("<pad>").filter(|&id| (id as usize) < self.embedding_rows)
     }
 }
 
@@ -168,18 +163,13 @@ fn may_cut(token: &str, unknown_letters: UnknownLetters) -> bool {
     unknown_letters == UnknownLetters::Replace || token == "N" || is_bases(token)
 }
 
-/// White space as Python's `str.split` sees it.
-fn is_space(letter: char) -> bool {
-    letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// 3-mers in the published order A, T, C, G; `<eos>` is past the embedding table.
-    fn tokenizer(unknown_letters: UnknownLetters) -> KmerTokenizer {
+    /// 3-mers in the published order A, T, C, G behind four special tokens, single letters, `<eos>`.
+    fn tokens() -> Vec<String> {
         let mut tokens: Vec<String> =
             ["<unk>", "<pad>", "<mask>", "<cls>"].map(str::to_owned).to_vec();
         for code in 0..64 {
@@ -187,7 +177,12 @@ mod tests {
             tokens.push([letter(4), letter(2), letter(0)].iter().collect());
         }
         tokens.extend(["A", "T", "C", "G", "N", "<eos>"].map(str::to_owned));
-        let vocabulary = Vocabulary::parse("vocab.txt", tokens.join("\n").as_bytes()).unwrap();
+        tokens
+    }
+
+    /// `<eos>` is past the embedding table.
+    fn tokenizer(unknown_letters: UnknownLetters) -> KmerTokenizer {
+        let vocabulary = Vocabulary::parse("vocab.txt", tokens().join("\n").as_bytes()).unwrap();
         KmerTokenizer::new(vocabulary, 73, unknown_letters).unwrap()
     }
 
@@ -197,6 +192,20 @@ mod tests {
         let id = |token| tokenizer.id(token).unwrap();
         let expected = vec![id("<cls>"), id("ACG"), id("T"), id("N"), id("CGT"), id("A"), id("C")];
         assert_eq!(tokenizer.encode("ACGTNCGTAC").unwrap(), expected);
+    }
+
+    /// Ids as published with the 3-mer gLM, whose vocabulary has six special tokens and 75 in all.
+    #[test]
+    fn k_is_that_of_the_vocabulary() {
+        let special = ["<unk>", "<pad>", "<mask>", "<cls>", "<eos>", "<bos>"].map(str::to_owned);
+        let k_mers = tokens().into_iter().skip(4).take(69);
+        let tokens: Vec<String> = special.into_iter().chain(k_mers).collect();
+        let vocabulary = Vocabulary::parse("vocab.txt", tokens.join("\n").as_bytes()).unwrap();
+        let tokenizer = KmerTokenizer::new(vocabulary, 75, UnknownLetters::Refuse).unwrap();
+        let ids = tokenizer.encode("ATTCCGATTCCGATTCCG").unwrap();
+        assert_eq!(ids, [3, 11, 49, 11, 49, 11, 49]);
+        assert_eq!(tokenizer.rule(), TokenRule::Blocks { length: 3, special: 1 });
+        assert_eq!(tokenizer.pad_id(), Some(1));
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! Sequences filled up with padding tokens that the gLM takes for ordinary ones.
+//!
+//! Leaves out: padding that a mask hides (batches are packed, so there is none).
+//! Invariant: every sequence has the same number of tokens.
+
+use crate::tokenizer::{TokenRule, Tokenizer};
+use glmeval_common::digest::ContentDigest;
+use glmeval_common::error::{Error, Result};
+
+/// Appends padding tokens up to a fixed number of tokens.
+///
+/// A quirk of published evaluations, not of any gLM: their inputs were padded to the longest
+/// sequence of a data set and no mask was passed, so padding took part in attention and in means.
+pub struct Padded {
+    tokenizer: Box<dyn Tokenizer>,
+    pad_id: u32,
+    /// Tokens of every sequence, special and padding tokens included.
+    length: u32,
+}
+
+impl Padded {
+    /// Pads what `tokenizer` makes to `length` tokens.
+    ///
+    /// # Errors
+    /// `Invalid` if its vocabulary has no padding token.
+    pub fn new(tokenizer: Box<dyn Tokenizer>, length: u32) -> Result<Self> {
+        let pad_id = tokenizer.pad_id().ok_or_else(|| {
+            let found = "a vocabulary without one";
+            Error::invalid(format!(
+                "pad to {length} tokens: expected a padding token, found {found}"
+            ))
+        })?;
+        Ok(Self { tokenizer, pad_id, length })
+    }
+}
+
+impl Tokenizer for Padded {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.tokenizer.encode(text)?;
+        let length = self.length as usize;
+        if ids.len() > length {
+            let found = ids.len();
+            return Err(Error::invalid(format!(
+                "pad to {length} tokens: expected at most {length} tokens, found {found}"
+            )));
+        }
+        ids.resize(length, self.pad_id);
+        Ok(ids)
+    }
+
+    fn digest(&self) -> String {
+        ContentDigest::new("tokenizer/padded/1")
+            .field("tokenizer", self.tokenizer.digest())
+            .field("pad_id", self.pad_id.to_le_bytes())
+            .field("length", self.length.to_le_bytes())
+            .finish()
+    }
+
+    fn rule(&self) -> TokenRule {
+        TokenRule::Fixed { tokens: self.length }
+    }
+
+    fn pad_id(&self) -> Option<u32> {
+        Some(self.pad_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NucleotideTokenizer;
+    use super::*;
+
+    fn padded(length: u32) -> Padded {
+        Padded::new(Box::<NucleotideTokenizer>::default(), length).unwrap()
+    }
+
+    #[test]
+    fn padding_follows_the_sequence_up_to_the_length() {
+        assert_eq!(padded(4).encode("AC").unwrap(), [0, 1, 4, 4]);
+        assert_eq!(padded(2).encode("AC").unwrap(), [0, 1]);
+        assert_eq!(padded(4).rule().tokens(0), 4);
+        assert_eq!(padded(4).rule().tokens(1 << 24), 4);
+        assert_ne!(padded(4).digest(), padded(5).digest());
+    }
+
+    #[test]
+    fn a_longer_sequence_is_refused() {
+        let message = padded(1).encode("AC").unwrap_err().to_string();
+        assert_eq!(message, "pad to 1 tokens: expected at most 1 tokens, found 2");
+    }
+}
