@@ -3,7 +3,10 @@
 //! Leaves out: defaults of any model (its own module says them). Invariant: every error names file,
 //! key, allowed and found values; a value outside its range is never returned.
 
+mod agreement;
+pub mod bert;
 pub mod esm;
+pub use bert::BertConfig;
 pub use esm::EsmConfig;
 #[cfg(test)]
 mod tests;
