@@ -217,7 +217,8 @@ fn configs_of_other_berts_are_refused() {
     ] {
         let mut config = config(&FIRST);
         config[key] = value;
-        let checkpoint = Checkpoint::find(folder(&config).path()).unwrap();
+        let folder = folder(&config);
+        let checkpoint = Checkpoint::find(folder.path()).unwrap();
         let error = FIRST.read(&checkpoint, &ModelOptions::default()).err().expect("refused");
         assert!(error.chain().contains(place), "{}", error.chain());
     }
@@ -226,6 +227,6 @@ fn configs_of_other_berts_are_refused() {
 #[test]
 fn sequences_are_cut_by_the_published_tokenizers() {
     let text = DnaSequence::new("ACGT").unwrap();
-    assert_eq!(random(&FIRST).tokenize(&text).unwrap(), [2, 7, 18, 17, 3].map(|id| id));
+    assert_eq!(random(&FIRST).tokenize(&text).unwrap(), [2, 7, 16, 18, 3]);
     assert_eq!(random(&SECOND).tokenize(&text).unwrap(), [5, 3, 4]);
 }
