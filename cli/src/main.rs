@@ -12,6 +12,7 @@ mod embedded;
 mod exit;
 mod full_disk;
 mod memory;
+mod model_arguments;
 mod output;
 mod planning;
 mod progress;

@@ -12,6 +12,7 @@ use glmeval_common::error::{Error, Result};
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::layer_norm::{layer_norm, layer_norm_in_place};
 use glmeval_kernels::ops::linear::PackedLinear;
+use glmeval_kernels::ops::precision;
 
 pub(crate) use masked_head::{HeadNames, MaskedHead};
 pub(crate) use transformer::{Activation, FeedForward, Positions, Scratch, SelfAttention, Widths};
@@ -105,9 +106,10 @@ pub(crate) fn pack(
     weight: &[f32],
     bias: Option<&[f32]>,
     (outputs, inputs): (usize, usize),
-    _precision: Precision,
+    precision: Precision,
 ) -> Result<PackedLinear> {
-    PackedLinear::pack(weight, bias, outputs, inputs).map_err(defect)
+    let precision = kernel_precision(precision);
+    PackedLinear::pack_as(precision, weight, bias, outputs, inputs).map_err(defect)
 }
 
 /// Packs two maps of the same input, gates first: `[2 outputs, inputs]`.
@@ -115,9 +117,10 @@ pub(crate) fn pack_gated(
     weight: &[f32],
     bias: Option<&[f32]>,
     (outputs, inputs): (usize, usize),
-    _precision: Precision,
+    precision: Precision,
 ) -> Result<PackedLinear> {
-    PackedLinear::pack_gated(weight, bias, outputs, inputs).map_err(defect)
+    let precision = kernel_precision(precision);
+    PackedLinear::pack_gated_as(precision, weight, bias, outputs, inputs).map_err(defect)
 }
 
 /// Takes `name.weight`, and `name.bias` if maps of this gLM have one, as one linear map.
@@ -132,4 +135,12 @@ pub(crate) fn load_linear_form(
     }
     let weight = tensors.take_f32(&format!("{name}.weight"), &[extents.0, extents.1])?;
     pack(&weight, None, extents, precision)
+}
+
+/// The number format of a job, as kernels name it.
+pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
+    match precision {
+        Precision::F32 => precision::Precision::F32,
+        Precision::Bf16 => precision::Precision::Bf16,
+    }
 }

@@ -67,7 +67,11 @@ fn machine() -> Vec<Check> {
             passed: true,
             found: glmeval_worker::instruction_set().to_owned(),
         },
-        Check { check: "numeric class", passed: true, found: glmeval_worker::numeric_class() },
+        Check {
+            check: "numeric classes",
+            passed: true,
+            found: glmeval_worker::numeric_classes().join(", "),
+        },
         Check {
             check: "GPU",
             passed: true,

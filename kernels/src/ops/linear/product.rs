@@ -3,10 +3,11 @@
 //! Leaves out: where left operands come from; they pack themselves. Invariant: how an output is
 //! cut into blocks and tasks has no part in the numbers.
 
-use super::{Epilogue, PackedLinear};
+use super::{Epilogue, PackedLinear, Panels, bf16};
 use crate::isa::Isa;
 use crate::parallel::SharedRows;
-use crate::tile::{LeftStep, Rows, TILE_COLUMNS, TILE_ROWS, Tile, pack_tile};
+use crate::tile::bf16::Unit;
+use crate::tile::{LeftStep, PanelStep, Rows, TILE_COLUMNS, TILE_ROWS, Tile, pack_tile};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -32,17 +33,22 @@ pub(crate) trait Left: Sync {
     /// Writes rows `first..first + count`, at most twelve, as one tile `[K][12]`; missing ones as
     /// zeros.
     fn pack(&self, isa: Isa, first: usize, count: usize, tile: &mut [LeftStep]);
+
+    /// One row, in place or gathered into `gathered`.
+    fn row<'a>(&'a self, index: usize, gathered: &'a mut Vec<f32>) -> &'a [f32];
 }
 
 impl Left for Rows<'_> {
     fn pack(&self, isa: Isa, first: usize, count: usize, tile: &mut [LeftStep]) {
         pack_tile(isa, *self, first, count, tile);
     }
+
+    fn row<'a>(&'a self, index: usize, _gathered: &'a mut Vec<f32>) -> &'a [f32] {
+        Rows::row(self, index)
+    }
 }
 
 /// Fills every row of `out` by the product of the same row of `left` with the weights.
-///
-/// Splits the output into blocks of rows and of panels; each block is one task.
 pub(crate) fn multiply(
     isa: Isa,
     left: impl Left,
@@ -50,47 +56,75 @@ pub(crate) fn multiply(
     epilogue: Epilogue,
     out: &mut [f32],
 ) {
-    let rows = out.len() / weights.output_width;
-    let out = SharedRows::new(out, weights.output_width);
-    let product = Product { isa, left, weights, epilogue, out };
-    let split = Split::new(rows, weights, rayon::current_num_threads());
-    let run = |task: usize| {
-        let row = task / split.column_blocks * split.rows_per_block;
-        let panel = task % split.column_blocks * split.panels_per_block;
-        product.block(
-            row..rows.min(row + split.rows_per_block),
-            panel..weights.bias.len().min(panel + split.panels_per_block),
-        );
-    };
-    let tasks = rows.div_ceil(split.rows_per_block) * split.column_blocks;
-    if split.parallel {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
-    } else {
-        (0..tasks).for_each(run);
+    match &weights.panels {
+        Panels::F32(panels) => multiply_f32(isa, left, (weights, panels), epilogue, out),
+        Panels::Bf16(panels) => {
+            bf16::multiply(Unit::beside(isa), left, (weights, panels), epilogue, out);
+        }
     }
 }
 
+/// Splits the output into blocks of rows and of panels; each block is one task.
+fn multiply_f32(
+    isa: Isa,
+    left: impl Left,
+    (weights, panels): (&PackedLinear, &[PanelStep]),
+    epilogue: Epilogue,
+    out: &mut [f32],
+) {
+    let rows = out.len() / weights.output_width;
+    let out = SharedRows::new(out, weights.output_width);
+    let product = Product { isa, left, weights, panels, epilogue, out };
+    let tiles = (PACKED_VALUES_MAX / TILE_ROWS / weights.input_width).clamp(1, TILES_PER_BLOCK_MAX);
+    let split = Split::new(rows, tiles * TILE_ROWS, PRODUCTS_PER_TASK_MIN, weights);
+    split.for_each(|rows, panels| product.block(rows, panels));
+}
+
 /// How an output is cut into tasks.
-struct Split {
+pub(super) struct Split {
+    rows: usize,
+    panels: usize,
     rows_per_block: usize,
     panels_per_block: usize,
-    column_blocks: usize,
     parallel: bool,
 }
 
 impl Split {
-    fn new(rows: usize, weights: &PackedLinear, threads: usize) -> Self {
-        let (panels, steps) = (weights.bias.len(), weights.input_width);
-        let tiles_max = (PACKED_VALUES_MAX / TILE_ROWS / steps).clamp(1, TILES_PER_BLOCK_MAX);
-        let rows_per_block = tiles_max * TILE_ROWS;
+    /// Blocks of `rows_per_block` rows, in as many parts as keep the threads busy with tasks of at
+    /// least `products_min` multiply-adds.
+    pub(super) fn new(
+        rows: usize,
+        rows_per_block: usize,
+        products_min: usize,
+        weights: &PackedLinear,
+    ) -> Self {
+        let (panels, threads) = (weights.bias.len(), rayon::current_num_threads());
         let row_blocks = rows.div_ceil(rows_per_block).max(1);
-        let products = rows.saturating_mul(steps).saturating_mul(panels * TILE_COLUMNS);
-        let tasks = (threads * TASKS_PER_THREAD).min(products / PRODUCTS_PER_TASK_MIN);
+        let products_of_row = weights.input_width.saturating_mul(panels * TILE_COLUMNS);
+        let products = rows.saturating_mul(products_of_row);
+        let tasks = (threads * TASKS_PER_THREAD).min(products / products_min);
         let parallel = threads > 1 && tasks > 1;
         let wanted = if parallel { tasks.div_ceil(row_blocks).clamp(1, panels) } else { 1 };
-        let panels_per_block = panels.div_ceil(wanted);
-        let column_blocks = panels.div_ceil(panels_per_block);
-        Self { rows_per_block, panels_per_block, column_blocks, parallel }
+        Self { rows, panels, rows_per_block, panels_per_block: panels.div_ceil(wanted), parallel }
+    }
+
+    /// Calls `block(rows, panels)` for each block, several at a time if that pays.
+    pub(super) fn for_each(&self, block: impl Fn(Range<usize>, Range<usize>) + Sync) {
+        let column_blocks = self.panels.div_ceil(self.panels_per_block);
+        let run = |task: usize| {
+            let row = task / column_blocks * self.rows_per_block;
+            let panel = task % column_blocks * self.panels_per_block;
+            block(
+                row..self.rows.min(row + self.rows_per_block),
+                panel..self.panels.min(panel + self.panels_per_block),
+            );
+        };
+        let tasks = self.rows.div_ceil(self.rows_per_block) * column_blocks;
+        if self.parallel {
+            (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+        } else {
+            (0..tasks).for_each(run);
+        }
     }
 }
 
@@ -99,6 +133,7 @@ struct Product<'a, L> {
     isa: Isa,
     left: L,
     weights: &'a PackedLinear,
+    panels: &'a [PanelStep],
     epilogue: Epilogue,
     out: SharedRows<'a>,
 }
@@ -123,7 +158,7 @@ impl<L: Left> Product<'_, L> {
     /// Computes `rows` times one panel; a part of the panel is read once for all tiles.
     fn panel(&self, packed: &[LeftStep], rows: Range<usize>, panel: usize) {
         let steps = self.weights.input_width;
-        let right = &self.weights.panels[panel * steps..][..steps];
+        let right = &self.panels[panel * steps..][..steps];
         let tiles = rows.len().div_ceil(TILE_ROWS);
         let mut sums = [Tile([self.weights.bias[panel].0; TILE_ROWS]); TILES_PER_BLOCK_MAX];
         for (block, right) in right.chunks(STEPS_PER_BLOCK).enumerate() {
@@ -137,7 +172,9 @@ impl<L: Left> Product<'_, L> {
             let first = rows.start + tile * TILE_ROWS;
             let rows = first..rows.end.min(first + TILE_ROWS);
             // SAFETY: tasks have disjoint blocks, and a task does one tile of one panel at a time.
-            unsafe { self.epilogue.finish(self.isa, sums, &self.out, rows, panel) };
+            unsafe {
+                self.epilogue.finish(self.isa, &mut sums.0[..rows.len()], &self.out, rows, panel);
+            }
         }
     }
 }
