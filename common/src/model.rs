@@ -194,8 +194,10 @@ impl ModelFacts {
     }
 
     /// FLOPs of one forward pass over a sequence of `tokens` up to layer `layer`.
+    ///
+    /// Where every sequence has as many states, each is padded to the longest.
     pub fn flops(&self, tokens: u64, layer: u32) -> f64 {
-        let tokens = tokens as f64;
+        let tokens = self.states_fixed.map_or(tokens, |_| self.tokens_max) as f64;
         let share = f64::from(layer) / f64::from(self.layer_count.max(1));
         share * tokens * (self.flops_per_token + self.flops_per_token_pair * tokens)
     }

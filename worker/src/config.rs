@@ -6,12 +6,17 @@
 mod agreement;
 pub mod bert;
 pub mod esm;
+pub mod rbp_cnn;
+pub mod sei;
 pub use bert::BertConfig;
 pub use esm::EsmConfig;
+pub use rbp_cnn::RbpCnnConfig;
+pub use sei::SeiConfig;
 #[cfg(test)]
 mod tests;
 
 use crate::json;
+use crate::weights::Weights;
 use glmeval_common::error::{Error, InputError, Result};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -138,6 +143,25 @@ impl Config {
         })
     }
 
+    /// A list of `N` integers in `range`; `None` if missing or null.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no such list.
+    pub fn optional_list<const N: usize>(
+        &self,
+        key: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<Option<[usize; N]>> {
+        let expected = format!("a list of {N}, each {}", integer_in(&range));
+        self.optional(key, &expected, |value| {
+            let number = |value: &Value| {
+                let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
+                number.filter(|n| range.contains(n)).map(|n| n as usize)
+            };
+            value.as_array()?.iter().map(number).collect::<Option<Vec<_>>>()?.try_into().ok()
+        })
+    }
+
     fn optional<T>(
         &self,
         key: &str,
@@ -153,6 +177,31 @@ impl Config {
         let found = if self.values.contains_key(key) { "null" } else { "missing" };
         self.error(key, expected, found)
     }
+}
+
+/// Extent of one axis of a stored tensor of `axes`, for gLMs published without a config.
+///
+/// # Errors
+/// `Invalid` if the tensor is missing, has other axes, or the extent is not in `range`.
+fn extent(
+    weights: &Weights,
+    name: &str,
+    (axis, axes): (usize, usize),
+    range: &RangeInclusive<u32>,
+) -> Result<usize> {
+    let error = |expected: String, found: String| {
+        let place = format!("tensor {name}");
+        Error::from(InputError::new(weights.path().display(), place, expected, found))
+    };
+    let Some(shape) = weights.shape(name) else {
+        return Err(error(format!("a tensor of {axes} axes"), "missing".to_owned()));
+    };
+    let found = || format!("shape {shape:?}");
+    let extent = shape.get(axis).copied().filter(|_| shape.len() == axes);
+    let extent = extent.ok_or_else(|| error(format!("a tensor of {axes} axes"), found()))?;
+    let fits = u32::try_from(extent).is_ok_and(|extent| range.contains(&extent));
+    let expected = || format!("{} along axis {axis}", integer_in(range));
+    if fits { Ok(extent) } else { Err(error(expected(), found())) }
 }
 
 const POSITIVE: &str = "a positive number";

@@ -10,6 +10,7 @@ use crate::model::{Precision, TensorSource};
 use crate::weights::ExpectedTensor;
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::error::KernelError;
+use glmeval_kernels::ops::conv1d::{Conv1dShape, PackedTokenConv1d};
 use glmeval_kernels::ops::layer_norm::{layer_norm, layer_norm_in_place};
 use glmeval_kernels::ops::linear::PackedLinear;
 use glmeval_kernels::ops::precision;
@@ -143,4 +144,41 @@ pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
         Precision::F32 => precision::Precision::F32,
         Precision::Bf16 => precision::Precision::Bf16,
     }
+}
+
+/// Distinct ids of a nucleotide tokenizer; the last stands for no nucleotide.
+pub(crate) const NUCLEOTIDES: usize = 5;
+
+/// The ids of a sequence in the middle of `length`, the odd position on the right; the rest is no
+/// nucleotide.
+///
+/// # Errors
+/// `Bug` for a longer sequence: lengths are checked before.
+pub(crate) fn centred(ids: &[u32], length: usize) -> Result<Vec<u32>> {
+    let free = length.checked_sub(ids.len());
+    let left = free.ok_or_else(|| Error::bug("a sequence is past the input of its gLM"))? / 2;
+    let mut padded = vec![NUCLEOTIDES as u32 - 1; length];
+    padded.iter_mut().skip(left).zip(ids).for_each(|(to, &id)| *to = id);
+    Ok(padded)
+}
+
+/// Packs a convolution of one-hot DNA; `weight` tells the value of (output, base, tap).
+///
+/// A column of zeros stands for no nucleotide: its table entries are zero.
+pub(crate) fn pack_nucleotide_conv(
+    (output_width, kernel): (usize, usize),
+    bias: Option<&[f32]>,
+    weight: impl Fn(usize, usize, usize) -> f32,
+) -> Result<PackedTokenConv1d> {
+    let mut values = zeros(output_width.saturating_mul(kernel), NUCLEOTIDES)?;
+    for (row, values) in values.chunks_mut(kernel).enumerate() {
+        let (output, base) = (row / NUCLEOTIDES, row % NUCLEOTIDES);
+        if base + 1 < NUCLEOTIDES {
+            values.iter_mut().enumerate().for_each(|(tap, value)| {
+                *value = weight(output, base, tap);
+            });
+        }
+    }
+    let shape = Conv1dShape { output_width, input_width: NUCLEOTIDES, kernel, dilation: 1 };
+    PackedTokenConv1d::pack(&values, bias, shape, NUCLEOTIDES).map_err(defect)
 }

@@ -18,6 +18,8 @@ use std::path::Path;
 
 mod dnabert;
 mod nucleotide_transformer;
+mod rbp_cnn;
+mod sei;
 
 /// Every architecture, in the order they are asked whether a checkpoint is theirs.
 pub static ALL: &[&dyn Architecture] = &[
@@ -25,6 +27,8 @@ pub static ALL: &[&dyn Architecture] = &[
     &nucleotide_transformer::SECOND,
     &dnabert::FIRST,
     &dnabert::SECOND,
+    &sei::MODEL,
+    &rbp_cnn::MODEL,
 ];
 
 /// Opens the gLM at `path` as its published code runs it.

@@ -1,10 +1,12 @@
-//! Named tensors of a model, read from safetensors or torch files without running anything in them.
+//! Named tensors of a model, read from safetensors, torch or Keras files without running anything in
+//! them.
 //!
-//! Leaves out: Keras HDF5; what a model needs (models). Invariant: opening reads descriptions only;
-//! a tensor's numbers are read when taken, in row-major order, whatever the container's strides.
+//! Leaves out: what a model needs (models). Invariant: a tensor's numbers are in row-major order,
+//! whatever the container's strides; only Keras files, which are small, are read when opened.
 
 mod container;
 mod dtype;
+mod keras;
 mod legacy;
 mod pickle;
 mod safetensors;
@@ -152,8 +154,8 @@ pub struct Weights {
 impl Weights {
     /// Lists the tensors of a file, or of the weights in a folder of the Hugging Face layout.
     ///
-    /// A file's kind is decided by its content: safetensors, torch zip, legacy torch pickle, or
-    /// the index of shards (`*.index.json`).
+    /// A file's kind is decided by its content: safetensors, torch zip, legacy torch pickle, Keras
+    /// HDF5, or the index of shards (`*.index.json`).
     ///
     /// # Errors
     /// `NotFound` if there are no weights; `Invalid` with file, place, expected and found if they

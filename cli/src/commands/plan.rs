@@ -107,7 +107,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn memory(plan: &Plan) -> Memory {
-    let memory = plan::worker_memory(plan);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory = plan::worker_memory(plan, threads as u64);
     Memory {
         weights_bytes: memory.weights,
         activations_bytes: memory.activations,

@@ -15,7 +15,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
-pub use array::{Array, read_array};
+pub use array::{Array, float_arrays, read_array};
 
 use crate::dataset::{Hdf5Layout, TaskName};
 use crate::dna::DnaSequence;

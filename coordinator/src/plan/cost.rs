@@ -31,7 +31,7 @@ pub(super) fn flops_per_row(dataset: &DatasetFacts, model: &ModelFacts, set: &Se
 }
 
 /// Strands that are embedded.
-fn strands(set: &SetSpec) -> u64 {
+pub(super) fn strands(set: &SetSpec) -> u64 {
     match set.options.strands {
         Strands::Forward => 1,
         Strands::Averaged => 2,

@@ -5,10 +5,12 @@
 
 use super::cost;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
+use glmeval_common::model::{MemoryFacts, ModelFacts};
 use glmeval_common::plan::{Plan, PlannedModel, UnitSpec};
 
-/// Token states held at a time by a forward pass, in widths of a state: the states, their norm,
-/// what attention gives, four for queries, keys and values or the feed-forward part, one to store.
+/// Token states held at a time by a forward pass, in widths of a state, of a gLM that does not tell:
+/// the states, their norm, what attention gives, four for queries, keys and values or the
+/// feed-forward part, one to store.
 const STATES_PER_TOKEN: u64 = 8;
 /// Examples of a part of a prepared data set: the fetched object and the rows made of it.
 const EXAMPLE_BYTES_MAX: u64 = 128 << 20;
@@ -41,11 +43,13 @@ impl WorkerMemory {
     }
 }
 
-/// About what a worker holds while it embeds what `plan` asks for.
-pub fn worker_memory(plan: &Plan) -> WorkerMemory {
+/// About what a worker of `threads` threads holds while it embeds what `plan` asks for.
+pub fn worker_memory(plan: &Plan, threads: u64) -> WorkerMemory {
     let mut memory = WorkerMemory { program: PROGRAM_BYTES, ..WorkerMemory::default() };
     for model in &plan.models {
-        memory.weights = memory.weights.saturating_add(model.facts.parameters.saturating_mul(4));
+        let told = model.facts.memory.weights;
+        let weights = if told > 0 { told } else { model.facts.parameters.saturating_mul(4) };
+        memory.weights = memory.weights.saturating_add(weights);
     }
     for unit in &plan.units {
         let UnitSpec::Extract { set, dataset, start, end } = unit.spec else { continue };
@@ -58,10 +62,11 @@ pub fn worker_memory(plan: &Plan) -> WorkerMemory {
         let facts = &dataset.facts;
         let rows = end.saturating_sub(start);
         let tensors = cost::bytes_per_row_max(facts, &model.facts, spec).saturating_mul(rows);
-        let tokens = (TOKENS_PER_BATCH_MAX as u64).max(model.facts.tokens(facts.length_max));
-        let states = tokens.saturating_mul(u64::from(model.facts.width)).saturating_mul(4);
+        let longest = model.facts.tokens(facts.length_max);
+        let strands = cost::strands(spec);
         memory.shard = memory.shard.max(tensors.saturating_mul(2));
-        memory.activations = memory.activations.max(states.saturating_mul(STATES_PER_TOKEN));
+        let held = activations(&model.facts, (rows, longest, strands), threads);
+        memory.activations = memory.activations.max(held);
         let letters = facts.length_max.saturating_mul(facts.schema.sequences.len().max(1) as u64);
         let part = if dataset.source.is_lazy() {
             0
@@ -72,6 +77,20 @@ pub fn worker_memory(plan: &Plan) -> WorkerMemory {
         memory.examples = memory.examples.max(held);
     }
     memory
+}
+
+/// Bytes of one forward pass over `rows` examples of at most `longest` tokens on each strand.
+fn activations(facts: &ModelFacts, (rows, longest, strands): (u64, u64, u64), threads: u64) -> u64 {
+    let example = longest.saturating_mul(strands);
+    let batch = (TOKENS_PER_BATCH_MAX as u64).max(example);
+    let told = facts.memory;
+    if told == MemoryFacts::default() {
+        let states = batch.saturating_mul(u64::from(facts.width)).saturating_mul(4);
+        return states.saturating_mul(STATES_PER_TOKEN);
+    }
+    let tokens = batch.min(rows.saturating_mul(example));
+    let threads = told.per_longest_token_and_thread.saturating_mul(threads);
+    told.per_token.saturating_mul(tokens).saturating_add(threads.saturating_mul(longest))
 }
 
 /// Tokens that all extract units of `plan` embed together.

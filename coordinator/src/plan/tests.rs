@@ -233,11 +233,26 @@ fn a_shard_of_full_states_fits_the_bytes_even_if_every_sequence_is_the_longest()
             assert!(unit.bytes <= cost::SHARD_BYTES_MAX);
         }
     }
-    let memory = worker_memory(&plan);
+    let memory = worker_memory(&plan, 2);
     assert!(memory.shard <= 2 * cost::SHARD_BYTES_MAX && memory.shard > cost::SHARD_BYTES_MAX);
     assert_eq!(memory.weights, 4);
     assert_eq!(memory.activations, 4_096 * 1_280 * 4 * 8);
     assert_eq!(tokens(&plan), 3_000 * (1 + 33 + 2));
+}
+
+#[test]
+fn memory_is_what_the_model_tells_of_its_weights_batches_and_threads() {
+    let told = MemoryFacts { weights: 7, per_token: 10, per_longest_token_and_thread: 3 };
+    let model = ModelFacts { memory: told, ..model_facts("m") };
+    let held = |rows, threads| {
+        let facts = [dataset_facts("d", rows)];
+        worker_memory(&plan(&job(), &facts, std::slice::from_ref(&model), &class).unwrap(), threads)
+    };
+    let (few, many) = (held(2, 1), held(250, 4));
+    assert_eq!(few.weights, 7);
+    // 200 nucleotides are 36 tokens; a batch holds 4,096.
+    assert_eq!(few.activations, 2 * 36 * 10 + 36 * 3);
+    assert_eq!(many.activations, 4_096.min(100 * 36) * 10 + 4 * 36 * 3);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! never a path.
 
 use super::storage::MappedFile;
-use super::{Tensor, legacy, safetensors, torch};
+use super::{Tensor, keras, legacy, safetensors, torch};
 use crate::json;
 use glmeval_common::error::{ErrorKind, InputError, Result, io_error};
 use serde_json::Value;
@@ -63,8 +63,11 @@ pub(super) fn open(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     if bytes.starts_with(legacy::MAGIC) {
         return legacy::open(&file);
     }
+    if bytes.starts_with(keras::SIGNATURE) {
+        return keras::open(&file);
+    }
     if bytes.starts_with(b"version https://git-lfs") {
-        let expected = "weights (zip, pickle or safetensors)";
+        let expected = "weights (zip, pickle, HDF5 or safetensors)";
         return Err(file.defect("line 1", expected, "a Git LFS pointer"));
     }
     let named = path.extension().is_some_and(|ending| ending == "safetensors");
@@ -75,7 +78,7 @@ pub(super) fn open(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         [] => "an empty file (0 bytes)".to_owned(),
         _ => format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(16)])),
     };
-    Err(file.defect("byte 0", "weights (zip, pickle or safetensors)", found))
+    Err(file.defect("byte 0", "weights (zip, pickle, HDF5 or safetensors)", found))
 }
 
 fn open_index(path: &Path) -> Result<BTreeMap<String, Tensor>> {

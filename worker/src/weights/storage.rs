@@ -66,7 +66,7 @@ pub(super) struct Storage {
 #[derive(Debug)]
 enum Data {
     Mapped(Range<usize>),
-    Inflated(Vec<u8>),
+    Owned(Vec<u8>),
 }
 
 impl Storage {
@@ -87,7 +87,12 @@ impl Storage {
         bytes: Vec<u8>,
         crc: u32,
     ) -> Arc<Self> {
-        Self::new(file, place, Data::Inflated(bytes), Some(crc))
+        Self::new(file, place, Data::Owned(bytes), Some(crc))
+    }
+
+    /// Bytes that a format library read from `file`.
+    pub(super) fn read(file: &Arc<MappedFile>, place: String, bytes: Vec<u8>) -> Arc<Self> {
+        Self::new(file, place, Data::Owned(bytes), None)
     }
 
     fn new(file: &Arc<MappedFile>, place: String, data: Data, crc: Option<u32>) -> Arc<Self> {
@@ -121,7 +126,7 @@ impl Storage {
     fn unverified(&self) -> &[u8] {
         match &self.data {
             Data::Mapped(range) => self.file.bytes().get(range.clone()).unwrap_or_default(),
-            Data::Inflated(bytes) => bytes,
+            Data::Owned(bytes) => bytes,
         }
     }
 }

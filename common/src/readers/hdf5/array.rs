@@ -48,6 +48,25 @@ pub fn read_array(path: &Path, key: &str) -> Result<Array> {
     Array::open(&file, &key)
 }
 
+/// Opens every data set of floats below `group` of an HDF5 file, or below its root if there is no
+/// such group; others are left out.
+///
+/// Meant for files of weights.
+///
+/// # Errors
+/// `NotFound` without the file, `Invalid` for a file, group or shape that cannot be read.
+pub fn float_arrays(path: &Path, group: &str) -> Result<Vec<Array>> {
+    let file = Hdf5File::open(path)?;
+    let mut arrays = Vec::new();
+    for key in file.keys_below(group)? {
+        let header = Header::read(&file, &key, &file.dataset(&key, 0)?)?;
+        if header.element.is_ok_and(Element::is_float) {
+            arrays.push(Array::open(&file, &key)?);
+        }
+    }
+    Ok(arrays)
+}
+
 /// What a header says, before anything is believed.
 pub(super) struct Header {
     pub(super) shape: Vec<u64>,

@@ -102,6 +102,11 @@ impl Element {
         }
     }
 
+    /// Whether it is no integer.
+    pub(super) fn is_float(self) -> bool {
+        matches!(self.kind, Kind::F16 | Kind::F32 | Kind::F64)
+    }
+
     /// Width in bytes.
     pub(super) fn bytes(self) -> usize {
         match self.kind {

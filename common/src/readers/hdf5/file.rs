@@ -13,6 +13,9 @@ use std::path::Path;
 const METADATA_CACHE_BYTES: usize = 8 << 20;
 /// Keys an error message lists at most.
 const KEYS_LISTED_MAX: usize = 30;
+/// Groups that are entered, and how deep: hard links may form a ring.
+const GROUPS_MAX: usize = 1 << 14;
+const DEPTH_MAX: usize = 16;
 
 /// An open file and what its root holds.
 pub(super) struct Hdf5File {
@@ -134,6 +137,16 @@ impl Hdf5File {
             .map_err(|e| self.defect(key, "a dataset", format!("an invalid header: {e}")))
     }
 
+    /// Keys of all data sets below the group `wanted`, below the root if there is no such group.
+    ///
+    /// # Errors
+    /// `Invalid` for a link that cannot be followed, groups past all measure or in a ring.
+    pub(super) fn keys_below(&self, wanted: &str) -> Result<Vec<String>> {
+        let start = self.groups.iter().find(|group| *group == wanted).map_or("", String::as_str);
+        let listed = isolated(&self.name, start, || list(&self.file, start))?;
+        listed.map_err(|found| self.defect(start, "groups of datasets", found))
+    }
+
     fn defect(
         &self,
         place: &str,
@@ -157,6 +170,26 @@ impl Hdf5File {
             spellings
         })
     }
+}
+
+/// Keys of data sets below `start`, and what is wrong with its groups in words.
+fn list(file: &hdf5_pure::File, start: &str) -> Result<Vec<String>, String> {
+    let invalid = |e: hdf5_pure::Error| format!("an invalid link or header: {e}");
+    let mut keys = Vec::new();
+    let mut open = vec![(start.to_owned(), 0)];
+    for _ in 0..GROUPS_MAX {
+        let Some((path, depth)) = open.pop() else { return Ok(keys) };
+        let group =
+            if path.is_empty() { file.root() } else { file.group(&path).map_err(invalid)? };
+        let below = |name| if path.is_empty() { name } else { format!("{path}/{name}") };
+        keys.extend(group.datasets().map_err(invalid)?.into_iter().map(below));
+        let groups = group.groups().map_err(invalid)?;
+        if depth == DEPTH_MAX && !groups.is_empty() {
+            return Err(format!("groups in more than {DEPTH_MAX} levels (limit)"));
+        }
+        open.extend(groups.into_iter().map(|name| (below(name), depth + 1)));
+    }
+    Err(format!("more than {GROUPS_MAX} groups (limit)"))
 }
 
 fn access() -> FileAccessProperties {

@@ -175,6 +175,33 @@ fn a_type_nested_deeper_than_a_stack_is_refused() {
 }
 
 #[test]
+fn floats_below_a_group_are_found_at_any_depth() {
+    let mut file = FileBuilder::new();
+    file.create_dataset("elsewhere").with_f32_data(&[1.0]);
+    let mut inner = file.create_group("inner");
+    inner.create_dataset("kernel:0").with_f32_data(&[1.0, 2.0, 3.0, 4.0]).with_shape(&[2, 2]);
+    inner.create_dataset("count").with_u8_data(&[1]);
+    let mut layers = file.create_group("layers");
+    layers.create_dataset("bias:0").with_f64_data(&[0.5]);
+    layers.add_group(inner.finish());
+    file.add_group(layers.finish());
+    let (_folder, path) = saved(file);
+    let found = |group| -> Vec<(String, Vec<u64>, Vec<f32>)> {
+        let arrays = float_arrays(&path, group).unwrap().into_iter();
+        let read = |mut array: Array| {
+            let values = array.read(usize::MAX).unwrap();
+            (array.key().to_owned(), array.shape().to_vec(), values)
+        };
+        arrays.map(read).collect()
+    };
+    let bias = ("layers/bias:0".to_owned(), vec![1], vec![0.5]);
+    let kernel = ("layers/inner/kernel:0".to_owned(), vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(found("layers"), [bias.clone(), kernel.clone()]);
+    let elsewhere = ("elsewhere".to_owned(), vec![1], vec![1.0]);
+    assert_eq!(found("none"), [elsewhere, bias, kernel]);
+}
+
+#[test]
 fn a_missing_file_and_a_folder_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let kind = |path: &Path| read_array(path, "x").err().unwrap().kind();
@@ -202,6 +229,7 @@ proptest! {
         let (_folder, path) = saved_bytes(&bytes);
         drop(read(&path, &Hdf5Layout::Binary, TaskName::ChipSeq));
         drop(read_array(&path, "y_test").and_then(|mut array| array.read(100)));
+        drop(float_arrays(&path, "none"));
     }
 
     #[test]
