@@ -3,9 +3,12 @@
 //! Leaves out: defaults of any model (its own module says them). Invariant: every error names file,
 //! key, allowed and found values; a value outside its range is never returned.
 
+mod agreement;
+pub mod bert;
 pub mod esm;
 pub mod rbp_cnn;
 pub mod sei;
+pub use bert::BertConfig;
 pub use esm::EsmConfig;
 pub use rbp_cnn::RbpCnnConfig;
 pub use sei::SeiConfig;

@@ -3,14 +3,20 @@
 //! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken, so that a
 //! refusal of a kernel is a defect of ours.
 
+mod masked_head;
+mod transformer;
+
 use crate::model::{Precision, TensorSource};
 use crate::weights::ExpectedTensor;
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::conv1d::{Conv1dShape, PackedTokenConv1d};
-use glmeval_kernels::ops::layer_norm::layer_norm;
+use glmeval_kernels::ops::layer_norm::{layer_norm, layer_norm_in_place};
 use glmeval_kernels::ops::linear::PackedLinear;
 use glmeval_kernels::ops::precision;
+
+pub(crate) use masked_head::{HeadNames, MaskedHead};
+pub(crate) use transformer::{Activation, FeedForward, Positions, Scratch, SelfAttention, Widths};
 
 /// Shapes were checked when the weights were loaded, so a refusal is a defect of ours.
 pub(crate) fn defect(error: KernelError) -> Error {
@@ -73,6 +79,11 @@ impl LayerNorm {
         Ok(Self { weight, bias: Some(bias), eps })
     }
 
+    /// Replaces each row of `x` `[N, D]`.
+    pub(crate) fn apply_in_place(&self, x: &mut [f32]) -> Result<()> {
+        layer_norm_in_place(x, &self.weight, self.bias.as_deref(), self.eps).map_err(defect)
+    }
+
     /// Normalises each row of `x` into `out`, both `[N, D]`.
     pub(crate) fn apply(&self, x: &[f32], out: &mut [f32]) -> Result<()> {
         layer_norm(x, &self.weight, self.bias.as_deref(), self.eps, out).map_err(defect)
@@ -100,6 +111,31 @@ pub(crate) fn pack(
 ) -> Result<PackedLinear> {
     let precision = kernel_precision(precision);
     PackedLinear::pack_as(precision, weight, bias, outputs, inputs).map_err(defect)
+}
+
+/// Packs two maps of the same input, gates first: `[2 outputs, inputs]`.
+pub(crate) fn pack_gated(
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    (outputs, inputs): (usize, usize),
+    precision: Precision,
+) -> Result<PackedLinear> {
+    let precision = kernel_precision(precision);
+    PackedLinear::pack_gated_as(precision, weight, bias, outputs, inputs).map_err(defect)
+}
+
+/// Takes `name.weight`, and `name.bias` if maps of this gLM have one, as one linear map.
+pub(crate) fn load_linear_form(
+    name: &str,
+    (extents, has_bias): ((usize, usize), bool),
+    precision: Precision,
+    tensors: &mut dyn TensorSource,
+) -> Result<PackedLinear> {
+    if has_bias {
+        return load_linear(name, extents, precision, tensors);
+    }
+    let weight = tensors.take_f32(&format!("{name}.weight"), &[extents.0, extents.1])?;
+    pack(&weight, None, extents, precision)
 }
 
 /// The number format of a job, as kernels name it.

@@ -6,9 +6,10 @@
 //! Source: transformers 4.46.3 `models/esm`; InstaDeep's remote `esm_config.py` and `modeling_esm.py`.
 
 use super::Config;
+use super::agreement::{Size, check_layers, check_sizes};
 use crate::weights::{ExpectedTensor, Weights};
 use glmeval_common::error::Result;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Largest accepted width, heads, layers; and rows of embeddings.
@@ -74,7 +75,7 @@ impl EsmConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let config = Config::read(path)?;
         // v2 has no model_type: its own keys tell it.
-        let gated = config.contains("add_bias_fnn") || names_remote_code(&config);
+        let gated = is_gated(&config.values);
         match config.optional_one_of("model_type", &["esm"])? {
             None if !gated => {
                 config.one_of("model_type", &["esm"])?;
@@ -225,28 +226,22 @@ impl EsmConfig {
         let first = "esm.encoder.layer.0.intermediate.dense.weight";
         let positions = "esm.embeddings.position_embeddings.weight";
         let factor = self.first_rows(1);
-        for (key, value, name, axis, factor) in [
+        let sizes = [
             ("vocab_size", self.vocab_size, words, 0, 1),
             ("hidden_size", self.hidden_size, words, 1, 1),
             ("max_position_embeddings", self.max_position_embeddings, positions, 0, 1),
             ("intermediate_size", self.intermediate_size, first, 0, factor),
-        ] {
-            let Some(&stored) = weights.shape(name).and_then(|shape| shape.get(axis)) else {
-                continue;
-            };
-            if stored != value.saturating_mul(factor) {
-                let shape = weights.shape(name).unwrap_or_default();
-                let file = weights.path().display();
-                let size = stored / factor;
-                let expected = format!("{size}, as {name} in {file} has shape {shape:?}");
-                return Err(self.config.error(key, expected, value));
-            }
-        }
-        let layers = stored_layers(weights);
-        if layers > 0 && layers != self.num_hidden_layers {
-            let expected = format!("{layers}, the layers in {}", weights.path().display());
-            return Err(self.config.error("num_hidden_layers", expected, self.num_hidden_layers));
-        }
+        ];
+        let sizes = sizes.map(|(key, value, tensor, axis, factor)| Size {
+            key,
+            value,
+            tensor,
+            axis,
+            factor,
+        });
+        check_sizes(&self.config, weights, &sizes)?;
+        let layers = ("num_hidden_layers", self.num_hidden_layers);
+        check_layers(&self.config, weights, layers, "esm.encoder.layer.")?;
         // A head is either whole or, where only embeddings were published, absent.
         let has_head = weights.names().any(|name| name.starts_with(HEAD));
         let mut expected = self.expected_tensors();
@@ -255,18 +250,10 @@ impl EsmConfig {
     }
 }
 
-/// Whether `auto_map` names InstaDeep's remote code, which v2 uses.
-fn names_remote_code(config: &Config) -> bool {
-    let map = config.present("auto_map").and_then(Value::as_object);
-    let mut classes = map.into_iter().flat_map(|map| map.values()).filter_map(Value::as_str);
-    classes.any(|class| class.contains("modeling_esm"))
-}
-
-/// One more than the highest layer number among the tensors' names.
-fn stored_layers(weights: &Weights) -> usize {
-    let number = |name: &str| {
-        let rest = name.strip_prefix("esm.encoder.layer.")?;
-        rest.split('.').next()?.parse::<usize>().ok()?.checked_add(1)
-    };
-    weights.names().filter_map(number).max().unwrap_or(0)
+/// Whether a config is one for InstaDeep's own code, which v2 uses: all its models are gated.
+pub(crate) fn is_gated(config: &Map<String, Value>) -> bool {
+    let map = config.get("auto_map").and_then(Value::as_object);
+    let mut classes = map.into_iter().flat_map(Map::values).filter_map(Value::as_str);
+    config.get("add_bias_fnn").is_some_and(|value| !value.is_null())
+        || classes.any(|class| class.contains("modeling_esm"))
 }

@@ -1,49 +1,77 @@
-//! Nucleotide Transformer v1: an ESM-1b encoder over 6-mers, and ESM models of the same form.
+//! Nucleotide Transformer v1 and v2: ESM encoders over k-mers, and ESM models of the same form.
 //!
-//! Leaves out: v2 (rotary positions, gated feed-forward), contact heads.
-//! Source: Dalla-Torre et al. 2024; Hugging Face `EsmForMaskedLM`, which the v1 weights are published for.
+//! Each part follows the config, not the version: learned or rotary positions, GELU or a gated
+//! feed-forward part, token dropout. Leaves out: contact heads, pooled outputs.
+//! Source: Dalla-Torre et al. 2024; Hugging Face `EsmForMaskedLM`, which the v1 weights are published
+//! for, and InstaDeep's `modeling_esm.py`, published with v2.
 
 mod block;
 mod embedding;
 mod head;
+mod rotation;
 
 use crate::config::EsmConfig;
-use crate::layers::LayerNorm;
+use crate::config::esm::{self, PositionEmbedding};
+use crate::json;
+use crate::layers::{LayerNorm, MaskedHead, Scratch};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    TensorShape, TensorSource, TokenBatch,
+    TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::KmerTokenizer;
 use crate::weights::{ExpectedTensor, Weights};
-use block::{Block, Scratch};
+use block::{Block, widths};
 use embedding::Embedding;
 use glmeval_common::error::{Error, InputError, Result};
-use glmeval_common::model::MemoryFacts;
-use head::Head;
+use rotation::Rotation;
+use std::borrow::Cow;
 use std::path::Path;
 
-/// The architecture, for the list of models.
-pub(super) static MODEL: NucleotideTransformerV1 = NucleotideTransformerV1;
+/// The first version, for the list of models.
+pub(super) static FIRST: NucleotideTransformer = NucleotideTransformer::First;
+/// The second version, for the list of models.
+pub(super) static SECOND: NucleotideTransformer = NucleotideTransformer::Second;
 
-const NAME: &str = "nucleotide-transformer-v1";
 const FINAL_NORM: &str = "esm.encoder.emb_layer_norm_after";
 
-/// See [`MODEL`].
-pub(super) struct NucleotideTransformerV1;
+/// One version: how its config is recognised.
+pub(super) enum NucleotideTransformer {
+    /// Hugging Face's ESM.
+    First,
+    /// InstaDeep's own ESM.
+    Second,
+}
 
-impl Architecture for NucleotideTransformerV1 {
+impl Architecture for NucleotideTransformer {
     fn name(&self) -> &'static str {
-        NAME
+        match self {
+            Self::First => "nucleotide-transformer-v1",
+            Self::Second => "nucleotide-transformer-v2",
+        }
     }
 
     fn looks_like(&self) -> &'static str {
-        "model_type \"esm\" with position_embedding_type \"absolute\""
+        match self {
+            Self::First => "model_type \"esm\"",
+            Self::Second => "add_bias_fnn (Nucleotide Transformer v2)",
+        }
     }
 
     fn recognises(&self, checkpoint: &Checkpoint) -> bool {
-        let is_rotary = checkpoint.config_text("position_embedding_type") == Some("rotary");
-        checkpoint.config_text("model_type") == Some("esm") && !is_rotary
+        let config = checkpoint.config().and_then(serde_json::Value::as_object);
+        let is_second = config.is_some_and(esm::is_gated);
+        let kind = checkpoint.config_text("model_type");
+        match self {
+            Self::First => kind == Some("esm") && !is_second,
+            Self::Second => is_second && kind.is_none_or(|kind| kind == "esm"),
+        }
+    }
+
+    /// Weights saved without their head lack the first part of every name.
+    fn canonical_name<'a>(&self, stored: &'a str) -> Cow<'a, str> {
+        let is_bare = ["embeddings.", "encoder."].iter().any(|start| stored.starts_with(start));
+        if is_bare { Cow::Owned(format!("esm.{stored}")) } else { Cow::Borrowed(stored) }
     }
 
     fn read(&self, checkpoint: &Checkpoint, options: &ModelOptions) -> Result<Box<dyn Blueprint>> {
@@ -52,7 +80,35 @@ impl Architecture for NucleotideTransformerV1 {
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(Error::invalid(format!("expected layer_norm_eps > 0, found {eps}")));
         }
-        Ok(Box::new(Plan { config, eps, options: *options }))
+        let tokens_max = tokens_max(&config, checkpoint.folder())?;
+        Ok(Box::new(Plan { config, eps, options: *options, tokens_max }))
+    }
+}
+
+/// Most tokens of a sequence: what the learned positions reach; else what was published for the
+/// tokenizer, if it is less than what the config says.
+fn tokens_max(config: &EsmConfig, folder: &Path) -> Result<u64> {
+    let rows = config.max_position_embeddings as u64;
+    if config.position_embedding == PositionEmbedding::Absolute {
+        // Positions up to the padding index are not given to tokens.
+        return Ok(rows.saturating_sub(u64::from(config.pad_token_id).saturating_add(1)));
+    }
+    const KEY: &str = "model_max_length";
+    let path = folder.join("tokenizer_config.json");
+    if !path.exists() {
+        return Ok(rows);
+    }
+    let published = json::read(&path)?;
+    match published.get(KEY).filter(|length| !length.is_null()) {
+        None => Ok(rows),
+        // A float stands for "no limit" where nobody set one.
+        Some(length) => match length.as_f64().filter(|length| *length >= 1.0) {
+            Some(length) => Ok(rows.min(length as u64)),
+            None => {
+                let found = json::describe(length);
+                Err(InputError::new(path.display(), KEY, "a positive number", found).into())
+            }
+        },
     }
 }
 
@@ -61,6 +117,7 @@ struct Plan {
     config: EsmConfig,
     eps: f64,
     options: ModelOptions,
+    tokens_max: u64,
 }
 
 impl Blueprint for Plan {
@@ -68,23 +125,22 @@ impl Blueprint for Plan {
         let config = &self.config;
         let (layers, width) = (config.num_hidden_layers as f64, config.hidden_size as f64);
         let feed_forward = config.intermediate_size as f64;
-        // Positions up to the padding index are not given to tokens.
-        let first_position = u64::from(config.pad_token_id).saturating_add(1);
+        let products = if config.gated { 6.0 } else { 4.0 };
         ModelShape {
             // The config bounds both far below u32.
             layer_count: config.num_hidden_layers as u32,
             width: config.hidden_size as u32,
-            tokens_max: (config.max_position_embeddings as u64).saturating_sub(first_position),
+            tokens_max: self.tokens_max,
             states_fixed: None,
-            flops_per_token: layers * (8.0 * width * width + 4.0 * width * feed_forward),
+            flops_per_token: layers * (8.0 * width * width + products * width * feed_forward),
             flops_per_token_pair: layers * 4.0 * width,
-            memory: MemoryFacts::default(),
+            memory: widths(config).memory(&config.expected_tensors(), self.options.precision),
         }
     }
 
     fn identity(&self) -> Vec<(&'static str, u64)> {
         let config = &self.config;
-        vec![
+        let mut identity = vec![
             ("hidden_size", config.hidden_size as u64),
             ("num_hidden_layers", config.num_hidden_layers as u64),
             ("num_attention_heads", config.num_attention_heads as u64),
@@ -96,20 +152,24 @@ impl Blueprint for Plan {
             ("emb_layer_norm_before", u64::from(config.emb_layer_norm_before)),
             ("pad_token_id", u64::from(config.pad_token_id)),
             ("mask_token_id", u64::from(config.mask_token_id)),
-        ]
+        ];
+        // What v1 does not have is left out there, so that the ids of v1 stay.
+        if config.position_embedding == PositionEmbedding::Rotary {
+            identity.push(("rotary", 1));
+        }
+        if config.gated {
+            identity.push(("gated_with_bias", u64::from(config.feed_forward_bias)));
+        }
+        identity
     }
 
     fn expected_tensors(&self) -> Vec<ExpectedTensor> {
         self.config.expected_tensors()
     }
 
-    /// The published form: a head with a decoder of its own, no contact head.
-    fn initial_tensors(&self) -> Vec<TensorShape> {
-        let expected = self.config.expected_tensors().into_iter();
-        expected
-            .filter(|tensor| tensor.required || tensor.name == head::DECODER)
-            .map(|tensor| TensorShape { name: tensor.name, shape: tensor.shape })
-            .collect()
+    /// Frequencies of rotary positions are not drawn.
+    fn initial_values(&self, name: &str) -> Option<Vec<f32>> {
+        rotation::is_frequencies(name).then(|| rotation::frequencies(&self.config))
     }
 
     fn check_weights(&self, weights: &Weights) -> Result<()> {
@@ -144,9 +204,10 @@ impl Blueprint for Plan {
             .map(|index| Block::load(config, (eps, precision), index, tensors))
             .collect::<Result<_>>()?;
         let final_norm = LayerNorm::load(FINAL_NORM, config.hidden_size, eps, tensors)?;
-        let head = Head::load(config, (eps, precision), tensors)?;
+        let rotation = Rotation::load(config, tensors)?;
+        let head = head::load(config, (eps, precision), tensors)?;
         let config = config.clone();
-        Ok(Box::new(Encoder { config, embedding, blocks, final_norm, head }))
+        Ok(Box::new(Encoder { config, embedding, rotation, blocks, final_norm, head }))
     }
 }
 
@@ -154,9 +215,10 @@ impl Blueprint for Plan {
 struct Encoder {
     config: EsmConfig,
     embedding: Embedding,
+    rotation: Rotation,
     blocks: Vec<Block>,
     final_norm: LayerNorm,
-    head: Option<Head>,
+    head: Option<MaskedHead>,
 }
 
 impl Network for Encoder {
@@ -171,9 +233,12 @@ impl Network for Encoder {
         if request.wants(0) {
             sink(0, &states);
         }
-        let mut scratch = Scratch::new(&self.config, batch.token_count())?;
-        for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
-            block.apply(&mut states, &batch.offsets, &mut scratch)?;
+        let mut scratch = Scratch::new(widths(&self.config), batch.token_count())?;
+        let longest = batch.sequences().map(<[u32]>::len).max().unwrap_or(0);
+        let angles = self.rotation.angles(longest);
+        for (layer, (index, block)) in (1..=request.deepest()).zip(self.blocks.iter().enumerate()) {
+            let positions = angles.of_block(index);
+            block.apply(&mut states, &batch.offsets, positions, &mut scratch)?;
             if layer as usize == self.blocks.len() {
                 self.final_norm.apply(&states, &mut scratch.narrow)?;
                 sink(layer, &scratch.narrow);

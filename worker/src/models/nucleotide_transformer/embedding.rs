@@ -1,6 +1,7 @@
 //! Token ids to the input of the first block.
 
 use crate::config::EsmConfig;
+use crate::config::esm::PositionEmbedding;
 use crate::layers::{LayerNorm, table_row, zeros};
 use crate::model::{TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
@@ -12,10 +13,10 @@ const NORM: &str = "esm.embeddings.layer_norm";
 /// Share of tokens kept in training: 15 % were chosen, 80 % of them masked.
 const KEPT_IN_TRAINING: f64 = 1.0 - 0.15 * 0.8;
 
-/// Word and position tables.
+/// Tables of words and, if they are learned, of positions.
 pub(super) struct Embedding {
     words: Vec<f32>,
-    positions: Vec<f32>,
+    positions: Option<Vec<f32>>,
     norm: Option<LayerNorm>,
     width: usize,
     pad_id: u32,
@@ -35,9 +36,15 @@ impl Embedding {
         } else {
             None
         };
+        let positions = match config.position_embedding {
+            PositionEmbedding::Rotary => None,
+            PositionEmbedding::Absolute => {
+                Some(tensors.take_f32(POSITIONS, &[config.max_position_embeddings, width])?)
+            }
+        };
         Ok(Self {
             words: tensors.take_f32(WORDS, &[config.vocab_size, width])?,
-            positions: tensors.take_f32(POSITIONS, &[config.max_position_embeddings, width])?,
+            positions,
             norm,
             width,
             pad_id: config.pad_token_id,
@@ -48,7 +55,7 @@ impl Embedding {
     /// States `[N, D]` before the first block.
     ///
     /// ```text
-    /// x[t,:] = scale * words[id[t],:] + positions[p[t],:]
+    /// x[t,:] = scale * words[id[t],:] + positions[p[t],:]     the latter if learned
     /// ```
     ///
     /// - `scale` is 1 without token dropout, 0 for a mask token, else 0.88 / (1 - share of masks)
@@ -69,21 +76,18 @@ impl Embedding {
                 }
                 let place = if id == self.pad_id { self.pad_id } else { position };
                 let word = table_row(&self.words, self.width, id)?;
-                let place = table_row(&self.positions, self.width, place)?;
                 let scale = if is_dropped { 0.0 } else { scale };
-                for ((x, word), place) in row.iter_mut().zip(word).zip(place) {
-                    *x = scale * word + place;
+                row.iter_mut().zip(word).for_each(|(x, word)| *x = scale * word);
+                if let Some(positions) = &self.positions {
+                    let place = table_row(positions, self.width, place)?;
+                    row.iter_mut().zip(place).for_each(|(x, place)| *x += place);
                 }
             }
         }
-        match &self.norm {
-            None => Ok(states),
-            Some(norm) => {
-                let mut normed = vec![0.0; states.len()];
-                norm.apply(&states, &mut normed)?;
-                Ok(normed)
-            }
+        if let Some(norm) = &self.norm {
+            norm.apply_in_place(&mut states)?;
         }
+        Ok(states)
     }
 
     fn scale(&self, index: usize, sequence: &[u32]) -> Result<f32> {
