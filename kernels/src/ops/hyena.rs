@@ -4,11 +4,11 @@
 //! Leaves out: the projection after it. Invariant: a sequence's result depends on that sequence
 //! alone; what is cached, how rows are cut and how many threads there are never change a bit.
 
+mod convolution;
 mod filter;
 mod gate;
-mod grouped;
+mod projection;
 mod spectra;
-mod wide;
 
 pub use filter::{Affine, FilterWeights, ImplicitFilter};
 
@@ -16,19 +16,15 @@ use crate::error::{KernelError, Result, check_length};
 use crate::isa::Isa;
 use crate::ops::fft::vector::{LANES, Point};
 use crate::ops::fft::{Execution, Transform, points_for};
-use crate::ops::linear::PackedLinear;
 use crate::parallel::SharedRows;
 use filter::Hidden;
 use gate::{Columns, Stream, Taps};
-use grouped::Group;
+use projection::{Operands, Projection};
 use rayon::prelude::*;
 use spectra::{Cache, Spectra};
-use std::ops::Range;
 use std::sync::Arc;
 
 const OP: &str = "hyena";
-/// Tokens of a sequence whose projected rows are held as a whole.
-const WIDE_LENGTH_MAX: usize = 1 << 14;
 
 /// What a checkpoint holds of one mixer of width D.
 pub struct HyenaWeights<'a> {
@@ -48,9 +44,7 @@ pub struct HyenaWeights<'a> {
 
 /// The weights of one mixer, packed once, with the spectra of its filter.
 pub struct HyenaOperator {
-    projection: PackedLinear,
-    /// Parts of the projection, if sequences may be too long for the whole.
-    groups: Vec<Group>,
+    projection: Projection,
     /// Of each block of sixteen channels: gate after, gate before, value.
     taps: Vec<[Taps; 3]>,
     skip: Vec<f32>,
@@ -72,13 +66,9 @@ impl HyenaOperator {
         check_length(OP, "short", weights.short.len(), 9 * width)?;
         check_length(OP, "short_bias", weights.short_bias.len(), 3 * width)?;
         check_length(OP, "skip", weights.skip.len(), width)?;
-        let bias = Some(weights.projection_bias);
-        let projection = PackedLinear::pack(weights.projection, bias, 3 * width, width)?;
-        let groups = if weights.filter.length_max() > WIDE_LENGTH_MAX {
-            Group::pack_all(weights.projection, weights.projection_bias, width)?
-        } else {
-            Vec::new()
-        };
+        check_length(OP, "projection", weights.projection.len(), 3 * width * width)?;
+        check_length(OP, "projection_bias", weights.projection_bias.len(), 3 * width)?;
+        let projection = Projection::pack(weights.projection, weights.projection_bias, width)?;
         let taps = (0..width).step_by(LANES).map(|first| {
             let last = width.min(first + LANES);
             [0, 1, 2].map(|third| {
@@ -88,7 +78,6 @@ impl HyenaOperator {
         });
         Ok(Self {
             projection,
-            groups,
             taps: taps.collect(),
             skip: weights.skip.to_vec(),
             filter: weights.filter,
@@ -134,16 +123,10 @@ impl HyenaOperator {
     pub fn apply(&self, x: &[f32], offsets: &[usize], out: &mut [f32]) -> Result<()> {
         self.check(x, offsets, out, self.width())?;
         let out = SharedRows::new(out, self.width());
-        let mut wide = wide::Wide::new(self, Some(x), &out);
-        for pair in offsets.windows(2) {
-            if pair[1] - pair[0] <= WIDE_LENGTH_MAX {
-                wide.push(pair[0]..pair[1])?;
-            } else {
-                wide.flush()?;
-                self.apply_long(x, pair[0]..pair[1], &out)?;
-            }
-        }
-        wide.flush()
+        let operands = Operands { x, offsets, taps: &self.taps, out: &out, width: self.width() };
+        self.projection.signal(&operands)?;
+        convolution::convolve(self, offsets, &out)?;
+        self.projection.gate(&operands)
     }
 
     /// The long convolution alone, with the skip: `x` is the gated value, `[N, D]` like `out`.
@@ -153,18 +136,7 @@ impl HyenaOperator {
     pub fn long_convolution(&self, x: &[f32], offsets: &[usize], out: &mut [f32]) -> Result<()> {
         self.check(x, offsets, out, self.width())?;
         out.copy_from_slice(x);
-        let out = SharedRows::new(out, self.width());
-        let mut wide = wide::Wide::new(self, None, &out);
-        for pair in offsets.windows(2) {
-            if pair[1] - pair[0] <= WIDE_LENGTH_MAX {
-                wide.push(pair[0]..pair[1])?;
-            } else {
-                wide.flush()?;
-                let mut long = grouped::Long::new(self, pair[0]..pair[1])?;
-                (0..self.blocks()).try_for_each(|block| long.convolve(block, &out))?;
-            }
-        }
-        wide.flush()
+        convolution::convolve(self, offsets, &SharedRows::new(out, self.width()))
     }
 
     /// The short convolution alone: `u` is the projection, `[N, 3 D]` like `out`.
@@ -183,7 +155,7 @@ impl HyenaOperator {
                 let (block, third) = (index / 3, index % 3);
                 let column = third * width + block * LANES;
                 let stream = Stream { rows, stride: 3 * width, column, first: 0, length, taps };
-                let columns = self.columns(&out, pair[0]..pair[1], block);
+                let columns = Columns::new(&out, width, pair[0]..pair[1], block);
                 let mut run = vec![Point::ZERO; length];
                 gate::set(isa, &stream, 0, &mut run);
                 // SAFETY: no other thread uses the output.
@@ -216,22 +188,6 @@ impl HyenaOperator {
     /// Blocks of sixteen channels.
     fn blocks(&self) -> usize {
         self.taps.len()
-    }
-
-    /// A block's columns of a sequence's rows in `[N, D]`.
-    fn columns<'a>(
-        &self,
-        rows: &'a SharedRows<'a>,
-        tokens: Range<usize>,
-        block: usize,
-    ) -> Columns<'a> {
-        Columns {
-            rows,
-            first_row: tokens.start,
-            length: tokens.len(),
-            column: block * LANES,
-            width: self.filter.block_width(block),
-        }
     }
 
     /// The spectra of all blocks for a number of points, kept if they may be.

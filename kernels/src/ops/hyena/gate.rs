@@ -131,7 +131,19 @@ pub(super) struct Columns<'a> {
     pub(super) width: usize,
 }
 
-impl Columns<'_> {
+impl<'a> Columns<'a> {
+    /// A block's columns of the rows `tokens`, out of `channels` columns.
+    pub(super) fn new(
+        rows: &'a SharedRows<'a>,
+        channels: usize,
+        tokens: Range<usize>,
+        block: usize,
+    ) -> Self {
+        let column = block * LANES;
+        let width = LANES.min(channels - column);
+        Self { rows, first_row: tokens.start, length: tokens.len(), column, width }
+    }
+
     /// Sets real parts to the values from a position on; zero from the end on.
     ///
     /// # Safety
