@@ -5,8 +5,10 @@
 
 pub mod esm;
 pub mod gpn;
+pub mod hyenadna;
 pub use esm::EsmConfig;
 pub use gpn::GpnConfig;
+pub use hyenadna::HyenaDnaConfig;
 #[cfg(test)]
 mod tests;
 
