@@ -8,7 +8,7 @@
 
 use super::{Config, StoredSize, layers_stored};
 use crate::weights::{ExpectedTensor, Weights};
-use glmeval_common::error::{InputError, Result};
+use glmeval_common::error::{Error, InputError, Result};
 use serde_json::Value;
 use std::path::Path;
 
@@ -186,6 +186,17 @@ impl HyenaDnaConfig {
         let head = ExpectedTensor::optional(HEAD, &[self.embedding_rows, width]);
         list.push(if self.is_tied { head.as_buffer() } else { head });
         list
+    }
+
+    /// The error for an embedding without a row for each token.
+    pub(crate) fn rows_error(&self, least: usize, found: usize, path: &Path) -> Error {
+        match &self.config {
+            Some(config) => config.error("vocab_size", format!("at least {least}"), found),
+            None => {
+                let expected = format!("at least {least} rows");
+                InputError::new(path.display(), format!("tensor {WORDS}"), expected, found).into()
+            }
+        }
     }
 
     fn add_filter(&self, filter: &str, list: &mut Vec<ExpectedTensor>) {

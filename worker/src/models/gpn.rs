@@ -190,3 +190,6 @@ fn one_hot(ids: &[u32], width: usize) -> Result<Vec<f32>> {
 fn headless() -> Error {
     Error::invalid(format!("these weights have no language-model head ({HEAD}*)"))
 }
+
+#[cfg(test)]
+mod tests;
