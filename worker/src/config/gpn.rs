@@ -162,6 +162,15 @@ impl GpnConfig {
         let start = if is_later { "model.encoder.layer." } else { "model.encoder." };
         let layers = (layers_key(is_later), self.layer_count);
         self.config.check_layers(weights, start, layers)?;
+        let contract = format!("{}.2.weight", block_name(0, true));
+        let stored = weights.shape(&contract).and_then(|shape| shape.first());
+        if let (Some(form), Some(&stored)) = (self.byte_net, stored)
+            && stored != form.inner_size
+        {
+            let file = weights.path().display();
+            let expected = format!("blocks of width {stored}, as {contract} in {file} has");
+            return Err(self.config.error("slim", expected, form.inner_size));
+        }
         let bias = format!("{}.2.bias", block_name(0, true));
         if self.byte_net.is_some_and(|form| !form.has_bias) && weights.contains(&bias) {
             let expected = format!("true, as {} holds {bias}", weights.path().display());

@@ -29,7 +29,7 @@ pub(super) static MODEL: HyenaDna = HyenaDna;
 
 const NAME: &str = "hyenadna";
 /// Bytes of filter spectra that all blocks together keep between batches.
-const SPECTRA_BYTES_MAX: usize = 256 << 20;
+const SPECTRA_BYTES_MAX: usize = 64 << 20;
 
 /// See [`MODEL`].
 pub(super) struct HyenaDna;
@@ -208,8 +208,8 @@ impl Plan {
         let values = values.iter().fold(0_u64, |sum, tensor| sum.saturating_add(tensor.count()));
         // Sequences past the limit have the projection packed once more, in parts.
         let parts = if is_long { 3 * width * width * config.layer_count as u64 } else { 0 };
-        // Every size of a transform up to the longest is a few times the longest.
-        let spectra = positions.saturating_mul(6 * 8 * width * config.layer_count as u64);
+        // The longest transform, and a share for shorter ones.
+        let spectra = positions.saturating_mul(2 * 8 * width * config.layer_count as u64);
         let projected = config.length_max.clamp(WIDE_TOKENS_MIN, WIDE_TOKENS_MAX) as u64;
         let rows = block::ROWS as u64 * config.feed_forward_width as u64;
         let constant = values.saturating_add(parts).saturating_add(3 * width * projected + rows);

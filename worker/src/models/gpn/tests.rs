@@ -227,7 +227,7 @@ fn a_config_that_its_weights_contradict_is_refused_with_its_key() {
         (conv_net(16, 2), "hidden_size", json!(32), "hidden_size: expected 16, as"),
         (byte_net(), "rest_kernel_size", json!(9), "rest_kernel_size: expected 5, as"),
         (byte_net(), "num_hidden_layers", json!(2), "num_hidden_layers: expected 3"),
-        (byte_net(), "slim", json!(false), "model.encoder.layer.0.layer.10.weight"),
+        (byte_net(), "slim", json!(false), "slim: expected blocks of width 8, as"),
     ] {
         let message = refusal(config, key, value);
         assert!(message.contains(expected), "{message}");
