@@ -134,8 +134,8 @@ fn start_agents(
     (0..workers)
         .map(|number| {
             let worker = WorkerId::new(format!("embedded-{number}-{token}"));
-            let class = glmeval_worker::numeric_class();
-            let mut settings = AgentSettings::new(worker, "localhost", &class);
+            let classes = glmeval_worker::numeric_classes();
+            let mut settings = AgentSettings::new(worker, "localhost", classes);
             settings.until_idle = true;
             settings.prefetch_units_max = 0;
             let control: Arc<dyn Control> = Arc::new(coordinator.clone());

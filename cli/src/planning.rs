@@ -2,7 +2,7 @@
 
 use glmeval_common::error::Result;
 use glmeval_common::job::Job;
-use glmeval_common::model::{ModelFacts, ModelOptions};
+use glmeval_common::model::ModelFacts;
 use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::survey::survey;
 use std::path::Path;
@@ -26,9 +26,10 @@ pub(crate) fn plan_job(job: Job) -> Result<Planned> {
     let models = job
         .models
         .iter()
-        .map(|(name, source)| {
-            glmeval_worker::models::describe(source, &ModelOptions::default())
-                .map_err(|e| e.context(format!("open model {name}")))
+        .map(|model| {
+            crate::fetching::fetch(&model.source)
+                .and_then(|()| glmeval_worker::models::describe(&model.source, &model.options))
+                .map_err(|e| e.context(format!("open model {}", model.name)))
         })
         .collect::<Result<Vec<ModelFacts>>>()?;
     let datasets = job
@@ -39,7 +40,7 @@ pub(crate) fn plan_job(job: Job) -> Result<Planned> {
                 .map_err(|e| e.context(format!("read data set {}", dataset.name)))
         })
         .collect::<Result<Vec<DatasetFacts>>>()?;
-    let class = glmeval_worker::numeric_class();
-    let plan = glmeval_coordinator::plan::plan(&job, &datasets, &models, &class)?;
+    let plan =
+        glmeval_coordinator::plan::plan(&job, &datasets, &models, &glmeval_worker::numeric_class)?;
     Ok(Planned { job, plan })
 }

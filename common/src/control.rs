@@ -41,8 +41,8 @@ pub struct Registration {
     pub worker: WorkerId,
     /// Machine it runs on; a straggler's copy goes to another one.
     pub host: String,
-    /// The only numeric class it computes embeddings in.
-    pub numeric_class: String,
+    /// The numeric classes it can compute embeddings in.
+    pub numeric_classes: Vec<String>,
     /// Leases it still holds, of whatever epoch.
     pub held: Vec<LeaseKey>,
 }

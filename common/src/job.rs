@@ -5,7 +5,10 @@
 
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
 use crate::error::{InputError, Result, io_error};
-use crate::representation::{Pooling, SequenceFeature, StoredDtype};
+use crate::model::{ModelOptions, Precision, SpecialTokens, UnknownLetters};
+use crate::representation::{
+    FullRows, MeanOver, Pooling, RepresentationOptions, SequenceFeature, StoredDtype, Strands,
+};
 use crate::unit::ProbeSpec;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -63,13 +66,37 @@ pub struct JobSpec {
 }
 
 /// One `[[model]]` table.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// Name used by representations.
     pub name: String,
-    /// Folder in Hugging Face layout or a published single file; relative to the job file.
+    /// Folder in Hugging Face layout or a published single file, relative to the job file; or
+    /// `hf://org/name@revision`.
     pub path: PathBuf,
+    /// Epsilon of every layer norm; left out = the config's.
+    pub layer_norm_eps: Option<f64>,
+    /// `refuse` or `replace` letters outside the vocabulary; left out = refuse.
+    pub unknown_letters: Option<UnknownLetters>,
+    /// `checkpoint`, `original` or `hugging-face`; left out = as published with the checkpoint.
+    pub special_tokens: Option<SpecialTokens>,
+    /// Tokens every sequence is padded to, without a mask; left out = no padding.
+    pub pad_to: Option<u32>,
+    /// `f32` or `bf16` matrix products; left out = f32.
+    pub precision: Option<Precision>,
+}
+
+impl ModelSpec {
+    /// The choices it makes.
+    pub fn options(&self) -> ModelOptions {
+        ModelOptions {
+            layer_norm_eps: self.layer_norm_eps,
+            unknown_letters: self.unknown_letters.unwrap_or_default(),
+            special_tokens: self.special_tokens.unwrap_or_default(),
+            pad_to: self.pad_to,
+            precision: self.precision.unwrap_or_default(),
+        }
+    }
 }
 
 /// One `[[dataset]]` table: exactly one of `fasta`, `bed`, `narrowpeak`, `windows`, `table`, `hdf5`, `parquet`.
@@ -133,6 +160,12 @@ pub struct RepresentationSpec {
     pub pooling: Option<Vec<Pooling>>,
     /// Number format on disk; left out = f32.
     pub dtype: Option<StoredDtype>,
+    /// `forward` or `averaged` (with the reverse complement); left out = forward.
+    pub strands: Option<Strands>,
+    /// Tokens of a mean: `published`, `nucleotides` or `all`; left out = published.
+    pub mean_over: Option<MeanOver>,
+    /// Rows of a full representation: `tokens` or `nucleotides`; left out = tokens.
+    pub full_rows: Option<FullRows>,
     /// `true` = one-hot.
     pub one_hot: Option<bool>,
     /// Length of k-mers to count.
@@ -170,8 +203,8 @@ pub struct Job {
     pub protocol: Protocol,
     /// Examples per shard, if fixed.
     pub shard_rows: Option<u64>,
-    /// gLMs, name and absolute source.
-    pub models: Vec<(String, PathBuf)>,
+    /// gLMs.
+    pub models: Vec<JobModel>,
     /// Data sets.
     pub datasets: Vec<JobDataset>,
     /// Representations of gLMs.
@@ -180,6 +213,17 @@ pub struct Job {
     pub features: Vec<SequenceFeature>,
     /// Probes.
     pub probes: Vec<JobProbe>,
+}
+
+/// A checked gLM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobModel {
+    /// Name.
+    pub name: String,
+    /// Absolute path, or `hf://org/name@revision`.
+    pub source: PathBuf,
+    /// How it is opened.
+    pub options: ModelOptions,
 }
 
 /// A checked data set.
@@ -204,6 +248,8 @@ pub struct JobEmbedding {
     pub poolings: Vec<Pooling>,
     /// Number format on disk.
     pub dtype: StoredDtype,
+    /// How states become rows.
+    pub options: RepresentationOptions,
     /// Key of the table in the job file, for error messages.
     pub key: String,
 }

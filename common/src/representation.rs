@@ -35,6 +35,77 @@ impl fmt::Display for Pooling {
     }
 }
 
+/// Strands that a representation is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strands {
+    /// The sequence as it is given.
+    #[default]
+    Forward,
+    /// The mean of the sequence's representation and that of its reverse complement.
+    Averaged,
+}
+
+/// Which tokens a mean is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeanOver {
+    /// As in the published study: the gLM's own habit (NT: all but CLS; HyenaDNA: all).
+    #[default]
+    Published,
+    /// Tokens that stand for nucleotides; no special token.
+    Nucleotides,
+    /// Every token.
+    All,
+}
+
+/// What the rows of a full representation stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FullRows {
+    /// Tokens, special ones too.
+    #[default]
+    Tokens,
+    /// Nucleotides: each has the state of the token it is part of.
+    Nucleotides,
+}
+
+/// Choices about how states become a representation; the default is the published one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RepresentationOptions {
+    /// One strand or both.
+    pub strands: Strands,
+    /// Tokens of a mean.
+    pub mean_over: MeanOver,
+    /// Rows of a full representation.
+    pub full_rows: FullRows,
+}
+
+impl RepresentationOptions {
+    /// Whether tokens must be matched with nucleotides.
+    pub fn needs_token_lengths(self) -> bool {
+        self.mean_over == MeanOver::Nucleotides || self.full_rows == FullRows::Nucleotides
+    }
+
+    /// What differs from the published choices, such as ` (both strands)`; empty if nothing does.
+    pub fn label(self) -> String {
+        let mut parts = Vec::new();
+        if self.strands == Strands::Averaged {
+            parts.push("both strands");
+        }
+        match self.mean_over {
+            MeanOver::Published => {}
+            MeanOver::Nucleotides => parts.push("mean over nucleotides"),
+            MeanOver::All => parts.push("mean over all tokens"),
+        }
+        if self.full_rows == FullRows::Nucleotides {
+            parts.push("per nucleotide");
+        }
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+    }
+}
+
 /// Number format of stored embeddings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

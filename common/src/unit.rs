@@ -5,7 +5,7 @@
 use crate::dataset::{DatasetSource, TaskName};
 use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
 use crate::model::ModelOptions;
-use crate::representation::{FeatureSource, Pooling, StoredDtype};
+use crate::representation::{FeatureSource, Pooling, RepresentationOptions, StoredDtype};
 use crate::score::FitIdentity;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -39,6 +39,9 @@ pub struct SetSpec {
     pub poolings: Vec<Pooling>,
     /// Number format on disk.
     pub dtype: StoredDtype,
+    /// How states become rows.
+    #[serde(default)]
+    pub options: RepresentationOptions,
     /// Numeric class: precision x device kind x kernel revision, such as `f32.cpu.1`.
     pub numeric_class: String,
 }

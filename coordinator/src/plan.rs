@@ -7,10 +7,10 @@
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::ids::{JobId, ModelId};
-use glmeval_common::job::Job;
+use glmeval_common::job::{Job, JobModel};
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::limits::UNITS_PER_JOB_MAX;
-use glmeval_common::model::{ModelFacts, ModelOptions};
+use glmeval_common::model::{ModelFacts, Precision};
 use glmeval_common::plan::{
     DatasetFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
 };
@@ -34,7 +34,7 @@ struct Planner<'a> {
     job: &'a Job,
     datasets: &'a [DatasetFacts],
     models: &'a [ModelFacts],
-    numeric_class: &'a str,
+    numeric_class: &'a dyn Fn(Precision) -> String,
     units: Vec<PlannedUnit>,
     /// Per index into the job's data sets: the unit that prepares it; `None` for lazy ones.
     prepared: Vec<Option<u32>>,
@@ -43,7 +43,7 @@ struct Planner<'a> {
 /// Plans a job.
 ///
 /// `datasets` and `models` are what surveys found, in the order of the job's own lists;
-/// `numeric_class` is the class embeddings will be computed in (`f32.cpu.1`).
+/// `numeric_class` names the class embeddings of a precision will be computed in (`f32.cpu.1`).
 ///
 /// # Errors
 /// `Invalid` naming the job file, the key, what is allowed and what was found: a layer the gLM
@@ -52,7 +52,7 @@ pub fn plan(
     job: &Job,
     datasets: &[DatasetFacts],
     models: &[ModelFacts],
-    numeric_class: &str,
+    numeric_class: &dyn Fn(Precision) -> String,
 ) -> Result<Plan> {
     if datasets.len() != job.datasets.len() || models.len() != job.models.len() {
         return Err(Error::bug("a plan needs the facts of every data set and every model"));
@@ -130,16 +130,16 @@ fn planned_datasets(job: &Job, facts: &[DatasetFacts]) -> Vec<PlannedDataset> {
 }
 
 fn planned_models(job: &Job, facts: &[ModelFacts]) -> Vec<PlannedModel> {
-    let planned = job.models.iter().zip(facts).map(|((name, source), facts)| PlannedModel {
-        model: model_ref(&facts.id, name, source),
+    let planned = job.models.iter().zip(facts).map(|(model, facts)| PlannedModel {
+        model: model_ref(&facts.id, model),
         facts: facts.clone(),
     });
     planned.collect()
 }
 
-fn model_ref(id: &ModelId, name: &str, source: &std::path::Path) -> ModelRef {
-    let options = ModelOptions::default();
-    ModelRef { id: id.clone(), name: name.to_owned(), source: source.to_owned(), options }
+fn model_ref(id: &ModelId, model: &JobModel) -> ModelRef {
+    let JobModel { name, source, options } = model.clone();
+    ModelRef { id: id.clone(), name, source, options }
 }
 
 impl Planner<'_> {

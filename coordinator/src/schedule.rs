@@ -21,8 +21,8 @@ pub struct ReadyUnits {
 /// What of a worker decides its next unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Taste<'a> {
-    /// The only class it computes embeddings in.
-    pub numeric_class: &'a str,
+    /// The classes it can compute embeddings in.
+    pub numeric_classes: &'a [String],
     /// gLM in its memory.
     pub model: Option<&'a ModelId>,
     /// Unit of this job it got last.
@@ -94,7 +94,7 @@ impl ReadyUnits {
         let next = last.checked_add(1)?;
         let set = set_of(last)?;
         let ready = self.shards.get(&set).is_some_and(|shards| shards.contains(&next));
-        (ready && class_matches(plan, next, taste.numeric_class) && may_run(next)).then_some(next)
+        (ready && class_matches(plan, next, taste.numeric_classes) && may_run(next)).then_some(next)
     }
 
     fn shard_of_model(
@@ -106,7 +106,7 @@ impl ReadyUnits {
         let model = taste.model?;
         self.shards.iter().find_map(|(set, shards)| {
             let set = plan.sets.get(*set)?;
-            let fits = set.model.id == *model && set.numeric_class == taste.numeric_class;
+            let fits = set.model.id == *model && taste.numeric_classes.contains(&set.numeric_class);
             fits.then(|| shards.iter().copied().find(|unit| may_run(*unit))).flatten()
         })
     }
@@ -121,7 +121,7 @@ impl ReadyUnits {
         let mut best: Option<(u64, u32)> = None;
         for (set, shards) in &self.shards {
             let Some(set) = plan.sets.get(*set) else { continue };
-            if set.numeric_class != taste.numeric_class {
+            if !taste.numeric_classes.contains(&set.numeric_class) {
                 continue;
             }
             let Some(unit) = shards.iter().copied().find(|unit| may_run(*unit)) else { continue };
@@ -135,11 +135,11 @@ impl ReadyUnits {
     }
 }
 
-/// Whether a worker of that numeric class can run `unit`.
-pub fn class_matches(plan: &Plan, unit: u32, numeric_class: &str) -> bool {
+/// Whether a worker of those numeric classes can run `unit`.
+pub fn class_matches(plan: &Plan, unit: u32, numeric_classes: &[String]) -> bool {
     match plan.units.get(unit as usize).map(|unit| &unit.spec) {
         Some(UnitSpec::Extract { set, .. }) => {
-            plan.sets.get(*set).is_some_and(|set| set.numeric_class == numeric_class)
+            plan.sets.get(*set).is_some_and(|set| numeric_classes.contains(&set.numeric_class))
         }
         Some(_) => true,
         None => false,

@@ -30,7 +30,7 @@ pub use job::UnitState;
 #[derive(Clone, Debug)]
 struct WorkerState {
     host: String,
-    numeric_class: String,
+    numeric_classes: Vec<String>,
     seen_ms: u64,
     /// What it got last.
     job: Option<JobId>,
@@ -75,8 +75,8 @@ impl State {
                     self.jobs.insert(id, JobState::new(plan, &committed, failed, cancelled));
                 }
             }
-            Event::Register { worker, host, numeric_class, held } => {
-                self.register(&worker, host, numeric_class, now_ms);
+            Event::Register { worker, host, numeric_classes, held } => {
+                self.register(&worker, host, numeric_classes, now_ms);
                 self.resume(&worker, held, now_ms, &mut effects);
             }
             Event::Ask { worker, units_max } => self.ask(&worker, units_max, now_ms, &mut effects),

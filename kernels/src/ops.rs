@@ -16,6 +16,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod max_pool;
 pub mod pool;
+pub mod precision;
 pub mod relu;
 pub mod rotary;
 pub mod sigmoid;

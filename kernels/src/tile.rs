@@ -4,6 +4,7 @@
 //! one chain of fused multiply-adds over k in order, starting from what the tile holds, so all
 //! instruction sets give the same bits.
 
+pub(crate) mod bf16;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;

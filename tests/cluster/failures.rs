@@ -19,7 +19,7 @@ async fn the_lease_of_a_silent_worker_expires_and_others_finish() {
         let registration = Registration {
             worker: worker.clone(),
             host: "h".into(),
-            numeric_class: world.numeric_class().into(),
+            numeric_classes: vec![world.numeric_class().into()],
             held: vec![],
         };
         coordinator.register(registration).await.unwrap();

@@ -9,8 +9,10 @@ use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::{Attempt, DatasetId, JobId, ModelId, WorkerId};
-use glmeval_common::job::{Job, JobDataset, JobEmbedding, JobProbe, LayerChoice, Protocol};
-use glmeval_common::model::{MemoryFacts, ModelFacts, TokenRule};
+use glmeval_common::job::{
+    Job, JobDataset, JobEmbedding, JobModel, JobProbe, LayerChoice, Protocol,
+};
+use glmeval_common::model::{MemoryFacts, ModelFacts, ModelOptions, TokenRule};
 use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{Pooling, SequenceFeature, StoredDtype};
 use glmeval_common::unit::{ProbeSpec, WorkUnit};
@@ -42,7 +44,11 @@ fn plan() -> Plan {
         seed: 7,
         protocol: Protocol::Published,
         shard_rows: Some(100),
-        models: vec![("NT".into(), PathBuf::from("/nt"))],
+        models: vec![JobModel {
+            name: "NT".into(),
+            source: "/nt".into(),
+            options: ModelOptions::default(),
+        }],
         datasets: vec![JobDataset {
             name: "D".into(),
             task: TaskName::Regression,
@@ -53,6 +59,7 @@ fn plan() -> Plan {
             layers: LayerChoice::List(vec![1, 2]),
             poolings: vec![Pooling::Mean],
             dtype: StoredDtype::F32,
+            options: Default::default(),
             key: "representation[0]".into(),
         }],
         features: vec![SequenceFeature::OneHot],
@@ -80,7 +87,7 @@ fn plan() -> Plan {
         flops_per_token_pair: 10.0,
         memory: MemoryFacts::default(),
     };
-    glmeval_coordinator::plan::plan(&job, &[dataset], &[model], CLASS).unwrap()
+    glmeval_coordinator::plan::plan(&job, &[dataset], &[model], &|_| CLASS.to_owned()).unwrap()
 }
 
 /// Everything a coordinator and its workers share.
@@ -136,7 +143,11 @@ impl World {
             until_idle: true,
             call_interval_ms: 10,
             abandon_ms_max: 5_000,
-            ..AgentSettings::new(WorkerId::new(name), &format!("host-{name}"), CLASS)
+            ..AgentSettings::new(
+                WorkerId::new(name),
+                &format!("host-{name}"),
+                vec![CLASS.to_owned()],
+            )
         };
         Agent::new(control, self.runner.clone(), self.clock.clone(), settings, stop)
     }

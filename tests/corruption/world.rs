@@ -84,7 +84,7 @@ fn plan(folder: &Path) -> (Plan, String) {
     let job = Job::read(&folder.join("job.toml")).unwrap_or_else(|e| panic!("{}", e.chain()));
     let facts = survey(&job.datasets[0].source, job.datasets[0].task).unwrap();
     let model = glmeval_worker::models::describe(&model, &Default::default()).unwrap();
-    let class = glmeval_worker::numeric_class();
+    let class = glmeval_worker::numeric_class;
     (glmeval_coordinator::plan::plan(&job, &[facts], &[model], &class).unwrap(), toml)
 }
 
@@ -174,8 +174,8 @@ impl Bench {
         let runner = Arc::new(Runner::new(self.store.clone(), Arc::clone(&clock)));
         let agents = (0..2).map(|number| {
             let worker = WorkerId::new(format!("w{number}-{}", random_token()));
-            let class = glmeval_worker::numeric_class();
-            let mut settings = AgentSettings::new(worker, "localhost", &class);
+            let classes = glmeval_worker::numeric_classes();
+            let mut settings = AgentSettings::new(worker, "localhost", classes);
             settings.until_idle = true;
             settings.prefetch_units_max = 0;
             let control: Arc<dyn Control> = Arc::new(coordinator.clone());

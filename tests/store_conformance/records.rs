@@ -97,6 +97,7 @@ fn set() -> SetSpec {
         layers: vec![1],
         poolings: vec![Pooling::Mean],
         dtype: StoredDtype::F16,
+        options: Default::default(),
         numeric_class: "f32.cpu.1".to_owned(),
     }
 }

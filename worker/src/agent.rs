@@ -70,8 +70,8 @@ pub struct AgentSettings {
     pub worker: WorkerId,
     /// Machine it runs on.
     pub host: String,
-    /// The only class it computes embeddings in.
-    pub numeric_class: String,
+    /// The classes it can compute embeddings in.
+    pub numeric_classes: Vec<String>,
     /// Units held beyond the one that runs.
     pub prefetch_units_max: usize,
     /// Leave when every job is over, rather than wait for the next.
@@ -86,11 +86,11 @@ pub struct AgentSettings {
 
 impl AgentSettings {
     /// The usual behaviour of worker `worker`.
-    pub fn new(worker: WorkerId, host: &str, numeric_class: &str) -> Self {
+    pub fn new(worker: WorkerId, host: &str, numeric_classes: Vec<String>) -> Self {
         Self {
             worker,
             host: host.to_owned(),
-            numeric_class: numeric_class.to_owned(),
+            numeric_classes,
             prefetch_units_max: limits::PREFETCH_UNITS_MAX,
             until_idle: false,
             detached_ms_max: 600_000,

@@ -6,13 +6,15 @@
 
 use crate::batching;
 use crate::model::{LayerRequest, Model, TokenBatch};
-use crate::representation::pool;
+use crate::representation::{StrandStates, represent};
+use glmeval_common::dna::DnaSequence;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Example;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
-use glmeval_common::model::ModelFacts;
-use glmeval_common::representation::{Pooling, StoredDtype};
+use glmeval_common::representation::{
+    FullRows, Pooling, RepresentationOptions, StoredDtype, Strands,
+};
 use glmeval_common::unit::SetSpec;
 use std::collections::BTreeMap;
 
@@ -49,16 +51,17 @@ fn embed_in_batches(
     tokens_per_batch_max: usize,
     done: &mut dyn FnMut(u64),
 ) -> Result<EmbeddingShard> {
-    let tokens = tokenize(model, &shard.examples)?;
-    let mut rows = Rows::new(set, model.facts(), &shard.examples, &tokens)?;
+    let tokens = tokenize(model, set, &shard.examples)?;
+    let mut rows = Rows::new(set, model, &shard.examples, &tokens)?;
     let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
-    let counts: Vec<usize> = tokens.iter().map(Vec::len).collect();
+    let counts: Vec<usize> = tokens.iter().map(ExampleTokens::count).collect();
     for members in batching::pack(&counts, tokens_per_batch_max) {
-        let batch = TokenBatch::pack(members.iter().map(|&index| tokens[index].as_slice()));
+        let strands = members.iter().flat_map(|&index| &tokens[index].strands);
+        let batch = TokenBatch::pack(strands.map(|strand| strand.ids.as_slice()));
         let mut failed = None;
         model.forward(&batch, &request, &mut |layer, states| {
             if failed.is_none() {
-                failed = rows.take(model, layer, states, &batch, &members).err();
+                failed = rows.take(layer, states, &batch, &members).err();
             }
         })?;
         if let Some(error) = failed {
@@ -69,8 +72,26 @@ fn embed_in_batches(
     Ok(rows.into_shard(set, shard))
 }
 
-fn tokenize(model: &Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
-    let tokens_max = model.facts().tokens_max;
+/// Tokens of one strand.
+struct StrandTokens {
+    ids: Vec<u32>,
+    /// Nucleotides each stands for; empty where the set does not ask for them.
+    lengths: Vec<u32>,
+}
+
+/// Tokens of one example: of its sequence, then of the reverse complement if both are asked for.
+struct ExampleTokens {
+    strands: Vec<StrandTokens>,
+}
+
+impl ExampleTokens {
+    /// Tokens of all strands, which share a batch.
+    fn count(&self) -> usize {
+        self.strands.iter().map(|strand| strand.ids.len()).sum()
+    }
+}
+
+fn tokenize(model: &Model, set: &SetSpec, examples: &[Example]) -> Result<Vec<ExampleTokens>> {
     let mut tokens = Vec::with_capacity(examples.len());
     for example in examples {
         let [sequence] = example.sequences.as_slice() else {
@@ -80,13 +101,42 @@ fn tokenize(model: &Model, examples: &[Example]) -> Result<Vec<Vec<u32>>> {
                 "example {id}: expected one sequence, found {count}"
             )));
         };
-        let ids = model
-            .tokenize(sequence)
-            .map_err(|e| e.context(format!("tokenize example {}", example.id)))?;
-        batching::check_length(&example.id, ids.len(), tokens_max)?;
-        tokens.push(ids);
+        let strand = |sequence: &DnaSequence| {
+            strand_tokens(model, set, sequence, &example.id)
+                .map_err(|e| e.context(format!("tokenize example {}", example.id)))
+        };
+        let mut strands = vec![strand(sequence)?];
+        if set.options.strands == Strands::Averaged {
+            strands.push(strand(&sequence.reverse_complement())?);
+        }
+        tokens.push(ExampleTokens { strands });
     }
     Ok(tokens)
+}
+
+fn strand_tokens(
+    model: &Model,
+    set: &SetSpec,
+    sequence: &DnaSequence,
+    id: &str,
+) -> Result<StrandTokens> {
+    let ids = model.tokenize(sequence)?;
+    batching::check_length(id, ids.len(), model.facts().tokens_max)?;
+    let mut lengths = Vec::new();
+    if set.options.needs_token_lengths() {
+        if model.facts().states_fixed.is_some() {
+            return Err(Error::invalid("states of this gLM do not stand for nucleotides"));
+        }
+        lengths = model.tokenizer().lengths(sequence.as_str())?;
+        let covered: usize = lengths.iter().map(|&length| length as usize).sum();
+        if covered != sequence.as_str().len() {
+            let expected = sequence.as_str().len();
+            return Err(Error::invalid(format!(
+                "expected tokens for {expected} nucleotides, found some for {covered}"
+            )));
+        }
+    }
+    Ok(StrandTokens { ids, lengths })
 }
 
 /// One output tensor while it fills.
@@ -96,94 +146,124 @@ struct Output {
     bytes: Vec<u8>,
 }
 
-/// All output tensors of a shard, rows in the order of the examples.
-struct Rows<'a> {
+/// What rows are made of.
+struct Source<'a> {
+    model: &'a Model,
     examples: &'a [Example],
+    tokens: &'a [ExampleTokens],
+    options: RepresentationOptions,
     dtype: StoredDtype,
     width: usize,
-    outputs: BTreeMap<(u32, Pooling), Output>,
-    /// First state of each example in `full` tensors; E + 1 numbers.
+    /// First row of each example in `full` tensors; E + 1 numbers.
     offsets: Vec<usize>,
 }
 
-impl<'a> Rows<'a> {
-    fn new(
-        set: &SetSpec,
-        facts: &ModelFacts,
-        examples: &'a [Example],
-        tokens: &[Vec<u32>],
-    ) -> Result<Self> {
-        let mut offsets = vec![0];
-        for ids in tokens {
-            let states = facts.states(ids.len() as u64) as usize;
-            offsets.push(offsets.last().copied().unwrap_or(0) + states);
-        }
-        let state_count = offsets.last().copied().unwrap_or(0);
-        let width = facts.width as usize;
-        let mut rows =
-            Self { examples, dtype: set.dtype, width, outputs: BTreeMap::new(), offsets };
-        for &layer in &set.layers {
-            for &pooling in &set.poolings {
-                let count = if pooling == Pooling::Full { state_count } else { tokens.len() };
-                let length = count.checked_mul(rows.row_bytes()).ok_or_else(|| {
-                    Error::invalid(format!("shard of {count} rows of {width} is too large"))
-                })?;
-                let output = Output { rows: count, bytes: vec![0; length] };
-                rows.outputs.insert((layer, pooling), output);
-            }
-        }
-        Ok(rows)
-    }
-
+impl Source<'_> {
     /// Bytes of one row of any tensor.
     fn row_bytes(&self) -> usize {
         self.width.saturating_mul(self.dtype.bytes() as usize)
     }
 
-    /// Pools the states of one batch into the rows of its members.
+    /// The rows of one example, in the number format on disk; `spans` bound its strands' states.
+    fn row(
+        &self,
+        pooling: Pooling,
+        states: &[f32],
+        spans: &[usize],
+        member: usize,
+        name: &str,
+    ) -> Result<Vec<u8>> {
+        let width = self.width;
+        let of_span = |span: &[usize]| &states[span[0] * width..span[1] * width];
+        let named = |_: usize| name.to_owned();
+        if pooling == Pooling::Full && self.options == RepresentationOptions::default() {
+            return narrow(of_span(spans), width, self.dtype, &named);
+        }
+        let strands: Vec<StrandStates<'_>> = spans
+            .windows(2)
+            .zip(&self.tokens[member].strands)
+            .map(|(span, tokens)| StrandStates { states: of_span(span), lengths: &tokens.lengths })
+            .collect();
+        let skips_first = self.model.mean_skips_first();
+        let values = represent(pooling, self.options, &strands, width, skips_first)
+            .map_err(|e| e.context(format!("example {name}")))?;
+        narrow(&values, width, self.dtype, &named)
+    }
+}
+
+/// All output tensors of a shard, rows in the order of the examples.
+struct Rows<'a> {
+    source: Source<'a>,
+    outputs: BTreeMap<(u32, Pooling), Output>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(
+        set: &SetSpec,
+        model: &'a Model,
+        examples: &'a [Example],
+        tokens: &'a [ExampleTokens],
+    ) -> Result<Self> {
+        let mut offsets = vec![0];
+        for (example, tokens) in examples.iter().zip(tokens) {
+            let count = match (set.options.full_rows, tokens.strands.first()) {
+                (FullRows::Nucleotides, _) => {
+                    example.sequences.first().map_or(0, |sequence| sequence.as_str().len())
+                }
+                (FullRows::Tokens, strand) => {
+                    model.facts().states(strand.map_or(0, |strand| strand.ids.len()) as u64)
+                        as usize
+                }
+            };
+            offsets.push(offsets.last().copied().unwrap_or(0) + count);
+        }
+        let row_count = offsets.last().copied().unwrap_or(0);
+        let (options, dtype) = (set.options, set.dtype);
+        let width = model.facts().width as usize;
+        let source = Source { model, examples, tokens, options, dtype, width, offsets };
+        let mut outputs = BTreeMap::new();
+        for &layer in &set.layers {
+            for &pooling in &set.poolings {
+                let count = if pooling == Pooling::Full { row_count } else { tokens.len() };
+                let length = count.checked_mul(source.row_bytes()).ok_or_else(|| {
+                    Error::invalid(format!("shard of {count} rows of {width} is too large"))
+                })?;
+                let output = Output { rows: count, bytes: vec![0; length] };
+                outputs.insert((layer, pooling), output);
+            }
+        }
+        Ok(Self { source, outputs })
+    }
+
+    /// Represents the states of one batch in the rows of its members.
     fn take(
         &mut self,
-        model: &Model,
         layer: u32,
         states: &[f32],
         batch: &TokenBatch,
         members: &[usize],
     ) -> Result<()> {
-        let row_bytes = self.row_bytes();
-        let offsets = model.state_offsets(batch);
+        let source = &self.source;
+        let row_bytes = source.row_bytes();
+        let offsets = source.model.state_offsets(batch);
         let poolings = (layer, Pooling::Cls)..=(layer, Pooling::Full);
         for ((_, pooling), output) in self.outputs.range_mut(poolings) {
-            let is_full = *pooling == Pooling::Full;
-            let name = |row: usize| {
-                let ends = offsets.get(1..).unwrap_or_default();
-                let place = if is_full { ends.partition_point(|&end| end <= row) } else { row };
-                let example = members.get(place).and_then(|&member| self.examples.get(member));
-                let id = example.map_or("?", |example| example.id.as_str());
-                format!("{id} of layer {layer} {pooling}")
-            };
-            let pooled;
-            let values = if is_full {
-                states
-            } else {
-                pooled = pool(*pooling, states, &offsets, model.mean_skips_first())?;
-                &pooled
-            };
-            let bytes = narrow(values, self.width, self.dtype, &name)?;
-            for (index, (&member, span)) in members.iter().zip(offsets.windows(2)).enumerate() {
-                let (to, from) = if is_full {
-                    (self.offsets[member], span[0]..span[1])
-                } else {
-                    (member, index..index + 1)
-                };
-                let rows = &bytes[from.start * row_bytes..from.end * row_bytes];
-                output.bytes[to * row_bytes..][..rows.len()].copy_from_slice(rows);
+            let mut first = 0;
+            for &member in members {
+                let count = source.tokens[member].strands.len();
+                let name = format!("{} of layer {layer} {pooling}", source.examples[member].id);
+                let spans = &offsets[first..=first + count];
+                first += count;
+                let bytes = source.row(*pooling, states, spans, member, &name)?;
+                let to = if *pooling == Pooling::Full { source.offsets[member] } else { member };
+                output.bytes[to * row_bytes..][..bytes.len()].copy_from_slice(&bytes);
             }
         }
         Ok(())
     }
 
     fn into_shard(self, set: &SetSpec, shard: &ShardExamples) -> EmbeddingShard {
-        let width = self.width as u64;
+        let width = self.source.width as u64;
         let tensors = self.outputs.into_iter().map(|((layer, pooling), output)| {
             let (rows, values) = (output.rows as u64, output.bytes.into());
             ShardTensor { layer, pooling, rows, width, values }
@@ -193,10 +273,11 @@ impl<'a> Rows<'a> {
             identity: ShardIdentity::of(set),
             start: shard.start,
             end: shard.end,
-            row_ids: self.examples.iter().map(|example| example.id.clone()).collect(),
+            row_ids: self.source.examples.iter().map(|example| example.id.clone()).collect(),
             example_indices: shard.indices.clone(),
             tensors: tensors.collect(),
-            token_offsets: full.then(|| self.offsets.iter().map(|&offset| offset as u64).collect()),
+            token_offsets: full
+                .then(|| self.source.offsets.iter().map(|&offset| offset as u64).collect()),
         }
     }
 }

@@ -10,6 +10,7 @@ use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::conv1d::{Conv1dShape, PackedConv1d};
 use glmeval_kernels::ops::layer_norm::{add_layer_norm, layer_norm, layer_norm_in_place};
 use glmeval_kernels::ops::linear::PackedLinear;
+use glmeval_kernels::ops::precision;
 
 /// Shapes were checked when the weights were loaded, so a refusal is a defect of ours.
 pub(crate) fn defect(error: KernelError) -> Error {
@@ -118,9 +119,18 @@ pub(crate) fn pack(
     weight: &[f32],
     bias: Option<&[f32]>,
     (outputs, inputs): (usize, usize),
-    _precision: Precision,
+    precision: Precision,
 ) -> Result<PackedLinear> {
-    PackedLinear::pack(weight, bias, outputs, inputs).map_err(defect)
+    let precision = kernel_precision(precision);
+    PackedLinear::pack_as(precision, weight, bias, outputs, inputs).map_err(defect)
+}
+
+/// The number format of a job, as kernels name it.
+pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
+    match precision {
+        Precision::F32 => precision::Precision::F32,
+        Precision::Bf16 => precision::Precision::Bf16,
+    }
 }
 
 /// Takes `name.weight`, and `name.bias` if maps of this gLM have one, as one linear map.
@@ -157,7 +167,7 @@ pub(crate) fn pack_conv1d(
     weight: &[f32],
     bias: Option<&[f32]>,
     shape: Conv1dShape,
-    _precision: Precision,
+    precision: Precision,
 ) -> Result<PackedConv1d> {
-    PackedConv1d::pack(weight, bias, shape).map_err(defect)
+    PackedConv1d::pack_as(kernel_precision(precision), weight, bias, shape).map_err(defect)
 }

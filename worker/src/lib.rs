@@ -10,6 +10,7 @@ pub mod config;
 pub mod extract;
 pub mod features;
 pub mod fit;
+pub mod hub;
 pub mod json;
 mod layers;
 pub mod model;
@@ -21,19 +22,32 @@ pub mod publish;
 pub mod report;
 pub mod representation;
 pub mod runner;
+pub mod scoring;
 pub mod statistics;
 pub mod tokenizer;
 pub mod tokenizers;
 pub mod weights;
 
-/// Numeric class of everything this worker embeds: precision, device kind, kernel revision.
-pub fn numeric_class() -> String {
-    format!("f32.cpu.{}", glmeval_kernels::REVISION)
+use glmeval_common::model::Precision;
+
+/// Numeric class of what this worker embeds in `precision`: precision, device kind, kernel revision.
+pub fn numeric_class(precision: Precision) -> String {
+    format!("{}.cpu.{}", precision.name(), glmeval_kernels::REVISION)
+}
+
+/// Every numeric class this worker can compute in.
+pub fn numeric_classes() -> Vec<String> {
+    [Precision::F32, Precision::Bf16].map(numeric_class).to_vec()
 }
 
 /// The CPU instruction set that kernels run with, for people.
 pub fn instruction_set() -> &'static str {
     glmeval_kernels::instruction_set()
+}
+
+/// What bf16 matrix products run on, for people: `AMX` or `emulated`.
+pub fn bf16_kind() -> &'static str {
+    glmeval_kernels::bf16_kind()
 }
 
 /// Sizes the pool of threads that all kernels share; `None` = one per CPU thread.

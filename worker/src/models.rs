@@ -2,11 +2,13 @@
 //!
 //! A model is one file below `models/` and two lines here. Leaves out: what a model is ([`crate::model`]).
 
+use crate::hub::{Hub, HubModel};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, Model, ModelOptions, RandomTensors, TensorShape,
     TensorSource, write_safetensors,
 };
 use crate::tokenizer::Tokenizer;
+use crate::tokenizers::Padded;
 use crate::weights::{ExpectedTensor, Weights};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{InputError, Result};
@@ -89,7 +91,19 @@ pub fn inspect(path: &Path) -> Result<(Weights, Vec<ExpectedTensor>)> {
 /// # Errors
 /// A checkpoint that cannot be read or is of no known kind.
 pub fn recognise(path: &Path) -> Result<&'static dyn Architecture> {
-    recognise_checkpoint(&Checkpoint::find(path)?)
+    recognise_checkpoint(&find(path)?)
+}
+
+/// The checkpoint at `path`, fetched first if it is `hf://…`.
+fn find(path: &Path) -> Result<Checkpoint> {
+    match path.to_str().filter(|text| HubModel::is_named_by(text)) {
+        None => Checkpoint::find(path),
+        Some(text) => {
+            let progress = &mut |progress| tracing::debug!("{progress:?}");
+            let folder = Hub::from_environment()?.fetch(&HubModel::parse(text)?, progress)?;
+            Checkpoint::find(&folder)
+        }
+    }
 }
 
 fn recognise_checkpoint(checkpoint: &Checkpoint) -> Result<&'static dyn Architecture> {
@@ -124,7 +138,7 @@ struct Kind {
 
 impl Kind {
     fn find(path: &Path, options: &ModelOptions) -> Result<Self> {
-        let checkpoint = Checkpoint::find(path)?;
+        let checkpoint = find(path)?;
         let architecture = recognise_checkpoint(&checkpoint)?;
         let blueprint = architecture.read(&checkpoint, options)?;
         Ok(Self { architecture, checkpoint, blueprint, options: *options })
@@ -142,7 +156,11 @@ impl Kind {
     }
 
     fn tokenizer(&self) -> Result<Box<dyn Tokenizer>> {
-        self.blueprint.tokenizer(self.checkpoint.folder())
+        let tokenizer = self.blueprint.tokenizer(self.checkpoint.folder())?;
+        match self.options.pad_to {
+            None => Ok(tokenizer),
+            Some(length) => Ok(Box::new(Padded::new(tokenizer, length)?)),
+        }
     }
 
     fn facts(&self, tensors: &dyn TensorSource, tokenizer: &dyn Tokenizer) -> Result<ModelFacts> {

@@ -1,10 +1,10 @@
-//! Token states of a batch to what a probe reads: CLS, mean or every token of each sequence.
+//! States of a batch to what a probe reads: CLS, mean or every state of each sequence.
 //!
 //! Leaves out: number formats on disk. Invariant: a sequence's result is computed from its own rows
 //! alone.
 
 use glmeval_common::error::{Error, Result};
-use glmeval_common::representation::Pooling;
+use glmeval_common::representation::{FullRows, MeanOver, Pooling, RepresentationOptions, Strands};
 use glmeval_kernels::ops::pool::mean_rows;
 
 /// Pools the states `[N, D]` of sequences that begin at the rows `offsets` `[B + 1]`.
@@ -31,27 +31,111 @@ pub fn pool(
         return Ok(states.to_vec());
     }
     let width = states.len() / state_count;
-    let mean = |rows: &[f32], out: &mut [f32]| {
-        mean_rows(rows, out).map_err(|e| Error::bug("pool token states").with_source(e))
-    };
     let spans = offsets.windows(2);
     let mut pooled = vec![0.0; spans.len() * width];
     for (index, (span, out)) in spans.zip(pooled.chunks_exact_mut(width)).enumerate() {
         let rows = states.get(span[0] * width..span[1] * width).unwrap_or_default();
-        let (first, rest) = rows.split_at_checked(width).ok_or_else(|| {
-            Error::bug(format!("sequence {index} of the batch has no token to pool"))
-        })?;
-        match pooling {
-            Pooling::Cls => out.copy_from_slice(first),
-            Pooling::Mean if !mean_skips_first => mean(rows, out)?,
-            Pooling::Mean if rest.is_empty() => {
-                return Err(Error::invalid(format!(
-                    "sequence {index} of the batch has no token but the first, which its mean \
-                     leaves out"
-                )));
+        pool_one(pooling, rows, mean_skips_first, out)
+            .map_err(|e| e.context(format!("sequence {index} of the batch")))?;
+    }
+    Ok(pooled)
+}
+
+/// CLS or mean of one sequence's rows.
+fn pool_one(pooling: Pooling, rows: &[f32], skips_first: bool, out: &mut [f32]) -> Result<()> {
+    let (first, rest) = rows
+        .split_at_checked(out.len())
+        .ok_or_else(|| Error::bug("expected a token to pool, found none"))?;
+    if pooling == Pooling::Cls {
+        out.copy_from_slice(first);
+        return Ok(());
+    }
+    if skips_first && rest.is_empty() {
+        return Err(Error::invalid("no token but the first, which its mean leaves out"));
+    }
+    mean(if skips_first { rest } else { rows }, out)
+}
+
+fn mean(rows: &[f32], out: &mut [f32]) -> Result<()> {
+    mean_rows(rows, out).map_err(|e| Error::bug("pool token states").with_source(e))
+}
+
+/// The states of one strand of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct StrandStates<'a> {
+    /// `[T, D]`.
+    pub states: &'a [f32],
+    /// Nucleotides each token stands for; empty where no option needs them.
+    pub lengths: &'a [u32],
+}
+
+/// The representation of one sequence, read from one strand or averaged over both.
+///
+/// - CLS, mean: `[D]`
+/// - full: `[T, D]`, or with [`FullRows::Nucleotides`] `[L, D]`: each nucleotide has the state of its
+///   token; of two strands, that of its partner on the other one is averaged in
+///
+/// # Errors
+/// As [`pool`]; `Invalid` if a mean would be over nothing; `Bug` for strands that do not fit.
+pub fn represent(
+    pooling: Pooling,
+    options: RepresentationOptions,
+    strands: &[StrandStates<'_>],
+    width: usize,
+    mean_skips_first: bool,
+) -> Result<Vec<f32>> {
+    let one = |strand: &StrandStates<'_>| {
+        represent_strand(pooling, options, *strand, width, mean_skips_first)
+    };
+    match (strands, options.strands) {
+        ([forward], Strands::Forward) => one(forward),
+        ([forward, reverse], Strands::Averaged) => {
+            let mut forward = one(forward)?;
+            let reverse = one(reverse)?;
+            if forward.len() != reverse.len() {
+                return Err(Error::bug("strands of two lengths"));
             }
-            Pooling::Mean => mean(rest, out)?,
-            Pooling::Full => {}
+            // Rows of the other strand run backwards; a pooled representation is a single row.
+            let partners = reverse.chunks_exact(width).rev().flatten();
+            for (value, partner) in forward.iter_mut().zip(partners) {
+                *value = 0.5 * (*value + partner);
+            }
+            Ok(forward)
+        }
+        _ => Err(Error::bug(format!("{} strands", strands.len()))),
+    }
+}
+
+fn represent_strand(
+    pooling: Pooling,
+    options: RepresentationOptions,
+    strand: StrandStates<'_>,
+    width: usize,
+    mean_skips_first: bool,
+) -> Result<Vec<f32>> {
+    let StrandStates { states, lengths } = strand;
+    if options.needs_token_lengths() && lengths.len() * width != states.len() {
+        return Err(Error::bug("lengths that are not those of the tokens"));
+    }
+    let tokens = states.chunks_exact(width).zip(lengths);
+    let mut pooled = vec![0.0; width];
+    match (pooling, options.mean_over, options.full_rows) {
+        (Pooling::Full, _, FullRows::Tokens) => return Ok(states.to_vec()),
+        (Pooling::Full, _, FullRows::Nucleotides) => {
+            let rows = tokens.flat_map(|(row, &length)| std::iter::repeat_n(row, length as usize));
+            return Ok(rows.flatten().copied().collect());
+        }
+        (Pooling::Mean, MeanOver::Nucleotides, _) => {
+            let rows = tokens.filter(|(_, length)| **length > 0).flat_map(|(row, _)| row);
+            let rows: Vec<f32> = rows.copied().collect();
+            if rows.is_empty() {
+                return Err(Error::invalid("no token that stands for nucleotides to average"));
+            }
+            mean(&rows, &mut pooled)?;
+        }
+        (Pooling::Mean, MeanOver::All, _) => pool_one(pooling, states, false, &mut pooled)?,
+        (Pooling::Cls, ..) | (Pooling::Mean, MeanOver::Published, _) => {
+            pool_one(pooling, states, mean_skips_first, &mut pooled)?;
         }
     }
     Ok(pooled)
@@ -62,7 +146,6 @@ mod tests {
     use super::*;
 
     const OFFSETS: [usize; 3] = [0, 3, 5];
-
     const STATES: [f32; 10] = [1.0, 2.0, 3.0, 4.0, 5.0, 8.0, -1.0, -2.0, 7.0, 9.0];
 
     fn check(pooling: Pooling, mean_skips_first: bool, expected: &[f32]) {
@@ -80,7 +163,7 @@ mod tests {
     #[test]
     fn a_mean_over_nothing_is_refused() {
         let error = pool(Pooling::Mean, &[1.0], &[0, 1], true).unwrap_err();
-        assert!(error.to_string().contains("no token but the first"));
+        assert!(error.chain().contains("no token but the first"), "{}", error.chain());
         assert_eq!(pool(Pooling::Cls, &[1.0], &[0, 1], true).unwrap(), [1.0]);
     }
 
@@ -88,5 +171,46 @@ mod tests {
     fn states_of_another_batch_are_a_defect() {
         pool(Pooling::Cls, &STATES[..9], &OFFSETS, true).unwrap_err();
         pool(Pooling::Mean, &[], &[0], true).unwrap_err();
+    }
+
+    /// CLS, a token of two nucleotides and one of one; on the other strand they are cut otherwise.
+    const FORWARD: StrandStates<'_> =
+        StrandStates { states: &[9.0, 1.0, 4.0], lengths: &[0, 2, 1] };
+    const REVERSE: StrandStates<'_> =
+        StrandStates { states: &[7.0, 10.0, 20.0], lengths: &[0, 2, 1] };
+
+    fn represented(pooling: Pooling, options: RepresentationOptions) -> Vec<f32> {
+        let strands = match options.strands {
+            Strands::Forward => vec![FORWARD],
+            Strands::Averaged => vec![FORWARD, REVERSE],
+        };
+        represent(pooling, options, &strands, 1, true).unwrap()
+    }
+
+    #[test]
+    fn a_nucleotide_has_the_state_of_its_token_and_of_its_partner() {
+        let full_rows = FullRows::Nucleotides;
+        let forward = RepresentationOptions { full_rows, ..Default::default() };
+        assert_eq!(represented(Pooling::Full, forward), [1.0, 1.0, 4.0]);
+        let both = RepresentationOptions { strands: Strands::Averaged, ..forward };
+        assert_eq!(represented(Pooling::Full, both), [10.5, 5.5, 7.0]);
+        assert_eq!(represented(Pooling::Cls, both), [8.0]);
+        assert_eq!(represented(Pooling::Mean, both), [(2.5 + 15.0) / 2.0]);
+    }
+
+    #[test]
+    fn means_are_over_the_tokens_that_were_asked_for() {
+        let mean = |mean_over| {
+            let options = RepresentationOptions { mean_over, ..Default::default() };
+            represented(Pooling::Mean, options)
+        };
+        assert_eq!(mean(MeanOver::Published), [2.5]);
+        assert_eq!(mean(MeanOver::Nucleotides), [2.5]);
+        assert_eq!(mean(MeanOver::All), [14.0 / 3.0]);
+        let options =
+            RepresentationOptions { mean_over: MeanOver::Nucleotides, ..Default::default() };
+        let special = StrandStates { states: &[1.0], lengths: &[0] };
+        let error = represent(Pooling::Mean, options, &[special], 1, false).unwrap_err();
+        assert!(error.to_string().contains("no token that stands for nucleotides"), "{error}");
     }
 }

@@ -6,7 +6,7 @@
 use crate::agent::{RunContext, UnitOutcome, UnitRunner};
 use crate::attempt::{UnitContext, is_sound, lost_input};
 use crate::extract::{ShardExamples, embed};
-use crate::model::Model;
+use crate::model::{Model, Precision};
 use crate::{fit, prepare, publish};
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
@@ -34,7 +34,7 @@ use opened::Opened;
 pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
-    models: Opened<ModelId, Model>,
+    models: Opened<(ModelId, Precision), Model>,
     genomes: Opened<DatasetId, Genome>,
 }
 
@@ -46,7 +46,7 @@ impl Runner {
 
     /// The gLM of a unit, opened once and checked against the id that was planned.
     fn model(&self, model: &ModelRef) -> Result<Arc<Model>> {
-        self.models.get(model.id.clone(), || {
+        self.models.get((model.id.clone(), model.options.precision), || {
             let opened = Arc::new(crate::models::open_with(&model.source, &model.options)?);
             let found = &opened.facts().id;
             if *found != model.id {
@@ -76,7 +76,7 @@ impl Runner {
         {
             return Ok(false);
         }
-        let class = crate::numeric_class();
+        let class = crate::numeric_class(set.model.options.precision);
         if set.numeric_class != class {
             return Err(Error::invalid(format!(
                 "embedding set {}: expected a worker of numeric class {}, found {class}",

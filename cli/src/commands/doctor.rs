@@ -67,7 +67,19 @@ fn machine() -> Vec<Check> {
             passed: true,
             found: glmeval_worker::instruction_set().to_owned(),
         },
-        Check { check: "numeric class", passed: true, found: glmeval_worker::numeric_class() },
+        Check {
+            check: "numeric classes",
+            passed: true,
+            found: glmeval_worker::numeric_classes().join(", "),
+        },
+        Check {
+            check: "bf16 matrix products",
+            passed: true,
+            found: match glmeval_worker::bf16_kind() {
+                "emulated" => "emulated: slower than f32, for its bits only".to_owned(),
+                kind => kind.to_owned(),
+            },
+        },
         Check {
             check: "GPU",
             passed: true,

@@ -2,14 +2,15 @@
 
 use crate::commands::control::{self, complain_of_failures};
 use crate::embedded::{self, Embedding};
+use crate::model_arguments::ModelArguments;
 use crate::output::{complain, say};
 use crate::planning::plan_job;
 use clap::{ArgGroup, Args, ValueEnum};
 use glmeval_common::control::JobPhase;
 use glmeval_common::dataset::{Hdf5Layout, TableColumns};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::job::{DatasetSpec, Job, JobSpec, LayerChoice, ModelSpec, RepresentationSpec};
-use glmeval_common::representation::{Pooling, StoredDtype};
+use glmeval_common::job::{DatasetSpec, Job, JobSpec, LayerChoice, RepresentationSpec};
+use glmeval_common::representation::{FullRows, MeanOver, Pooling, StoredDtype, Strands};
 use glmeval_common::store::Store;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,27 @@ enum Dtype {
     Bf16,
 }
 
+/// Tokens that a mean is over.
+#[derive(Clone, Copy, ValueEnum)]
+enum MeanTokens {
+    /// As in the published study (NT: all but CLS).
+    Published,
+    /// Tokens that stand for nucleotides.
+    Nucleotides,
+    /// Every token.
+    All,
+}
+
+impl From<MeanTokens> for MeanOver {
+    fn from(tokens: MeanTokens) -> Self {
+        match tokens {
+            MeanTokens::Published => Self::Published,
+            MeanTokens::Nucleotides => Self::Nucleotides,
+            MeanTokens::All => Self::All,
+        }
+    }
+}
+
 /// Arguments of `embed`.
 #[derive(Args)]
 #[command(group(ArgGroup::new("source").required(true).multiple(true)
@@ -49,9 +71,8 @@ enum Dtype {
 
 Run again = resume. Read a shard with safetensors.numpy.load_file, or see `glmeval export`.")]
 pub(crate) struct Arguments {
-    /// Folder of the gLM in Hugging Face layout.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
     /// FASTA, plain, gzip or bgzip.
     #[arg(long)]
     fasta: Option<PathBuf>,
@@ -91,6 +112,15 @@ pub(crate) struct Arguments {
     /// Number format on disk.
     #[arg(long, value_enum, default_value_t)]
     dtype: Dtype,
+    /// Average with the representation of the reverse complement.
+    #[arg(long)]
+    both_strands: bool,
+    /// Tokens of --pool mean [default: published].
+    #[arg(long, value_enum)]
+    mean_over: Option<MeanTokens>,
+    /// With --pool full: one row for each nucleotide instead of each token.
+    #[arg(long)]
+    per_nucleotide: bool,
     /// Examples per shard [default: sized by time].
     #[arg(long)]
     shard_rows: Option<u64>,
@@ -139,7 +169,7 @@ fn job(arguments: &Arguments) -> Result<Job> {
         seed: 0,
         protocol: glmeval_common::job::Protocol::default(),
         shard_rows: arguments.shard_rows,
-        models: vec![ModelSpec { name: "model".to_owned(), path: arguments.model.clone() }],
+        models: vec![arguments.model.spec()],
         datasets: vec![dataset(arguments)],
         representations: vec![RepresentationSpec {
             model: Some("model".to_owned()),
@@ -150,6 +180,9 @@ fn job(arguments: &Arguments) -> Result<Job> {
                 Dtype::F16 => StoredDtype::F16,
                 Dtype::Bf16 => StoredDtype::Bf16,
             }),
+            strands: arguments.both_strands.then_some(Strands::Averaged),
+            mean_over: arguments.mean_over.map(MeanOver::from),
+            full_rows: arguments.per_nucleotide.then_some(FullRows::Nucleotides),
             ..RepresentationSpec::default()
         }],
         probes: Vec::new(),

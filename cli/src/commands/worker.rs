@@ -93,7 +93,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store, Arc::clone(&clock)));
     let host = host();
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
-    let mut settings = AgentSettings::new(worker, &host, &glmeval_worker::numeric_class());
+    let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
     settings.until_idle = arguments.until_idle;
     match Agent::new(control, runner, clock, settings, stop).run().await {
         Ok(exit) => Ok(ExitCode::from(exit.exit_code())),

@@ -1,12 +1,12 @@
 //! From a job file as written to a checked job.
 
 use super::{
-    DatasetSpec, Job, JobDataset, JobEmbedding, JobProbe, JobSpec, LayerChoice, ProbeTable,
-    RepresentationSpec,
+    DatasetSpec, Job, JobDataset, JobEmbedding, JobModel, JobProbe, JobSpec, LayerChoice,
+    ProbeTable, RepresentationSpec,
 };
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
 use crate::error::{InputError, Result};
-use crate::representation::{Pooling, SequenceFeature};
+use crate::representation::{FullRows, Pooling, RepresentationOptions, SequenceFeature, Strands};
 use crate::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,12 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
     let mut models = Vec::new();
     for (i, model) in spec.models.iter().enumerate() {
         let key = format!("model[{i}].path");
-        models.push((model.name.clone(), place.existing(&key, &model.path)?));
+        let source = if model.path.starts_with("hf:") {
+            model.path.clone()
+        } else {
+            place.existing(&key, &model.path)?
+        };
+        models.push(JobModel { name: model.name.clone(), source, options: model.options() });
     }
     let datasets = spec
         .datasets
@@ -213,14 +218,14 @@ fn check_representation(
     place: &Place<'_>,
     key: &str,
     spec: &RepresentationSpec,
-    models: &[(String, PathBuf)],
+    models: &[JobModel],
 ) -> Result<Checked, InputError> {
     let one_of = "exactly one of model, one_hot = true, kmer";
     match (&spec.model, spec.one_hot.unwrap_or(false), spec.kmer) {
         (Some(name), false, None) => {
-            let model_index = models.iter().position(|(known, _)| known == name);
+            let model_index = models.iter().position(|known| known.name == *name);
             let model_index = model_index.ok_or_else(|| {
-                let names: Vec<_> = models.iter().map(|(name, _)| name.as_str()).collect();
+                let names: Vec<_> = models.iter().map(|known| known.name.as_str()).collect();
                 let expected = format!("the name of a [[model]]: {}", names.join(", "));
                 place.wrong(&format!("{key}.model"), expected, format!("{name:?}"))
             })?;
@@ -240,8 +245,10 @@ fn check_representation(
                 return Err(place.wrong(&key, "at least one of cls, mean, full", "none"));
             }
             let dtype = spec.dtype.unwrap_or_default();
+            let options = check_options(place, key, spec, &poolings)?;
             let key = key.to_owned();
-            Ok(Checked::Embedding(JobEmbedding { model_index, layers, poolings, dtype, key }))
+            let embedding = JobEmbedding { model_index, layers, poolings, dtype, options, key };
+            Ok(Checked::Embedding(embedding))
         }
         (None, true, None) => Ok(Checked::Feature(SequenceFeature::OneHot)),
         (None, false, Some(k)) if (1..=8).contains(&k) => {
@@ -251,6 +258,26 @@ fn check_representation(
         (None, false, None) => Err(place.wrong(key, one_of, "none")),
         _ => Err(place.wrong(key, one_of, "more than one")),
     }
+}
+
+/// Strands and tokens of a representation; states of two strands only meet at nucleotides.
+fn check_options(
+    place: &Place<'_>,
+    key: &str,
+    spec: &RepresentationSpec,
+    poolings: &[Pooling],
+) -> Result<RepresentationOptions, InputError> {
+    let options = RepresentationOptions {
+        strands: spec.strands.unwrap_or_default(),
+        mean_over: spec.mean_over.unwrap_or_default(),
+        full_rows: spec.full_rows.unwrap_or_default(),
+    };
+    let is_full = poolings.contains(&Pooling::Full);
+    if is_full && options.strands == Strands::Averaged && options.full_rows == FullRows::Tokens {
+        let expected = "\"nucleotides\" with strands \"averaged\" and pooling full";
+        return Err(place.wrong(&format!("{key}.full_rows"), expected, "\"tokens\""));
+    }
+    Ok(options)
 }
 
 fn check_probe(

@@ -10,7 +10,7 @@ use crate::embedding::EmbeddingShard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Attempt, DatasetId, Generation, ModelId, SetId, WorkerId};
 use crate::layout::{self, FORMAT_VERSION, ObjectRecord};
-use crate::representation::{Pooling, StoredDtype};
+use crate::representation::{Pooling, RepresentationOptions, StoredDtype};
 use crate::unit::SetSpec;
 use bytes::Bytes;
 use cover::{Piece, cover_range};
@@ -39,6 +39,9 @@ pub struct SetManifest {
     pub poolings: Vec<Pooling>,
     /// Number format.
     pub dtype: StoredDtype,
+    /// How states became rows.
+    #[serde(default)]
+    pub options: RepresentationOptions,
     /// Numeric class.
     pub numeric_class: String,
 }
@@ -54,6 +57,7 @@ impl SetManifest {
             layers: set.layers.clone(),
             poolings: set.poolings.clone(),
             dtype: set.dtype,
+            options: set.options,
             numeric_class: set.numeric_class.clone(),
         }
     }

@@ -86,7 +86,7 @@ pub(super) fn registration_out(registration: &Registration) -> proto::RegisterRe
     proto::RegisterRequest {
         worker: registration.worker.as_str().to_owned(),
         host: registration.host.clone(),
-        numeric_class: registration.numeric_class.clone(),
+        numeric_classes: registration.numeric_classes.clone(),
         held: leases_out(&registration.held),
     }
 }
@@ -95,7 +95,7 @@ pub(super) fn registration_in(message: proto::RegisterRequest) -> Result<Registr
     Ok(Registration {
         worker: worker(message.worker),
         host: message.host,
-        numeric_class: message.numeric_class,
+        numeric_classes: message.numeric_classes,
         held: leases_in(message.held)?,
     })
 }

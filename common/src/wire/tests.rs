@@ -49,6 +49,7 @@ fn units() -> Vec<WorkUnit> {
         layers: vec![0, 24],
         poolings: Pooling::ALL.to_vec(),
         dtype: crate::representation::StoredDtype::Bf16,
+        options: Default::default(),
         numeric_class: "f32.cpu.1".into(),
     };
     let windows = DatasetSource::Windows {

@@ -83,8 +83,8 @@ impl Coordinator {
 impl Control for Coordinator {
     async fn register(&self, registration: Registration) -> Result<Registered> {
         self.serving()?;
-        let Registration { worker, host, numeric_class, held } = registration;
-        let event = Event::Register { worker: worker.clone(), host, numeric_class, held };
+        let Registration { worker, host, numeric_classes, held } = registration;
+        let event = Event::Register { worker: worker.clone(), host, numeric_classes, held };
         let told = told(&worker, self.apply(event))?;
         Ok(Registered {
             epoch: self.epoch(),

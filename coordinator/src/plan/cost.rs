@@ -4,7 +4,7 @@
 
 use glmeval_common::model::ModelFacts;
 use glmeval_common::plan::DatasetFacts;
-use glmeval_common::representation::{Pooling, SequenceFeature};
+use glmeval_common::representation::{FullRows, Pooling, SequenceFeature, Strands};
 use glmeval_common::unit::{ProbeSpec, SetSpec};
 
 /// Rate of the slowest device meant to take part; a plan cannot know the real ones.
@@ -25,9 +25,17 @@ fn length_mean(facts: &DatasetFacts) -> u64 {
 
 /// FLOPs to embed one example up to the deepest layer of the set.
 pub(super) fn flops_per_row(dataset: &DatasetFacts, model: &ModelFacts, set: &SetSpec) -> f64 {
-    let sides = dataset.schema.sequences.len().max(1) as f64;
+    let sides = dataset.schema.sequences.len().max(1) as f64 * strands(set) as f64;
     let layer = set.layers.last().copied().unwrap_or(0);
     sides * model.flops(model.tokens(length_mean(dataset)), layer)
+}
+
+/// Strands that are embedded.
+fn strands(set: &SetSpec) -> u64 {
+    match set.options.strands {
+        Strands::Forward => 1,
+        Strands::Averaged => 2,
+    }
 }
 
 /// Tokens of one example of mean length, all its sequences together.
@@ -47,9 +55,12 @@ pub(super) fn bytes_per_row_max(dataset: &DatasetFacts, model: &ModelFacts, set:
 }
 
 fn row_bytes(dataset: &DatasetFacts, model: &ModelFacts, set: &SetSpec, length: u64) -> u64 {
-    let tokens = model.tokens(length);
+    let rows = match set.options.full_rows {
+        FullRows::Tokens => model.states(model.tokens(length)),
+        FullRows::Nucleotides => length,
+    };
     let vectors = set.poolings.iter().fold(0_u64, |vectors, pooling| {
-        vectors.saturating_add(if *pooling == Pooling::Full { tokens } else { 1 })
+        vectors.saturating_add(if *pooling == Pooling::Full { rows } else { 1 })
     });
     vectors
         .saturating_mul(dataset.schema.sequences.len().max(1) as u64)

@@ -79,7 +79,7 @@ fn dataset_features<'a>(
                         layer,
                         pooling: *pooling,
                     },
-                    name: pooling.name().to_owned(),
+                    name: format!("{pooling}{}", embedding.options.label()),
                     set: Some(&set.spec),
                     layer: Some(layer),
                     width: sides * u64::from(planner.models[set.model].width),
@@ -113,12 +113,16 @@ fn find_set<'a>(
     dataset: usize,
 ) -> Result<&'a PlannedSet> {
     let model = &planner.models[embedding.model_index].id;
+    let options = planner.job.models[embedding.model_index].options;
+    let class = (planner.numeric_class)(options.precision);
     let dataset = &planner.datasets[dataset].id;
     sets.iter()
         .find(|set| {
             set.spec.model.id == *model
                 && set.spec.dataset == *dataset
                 && set.spec.dtype == embedding.dtype
+                && set.spec.options == embedding.options
+                && set.spec.numeric_class == class
         })
         .ok_or_else(|| Error::bug("a set was planned for every representation and data set"))
 }

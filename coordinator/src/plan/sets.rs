@@ -9,7 +9,7 @@ use glmeval_common::error::Result;
 use glmeval_common::ids::{DatasetId, ModelId, SetId};
 use glmeval_common::job::{JobEmbedding, LayerChoice};
 use glmeval_common::plan::{PlannedUnit, UnitSpec};
-use glmeval_common::representation::StoredDtype;
+use glmeval_common::representation::{RepresentationOptions, StoredDtype};
 use glmeval_common::unit::SetSpec;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub(super) struct PlannedSet {
     pub(super) shards: UnitRange,
 }
 
-type SetKey = (ModelId, DatasetId, StoredDtype);
+type SetKey = (ModelId, DatasetId, StoredDtype, RepresentationOptions, String);
 
 /// Layers a representation asks for, sorted.
 ///
@@ -55,7 +55,9 @@ pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>>
         for dataset in 0..planner.datasets.len() {
             let fresh = empty_set(planner, embedding, dataset)?;
             let spec = &fresh.spec;
-            let key = (spec.model.id.clone(), spec.dataset.clone(), spec.dtype);
+            let class = spec.numeric_class.clone();
+            let key =
+                (spec.model.id.clone(), spec.dataset.clone(), spec.dtype, spec.options, class);
             let index = *known.entry(key).or_insert(sets.len());
             if index == sets.len() {
                 sets.push(fresh);
@@ -85,7 +87,8 @@ fn empty_set(
     dataset: usize,
 ) -> Result<PlannedSet> {
     let model = embedding.model_index;
-    let (name, source) = &planner.job.models[model];
+    let job_model = &planner.job.models[model];
+    let name = &job_model.name;
     let (facts, model_facts) = (&planner.datasets[dataset], &planner.models[model]);
     let names = &facts.schema.sequences;
     if names.len() != 1 {
@@ -104,12 +107,13 @@ fn empty_set(
     }
     let spec = SetSpec {
         id: SetId::new(""),
-        model: model_ref(&model_facts.id, name, source),
+        model: model_ref(&model_facts.id, job_model),
         dataset: facts.id.clone(),
         layers: Vec::new(),
         poolings: Vec::new(),
         dtype: embedding.dtype,
-        numeric_class: planner.numeric_class.to_owned(),
+        options: embedding.options,
+        numeric_class: (planner.numeric_class)(job_model.options.precision),
     };
     Ok(PlannedSet { spec, dataset, model, shards: (0, 0) })
 }
@@ -123,6 +127,7 @@ fn set_id(spec: &SetSpec) -> SetId {
         .field("layers", layers.join(","))
         .field("poolings", poolings.join(","))
         .field("dtype", spec.dtype.name())
+        .field("options", spec.options.label())
         .field("numeric_class", &spec.numeric_class);
     SetId::new(digest.finish())
 }

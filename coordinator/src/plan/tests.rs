@@ -2,8 +2,8 @@ use super::*;
 use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::DatasetId;
-use glmeval_common::job::{JobDataset, JobEmbedding, JobProbe, LayerChoice, Protocol};
-use glmeval_common::model::{MemoryFacts, TokenRule};
+use glmeval_common::job::{JobDataset, JobEmbedding, JobModel, JobProbe, LayerChoice, Protocol};
+use glmeval_common::model::{MemoryFacts, Precision, TokenRule};
 use glmeval_common::representation::{Pooling, SequenceFeature, StoredDtype};
 use glmeval_common::unit::{ProbeSpec, UnitKind};
 use std::path::PathBuf;
@@ -40,12 +40,17 @@ pub(crate) fn model_facts(id: &str) -> ModelFacts {
     }
 }
 
+fn class(precision: Precision) -> String {
+    format!("{}.cpu.1", precision.name())
+}
+
 fn embedding(layers: LayerChoice, poolings: &[Pooling]) -> JobEmbedding {
     JobEmbedding {
         model_index: 0,
         layers,
         poolings: poolings.to_vec(),
         dtype: StoredDtype::F32,
+        options: Default::default(),
         key: "representation[0]".into(),
     }
 }
@@ -59,7 +64,11 @@ pub(crate) fn job() -> Job {
         seed: 7,
         protocol: Protocol::Published,
         shard_rows: Some(100),
-        models: vec![("NT".into(), PathBuf::from("/nt"))],
+        models: vec![JobModel {
+            name: "NT".into(),
+            source: PathBuf::from("/nt"),
+            options: Default::default(),
+        }],
         datasets: vec![JobDataset { name: "D".into(), task: TaskName::Regression, source }],
         embeddings: vec![embedding(LayerChoice::List(vec![2, 4]), &[Pooling::Mean])],
         features: vec![SequenceFeature::OneHot],
@@ -68,7 +77,7 @@ pub(crate) fn job() -> Job {
 }
 
 pub(crate) fn planned(job: &Job, rows: u64) -> Plan {
-    plan(job, &[dataset_facts("d", rows)], &[model_facts("m")], "f32.cpu.1").unwrap()
+    plan(job, &[dataset_facts("d", rows)], &[model_facts("m")], &class).unwrap()
 }
 
 fn count(plan: &Plan, kind: UnitKind) -> usize {
@@ -103,14 +112,14 @@ fn shards_tile_the_rows() {
 fn a_layer_the_model_lacks_is_refused_with_file_key_range_and_value() {
     let mut job = job();
     job.embeddings[0].layers = LayerChoice::List(vec![5]);
-    let error = plan(&job, &[dataset_facts("d", 1)], &[model_facts("m")], "c").unwrap_err();
+    let error = plan(&job, &[dataset_facts("d", 1)], &[model_facts("m")], &class).unwrap_err();
     assert_eq!(error.chain(), "job.toml: representation[0].layers: expected 0 to 4, found 5");
 }
 
 #[test]
 fn a_sequence_longer_than_the_model_reads_is_refused_by_name() {
     let facts = DatasetFacts { length_max: 6_000, ..dataset_facts("d", 1) };
-    let error = plan(&job(), &[facts], &[model_facts("m")], "c").unwrap_err().chain();
+    let error = plan(&job(), &[facts], &[model_facts("m")], &class).unwrap_err().chain();
     for part in ["(D)", "1000 tokens", "NT", "6000 nucleotides", "1001 tokens"] {
         assert!(error.contains(part), "{error}");
     }
@@ -120,7 +129,7 @@ fn a_sequence_longer_than_the_model_reads_is_refused_by_name() {
 fn examples_of_two_sequences_are_not_embedded() {
     let mut facts = dataset_facts("d", 1);
     facts.schema.sequences = vec!["left".to_owned(), "right".to_owned()];
-    let error = plan(&job(), &[facts], &[model_facts("m")], "c").unwrap_err().chain();
+    let error = plan(&job(), &[facts], &[model_facts("m")], &class).unwrap_err().chain();
     assert!(error.contains("(D)") && error.contains("found 2: left, right"), "{error}");
 }
 
@@ -172,7 +181,7 @@ fn probes_that_fit_nothing_are_refused() {
     let mut job = job();
     job.features.clear();
     job.embeddings[0].poolings = vec![Pooling::Full];
-    let error = plan(&job, &[dataset_facts("d", 1)], &[model_facts("m")], "c").unwrap_err();
+    let error = plan(&job, &[dataset_facts("d", 1)], &[model_facts("m")], &class).unwrap_err();
     assert!(error.chain().contains("job.toml: probe: expected"), "{}", error.chain());
 }
 
@@ -189,10 +198,10 @@ fn a_genome_is_planned_by_shards_and_too_many_are_refused() {
     };
     let facts =
         DatasetFacts { rows: 3_100_000_000, nucleotides: 620_000_000_000, ..dataset_facts("d", 0) };
-    let genome = plan(&job, std::slice::from_ref(&facts), &[model_facts("m")], "c").unwrap();
+    let genome = plan(&job, std::slice::from_ref(&facts), &[model_facts("m")], &class).unwrap();
     assert_eq!(genome.units.len(), 378_418, "shards of 8192 rows, no prepare unit");
     job.shard_rows = Some(64);
-    let error = plan(&job, &[facts], &[model_facts("m")], "c").unwrap_err().chain();
+    let error = plan(&job, &[facts], &[model_facts("m")], &class).unwrap_err().chain();
     assert!(error.contains("shard_rows") && error.contains("48437500 units"), "{error}");
 }
 
@@ -216,7 +225,7 @@ fn a_shard_of_full_states_fits_the_bytes_even_if_every_sequence_is_the_longest()
     job.embeddings[0].layers = LayerChoice::Word("all".into());
     let model = ModelFacts { width: 1_280, ..model_facts("m") };
     let facts = DatasetFacts { length_max: 5_994, ..dataset_facts("d", 3_000) };
-    let plan = plan(&job, std::slice::from_ref(&facts), &[model], "c").unwrap();
+    let plan = plan(&job, std::slice::from_ref(&facts), &[model], &class).unwrap();
     let longest = (1_000 + 1) * 4 * 1_280 * 4;
     for unit in &plan.units {
         if let UnitSpec::Extract { start, end, .. } = unit.spec {
@@ -238,7 +247,7 @@ fn an_example_beyond_the_bytes_has_a_shard_of_its_own() {
     let facts =
         DatasetFacts { length_max: 12_000_000, nucleotides: 30_000_000, ..dataset_facts("d", 3) };
     let model = ModelFacts { tokens_max: u64::MAX, ..model_facts("m") };
-    let plan = plan(&job, &[facts], &[model], "c").unwrap();
+    let plan = plan(&job, &[facts], &[model], &class).unwrap();
     assert_eq!(count(&plan, UnitKind::Extract), 3);
 }
 

@@ -28,8 +28,8 @@ pub enum Event {
         worker: WorkerId,
         /// Its machine.
         host: String,
-        /// The class it computes embeddings in.
-        numeric_class: String,
+        /// The classes it can compute embeddings in.
+        numeric_classes: Vec<String>,
         /// Leases it holds, of whatever epoch.
         held: Vec<LeaseKey>,
     },

@@ -26,12 +26,12 @@ impl State {
         &mut self,
         worker: &WorkerId,
         host: String,
-        numeric_class: String,
+        numeric_classes: Vec<String>,
         now_ms: u64,
     ) {
         let fresh = WorkerState {
             host,
-            numeric_class,
+            numeric_classes,
             seen_ms: now_ms,
             job: None,
             unit: None,
@@ -87,7 +87,7 @@ impl State {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let class = self.workers.get(worker).map(|worker| worker.numeric_class.clone());
+        let class = self.workers.get(worker).map(|worker| worker.numeric_classes.clone());
         let Some(job) = self.jobs.get_mut(&lease.job).filter(|job| !job.phase().is_over()) else {
             effects.push(Effect::Revoke(lease));
             return;
@@ -241,7 +241,7 @@ impl State {
         order.into_iter().find_map(|id| {
             let job = self.jobs.get(&id)?;
             let taste = Taste {
-                numeric_class: &known.numeric_class,
+                numeric_classes: &known.numeric_classes,
                 model: known.model.as_ref(),
                 last: known.unit.filter(|_| known.job.as_ref() == Some(&id)),
             };
@@ -267,7 +267,8 @@ impl State {
         self.workers
             .iter()
             .filter(move |(_, worker)| {
-                !worker.draining && schedule::class_matches(&job.plan, unit, &worker.numeric_class)
+                !worker.draining
+                    && schedule::class_matches(&job.plan, unit, &worker.numeric_classes)
             })
             .map(|(id, _)| id)
     }
@@ -297,7 +298,7 @@ impl State {
                 elsewhere(lease)
                     && late(*unit, lease)
                     && job.idle(*unit) == UnitState::Ready
-                    && schedule::class_matches(&job.plan, *unit, &known.numeric_class)
+                    && schedule::class_matches(&job.plan, *unit, &known.numeric_classes)
                     && self.may_run(job, *unit, worker)
             })?;
             Some((id.clone(), found.0))

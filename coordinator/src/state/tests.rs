@@ -42,7 +42,7 @@ impl Bench {
 
     pub(super) fn register(&mut self, name: &str, held: Vec<LeaseKey>) -> Vec<Effect> {
         let (worker, host) = (worker(name), format!("host-{name}"));
-        self.apply(Event::Register { worker, host, numeric_class: CLASS.into(), held })
+        self.apply(Event::Register { worker, host, numeric_classes: vec![CLASS.into()], held })
     }
 
     pub(super) fn ask(&mut self, name: &str, units_max: u32) -> Vec<LeaseKey> {
@@ -288,8 +288,8 @@ fn a_draining_worker_is_told_and_gets_nothing() {
 #[test]
 fn a_worker_of_another_numeric_class_never_gets_a_shard() {
     let mut bench = Bench::new();
-    let (host, numeric_class) = ("h".to_owned(), "bf16.cuda.1".to_owned());
-    bench.apply(Event::Register { worker: worker("gpu"), host, numeric_class, held: vec![] });
+    let (host, numeric_classes) = ("h".to_owned(), vec!["bf16.cuda.1".to_owned()]);
+    bench.apply(Event::Register { worker: worker("gpu"), host, numeric_classes, held: vec![] });
     let lease = bench.ask_one("gpu");
     bench.report("gpu", &lease, Outcome::Committed);
     let units: Vec<_> = bench.ask("gpu", 9).iter().map(|lease| lease.unit).collect();

@@ -1,14 +1,15 @@
 //! Dense convolution along sequences, channels last.
 //!
-//! Leaves out: even kernels, strides, groups. Invariant: every output element is one chain of fused
-//! multiply-adds over taps, then channels, that starts from the bias; it depends on its own
-//! sequence alone, beyond whose ends lie zeros.
+//! Leaves out: even kernels, strides, groups. Invariant: every output element is one fixed chain
+//! over taps, then channels, that starts from the bias; it depends on its own sequence alone,
+//! beyond whose ends lie zeros.
 
 mod tokens;
 
 use crate::error::{KernelError, Result, check_length, check_rows};
 use crate::isa::Isa;
 use crate::ops::linear::{Epilogue, Left, PackedLinear, multiply};
+use crate::ops::precision::Precision;
 use crate::sequences::Sequences;
 use crate::tile::{LeftStep, Rows, TILE_ROWS, pack_picked_tile};
 use rayon::prelude::*;
@@ -82,14 +83,39 @@ pub struct PackedConv1d {
 }
 
 impl PackedConv1d {
-    /// Packs weights as PyTorch stores them.
+    /// [`Self::pack_as`] f32.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack(weight: &[f32], bias: Option<&[f32]>, shape: Conv1dShape) -> Result<Self> {
+        Self::pack_as(Precision::F32, weight, bias, shape)
+    }
+
+    /// [`Self::pack_channels_last_as`] f32.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack_channels_last(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        shape: Conv1dShape,
+    ) -> Result<Self> {
+        Self::pack_channels_last_as(Precision::F32, weight, bias, shape)
+    }
+
+    /// Packs weights as PyTorch stores them, for products in `precision`.
     ///
     /// - `weight`: `[output_width, input_width, kernel]`, row-major
     /// - `bias`: `[output_width]`; none counts as zero, a negative zero as a positive one
     ///
     /// # Errors
     /// `Shape` if an extent is zero, the kernel is even, or `weight` or `bias` do not fit.
-    pub fn pack(weight: &[f32], bias: Option<&[f32]>, shape: Conv1dShape) -> Result<Self> {
+    pub fn pack_as(
+        precision: Precision,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        shape: Conv1dShape,
+    ) -> Result<Self> {
         shape.check(weight, bias)?;
         let steps = shape.steps();
         let mut by_tap = vec![0.0; weight.len()];
@@ -100,25 +126,29 @@ impl PackedConv1d {
             }
         });
         let bias = without_negative_zeros(bias);
-        let weights = PackedLinear::pack(&by_tap, bias.as_deref(), shape.output_width, steps)?;
+        let (bias, width) = (bias.as_deref(), shape.output_width);
+        let weights = PackedLinear::pack_as(precision, &by_tap, bias, width, steps)?;
         Ok(Self { weights, shape })
     }
 
-    /// Packs weights as Keras stores them.
+    /// Packs weights as Keras stores them, as [`Self::pack_as`].
     ///
     /// - `weight`: `[kernel, input_width, output_width]`, row-major
     /// - `bias`: `[output_width]`; none counts as zero, a negative zero as a positive one
     ///
     /// # Errors
     /// `Shape` if an extent is zero, the kernel is even, or `weight` or `bias` do not fit.
-    pub fn pack_channels_last(
+    pub fn pack_channels_last_as(
+        precision: Precision,
         weight: &[f32],
         bias: Option<&[f32]>,
         shape: Conv1dShape,
     ) -> Result<Self> {
         shape.check(weight, bias)?;
-        let (bias, width) = (without_negative_zeros(bias), shape.output_width);
-        let weights = PackedLinear::pack_by_input(weight, bias.as_deref(), width, shape.steps())?;
+        let bias = without_negative_zeros(bias);
+        let (bias, width) = (bias.as_deref(), shape.output_width);
+        let weights =
+            PackedLinear::pack_by_input_as(precision, weight, bias, width, shape.steps())?;
         Ok(Self { weights, shape })
     }
 
@@ -139,7 +169,7 @@ impl PackedConv1d {
 /// - `offsets`: `[B + 1]` token counts before each sequence, from 0 to N
 /// - `out`: `[N, output_width]`; read as well with [`Epilogue::Add`]
 ///
-/// One f32 chain over taps, then channels; the same bits on every CPU.
+/// One chain over taps, then channels, as [`Precision`] says; the same bits on every CPU.
 ///
 /// # Errors
 /// `Shape` if `x`, `offsets` or `out` do not fit, or the epilogue is a gate.
@@ -177,6 +207,18 @@ impl Left for Taps<'_> {
                 std::array::from_fn(|row| self.shape.source(first + row, tap, &around[row]));
             pack_picked_tile(isa, self.x, &picked, tile);
         }
+    }
+
+    fn row<'a>(&'a self, index: usize, gathered: &'a mut Vec<f32>) -> &'a [f32] {
+        let around = self.sequences.around(index);
+        gathered.clear();
+        for tap in 0..self.shape.kernel {
+            match self.shape.source(index, tap, &around) {
+                Some(source) => gathered.extend_from_slice(self.x.row(source)),
+                None => gathered.resize((tap + 1) * self.shape.input_width, 0.0),
+            }
+        }
+        gathered
     }
 }
 

@@ -28,7 +28,7 @@ use vector::Point;
 /// Points of a set of columns, so that they stay in the nearest cache.
 const COLUMN_POINTS: usize = 256;
 /// Adjacent points of a column set at least, so that pages and factors are used well.
-const COLUMNS_MIN: usize = 4;
+const COLUMNS_MIN: usize = 8;
 
 /// Sets the real parts of a run of points from a position on.
 pub(crate) type Source<'a> = &'a (dyn Fn(usize, &mut [Point]) + Sync);

@@ -129,14 +129,13 @@ impl HyenaOperator {
         self.projection.gate(&operands)
     }
 
-    /// The long convolution alone, with the skip: `x` is the gated value, `[N, D]` like `out`.
+    /// The long convolution alone, with the skip, in place of the gated values `s` `[N, D]`.
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub fn long_convolution(&self, x: &[f32], offsets: &[usize], out: &mut [f32]) -> Result<()> {
-        self.check(x, offsets, out, self.width())?;
-        out.copy_from_slice(x);
-        convolution::convolve(self, offsets, &SharedRows::new(out, self.width()))
+    pub fn long_convolution(&self, s: &mut [f32], offsets: &[usize]) -> Result<()> {
+        self.check(s, offsets, s, self.width())?;
+        convolution::convolve(self, offsets, &SharedRows::new(s, self.width()))
     }
 
     /// The short convolution alone: `u` is the projection, `[N, 3 D]` like `out`.

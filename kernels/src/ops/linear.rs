@@ -1,17 +1,21 @@
 //! Linear layers: a product with weights that were packed once.
 //!
-//! Leaves out: who owns the weights on disk. Invariant: every output element is one chain of fused
-//! multiply-adds over k in order that starts from the bias; batch, threads and CPU never change it.
+//! Leaves out: who owns the weights on disk. Invariant: every output element is one fixed chain over
+//! k in order that starts from the bias; batch, threads and CPU never change it.
 
+mod bf16;
 mod epilogue;
 mod product;
+mod split;
 
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::Isa;
+use crate::ops::precision::Precision;
+use crate::tile::bf16::{STEP_WIDTH, Step, Unit, round_panel};
 use crate::tile::{PanelStep, Rows, TILE_COLUMNS, pack_columns, pack_panel, pack_picked_panel};
 pub use epilogue::Epilogue;
-pub(crate) use product::{Left, multiply};
 use rayon::prelude::*;
+pub(crate) use split::Left;
 
 /// Outputs of a panel of gated weights: one half of it gates, one half values.
 const GATED_OUTPUTS: usize = TILE_COLUMNS / 2;
@@ -19,7 +23,7 @@ const GATED_OUTPUTS: usize = TILE_COLUMNS / 2;
 /// Weights of a linear layer, laid out for the tile: panels of 32 columns, each `[K][32]`.
 #[derive(Clone)]
 pub struct PackedLinear {
-    panels: Vec<PanelStep>,
+    panels: Panels,
     /// One step per panel, zero without a bias.
     bias: Vec<PanelStep>,
     input_width: usize,
@@ -28,15 +32,63 @@ pub struct PackedLinear {
     gated: bool,
 }
 
+/// The panels in the precision of the products.
+#[derive(Clone)]
+enum Panels {
+    F32(Vec<PanelStep>),
+    /// A step per 32 of K.
+    Bf16(Vec<Step>),
+}
+
 impl PackedLinear {
-    /// Packs weights as they are stored.
+    /// [`Self::pack_as`] f32.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        output_width: usize,
+        input_width: usize,
+    ) -> Result<Self> {
+        Self::pack_as(Precision::F32, weight, bias, output_width, input_width)
+    }
+
+    /// [`Self::pack_gated_as`] f32.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack_gated(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        output_width: usize,
+        input_width: usize,
+    ) -> Result<Self> {
+        Self::pack_gated_as(Precision::F32, weight, bias, output_width, input_width)
+    }
+
+    /// [`Self::pack_by_input_as`] f32.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack_by_input(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        output_width: usize,
+        input_width: usize,
+    ) -> Result<Self> {
+        Self::pack_by_input_as(Precision::F32, weight, bias, output_width, input_width)
+    }
+
+    /// Packs weights as they are stored, for products in `precision`.
     ///
     /// - `weight`: `[output_width, input_width]`, row-major
     /// - `bias`: `[output_width]`; none counts as zero
     ///
     /// # Errors
     /// `Shape` if a width is zero or `weight` or `bias` do not fit.
-    pub fn pack(
+    pub fn pack_as(
+        precision: Precision,
         weight: &[f32],
         bias: Option<&[f32]>,
         output_width: usize,
@@ -45,13 +97,17 @@ impl PackedLinear {
         check_weights(weight, bias, output_width, input_width)?;
         let isa = Isa::best();
         let source = Rows::new(weight, input_width, input_width);
-        Ok(Self::empty(output_width, input_width, false).filled(bias, |_, index, panel| {
-            let first = index * TILE_COLUMNS;
-            pack_panel(isa, source, first, TILE_COLUMNS.min(output_width - first), panel);
-        }))
+        Ok(Self::empty(output_width, input_width, false).filled(
+            precision,
+            bias,
+            |_, index, panel| {
+                let first = index * TILE_COLUMNS;
+                pack_panel(isa, source, first, TILE_COLUMNS.min(output_width - first), panel);
+            },
+        ))
     }
 
-    /// Packs two maps of the same input, the first of which gates the second.
+    /// Packs two maps of the same input, the first of which gates the second, as [`Self::pack_as`].
     ///
     /// - `weight`: `[2 output_width, input_width]`, row-major, the gates first
     /// - `bias`: `[2 output_width]`; none counts as zero
@@ -60,7 +116,8 @@ impl PackedLinear {
     /// `Shape` if a width is zero or `weight` or `bias` do not fit.
     ///
     /// Source: Shazeer 2020, "GLU variants improve transformer", eq. 5 and 6.
-    pub fn pack_gated(
+    pub fn pack_gated_as(
+        precision: Precision,
         weight: &[f32],
         bias: Option<&[f32]>,
         output_width: usize,
@@ -69,20 +126,25 @@ impl PackedLinear {
         check_weights(weight, bias, output_width.saturating_mul(2), input_width)?;
         let isa = Isa::best();
         let source = Rows::new(weight, input_width, input_width);
-        Ok(Self::empty(output_width, input_width, true).filled(bias, |layout, index, panel| {
-            let picked = std::array::from_fn(|column| layout.row_of(index, column));
-            pack_picked_panel(isa, source, &picked, panel);
-        }))
+        Ok(Self::empty(output_width, input_width, true).filled(
+            precision,
+            bias,
+            |layout, index, panel| {
+                let picked = std::array::from_fn(|column| layout.row_of(index, column));
+                pack_picked_panel(isa, source, &picked, panel);
+            },
+        ))
     }
 
-    /// Packs weights that are stored input by input.
+    /// Packs weights that are stored input by input, as [`Self::pack_as`].
     ///
     /// - `weight`: `[input_width, output_width]`, row-major
     /// - `bias`: `[output_width]`; none counts as zero
     ///
     /// # Errors
     /// `Shape` if a width is zero or `weight` or `bias` do not fit.
-    pub fn pack_by_input(
+    pub fn pack_by_input_as(
+        precision: Precision,
         weight: &[f32],
         bias: Option<&[f32]>,
         output_width: usize,
@@ -90,28 +152,48 @@ impl PackedLinear {
     ) -> Result<Self> {
         check_weights(weight, bias, output_width, input_width)?;
         let source = Rows::new(weight, output_width, output_width);
-        Ok(Self::empty(output_width, input_width, false).filled(bias, |_, index, panel| {
-            pack_columns(source, index * TILE_COLUMNS, panel);
-        }))
+        Ok(Self::empty(output_width, input_width, false).filled(
+            precision,
+            bias,
+            |_, index, panel| {
+                pack_columns(source, index * TILE_COLUMNS, panel);
+            },
+        ))
     }
 
     /// Weights without any panel yet.
     fn empty(output_width: usize, input_width: usize, gated: bool) -> Self {
-        Self { panels: Vec::new(), bias: Vec::new(), input_width, output_width, gated }
+        let panels = Panels::F32(Vec::new());
+        Self { panels, bias: Vec::new(), input_width, output_width, gated }
     }
 
-    /// Makes the panels, each filled by `fill(self, index, panel)`.
+    /// Makes the panels, each filled by `fill(self, index, panel)`, then rounded to `precision`.
     fn filled(
         mut self,
+        precision: Precision,
         bias: Option<&[f32]>,
         fill: impl Fn(&Self, usize, &mut [PanelStep]) + Sync,
     ) -> Self {
         let count = self.output_width.div_ceil(self.outputs_per_panel());
-        let mut panels = vec![PanelStep::ZERO; count * self.input_width];
-        panels
-            .par_chunks_mut(self.input_width)
-            .enumerate()
-            .for_each(|(index, panel)| fill(&self, index, panel));
+        let empty = || vec![PanelStep::ZERO; self.input_width];
+        let panels = match precision {
+            Precision::F32 => {
+                let mut panels = vec![PanelStep::ZERO; count * self.input_width];
+                let each = panels.par_chunks_mut(self.input_width).enumerate();
+                each.for_each(|(index, panel)| fill(&self, index, panel));
+                Panels::F32(panels)
+            }
+            Precision::Bf16 => {
+                let steps = self.input_width.div_ceil(STEP_WIDTH);
+                let mut panels = vec![Step::ZERO; count * steps];
+                let each = panels.par_chunks_mut(steps).enumerate();
+                each.for_each_init(empty, |panel, (index, packed)| {
+                    fill(&self, index, panel);
+                    round_panel(Isa::best(), panel, packed);
+                });
+                Panels::Bf16(panels)
+            }
+        };
         let bias_of = |index| {
             let value = |column| Some(bias?[self.row_of(index, column)?]);
             PanelStep(std::array::from_fn(|column| value(column).unwrap_or(0.0)))
@@ -130,6 +212,14 @@ impl PackedLinear {
 
     fn outputs_per_panel(&self) -> usize {
         if self.gated { GATED_OUTPUTS } else { TILE_COLUMNS }
+    }
+
+    /// What the products are computed in.
+    pub fn precision(&self) -> Precision {
+        match self.panels {
+            Panels::F32(_) => Precision::F32,
+            Panels::Bf16(_) => Precision::Bf16,
+        }
     }
 
     /// K: values of an input row.
@@ -166,7 +256,7 @@ fn check_weights(
 /// - `x`: `[M, K]`
 /// - `out`: `[M, N]`; read as well with [`Epilogue::Add`]
 ///
-/// One f32 chain over k in order; the same bits on every CPU.
+/// Sums are f32 chains over k in order, as [`Precision`] says; the same bits on every CPU.
 ///
 /// # Errors
 /// `Shape` if `x` is not whole rows of K, `out` is not as many rows of N, or just one of weights
@@ -184,6 +274,22 @@ pub fn linear(
     let x = Rows::new(x, weights.input_width, weights.input_width);
     multiply(Isa::best(), x, weights, epilogue, out);
     Ok(())
+}
+
+/// Fills every row of `out` by the product of the same row of `left` with the weights.
+pub(crate) fn multiply(
+    isa: Isa,
+    left: impl Left,
+    weights: &PackedLinear,
+    epilogue: Epilogue,
+    out: &mut [f32],
+) {
+    match &weights.panels {
+        Panels::F32(panels) => product::multiply(isa, left, (weights, panels), epilogue, out),
+        Panels::Bf16(panels) => {
+            bf16::multiply(Unit::beside(isa), left, (weights, panels), epilogue, out);
+        }
+    }
 }
 
 #[cfg(test)]

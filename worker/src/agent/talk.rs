@@ -82,7 +82,7 @@ impl Session {
         let registration = Registration {
             worker: settings.worker.clone(),
             host: settings.host.clone(),
-            numeric_class: settings.numeric_class.clone(),
+            numeric_classes: settings.numeric_classes.clone(),
             held: self.held().into_iter().map(|progress| progress.lease).collect(),
         };
         let answer = self.agent.control.register(registration).await?;

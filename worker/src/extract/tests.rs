@@ -1,7 +1,7 @@
 use super::*;
+use crate::model::ModelOptions;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::ids::{DatasetId, SetId};
-use glmeval_common::model::ModelOptions;
 use glmeval_common::unit::ModelRef;
 use std::path::PathBuf;
 
@@ -27,7 +27,8 @@ fn set(model: &Model, folder: PathBuf, dtype: StoredDtype) -> SetSpec {
         layers: vec![0, 2, 4],
         poolings: vec![Pooling::Cls, Pooling::Mean, Pooling::Full],
         dtype,
-        numeric_class: crate::numeric_class(),
+        options: Default::default(),
+        numeric_class: crate::numeric_class(Default::default()),
     }
 }
 
@@ -85,18 +86,57 @@ fn a_state_that_is_not_finite_is_named_with_its_example() {
     let (folder, model) = model();
     let examples = examples();
     let set = set(&model, folder, StoredDtype::F32);
-    let tokens = tokenize(&model, &examples).unwrap();
-    let mut rows = Rows::new(&set, model.facts(), &examples, &tokens).unwrap();
-    let batch = TokenBatch::pack([tokens[2].as_slice(), &tokens[1]]);
+    let tokens = tokenize(&model, &set, &examples).unwrap();
+    let mut rows = Rows::new(&set, &model, &examples, &tokens).unwrap();
+    let batch = TokenBatch::pack([2, 1].map(|row: usize| tokens[row].strands[0].ids.as_slice()));
     let mut states = vec![0.5; batch.token_count() * WIDTH];
     let mut check = |states: &[f32], part: &str| {
-        let error = rows.take(&model, 2, states, &batch, &[2, 1]).unwrap_err();
+        let error = rows.take(2, states, &batch, &[2, 1]).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
     };
-    let cls = tokens[2].len() * WIDTH;
+    let cls = tokens[2].count() * WIDTH;
     states[cls] = f32::NAN;
     check(&states, "row e1 of layer 2 cls, column 0");
     states[cls] = 0.5;
     states[cls - 1] = f32::INFINITY;
     check(&states, "row e2 of layer 2 mean, column 63");
+}
+
+#[test]
+fn both_strands_give_a_sequence_and_its_reverse_complement_one_representation() {
+    let (folder, model) = model();
+    let options = RepresentationOptions {
+        strands: Strands::Averaged,
+        full_rows: FullRows::Nucleotides,
+        ..RepresentationOptions::default()
+    };
+    let set = SetSpec { options, ..set(&model, folder, StoredDtype::F32) };
+    let examples = examples();
+    let mut turned = examples.clone();
+    for example in &mut turned {
+        example.sequences[0] = example.sequences[0].reverse_complement();
+    }
+    let run = |examples: &[Example], budget| {
+        let shard = shard(examples, 0, examples.len());
+        embed_in_batches(&model, &set, &shard, budget, &mut |_| ()).unwrap()
+    };
+    let (given, other) = (run(&examples, 80), run(&turned, 4096));
+    let offsets = given.token_offsets.clone().unwrap();
+    let lengths = examples.iter().map(|example| example.sequences[0].as_str().len() as u64);
+    assert_eq!(
+        offsets.windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>(),
+        lengths.collect::<Vec<_>>()
+    );
+    for (given, other) in given.tensors.iter().zip(&other.tensors) {
+        let rows = |tensor: &ShardTensor| -> Vec<Vec<u8>> {
+            tensor.values.chunks(WIDTH * 4).map(<[u8]>::to_vec).collect()
+        };
+        let (given_rows, mut other_rows) = (rows(given), rows(other));
+        if given.pooling == Pooling::Full {
+            for span in offsets.windows(2) {
+                other_rows[span[0] as usize..span[1] as usize].reverse();
+            }
+        }
+        assert_eq!(given_rows, other_rows, "layer {} {}", given.layer, given.pooling);
+    }
 }

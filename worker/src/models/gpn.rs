@@ -85,7 +85,9 @@ impl Plan {
         let unused = config.hidden_size.saturating_sub(config.vocab_size);
         let unused = unused * config.hidden_size * config.first_kernel_size;
         let unused = if config.byte_net.is_none() { unused as u64 } else { 0 };
-        values.saturating_sub(unused).saturating_mul(4)
+        // Nearly all of them are in matrices.
+        let bytes = if self.options.precision == Precision::Bf16 { 2 } else { 4 };
+        values.saturating_sub(unused).saturating_mul(bytes)
     }
 }
 

@@ -8,10 +8,11 @@ mod tests;
 
 use super::definition::Definition;
 use super::letters::{self, DNA_LETTERS, Piece};
-use crate::tokenizer::{TokenRule, Tokenizer, UnknownLetters};
+use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::dna::BASES;
 use glmeval_common::error::Result;
+use glmeval_common::model::TokenRule;
 use glmeval_common::rng::Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -29,7 +30,6 @@ const SAMPLE_NT: usize = 4_096;
 pub struct BpeTokenizer {
     definition: Definition,
     unknown_id: u32,
-    letters: BTreeMap<char, u32>,
     /// Rank and id of the whole by the two parts.
     merges: BTreeMap<(u32, u32), (u32, u32)>,
     mean_length: f64,
@@ -69,11 +69,10 @@ impl BpeTokenizer {
         let unknown_id = definition
             .unknown_id
             .ok_or_else(|| definition.error("model.unk_token", "a token of the vocab", "none"))?;
-        let letters = definition.letters().collect();
         let merges = (0..).zip(&definition.merges).map(|(rank, m)| (m.parts, (rank, m.whole)));
         let merges = merges.collect();
         let mut tokenizer =
-            Self { definition, unknown_id, letters, merges, mean_length: 1.0, unknown_letters };
+            Self { definition, unknown_id, merges, mean_length: 1.0, unknown_letters };
         tokenizer.mean_length = tokenizer.measure();
         Ok(tokenizer)
     }
@@ -108,7 +107,7 @@ impl BpeTokenizer {
             }
             was_letter = is_letter;
             if !letter.is_whitespace() {
-                word.push(self.letters.get(&letter).copied().unwrap_or(self.unknown_id));
+                word.push(self.definition.letters.get(&letter).copied().unwrap_or(self.unknown_id));
             }
         }
         self.encode_word(&mut word, ids);
@@ -206,6 +205,19 @@ impl Tokenizer for BpeTokenizer {
         }
         ids.extend(&self.definition.after);
         Ok(ids)
+    }
+
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.encode(text)?;
+        let (before, after) = (self.definition.before.len(), self.definition.after.len());
+        let pieces = before..ids.len().saturating_sub(after);
+        let length =
+            |(at, &id)| if pieces.contains(&at) { self.definition.letters_of(id) } else { 0 };
+        Ok(ids.iter().enumerate().map(length).collect())
+    }
+
+    fn mask_id(&self) -> Option<u32> {
+        self.definition.get("[MASK]")
     }
 
     fn digest(&self) -> String {

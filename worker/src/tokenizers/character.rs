@@ -3,9 +3,10 @@
 //! Leaves out: upper-casing, truncation. Invariant: see [`crate::tokenizer`].
 
 use super::letters::{DNA_LETTERS, Literals, Piece, is_space, refusal};
-use crate::tokenizer::{TokenRule, Tokenizer, UnknownLetters};
+use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
+use glmeval_common::model::TokenRule;
 
 const FIRST: u32 = 0;
 const LAST: u32 = 1;
@@ -106,6 +107,15 @@ impl Tokenizer for CharacterTokenizer {
         }
         ids.push(LAST);
         Ok(ids)
+    }
+
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        let length = |id| u32::from(id >= LETTER_ID_MIN || id == UNKNOWN);
+        Ok(self.encode(text)?.into_iter().map(length).collect())
+    }
+
+    fn mask_id(&self) -> Option<u32> {
+        Some(MASK)
     }
 
     fn digest(&self) -> String {

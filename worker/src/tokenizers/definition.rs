@@ -34,6 +34,10 @@ pub(super) struct Definition {
     file: String,
     /// Ids by token, added tokens too.
     ids: BTreeMap<String, u32>,
+    /// Letters of a piece by id; tokens recognised in the text have none.
+    lengths: BTreeMap<u32, u32>,
+    /// Ids of the vocabulary's tokens of a single letter; an added one is found in the text only.
+    pub(super) letters: BTreeMap<char, u32>,
     /// Lowest rank first.
     pub(super) merges: Vec<Merge>,
     /// Id of letters outside the vocabulary; without one they vanish.
@@ -49,6 +53,11 @@ pub(super) struct Definition {
 }
 
 impl Definition {
+    /// Letters of text that token `id` stands for.
+    pub(super) fn letters_of(&self, id: u32) -> u32 {
+        self.lengths.get(&id).copied().unwrap_or(0)
+    }
+
     /// Reads a file for a gLM with `embedding_rows` rows in its embedding table.
     ///
     /// # Errors
@@ -93,11 +102,20 @@ impl Definition {
             let key = model.require("merges", "a list")?;
             return Err(key.error("no merge of the unknown token", &found));
         }
+        let letters = single_letters(&ids);
+        let mut lengths: BTreeMap<u32, u32> = (ids.iter())
+            .map(|(token, &id)| (id, u32::try_from(token.chars().count()).unwrap_or(u32::MAX)))
+            .collect();
         let literals = added_tokens(&root, &mut ids, embedding_rows)?;
+        literals.ids().for_each(|id| drop(lengths.insert(id, 0)));
+        // An unknown token stands for the one letter that is not in the vocabulary.
+        unknown_id.into_iter().for_each(|id| drop(lengths.insert(id, 1)));
         let (before, after) = template(&root, &ids, embedding_rows)?;
         Ok(Self {
             file: file.to_owned(),
             ids,
+            lengths,
+            letters,
             merges,
             unknown_id,
             literals,
@@ -112,18 +130,10 @@ impl Definition {
         self.ids.get(token).copied()
     }
 
-    /// Tokens by id, those of the vocabulary first.
+    /// Ids with their tokens.
     #[cfg(test)]
     pub(super) fn tokens(&self) -> impl Iterator<Item = (u32, &str)> {
         self.ids.iter().map(|(token, &id)| (id, token.as_str()))
-    }
-
-    /// Ids of tokens of a single letter.
-    pub(super) fn letters(&self) -> impl Iterator<Item = (char, u32)> {
-        self.ids.iter().filter_map(|(token, &id)| {
-            let mut letters = token.chars();
-            letters.next().filter(|_| letters.next().is_none()).map(|letter| (letter, id))
-        })
     }
 
     /// An error about `key`.
@@ -138,7 +148,7 @@ impl Definition {
     pub(super) fn check_bases(&self) -> Result<()> {
         let bases = if self.is_lowercased { "acgt" } else { "ACGT" };
         for base in bases.chars() {
-            if self.get(base.encode_utf8(&mut [0; 4])).is_none() {
+            if !self.letters.contains_key(&base) {
                 return Err(self.error("model.vocab", &base.to_string(), "no such token"));
             }
         }
@@ -153,6 +163,9 @@ impl Definition {
         }
         for (token, id) in self.literals.iter() {
             digest = digest.field("literal", token).field("id", id.to_le_bytes());
+        }
+        for (letter, id) in &self.letters {
+            digest = digest.field("letter", letter.to_string()).field("id", id.to_le_bytes());
         }
         for Merge { parts, whole } in &self.merges {
             let numbers = [parts.0, parts.1, *whole].map(u32::to_le_bytes);
@@ -214,6 +227,14 @@ fn vocabulary(model: &Node, embedding_rows: usize) -> Checked<BTreeMap<String, u
         ids.insert(token.clone(), id);
     }
     Ok(ids)
+}
+
+fn single_letters(ids: &BTreeMap<String, u32>) -> BTreeMap<char, u32> {
+    let letter = |(token, &id): (&String, &u32)| {
+        let mut letters = token.chars();
+        letters.next().filter(|_| letters.next().is_none()).map(|letter| (letter, id))
+    };
+    ids.iter().filter_map(letter).collect()
 }
 
 /// `model.merges` in both forms: `"A C"` and `["A", "C"]`.

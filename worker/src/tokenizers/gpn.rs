@@ -5,10 +5,10 @@
 
 use super::definition::Definition;
 use super::letters::{self, DNA_LETTERS, Piece, refusal};
-use crate::tokenizer::{TokenRule, Tokenizer, UnknownLetters};
+use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
-use std::collections::BTreeMap;
+use glmeval_common::model::TokenRule;
 use std::path::Path;
 
 /// What `N` becomes.
@@ -38,7 +38,6 @@ impl UndefinedBase {
 #[derive(Clone, Debug)]
 pub struct GpnTokenizer {
     definition: Definition,
-    letters: BTreeMap<char, u32>,
     /// Id of `N` where it is not looked up.
     n_id: Option<u32>,
     undefined_base: UndefinedBase,
@@ -96,8 +95,7 @@ impl GpnTokenizer {
                 definition.error("model.vocab", "[PAD], which N becomes", "no such token")
             })?),
         };
-        let letters = definition.letters().collect();
-        Ok(Self { definition, letters, n_id, undefined_base, unknown_letters })
+        Ok(Self { definition, n_id, undefined_base, unknown_letters })
     }
 
     /// Ids of a text without special tokens.
@@ -115,7 +113,7 @@ impl GpnTokenizer {
 
     /// Id of a letter as it stands in the vocabulary; `None` if it vanishes.
     fn look_up(&self, letter: char) -> Option<u32> {
-        self.letters.get(&letter).copied().or(self.definition.unknown_id)
+        self.definition.letters.get(&letter).copied().or(self.definition.unknown_id)
     }
 
     /// Refuses what is no DNA letter, and an `N` that would vanish.
@@ -136,6 +134,14 @@ impl GpnTokenizer {
 }
 
 impl Tokenizer for GpnTokenizer {
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(vec![1; self.encode(text)?.len()])
+    }
+
+    fn mask_id(&self) -> Option<u32> {
+        self.definition.get("[MASK]")
+    }
+
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
         if self.unknown_letters == UnknownLetters::Refuse {
             self.check(text)?;

@@ -92,6 +92,41 @@ impl KmerTokenizer {
         })
     }
 
+    /// Hands out the id of each token and the bytes of text it stands for.
+    fn cut(&self, text: &str, mut token: impl FnMut(u32, u32)) -> Result<()> {
+        token(self.first_id, 0);
+        let mut rest = text;
+        while let Some(letter) = rest.chars().next() {
+            let column = text.len() - rest.len() + 1;
+            let step = match self.longest(rest) {
+                Some((length, id)) => {
+                    token(self.with_row(id, column)?, bytes(length));
+                    length
+                }
+                None if self.unknown_letters == UnknownLetters::Refuse => {
+                    return Err(refusal(letter, column, DNA_LETTERS));
+                }
+                None if is_space(letter) => letter.len_utf8(),
+                None => {
+                    let length = self.unknown_run(rest);
+                    token(self.unknown_id, bytes(length));
+                    length
+                }
+            };
+            rest = rest.get(step..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Bytes of the letters up to the next token or white space.
+    fn unknown_run(&self, rest: &str) -> usize {
+        let mut places = rest.char_indices();
+        let end = places.find(|&(at, letter)| {
+            is_space(letter) || rest.get(at..).is_some_and(|rest| self.longest(rest).is_some())
+        });
+        end.map_or(rest.len(), |(at, _)| at)
+    }
+
     /// `id`, if it has a row in the embedding table.
     fn with_row(&self, id: u32, column: usize) -> Result<u32> {
         if (id as usize) < self.embedding_rows {
@@ -106,32 +141,18 @@ impl KmerTokenizer {
 impl Tokenizer for KmerTokenizer {
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::with_capacity(text.len() / 6 + 6);
-        ids.push(self.first_id);
-        let mut in_unknown_run = false;
-        let mut rest = text;
-        while let Some(letter) = rest.chars().next() {
-            let column = text.len() - rest.len() + 1;
-            let step = match self.longest(rest) {
-                Some((length, id)) => {
-                    ids.push(self.with_row(id, column)?);
-                    in_unknown_run = false;
-                    length
-                }
-                None if self.unknown_letters == UnknownLetters::Refuse => {
-                    return Err(refusal(letter, column, DNA_LETTERS));
-                }
-                None => {
-                    let is_space = is_space(letter);
-                    if !is_space && !in_unknown_run {
-                        ids.push(self.unknown_id);
-                    }
-                    in_unknown_run = !is_space;
-                    letter.len_utf8()
-                }
-            };
-            rest = rest.get(step..).unwrap_or_default();
-        }
+        self.cut(text, |id, _| ids.push(id))?;
         Ok(ids)
+    }
+
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        let mut lengths = Vec::with_capacity(text.len() / 6 + 6);
+        self.cut(text, |_, length| lengths.push(length))?;
+        Ok(lengths)
+    }
+
+    fn mask_id(&self) -> Option<u32> {
+        self.vocabulary.get("<mask>")
     }
 
     fn digest(&self) -> String {
@@ -151,6 +172,10 @@ impl Tokenizer for KmerTokenizer {
     fn pad_id(&self) -> Option<u32> {
         self.id("<pad>").filter(|&id| (id as usize) < self.embedding_rows)
     }
+}
+
+fn bytes(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Whether `token` is one or more of A, C, G, T.

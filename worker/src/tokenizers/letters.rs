@@ -55,6 +55,11 @@ impl Literals {
         Self { ids, first_bytes, lengths: lengths.into_iter().rev().collect() }
     }
 
+    /// Ids of all of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.ids.values().copied()
+    }
+
     /// Id of `token`.
     pub(super) fn get(&self, token: &str) -> Option<u32> {
         self.ids.get(token).copied()

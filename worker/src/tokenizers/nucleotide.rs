@@ -5,10 +5,11 @@
 //! Invariant: see [`crate::tokenizer`]; id `i` below 4 is channel `i`.
 
 use super::letters::{DNA_LETTERS, refusal};
-use crate::tokenizer::{TokenRule, Tokenizer, UnknownLetters};
+use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::dna::BASES;
 use glmeval_common::error::Result;
+use glmeval_common::model::TokenRule;
 
 /// Id of `N`: a column of zeros, the same as padding.
 const UNDEFINED: u32 = 4;
@@ -37,6 +38,10 @@ impl Tokenizer for NucleotideTokenizer {
             }
         });
         ids.collect()
+    }
+
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(vec![1; self.encode(text)?.len()])
     }
 
     fn digest(&self) -> String {

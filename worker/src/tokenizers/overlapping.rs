@@ -5,10 +5,11 @@
 
 use super::Vocabulary;
 use super::letters::{self, DNA_LETTERS};
-use crate::tokenizer::{TokenRule, Tokenizer, UnknownLetters};
+use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::dna::BASES;
 use glmeval_common::error::{InputError, Result};
+use glmeval_common::model::TokenRule;
 use std::path::Path;
 
 /// `[CLS]`, every window of k letters, `[SEP]`; a window with any other letter than A, C, G, T is
@@ -117,6 +118,20 @@ impl Tokenizer for OverlappingKmerTokenizer {
         Ok(ids)
     }
 
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        let mut lengths = vec![1; self.encode(text)?.len()];
+        let last = lengths.len() - 1;
+        (lengths[0], lengths[last]) = (0, 0);
+        if last > 1 {
+            lengths[last - 1] = u32::try_from(self.length).unwrap_or(u32::MAX);
+        }
+        Ok(lengths)
+    }
+
+    fn mask_id(&self) -> Option<u32> {
+        self.vocabulary.get("[MASK]")
+    }
+
     fn digest(&self) -> String {
         ContentDigest::new("tokenizer/overlapping-k-mer/1")
             .field("vocabulary", self.vocabulary.digest())
@@ -185,6 +200,8 @@ mod tests {
             assert_eq!(tokenizer.rule().tokens(text.len() as u64), 2);
         }
         assert_eq!(tokenizer.encode("ACGTAC").unwrap(), [2, 727, 3]);
+        assert_eq!(tokenizer.lengths("ACGTACC").unwrap(), [0, 1, 6, 0]);
+        assert_eq!(tokenizer.lengths("ACG").unwrap(), [0, 0]);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Leaves out: padding that a mask hides (batches are packed, so there is none).
 //! Invariant: every sequence has the same number of tokens.
 
-use crate::tokenizer::{TokenRule, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, Result};
+use glmeval_common::model::TokenRule;
 
 /// Appends padding tokens up to a fixed number of tokens.
 ///
@@ -48,6 +49,16 @@ impl Tokenizer for Padded {
         Ok(ids)
     }
 
+    fn lengths(&self, text: &str) -> Result<Vec<u32>> {
+        let mut lengths = self.tokenizer.lengths(text)?;
+        lengths.resize(lengths.len().max(self.length as usize), 0);
+        Ok(lengths)
+    }
+
+    fn mask_id(&self) -> Option<u32> {
+        self.tokenizer.mask_id()
+    }
+
     fn digest(&self) -> String {
         ContentDigest::new("tokenizer/padded/1")
             .field("tokenizer", self.tokenizer.digest())
@@ -56,6 +67,7 @@ impl Tokenizer for Padded {
             .finish()
     }
 
+    /// No sequence fills a window of that length, so its length changes nothing.
     fn rule(&self) -> TokenRule {
         TokenRule::Fixed { tokens: self.length }
     }
@@ -80,6 +92,7 @@ mod tests {
         assert_eq!(padded(2).encode("AC").unwrap(), [0, 1]);
         assert_eq!(padded(4).rule().tokens(0), 4);
         assert_eq!(padded(4).rule().tokens(1 << 24), 4);
+        assert_eq!(padded(4).lengths("AC").unwrap(), [1, 1, 0, 0]);
         assert_ne!(padded(4).digest(), padded(5).digest());
     }
 

@@ -101,6 +101,39 @@ fn every_instruction_set_gives_the_bits_of_the_definition_in_either_layout() {
 }
 
 #[test]
+fn bf16_gives_the_bits_of_a_linear_layer_over_gathered_taps() {
+    let (shape, offsets) = (shape(40, 17, 5, 3), [0, 5, 5, 6, 45]);
+    let x = values(45 * shape.input_width, 1);
+    let weight = values(shape.steps() * shape.output_width, 5);
+    let bias = values(shape.output_width, 11);
+    let mut gathered = Vec::new();
+    for pair in offsets.windows(2) {
+        for (t, tap) in (pair[0]..pair[1]).flat_map(|t| (0..shape.kernel).map(move |tap| (t, tap)))
+        {
+            let source = shape.source(t, tap, &(pair[0]..pair[1]));
+            let row = |source| &x[source * shape.input_width..][..shape.input_width];
+            gathered.extend(source.map_or(vec![0.0; shape.input_width], |s| row(s).to_vec()));
+        }
+    }
+    let by_tap: Vec<f32> = weight
+        .chunks(shape.steps())
+        .flat_map(|row| {
+            let at = |i| row[i % shape.input_width * shape.kernel + i / shape.input_width];
+            (0..shape.steps()).map(at).collect::<Vec<_>>()
+        })
+        .collect();
+    let precision = Precision::Bf16;
+    let (steps, width) = (shape.steps(), shape.output_width);
+    let linear = PackedLinear::pack_as(precision, &by_tap, Some(&bias), width, steps).unwrap();
+    let mut expected = vec![0.0; 45 * width];
+    crate::ops::linear::linear(&gathered, &linear, Epilogue::None, &mut expected).unwrap();
+    let weights = PackedConv1d::pack_as(precision, &weight, Some(&bias), shape).unwrap();
+    for isa in Isa::available() {
+        assert_eq!(on(isa, &x, &offsets, &weights), bits(&expected), "{isa:?}");
+    }
+}
+
+#[test]
 fn a_sequence_has_the_same_bits_alone_and_among_others_on_any_threads() {
     let shape = shape(50, 30, 5, 3);
     let offsets = [0, 1, 200, 217, 600];

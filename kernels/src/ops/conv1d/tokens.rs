@@ -162,8 +162,9 @@ impl Operands<'_> {
                 add_entries(self.isa, table, &entries[start..end], sums);
                 start = end;
             }
+            let sums = &mut sums.0[..tokens.len()];
             // SAFETY: tasks have disjoint tokens, and a task does one panel at a time.
-            unsafe { self.epilogue.finish(self.isa, &mut sums, &self.out, tokens.clone(), panel) };
+            unsafe { self.epilogue.finish(self.isa, sums, &self.out, tokens.clone(), panel) };
         }
     }
 }

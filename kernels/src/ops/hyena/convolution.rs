@@ -15,6 +15,7 @@ use crate::parallel::SharedRows;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -63,8 +64,8 @@ impl<'a> Short<'a> {
         let mut spectra = BTreeMap::new();
         for tokens in &sequences {
             let points = points_for(tokens.len());
-            if !spectra.contains_key(&points) {
-                spectra.insert(points, (Transform::of(points), operator.spectra(points)?));
+            if let Entry::Vacant(entry) = spectra.entry(points) {
+                entry.insert((Transform::of(points), operator.spectra(points)?));
             }
         }
         Ok(Self { operator, sequences, spectra, out })

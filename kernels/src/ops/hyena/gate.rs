@@ -150,11 +150,17 @@ impl<'a> Columns<'a> {
     /// No other thread may write these positions' columns at the same time.
     pub(super) unsafe fn read(&self, first: usize, run: &mut [Point]) {
         for (position, point) in (first..).zip(run) {
-            point.re = [0.0; LANES];
-            if position < self.length {
-                // SAFETY: the only span of this thread; no other thread writes it by contract.
-                let span = unsafe { self.span(position) };
-                point.re[..self.width].copy_from_slice(span);
+            if position >= self.length {
+                point.re = [0.0; LANES];
+                continue;
+            }
+            // SAFETY: the only span of this thread; no other thread writes it by contract.
+            let span = unsafe { self.span(position) };
+            if let Some(lanes) = span.first_chunk() {
+                point.re = *lanes;
+            } else {
+                point.re = [0.0; LANES];
+                point.re[..span.len()].copy_from_slice(span);
             }
         }
     }

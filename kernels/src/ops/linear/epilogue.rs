@@ -10,7 +10,8 @@ use crate::ops::gelu_tanh::gelu_tanh_part;
 use crate::ops::relu::relu_part;
 use crate::ops::silu::silu_part;
 use crate::parallel::SharedRows;
-use crate::tile::{TILE_COLUMNS, TILE_ROWS, Tile};
+use crate::tile::TILE_COLUMNS;
+use crate::tile::bf16::SIDE;
 use std::ops::Range;
 
 /// What happens to a finished sum on its way out.
@@ -53,37 +54,60 @@ impl Epilogue {
         })
     }
 
-    /// Finishes the sums of `rows` and one panel, and writes them.
+    /// Finishes the sums of `rows`, at most 32, and one panel, and writes them.
     ///
     /// # Safety
     /// Nobody else may use these rows' outputs of this panel at the same time.
     pub(crate) unsafe fn finish(
         self,
         isa: Isa,
-        sums: &mut Tile,
+        sums: &mut [[f32; TILE_COLUMNS]],
         out: &SharedRows<'_>,
         rows: Range<usize>,
         panel: usize,
     ) {
-        let used = sums.0[..rows.len()].as_flattened_mut();
+        self.activate(isa, sums);
+        for (row, sums) in rows.zip(sums) {
+            // SAFETY: by contract nobody else uses it, and one row is written at a time.
+            unsafe { self.write(sums, out, row, panel) };
+        }
+    }
+
+    /// What happens to the sums of at most 32 rows before they are written.
+    pub(super) fn activate(self, isa: Isa, sums: &mut [[f32; TILE_COLUMNS]]) {
+        let used = sums.as_flattened_mut();
         match self {
             Self::None | Self::Add => {}
             Self::Gelu => gelu_part(isa, used),
             Self::GeluTanh => gelu_tanh_part(isa, used),
             Self::Relu => relu_part(isa, used),
-            Self::SiluGate => multiply_gates(isa, silu_part, &mut sums.0[..rows.len()]),
-            Self::GeluGate => multiply_gates(isa, gelu_part, &mut sums.0[..rows.len()]),
+            Self::SiluGate => multiply_gates(isa, silu_part, sums),
+            Self::GeluGate => multiply_gates(isa, gelu_part, sums),
         }
+    }
+
+    /// Writes one row's activated sums of one panel.
+    ///
+    /// # Safety
+    /// Nobody else may use this row's outputs of this panel at the same time.
+    #[inline]
+    pub(super) unsafe fn write(
+        self,
+        sums: &[f32; TILE_COLUMNS],
+        out: &SharedRows<'_>,
+        row: usize,
+        panel: usize,
+    ) {
         let per_panel = if self.is_gate() { GATED_OUTPUTS } else { TILE_COLUMNS };
         let first = panel * per_panel;
         let columns = first..out.width().min(first + per_panel);
-        for (row, sums) in rows.zip(&sums.0) {
-            // SAFETY: by contract nobody else uses it, and one row is written at a time.
-            let out = unsafe { out.span(row, columns.clone()) };
-            match self {
-                Self::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
-                _ => out.copy_from_slice(&sums[..out.len()]),
-            }
+        // SAFETY: by contract nobody else uses it.
+        let out = unsafe { out.span(row, columns) };
+        match (self, <&mut [f32; TILE_COLUMNS]>::try_from(&mut *out)) {
+            (Self::Add, _) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+            // A whole row takes a few moves, where one of any length takes a call.
+            (_, Ok(out)) => *out = *sums,
+            (_, Err(_)) => out.copy_from_slice(&sums[..out.len()]),
         }
     }
 }
@@ -92,7 +116,7 @@ impl Epilogue {
 #[inline]
 fn multiply_gates(isa: Isa, activate: impl Fn(Isa, &mut [f32]), rows: &mut [[f32; TILE_COLUMNS]]) {
     // Gates of all rows in one piece, so that the activation is called once.
-    let mut gates = [[0.0; GATED_OUTPUTS]; TILE_ROWS];
+    let mut gates = [[0.0; GATED_OUTPUTS]; SIDE];
     for (gates, row) in gates.iter_mut().zip(&*rows) {
         gates.copy_from_slice(&row[..GATED_OUTPUTS]);
     }

@@ -61,7 +61,7 @@ fn a_sound_file_is_read_in_both_forms_of_merges() {
     assert_eq!(definition.merges, [merge(3, 4, 7), merge(7, 5, 8)]);
     assert_eq!((&definition.before[..], &definition.after[..]), ([1].as_slice(), [2].as_slice()));
     assert_eq!((definition.unknown_id, definition.is_lowercased), (Some(0), false));
-    assert_eq!(definition.letters().collect::<Vec<_>>(), [('A', 3), ('C', 4), ('G', 5), ('T', 6)]);
+    assert_eq!(definition.letters, [('A', 3), ('C', 4), ('G', 5), ('T', 6)].into());
     assert_eq!(definition.literals.get("[CLS]"), Some(1));
 }
 
@@ -166,6 +166,9 @@ fn an_added_token_outside_the_vocabulary_has_the_next_id() {
     let mut added = sound();
     added["added_tokens"].as_array_mut().unwrap().push(json!({"id": 9, "content": "[NEW]"}));
     assert_eq!(parse(&added).unwrap().get("[NEW]"), Some(9));
+    added["added_tokens"][3]["content"] = json!("N");
+    let definition = parse(&added).unwrap();
+    assert_eq!((definition.literals.get("N"), definition.letters.get(&'N')), (Some(9), None));
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Arguments that name a gLM and say how it is opened.
+
+use clap::{Args, ValueEnum};
+use glmeval_common::job::ModelSpec;
+use glmeval_common::model::{Precision, SpecialTokens, UnknownLetters};
+use std::path::PathBuf;
+
+/// Number format of matrix products.
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionName {
+    /// IEEE single: the reference's numbers.
+    F32,
+    /// bfloat16 operands, f32 sums: several times as fast on CPUs with AMX.
+    Bf16,
+}
+
+/// What happens to letters outside the vocabulary.
+#[derive(Clone, Copy, ValueEnum)]
+enum UnknownName {
+    /// An error that names letter and column.
+    Refuse,
+    /// Unknown tokens, as in the published tokenizer.
+    Replace,
+}
+
+/// Special tokens around a sequence.
+#[derive(Clone, Copy, ValueEnum)]
+enum SpecialName {
+    /// As published with this form of the checkpoint.
+    Checkpoint,
+    /// As the authors' first code (HyenaDNA: [CLS] … [SEP]).
+    Original,
+    /// As the Hugging Face port (HyenaDNA: … [SEP]).
+    HuggingFace,
+}
+
+/// A gLM and how it is opened.
+#[derive(Args)]
+pub(crate) struct ModelArguments {
+    /// Folder in Hugging Face layout, a published file (.ckpt, .pth, .h5), or hf://org/name[@revision].
+    #[arg(long)]
+    model: PathBuf,
+    /// Number format of matrix products [default: f32].
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionName>,
+    /// Letters outside the vocabulary [default: refuse].
+    #[arg(long, value_enum)]
+    unknown_letters: Option<UnknownName>,
+    /// Special tokens, where a gLM was published with two habits [default: checkpoint].
+    #[arg(long, value_enum)]
+    special_tokens: Option<SpecialName>,
+    /// Pad every sequence to so many tokens, without a mask.
+    #[arg(long, value_name = "TOKENS")]
+    pad_to: Option<u32>,
+    /// Epsilon of every layer norm [default: the config's].
+    #[arg(long, value_name = "EPS")]
+    layer_norm_eps: Option<f64>,
+}
+
+impl ModelArguments {
+    /// The `[[model]]` table these arguments stand for, named `model`.
+    pub(crate) fn spec(&self) -> ModelSpec {
+        ModelSpec {
+            name: "model".to_owned(),
+            path: self.model.clone(),
+            layer_norm_eps: self.layer_norm_eps,
+            unknown_letters: self.unknown_letters.map(|name| match name {
+                UnknownName::Refuse => UnknownLetters::Refuse,
+                UnknownName::Replace => UnknownLetters::Replace,
+            }),
+            special_tokens: self.special_tokens.map(|name| match name {
+                SpecialName::Checkpoint => SpecialTokens::Checkpoint,
+                SpecialName::Original => SpecialTokens::Original,
+                SpecialName::HuggingFace => SpecialTokens::HuggingFace,
+            }),
+            pad_to: self.pad_to,
+            precision: self.precision.map(|name| match name {
+                PrecisionName::F32 => Precision::F32,
+                PrecisionName::Bf16 => Precision::Bf16,
+            }),
+        }
+    }
+}

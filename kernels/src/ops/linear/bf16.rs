@@ -1,0 +1,139 @@
+//! The blocked product in bf16.
+//!
+//! Leaves out: f32, whose blocks are smaller. Invariant: how an output is cut into blocks and
+//! tasks has no part in the numbers.
+
+use super::split::{Left, Split};
+use super::{Epilogue, PackedLinear};
+use crate::parallel::SharedRows;
+use crate::tile::bf16::{SIDE, STEP_WIDTH, Step, Sums, Unit, pack_row};
+use rayon::prelude::*;
+use std::cell::Cell;
+use std::ops::Range;
+
+/// Rows that share one reading of the weights.
+const ROWS_PER_BLOCK: usize = 8 * SIDE;
+/// Steps of all rows of a block, 32 rows together, that stay in the second cache; with more, all
+/// panels of a task take a part of k before the next.
+const STEPS_PER_CHUNK_MAX: usize = 8 * 48;
+/// Packed values of all rows that are worked on at a time.
+const PACKED_VALUES_MAX: usize = 1 << 23;
+/// Panels whose sums are written together, so that a row's outputs come in longer runs.
+const PANELS_MAX: usize = 8;
+/// Values of these panels' weights, which stay in the second cache beside a block of rows.
+const PANELS_VALUES_MAX: usize = 3 << 16;
+/// Multiply-adds below which a second thread does not pay.
+const PRODUCTS_PER_TASK_MIN: usize = 1 << 22;
+/// Values below which packing on a second thread does not pay.
+const PACKED_VALUES_PER_TASK_MIN: usize = 1 << 16;
+
+thread_local! {
+    /// Packed input of the rows this thread works on, kept between calls.
+    static PACKED_INPUT: Cell<Vec<Step>> = const { Cell::new(Vec::new()) };
+}
+
+/// Fills every row of `out` by the product of the same row of `left` with `panels`.
+///
+/// Rows are packed once for all panels: to pack a value costs as much as a hundred products.
+pub(super) fn multiply(
+    unit: Unit,
+    left: impl Left,
+    (weights, panels): (&PackedLinear, &[Step]),
+    epilogue: Epilogue,
+    out: &mut [f32],
+) {
+    let rows = out.len() / weights.output_width;
+    let steps = weights.input_width.div_ceil(STEP_WIDTH);
+    let out = SharedRows::new(out, weights.output_width);
+    let product = Product { unit, weights, panels, steps, epilogue, out };
+    let rows_at_a_time =
+        (PACKED_VALUES_MAX / weights.input_width / ROWS_PER_BLOCK).max(1) * ROWS_PER_BLOCK;
+    let mut packed = PACKED_INPUT.take();
+    for first in (0..rows).step_by(rows_at_a_time) {
+        let some = first..rows.min(first + rows_at_a_time);
+        pack(unit, &left, some.clone(), steps, &mut packed);
+        let split = Split::new(some.len(), ROWS_PER_BLOCK, PRODUCTS_PER_TASK_MIN, weights);
+        split.for_each(|rows, panels| {
+            let packed = &packed[rows.start / SIDE * steps..];
+            product.block(packed, first + rows.start..first + rows.end, panels);
+        });
+    }
+    PACKED_INPUT.set(packed);
+}
+
+/// Replaces `packed` by `rows`, 32 of them a group of steps.
+fn pack(unit: Unit, left: &impl Left, rows: Range<usize>, steps: usize, packed: &mut Vec<Step>) {
+    packed.resize(rows.len().div_ceil(SIDE) * steps, Step::ZERO);
+    let groups_per_task = (PACKED_VALUES_PER_TASK_MIN / SIDE / STEP_WIDTH / steps).max(1);
+    let each = packed.par_chunks_exact_mut(steps).enumerate().with_min_len(groups_per_task);
+    each.for_each_init(Vec::new, |gathered, (group, packed)| {
+        let first = rows.start + group * SIDE;
+        for row in 0..SIDE {
+            let inside = first + row < rows.end;
+            let values = if inside { left.row(first + row, gathered) } else { &[] };
+            pack_row(unit.isa(), values, row, packed);
+        }
+    });
+}
+
+/// One call's operands, but for its rows.
+struct Product<'a> {
+    unit: Unit,
+    weights: &'a PackedLinear,
+    panels: &'a [Step],
+    /// Steps of a panel.
+    steps: usize,
+    epilogue: Epilogue,
+    out: SharedRows<'a>,
+}
+
+impl Product<'_> {
+    /// Computes `rows`, which `packed` begins with, times the columns of `panels`.
+    fn block(&self, packed: &[Step], rows: Range<usize>, panels: Range<usize>) {
+        let groups = rows.len().div_ceil(SIDE);
+        let chunks = (groups * self.steps).div_ceil(STEPS_PER_CHUNK_MAX).clamp(1, self.steps);
+        let chunk = self.steps.div_ceil(chunks);
+        // With one chunk, sums are finished before those of other rows begin.
+        let kept = if chunks == 1 { 1 } else { groups };
+        let mut kept = vec![[Sums([[0.0; SIDE]; SIDE]); PANELS_MAX]; kept];
+        let some = (PANELS_VALUES_MAX / SIDE / STEP_WIDTH / chunk).clamp(1, PANELS_MAX);
+        let ready = self.unit.ready();
+        for first_panel in panels.clone().step_by(some) {
+            let panels = first_panel..panels.end.min(first_panel + some);
+            for start in (0..self.steps).step_by(chunk) {
+                let steps = start..self.steps.min(start + chunk);
+                for (group, first) in rows.clone().step_by(SIDE).enumerate() {
+                    let sums = &mut kept[if chunks == 1 { 0 } else { group }];
+                    let rows = first..rows.end.min(first + SIDE);
+                    let left = &packed[group * self.steps..][steps.clone()];
+                    for (panel, sums) in panels.clone().zip(&mut *sums) {
+                        if start == 0 {
+                            sums.0.fill(self.weights.bias[panel].0);
+                        }
+                        let right = &self.panels[panel * self.steps..][steps.clone()];
+                        ready.add_products(sums, rows.len(), left, right);
+                    }
+                    if steps.end == self.steps {
+                        self.finish(sums, rows, panels.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Applies the epilogue and writes each row's outputs of all `panels` in one run.
+    fn finish(&self, sums: &mut [Sums], rows: Range<usize>, panels: Range<usize>) {
+        for sums in &mut sums[..panels.len()] {
+            self.epilogue.activate(self.unit.isa(), &mut sums.0[..rows.len()]);
+        }
+        for (index, row) in rows.enumerate() {
+            for (panel, sums) in panels.clone().zip(&*sums) {
+                // SAFETY: tasks have disjoint blocks, and a task writes one span at a time.
+                unsafe { self.epilogue.write(&sums.0[index], &self.out, row, panel) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
