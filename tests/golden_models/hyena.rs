@@ -61,7 +61,7 @@ impl<'a> Block<'a> {
             inner: &inner,
             last: &of("implicit_filter.6.weight"),
         };
-        ImplicitFilter::new(&weights).unwrap()
+        ImplicitFilter::new(&weights).expect("shapes fit")
     }
 
     fn operator(&self) -> HyenaOperator {
@@ -73,18 +73,19 @@ impl<'a> Block<'a> {
             skip: &self.take("mixer.filter_fn.bias"),
             filter: self.filter(),
         };
-        HyenaOperator::new(weights, 1 << 20).unwrap()
+        HyenaOperator::new(weights, 1 << 20).expect("shapes fit")
     }
 
     /// The projection `[N, 3 D]` of the normalised states.
     fn projected(&self, states: &[f32], width: usize) -> Vec<f32> {
         let (scale, shift) = (self.take("norm1.weight"), self.take("norm1.bias"));
         let mut normed = vec![0.0; states.len()];
-        layer_norm(states, &scale, Some(&shift), 1e-5, &mut normed).unwrap();
+        layer_norm(states, &scale, Some(&shift), 1e-5, &mut normed).expect("shapes fit");
         let (weight, bias) = (self.take("mixer.in_proj.weight"), self.take("mixer.in_proj.bias"));
-        let packed = PackedLinear::pack(&weight, Some(&bias), 3 * width, width).unwrap();
+        let packed =
+            PackedLinear::pack(&weight, Some(&bias), 3 * width, width).expect("shapes fit");
         let mut projected = vec![0.0; states.len() * 3];
-        linear(&normed, &packed, Epilogue::None, &mut projected).unwrap();
+        linear(&normed, &packed, Epilogue::None, &mut projected).expect("shapes fit");
         projected
     }
 }
@@ -166,12 +167,12 @@ fn assert_same(folder: &Path, one: &Model, other: &Model) {
     assert_eq!(one.facts().parameters, other.facts().parameters, "{place}");
     assert_eq!(one.facts().tokens_max, other.facts().tokens_max, "{place}");
     let text = "ACGTNNGATTACA";
-    let ids = |model: &Model| model.tokenizer().encode(text).unwrap();
+    let ids = |model: &Model| model.tokenizer().encode(text).expect("ids");
     assert_eq!(ids(one), ids(other), "{place}");
     let description = golden::json(&folder.join("sequences.json"));
     let tensors = golden::tensors(&folder.join("io.safetensors"));
     let case = cases(&description, &tensors, one).swap_remove(0);
     assert_eq!(layers(one, &case.batch()), layers(other, &case.batch()), "{place}");
-    let logits = |model: &Model| model.logits(&case.batch()).unwrap();
+    let logits = |model: &Model| model.logits(&case.batch()).expect("a head");
     assert_eq!(logits(one), logits(other), "{place}");
 }

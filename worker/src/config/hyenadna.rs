@@ -7,6 +7,7 @@
 //! Source: HazyResearch/hyena-dna, `standalone_hyenadna.py`; the Hub's `configuration_hyena.py`.
 
 use super::{Config, StoredSize, layers_stored};
+use crate::layers::{linear_tensors, norm_tensors};
 use crate::weights::{ExpectedTensor, Weights};
 use glmeval_common::error::{Error, InputError, Result};
 use serde_json::Value;
@@ -162,27 +163,24 @@ impl HyenaDnaConfig {
         let mut list = vec![ExpectedTensor::required(WORDS, &[self.embedding_rows, width])];
         for index in 0..self.layer_count {
             let block = block_name(index);
-            let mut add = |name: &str, shape: &[usize]| {
-                list.push(ExpectedTensor::required(format!("{block}.{name}"), shape));
-            };
+            let three = width.saturating_mul(3);
             for norm in ["norm1", "norm2"] {
-                add(&format!("{norm}.weight"), &[width]);
-                add(&format!("{norm}.bias"), &[width]);
+                list.extend(norm_tensors(&format!("{block}.{norm}"), width));
             }
-            add("mixer.in_proj.weight", &[width.saturating_mul(3), width]);
-            add("mixer.in_proj.bias", &[width.saturating_mul(3)]);
-            add("mixer.short_filter.weight", &[width.saturating_mul(3), 1, 3]);
-            add("mixer.short_filter.bias", &[width.saturating_mul(3)]);
-            add("mixer.out_proj.weight", &[width, width]);
-            add("mixer.out_proj.bias", &[width]);
-            add("mlp.fc1.weight", &[wide, width]);
-            add("mlp.fc1.bias", &[wide]);
-            add("mlp.fc2.weight", &[width, wide]);
-            add("mlp.fc2.bias", &[width]);
+            for (name, outputs, inputs) in [
+                ("mixer.in_proj", three, width),
+                ("mixer.out_proj", width, width),
+                ("mlp.fc1", wide, width),
+                ("mlp.fc2", width, wide),
+            ] {
+                list.extend(linear_tensors(&format!("{block}.{name}"), outputs, inputs));
+            }
+            let short = format!("{block}.mixer.short_filter");
+            list.push(ExpectedTensor::required(format!("{short}.weight"), &[three, 1, 3]));
+            list.push(ExpectedTensor::required(format!("{short}.bias"), &[three]));
             self.add_filter(&format!("{block}.mixer.filter_fn"), &mut list);
         }
-        list.push(ExpectedTensor::required(format!("{FINAL_NORM}.weight"), &[width]));
-        list.push(ExpectedTensor::required(format!("{FINAL_NORM}.bias"), &[width]));
+        list.extend(norm_tensors(FINAL_NORM, width));
         let head = ExpectedTensor::optional(HEAD, &[self.embedding_rows, width]);
         list.push(if self.is_tied { head.as_buffer() } else { head });
         list
