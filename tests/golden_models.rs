@@ -3,6 +3,9 @@
 //! Fixtures are padded matrices; models take packed sequences, so each row is cut to where its mask
 //! is 1. Leaves out: weight containers (checkpoints) and facts that hold for any weights (worker).
 
+#[path = "golden_models/hyena.rs"]
+mod hyena;
+
 use glmeval_common::representation::Pooling;
 use glmeval_tests::golden::{self, Tensor};
 use glmeval_tests::hostile;

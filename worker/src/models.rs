@@ -17,6 +17,8 @@ use glmeval_common::model::ModelFacts;
 use std::path::Path;
 
 mod dnabert;
+mod gpn;
+mod hyenadna;
 mod nucleotide_transformer;
 mod rbp_cnn;
 mod sei;
@@ -25,6 +27,8 @@ mod sei;
 pub static ALL: &[&dyn Architecture] = &[
     &nucleotide_transformer::FIRST,
     &nucleotide_transformer::SECOND,
+    &hyenadna::MODEL,
+    &gpn::MODEL,
     &dnabert::FIRST,
     &dnabert::SECOND,
     &sei::MODEL,
