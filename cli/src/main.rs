@@ -10,6 +10,7 @@ use std::process::ExitCode;
 mod commands;
 mod embedded;
 mod exit;
+mod fetching;
 mod full_disk;
 mod memory;
 mod model_arguments;

@@ -27,7 +27,8 @@ pub(crate) fn plan_job(job: Job) -> Result<Planned> {
         .models
         .iter()
         .map(|model| {
-            glmeval_worker::models::describe(&model.source, &model.options)
+            crate::fetching::fetch(&model.source)
+                .and_then(|()| glmeval_worker::models::describe(&model.source, &model.options))
                 .map_err(|e| e.context(format!("open model {}", model.name)))
         })
         .collect::<Result<Vec<ModelFacts>>>()?;

@@ -8,8 +8,10 @@ pub mod conv1d;
 #[cfg(test)]
 mod exactness;
 pub mod exp;
+pub(crate) mod fft;
 pub mod gelu;
 pub mod gelu_tanh;
+pub mod hyena;
 pub mod layer_norm;
 pub mod linear;
 pub mod max_pool;
@@ -19,5 +21,6 @@ pub mod relu;
 pub mod rotary;
 pub mod sigmoid;
 pub mod silu;
+pub mod sin;
 pub mod softmax;
 pub mod tanh;

@@ -20,19 +20,19 @@ pub(crate) fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f3
 }
 
 /// A `[rows, width]` output that several threads write in spans that do not overlap.
-pub(crate) struct SharedRows<'a> {
-    start: *mut f32,
+pub(crate) struct SharedRows<'a, T = f32> {
+    start: *mut T,
     rows: usize,
     width: usize,
-    out: PhantomData<&'a mut [f32]>,
+    out: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: the pointer is only used through `span`, whose callers keep spans apart.
-unsafe impl Sync for SharedRows<'_> {}
+unsafe impl<T: Send> Sync for SharedRows<'_, T> {}
 
-impl<'a> SharedRows<'a> {
+impl<'a, T> SharedRows<'a, T> {
     /// Shares whole rows of `out` for as long as it is borrowed.
-    pub(crate) fn new(out: &'a mut [f32], width: usize) -> Self {
+    pub(crate) fn new(out: &'a mut [T], width: usize) -> Self {
         let rows = out.len().checked_div(width).unwrap_or(0);
         Self { start: out.as_mut_ptr(), rows, width, out: PhantomData }
     }
@@ -50,7 +50,7 @@ impl<'a> SharedRows<'a> {
     /// # Panics
     /// If the span is not inside the output.
     #[expect(clippy::mut_from_ref, reason = "the caller keeps spans apart")]
-    pub(crate) unsafe fn span(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
+    pub(crate) unsafe fn span(&self, row: usize, columns: Range<usize>) -> &mut [T] {
         assert!(row < self.rows && columns.start <= columns.end && columns.end <= self.width);
         // SAFETY: row < rows and start <= width, so this stays inside the borrowed slice.
         let start = unsafe { self.start.add(row * self.width + columns.start) };

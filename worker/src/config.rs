@@ -4,11 +4,16 @@
 //! key, allowed and found values; a value outside its range is never returned.
 
 pub mod esm;
+pub mod gpn;
+pub mod hyenadna;
 pub use esm::EsmConfig;
+pub use gpn::GpnConfig;
+pub use hyenadna::HyenaDnaConfig;
 #[cfg(test)]
 mod tests;
 
 use crate::json;
+use crate::weights::Weights;
 use glmeval_common::error::{Error, InputError, Result};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -18,7 +23,21 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Config {
     path: PathBuf,
+    /// Where the values stand in the file: empty, or a key and a dot.
+    place: String,
     values: Map<String, Value>,
+}
+
+/// A size that a config tells and a tensor shows.
+pub(crate) struct StoredSize<'a> {
+    /// Key of the config.
+    pub(crate) key: &'a str,
+    /// What the config says.
+    pub(crate) value: usize,
+    /// A tensor that has it as an extent.
+    pub(crate) tensor: String,
+    /// Which of its extents.
+    pub(crate) axis: usize,
 }
 
 impl Config {
@@ -30,7 +49,7 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
         match json::read(&path)? {
-            Value::Object(values) => Ok(Self { path, values }),
+            Value::Object(values) => Ok(Self { path, place: String::new(), values }),
             other => {
                 let found = json::describe(&other);
                 Err(InputError::new(path.display(), "", "a JSON object", found).into())
@@ -53,6 +72,52 @@ impl Config {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
+    /// The object under `key`, whose errors name the key too; `None` if missing or null.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no object.
+    pub fn nested(&self, key: &str) -> Result<Option<Self>> {
+        let values = self.optional(key, "an object", |value| value.as_object().cloned())?;
+        let place = format!("{}{key}.", self.place);
+        Ok(values.map(|values| Self { path: self.path.clone(), place, values }))
+    }
+
+    /// Refuses the first size that a tensor contradicts; tensors that are missing tell nothing.
+    ///
+    /// # Errors
+    /// `Invalid` with the key, the tensor and both numbers.
+    pub(crate) fn check_sizes(&self, weights: &Weights, sizes: &[StoredSize<'_>]) -> Result<()> {
+        for size in sizes {
+            let Some(shape) = weights.shape(&size.tensor) else { continue };
+            let Some(&stored) = shape.get(size.axis).filter(|&&stored| stored != size.value) else {
+                continue;
+            };
+            let (tensor, file) = (&size.tensor, weights.path().display());
+            let expected = format!("{stored}, as {tensor} in {file} has shape {shape:?}");
+            return Err(self.error(size.key, expected, size.value));
+        }
+        Ok(())
+    }
+
+    /// Refuses a number of layers other than that of the tensors whose names begin with `start`
+    /// and go on with the number of a layer; no such tensor tells nothing.
+    ///
+    /// # Errors
+    /// `Invalid` with the key and both numbers.
+    pub(crate) fn check_layers(
+        &self,
+        weights: &Weights,
+        start: &str,
+        (key, value): (&str, usize),
+    ) -> Result<()> {
+        let stored = layers_stored(weights, start);
+        if stored == 0 || stored == value {
+            return Ok(());
+        }
+        let expected = format!("{stored}, the layers in {}", weights.path().display());
+        Err(self.error(key, expected, value))
+    }
+
     /// An error about `key`, for checks between keys or against weights.
     pub fn error(
         &self,
@@ -60,7 +125,8 @@ impl Config {
         expected: impl std::fmt::Display,
         found: impl std::fmt::Display,
     ) -> Error {
-        InputError::new(self.path.display(), key, expected, found).into()
+        let place = format!("{}{key}", self.place);
+        InputError::new(self.path.display(), place, expected, found).into()
     }
 
     /// An integer in `range`.
@@ -150,6 +216,15 @@ impl Config {
         let found = if self.values.contains_key(key) { "null" } else { "missing" };
         self.error(key, expected, found)
     }
+}
+
+/// One more than the highest number that follows `start` in a tensor's name.
+pub(crate) fn layers_stored(weights: &Weights, start: &str) -> usize {
+    let number = |name: &str| {
+        let rest = name.strip_prefix(start)?;
+        rest.split('.').next()?.parse::<usize>().ok()?.checked_add(1)
+    };
+    weights.names().filter_map(number).max().unwrap_or(0)
 }
 
 const POSITIVE: &str = "a positive number";

@@ -7,7 +7,8 @@ use crate::model::{Precision, TensorSource};
 use crate::weights::ExpectedTensor;
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::error::KernelError;
-use glmeval_kernels::ops::layer_norm::layer_norm;
+use glmeval_kernels::ops::conv1d::{Conv1dShape, PackedConv1d};
+use glmeval_kernels::ops::layer_norm::{add_layer_norm, layer_norm, layer_norm_in_place};
 use glmeval_kernels::ops::linear::PackedLinear;
 use glmeval_kernels::ops::precision;
 
@@ -72,6 +73,29 @@ impl LayerNorm {
         Ok(Self { weight, bias: Some(bias), eps })
     }
 
+    /// Takes `name.weight`, and `name.bias` if norms of this gLM have one.
+    pub(crate) fn load_form(
+        name: &str,
+        (width, has_bias): (usize, bool),
+        eps: f32,
+        tensors: &mut dyn TensorSource,
+    ) -> Result<Self> {
+        if has_bias {
+            return Self::load(name, width, eps, tensors);
+        }
+        Ok(Self { weight: tensors.take_f32(&format!("{name}.weight"), &[width])?, bias: None, eps })
+    }
+
+    /// Replaces each row of `x` `[N, D]`.
+    pub(crate) fn apply_in_place(&self, x: &mut [f32]) -> Result<()> {
+        layer_norm_in_place(x, &self.weight, self.bias.as_deref(), self.eps).map_err(defect)
+    }
+
+    /// Adds the normalised rows of `branch` to `x`, both `[N, D]`.
+    pub(crate) fn add(&self, branch: &[f32], x: &mut [f32]) -> Result<()> {
+        add_layer_norm(x, branch, &self.weight, self.bias.as_deref(), self.eps).map_err(defect)
+    }
+
     /// Normalises each row of `x` into `out`, both `[N, D]`.
     pub(crate) fn apply(&self, x: &[f32], out: &mut [f32]) -> Result<()> {
         layer_norm(x, &self.weight, self.bias.as_deref(), self.eps, out).map_err(defect)
@@ -107,4 +131,43 @@ pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
         Precision::F32 => precision::Precision::F32,
         Precision::Bf16 => precision::Precision::Bf16,
     }
+}
+
+/// Takes `name.weight`, and `name.bias` if maps of this gLM have one, as one linear map.
+pub(crate) fn load_linear_form(
+    name: &str,
+    (extents, has_bias): ((usize, usize), bool),
+    precision: Precision,
+    tensors: &mut dyn TensorSource,
+) -> Result<PackedLinear> {
+    if has_bias {
+        return load_linear(name, extents, precision, tensors);
+    }
+    let weight = tensors.take_f32(&format!("{name}.weight"), &[extents.0, extents.1])?;
+    pack(&weight, None, extents, precision)
+}
+
+/// Takes `name.weight` `[out, in, taps]`, and `name.bias` if there is one.
+pub(crate) fn take_conv1d(
+    name: &str,
+    (shape, has_bias): (Conv1dShape, bool),
+    tensors: &mut dyn TensorSource,
+) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+    let extents = [shape.output_width, shape.input_width, shape.kernel];
+    let weight = tensors.take_f32(&format!("{name}.weight"), &extents)?;
+    if !has_bias {
+        return Ok((weight, None));
+    }
+    let bias = tensors.take_f32(&format!("{name}.bias"), &[shape.output_width])?;
+    Ok((weight, Some(bias)))
+}
+
+/// Packs a convolution.
+pub(crate) fn pack_conv1d(
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    shape: Conv1dShape,
+    precision: Precision,
+) -> Result<PackedConv1d> {
+    PackedConv1d::pack_as(kernel_precision(precision), weight, bias, shape).map_err(defect)
 }

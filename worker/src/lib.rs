@@ -46,6 +46,11 @@ pub fn instruction_set() -> &'static str {
     glmeval_kernels::instruction_set()
 }
 
+/// What bf16 matrix products run on, for people: `AMX` or `emulated`.
+pub fn bf16_kind() -> &'static str {
+    glmeval_kernels::bf16_kind()
+}
+
 /// Sizes the pool of threads that all kernels share; `None` = one per CPU thread.
 ///
 /// # Errors

@@ -17,10 +17,13 @@ use glmeval_common::model::ModelFacts;
 use serde_json::Value;
 use std::path::Path;
 
+mod gpn;
+mod hyenadna;
 mod nucleotide_transformer;
 
 /// Every architecture, in the order they are asked whether a checkpoint is theirs.
-pub static ALL: &[&dyn Architecture] = &[&nucleotide_transformer::MODEL];
+pub static ALL: &[&dyn Architecture] =
+    &[&nucleotide_transformer::MODEL, &gpn::MODEL, &hyenadna::MODEL];
 
 /// Opens the gLM at `path` as its published code runs it.
 ///

@@ -73,6 +73,14 @@ fn machine() -> Vec<Check> {
             found: glmeval_worker::numeric_classes().join(", "),
         },
         Check {
+            check: "bf16 matrix products",
+            passed: true,
+            found: match glmeval_worker::bf16_kind() {
+                "emulated" => "emulated: slower than f32, for its bits only".to_owned(),
+                kind => kind.to_owned(),
+            },
+        },
+        Check {
             check: "GPU",
             passed: true,
             found: "none: this build computes on the CPU".to_owned(),

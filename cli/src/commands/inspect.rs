@@ -15,7 +15,7 @@ use std::process::ExitCode;
   glmeval inspect examples/models/nt-v1-random
   glmeval inspect my-nt --format json | jq .facts.id")]
 pub(crate) struct Arguments {
-    /// Folder of the gLM in Hugging Face layout.
+    /// Folder in Hugging Face layout, a published file (.ckpt, .pth, .h5), or hf://org/name[@revision].
     model: PathBuf,
     /// List every tensor.
     #[arg(long)]
@@ -44,6 +44,7 @@ struct Inspection {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    crate::fetching::fetch(&arguments.model)?;
     let (weights, expected) = models::inspect(&arguments.model)?;
     let comparison = weights.compare(&expected);
     let names = |tensors: &[glmeval_worker::weights::ExpectedTensor]| {

@@ -6,15 +6,16 @@
 mod bf16;
 mod epilogue;
 mod product;
+mod split;
 
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::Isa;
 use crate::ops::precision::Precision;
-use crate::tile::bf16::{STEP_WIDTH, Step, round_panel};
+use crate::tile::bf16::{STEP_WIDTH, Step, Unit, round_panel};
 use crate::tile::{PanelStep, Rows, TILE_COLUMNS, pack_columns, pack_panel, pack_picked_panel};
 pub use epilogue::Epilogue;
-pub(crate) use product::{Left, multiply};
 use rayon::prelude::*;
+pub(crate) use split::Left;
 
 /// Outputs of a panel of gated weights: one half of it gates, one half values.
 const GATED_OUTPUTS: usize = TILE_COLUMNS / 2;
@@ -273,6 +274,22 @@ pub fn linear(
     let x = Rows::new(x, weights.input_width, weights.input_width);
     multiply(Isa::best(), x, weights, epilogue, out);
     Ok(())
+}
+
+/// Fills every row of `out` by the product of the same row of `left` with the weights.
+pub(crate) fn multiply(
+    isa: Isa,
+    left: impl Left,
+    weights: &PackedLinear,
+    epilogue: Epilogue,
+    out: &mut [f32],
+) {
+    match &weights.panels {
+        Panels::F32(panels) => product::multiply(isa, left, (weights, panels), epilogue, out),
+        Panels::Bf16(panels) => {
+            bf16::multiply(Unit::beside(isa), left, (weights, panels), epilogue, out);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -56,10 +56,10 @@ impl TensorSource for Weights {
     }
 }
 
-/// Writes `tensors` of `source` as f16 into a safetensors file; [`super::RandomTensors`] lose nothing.
+/// Writes `tensors` of `source` into a safetensors file, as f16 where that loses nothing, else as f32.
 ///
 /// # Errors
-/// `Invalid` for a value beyond f16; as [`TensorSource::take_f32`]; I/O errors with the path.
+/// As [`TensorSource::take_f32`]; I/O errors with the path.
 pub fn write_safetensors(
     path: &Path,
     tensors: &[TensorShape],
@@ -68,17 +68,18 @@ pub fn write_safetensors(
     let mut data = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         let values = source.take_f32(&tensor.name, &tensor.shape)?;
-        let halves: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
-        if let Some(value) = halves.iter().find(|value| !value.is_finite()) {
-            let name = &tensor.name;
-            return Err(Error::invalid(format!("tensor {name}: expected f16, found {value}")));
-        }
-        data.push(halves.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+        let halves: Vec<f16> = values.iter().copied().map(f16::from_f32).collect();
+        let is_exact = halves.iter().zip(&values).all(|(half, &value)| half.to_f32() == value);
+        data.push(if is_exact {
+            (Dtype::F16, halves.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+        } else {
+            (Dtype::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        });
     }
     let failed = |e| Error::invalid(format!("write {}", path.display())).with_source(e);
     let mut views = Vec::with_capacity(tensors.len());
-    for (tensor, bytes) in tensors.iter().zip(&data) {
-        let view = TensorView::new(Dtype::F16, tensor.shape.clone(), bytes).map_err(failed)?;
+    for (tensor, (dtype, bytes)) in tensors.iter().zip(&data) {
+        let view = TensorView::new(*dtype, tensor.shape.clone(), bytes).map_err(failed)?;
         views.push((tensor.name.as_str(), view));
     }
     let file = safetensors::serialize(views, None).map_err(failed)?;

@@ -3,7 +3,7 @@
 //! Leaves out: f32, whose blocks are smaller. Invariant: how an output is cut into blocks and
 //! tasks has no part in the numbers.
 
-use super::product::{Left, Split};
+use super::split::{Left, Split};
 use super::{Epilogue, PackedLinear};
 use crate::parallel::SharedRows;
 use crate::tile::bf16::{SIDE, STEP_WIDTH, Step, Sums, Unit, pack_row};
