@@ -14,6 +14,8 @@ import statistics
 import sys
 import time
 
+import amx
+
 REPETITION_SECONDS_MIN = 0.12
 REPETITIONS = (3, 200)
 FOREIGN_SHARE_MAX = 0.06
@@ -36,6 +38,7 @@ def start(options):
     """Sets the threads and the seed; returns torch."""
     import torch
 
+    amx.mend()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     return torch
