@@ -19,8 +19,8 @@ mod planning;
 mod progress;
 
 use commands::{
-    completions, control, coordinator, doctor, embed, export, inspect, plan, report, run, store,
-    worker,
+    bench, completions, control, coordinator, doctor, embed, export, inspect, plan, report, run,
+    store, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -60,6 +60,8 @@ enum Command {
     Export(export::Arguments),
     /// Say what a gLM folder holds: architecture, tensors, tokenizer, digest.
     Inspect(inspect::Arguments),
+    /// Measure how fast this machine embeds: sequences/s, GFLOP/s, share of its peak.
+    Bench(bench::Arguments),
     /// Check this machine and a store: devices, kernels, create-only writes under a race.
     Doctor(doctor::Arguments),
     /// Serve jobs to workers over gRPC.
@@ -109,6 +111,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Report(arguments) => report::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Coordinator(arguments) => coordinator::run(arguments).await,
         Command::Worker(arguments) => worker::run(arguments).await,

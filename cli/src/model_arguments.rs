@@ -7,11 +7,20 @@ use std::path::PathBuf;
 
 /// Number format of matrix products.
 #[derive(Clone, Copy, ValueEnum)]
-enum PrecisionName {
+pub(crate) enum PrecisionName {
     /// IEEE single: the reference's numbers.
     F32,
     /// bfloat16 operands, f32 sums: several times as fast on CPUs with AMX.
     Bf16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// What happens to letters outside the vocabulary.
@@ -74,10 +83,7 @@ impl ModelArguments {
                 SpecialName::HuggingFace => SpecialTokens::HuggingFace,
             }),
             pad_to: self.pad_to,
-            precision: self.precision.map(|name| match name {
-                PrecisionName::F32 => Precision::F32,
-                PrecisionName::Bf16 => Precision::Bf16,
-            }),
+            precision: self.precision.map(Precision::from),
         }
     }
 }

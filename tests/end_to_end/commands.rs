@@ -111,3 +111,36 @@ async fn a_sweep_deletes_orphans_and_no_committed_data() {
     succeeds(folder, &sweep).await;
     assert_eq!(glmeval_tests::results::listing(&folder.join("store")), before);
 }
+
+#[tokio::test]
+async fn a_bench_prints_a_row_for_each_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model().display().to_string();
+    let bench = ["bench", "--model", &model, "--random", "7", "--seconds", "0.01", "--length"];
+    let more = ["60", "--lengths", "20-90", "--tokens", "12", "--batch", "3", "--threads", "1"];
+    let line = [&bench[..], &more, &["--format", "json"]].concat();
+    let lines = succeeds(folder.path(), &line).await;
+    let rows: Vec<Value> = lines.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let cases: Vec<_> = rows.iter().map(|row| row["case"].as_str().unwrap()).collect();
+    let name = "nt-v1-random";
+    let expected = ["B3_L60", "B3_L20-90", "B3_T12"].map(|case| format!("{name}_{case}"));
+    assert_eq!(cases, expected);
+    for row in rows {
+        let numbers = ["median_ms", "min_ms", "max_ms", "first_ms", "gflops", "seqs_per_s"];
+        let more = ["tokens_per_s", "share_of_peak", "peak_gflops", "load_ms"];
+        for key in numbers.into_iter().chain(more) {
+            assert!(row[key].as_f64().is_some_and(|number| number > 0.0), "{key}: {row}");
+        }
+        let counts = ["n", "clean", "dirty", "threads"].map(|key| row[key].as_u64().unwrap());
+        assert!(counts[0] > 0 && counts[1] + counts[2] >= 3 && counts[3] == 1, "{row}");
+        assert_eq!((&row["impl"], &row["dtype"]), (&"glmeval".into(), &"f32".into()));
+        assert_eq!((&row["suite"], &row["device"]), (&"forward".into(), &"cpu".into()));
+        assert!(row.get("peak_rss_bytes").is_some());
+    }
+    for wrong in [["--lengths", "9-8"], ["--seconds", "0"], ["--batch", "0"], ["--length", "0"]] {
+        let line = [&["bench", "--model", model.as_str()][..], &wrong].concat();
+        assert_eq!(glmeval(folder.path(), &line).await.code, Some(2), "{wrong:?}");
+    }
+    let ended = glmeval(folder.path(), &["bench", "--length", "60"]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+}

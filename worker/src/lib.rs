@@ -19,6 +19,7 @@ pub mod prepare;
 pub mod probe;
 pub mod probes;
 pub mod publish;
+pub mod rate;
 pub mod report;
 pub mod representation;
 pub mod runner;
