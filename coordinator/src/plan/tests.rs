@@ -250,9 +250,9 @@ fn memory_is_what_the_model_tells_of_its_weights_batches_and_threads() {
     };
     let (few, many) = (held(2, 1), held(250, 4));
     assert_eq!(few.weights, 7);
-    // 200 nucleotides are 36 tokens; a batch holds 4,096.
+    // 200 nucleotides are 36 tokens; a shard of 100 is less than a batch.
     assert_eq!(few.activations, 2 * 36 * 10 + 36 * 3);
-    assert_eq!(many.activations, 4_096.min(100 * 36) * 10 + 4 * 36 * 3);
+    assert_eq!(many.activations, 100 * 36 * 10 + 4 * 36 * 3);
 }
 
 #[test]
