@@ -37,16 +37,16 @@ enum UnknownName {
 enum SpecialName {
     /// As published with this form of the checkpoint.
     Checkpoint,
-    /// As the authors' first code (HyenaDNA: [CLS] … [SEP]).
+    /// As the authors' first code (HyenaDNA: `[CLS]` … `[SEP]`).
     Original,
-    /// As the Hugging Face port (HyenaDNA: … [SEP]).
+    /// As the Hugging Face port (HyenaDNA: … `[SEP]`).
     HuggingFace,
 }
 
 /// A gLM and how it is opened.
 #[derive(Args)]
 pub(crate) struct ModelArguments {
-    /// Folder in Hugging Face layout, a published file (.ckpt, .pth, .h5), or hf://org/name[@revision].
+    /// Folder in Hugging Face layout, a published file (.ckpt, .pth, .h5), or `hf://org/name@revision`.
     #[arg(long)]
     model: PathBuf,
     /// Number format of matrix products [default: f32].

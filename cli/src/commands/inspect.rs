@@ -15,7 +15,7 @@ use std::process::ExitCode;
   glmeval inspect examples/models/nt-v1-random
   glmeval inspect my-nt --format json | jq .facts.id")]
 pub(crate) struct Arguments {
-    /// Folder in Hugging Face layout, a published file (.ckpt, .pth, .h5), or hf://org/name[@revision].
+    /// Folder in Hugging Face layout, a published file (.ckpt, .pth, .h5), or `hf://org/name@revision`.
     model: PathBuf,
     /// List every tensor.
     #[arg(long)]
