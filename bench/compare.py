@@ -51,6 +51,8 @@ QUIET_SHARE_MAX = 0.10
 
 
 def main():
+    # So that busy programs end with this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = arguments()
     name = f"{options.name}-loaded" if options.load else options.name
     folder = ROOT / "bench" / "runs" / name
