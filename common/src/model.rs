@@ -144,13 +144,15 @@ impl TokenRule {
 
 /// Bytes a forward pass holds beside the examples and the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MemoryFacts {
     /// Weights as they are kept for computing, and tables made of them.
     pub weights: u64,
     /// For every token of a batch.
     pub per_token: u64,
-    /// For every token of the longest sequence, whatever else is in the batch: work space of one
-    /// thread, times the threads.
+    /// For every token of the longest sequence, whatever else is in the batch.
+    pub per_longest_token: u64,
+    /// For every token of the longest sequence and every thread.
     pub per_longest_token_and_thread: u64,
 }
 

@@ -6,6 +6,7 @@
 
 use glmeval_kernels::error::Result;
 use glmeval_kernels::ops::hyena::{FilterWeights, HyenaOperator, HyenaWeights, ImplicitFilter};
+use glmeval_kernels::ops::precision::Precision;
 use std::time::Instant;
 
 /// Sequences and tokens of each.
@@ -70,6 +71,7 @@ fn operator(positions: usize, spectra_bytes_max: usize) -> Result<HyenaOperator>
     let weights = HyenaWeights {
         projection: &random(3 * WIDTH * WIDTH),
         projection_bias: &random(3 * WIDTH),
+        precision: Precision::F32,
         short: &random(9 * WIDTH),
         short_bias: &random(3 * WIDTH),
         skip: &random(WIDTH),

@@ -9,6 +9,7 @@ use glmeval_kernels::ops::hyena::{
 };
 use glmeval_kernels::ops::layer_norm::layer_norm;
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
+use glmeval_kernels::ops::precision::Precision;
 use glmeval_tests::golden::{self, Tensor};
 use glmeval_worker::model::{Model, ModelOptions};
 use glmeval_worker::models;
@@ -68,6 +69,7 @@ impl<'a> Block<'a> {
         let weights = HyenaWeights {
             projection: &self.take("mixer.in_proj.weight"),
             projection_bias: &self.take("mixer.in_proj.bias"),
+            precision: Precision::F32,
             short: &self.take("mixer.short_filter.weight"),
             short_bias: &self.take("mixer.short_filter.bias"),
             skip: &self.take("mixer.filter_fn.bias"),

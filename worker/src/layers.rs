@@ -32,6 +32,15 @@ pub(crate) fn zeros(rows: usize, count: usize) -> Result<Vec<f32>> {
     Ok(vec![0.0; length.ok_or_else(|| Error::bug("activations are past all memory"))?])
 }
 
+/// Rows of a part when `rows` are computed in parts of at most `most`: parts of about one size, and
+/// each a multiple of what a product gives to two threads.
+pub(crate) fn part_rows(rows: usize, most: usize) -> usize {
+    /// Rows of a product's task.
+    const TASK_ROWS: usize = 96;
+    let part = rows.div_ceil(rows.div_ceil(most).max(1));
+    part.next_multiple_of(2 * TASK_ROWS).min(most)
+}
+
 /// Row `index` of a `[_, width]` table.
 ///
 /// # Errors

@@ -89,8 +89,11 @@ fn activations(facts: &ModelFacts, (rows, longest, strands): (u64, u64, u64), th
         return states.saturating_mul(STATES_PER_TOKEN);
     }
     let tokens = batch.min(rows.saturating_mul(example));
-    let threads = told.per_longest_token_and_thread.saturating_mul(threads);
-    told.per_token.saturating_mul(tokens).saturating_add(threads.saturating_mul(longest))
+    let of_longest = told
+        .per_longest_token_and_thread
+        .saturating_mul(threads)
+        .saturating_add(told.per_longest_token);
+    told.per_token.saturating_mul(tokens).saturating_add(of_longest.saturating_mul(longest))
 }
 
 /// Tokens that all extract units of `plan` embed together.

@@ -242,7 +242,12 @@ fn a_shard_of_full_states_fits_the_bytes_even_if_every_sequence_is_the_longest()
 
 #[test]
 fn memory_is_what_the_model_tells_of_its_weights_batches_and_threads() {
-    let told = MemoryFacts { weights: 7, per_token: 10, per_longest_token_and_thread: 3 };
+    let told = MemoryFacts {
+        weights: 7,
+        per_token: 10,
+        per_longest_token: 5,
+        per_longest_token_and_thread: 3,
+    };
     let model = ModelFacts { memory: told, ..model_facts("m") };
     let held = |rows, threads| {
         let facts = [dataset_facts("d", rows)];
@@ -251,8 +256,8 @@ fn memory_is_what_the_model_tells_of_its_weights_batches_and_threads() {
     let (few, many) = (held(2, 1), held(250, 4));
     assert_eq!(few.weights, 7);
     // 200 nucleotides are 36 tokens; a shard of 100 is less than a batch.
-    assert_eq!(few.activations, 2 * 36 * 10 + 36 * 3);
-    assert_eq!(many.activations, 100 * 36 * 10 + 4 * 36 * 3);
+    assert_eq!(few.activations, 2 * 36 * 10 + 36 * (3 + 5));
+    assert_eq!(many.activations, 100 * 36 * 10 + 36 * (4 * 3 + 5));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::error::{KernelError, Result, check_length};
 use crate::isa::Isa;
 use crate::ops::fft::vector::{LANES, Point};
 use crate::ops::fft::{Execution, Transform, points_for};
+use crate::ops::precision::Precision;
 use crate::parallel::SharedRows;
 use filter::Hidden;
 use gate::{Columns, Stream, Taps};
@@ -32,6 +33,8 @@ pub struct HyenaWeights<'a> {
     pub projection: &'a [f32],
     /// `[3 D]`
     pub projection_bias: &'a [f32],
+    /// Of the projection's products; all else is f32.
+    pub precision: Precision,
     /// `[3 D, 3]`: taps of two positions back, one back, present.
     pub short: &'a [f32],
     /// `[3 D]`
@@ -68,7 +71,12 @@ impl HyenaOperator {
         check_length(OP, "skip", weights.skip.len(), width)?;
         check_length(OP, "projection", weights.projection.len(), 3 * width * width)?;
         check_length(OP, "projection_bias", weights.projection_bias.len(), 3 * width)?;
-        let projection = Projection::pack(weights.projection, weights.projection_bias, width)?;
+        let projection = Projection::pack(
+            weights.precision,
+            weights.projection,
+            weights.projection_bias,
+            width,
+        )?;
         let taps = (0..width).step_by(LANES).map(|first| {
             let last = width.min(first + LANES);
             [0, 1, 2].map(|third| {

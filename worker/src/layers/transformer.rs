@@ -3,7 +3,7 @@
 //! Leaves out: norms, and the order of the parts. Invariant: a sequence's result depends on that
 //! sequence alone, so that blocks of rows change no bit.
 
-use super::{defect, load_linear, load_linear_form, pack, pack_gated, zeros};
+use super::{defect, load_linear, load_linear_form, pack, pack_gated, part_rows, zeros};
 use crate::model::{Precision, TensorSource};
 use crate::weights::ExpectedTensor;
 use glmeval_common::error::{Error, Result};
@@ -12,8 +12,9 @@ use glmeval_kernels::ops::attention::{PositionBias, attention};
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 use glmeval_kernels::ops::rotary::{RotaryTable, rotary};
 
-/// Tokens whose hidden feed-forward values are held at once: enough to read the weights rarely.
-const FEED_FORWARD_ROWS: usize = 1_024;
+/// Tokens whose hidden feed-forward values are held at once, at most: enough to read the weights
+/// rarely.
+const FEED_FORWARD_ROWS: usize = 2_304;
 /// Columns of a packed panel; shorter ones are filled up.
 const PANEL_COLUMNS: u64 = 32;
 /// Rows whose scores attention holds at once, twice.
@@ -54,6 +55,7 @@ impl Widths {
             weights: weights.saturating_add(hidden),
             // States, what is normalised, what was attended to, and queries, keys and values.
             per_token: 6 * F32 * self.width as u64,
+            per_longest_token: 0,
             per_longest_token_and_thread: F32 * attention,
         }
     }
@@ -75,13 +77,12 @@ impl Scratch {
     /// # Errors
     /// `Bug` for more than can be addressed.
     pub(crate) fn new(widths: Widths, token_count: usize) -> Result<Self> {
-        let mut wide = zeros(token_count, widths.width.saturating_mul(3))?;
         let hidden = token_count.min(FEED_FORWARD_ROWS).saturating_mul(widths.feed_forward);
-        wide.resize(wide.len().max(hidden), 0.0);
+        let wide = token_count.saturating_mul(widths.width.saturating_mul(3)).max(hidden);
         Ok(Self {
             narrow: zeros(token_count, widths.width)?,
             attended: zeros(token_count, widths.width)?,
-            wide,
+            wide: zeros(wide, 1)?,
         })
     }
 }
@@ -264,7 +265,8 @@ impl FeedForward {
     pub(crate) fn add(&self, scratch: &mut Scratch, states: &mut [f32]) -> Result<()> {
         let Scratch { narrow, wide, .. } = scratch;
         let width = self.expand.input_width();
-        let block = FEED_FORWARD_ROWS.saturating_mul(width);
+        let part = part_rows(narrow.len() / width, FEED_FORWARD_ROWS);
+        let block = part.saturating_mul(width);
         for (x, states) in narrow.chunks(block).zip(states.chunks_mut(block)) {
             let length = (x.len() / width).saturating_mul(self.expand.output_width());
             let hidden = wide.get_mut(..length).ok_or_else(past)?;

@@ -117,6 +117,7 @@ impl Blueprint for Plan {
             memory: MemoryFacts {
                 weights: self.weight_bytes(),
                 per_token: held as u64 * 4,
+                per_longest_token: 0,
                 per_longest_token_and_thread: 0,
             },
         }

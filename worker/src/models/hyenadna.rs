@@ -29,7 +29,7 @@ pub(super) static MODEL: HyenaDna = HyenaDna;
 
 const NAME: &str = "hyenadna";
 /// Bytes of filter spectra that all blocks together keep between batches.
-const SPECTRA_BYTES_MAX: usize = 64 << 20;
+const SPECTRA_BYTES_MAX: usize = 512 << 20;
 
 /// See [`MODEL`].
 pub(super) struct HyenaDna;
@@ -194,32 +194,28 @@ impl Blueprint for Plan {
 impl Plan {
     /// Bytes beside what is handed out; scratch as [`Block::apply`] and the Hyena operator take it.
     fn memory(&self) -> MemoryFacts {
-        /// Points of a transform for one token, at most; each holds sixteen channels.
-        const POINTS_PER_TOKEN: f64 = 4.0 / 3.0;
+        /// Points of a transform for one token on average over lengths; each holds sixteen channels.
+        const POINTS_PER_TOKEN: f64 = 1.15;
         const POINT_BYTES: u64 = 128;
-        /// Tokens that the operator projects as a whole.
-        const WIDE_TOKENS_MAX: usize = 1 << 14;
-        const WIDE_TOKENS_MIN: usize = 1 << 12;
+        /// Rows of the projection that a thread holds.
+        const PROJECTED_ROWS: u64 = 768;
 
         let config = &self.config;
-        let (width, positions) = (config.width as u64, config.length_max as u64);
-        let is_long = config.length_max > WIDE_TOKENS_MAX;
+        let (width, layers) = (config.width as u64, config.layer_count as u64);
+        let of_points = |bytes: u64| (bytes as f64 * POINTS_PER_TOKEN) as u64;
         let values = self.config.expected_tensors();
         let values = values.iter().fold(0_u64, |sum, tensor| sum.saturating_add(tensor.count()));
-        // Sequences past the limit have the projection packed once more, in parts.
-        let parts = if is_long { 3 * width * width * config.layer_count as u64 } else { 0 };
-        // The longest transform, and a share for shorter ones.
-        let spectra = positions.saturating_mul(2 * 8 * width * config.layer_count as u64);
-        let projected = config.length_max.clamp(WIDE_TOKENS_MIN, WIDE_TOKENS_MAX) as u64;
         let rows = block::ROWS as u64 * config.feed_forward_width as u64;
-        let constant = values.saturating_add(parts).saturating_add(3 * width * projected + rows);
-        // One block of sixteen channels, its spectrum and the filter's hidden values.
-        let long = 2 * POINT_BYTES + 4 * config.filter_width as u64;
-        let of_points = |bytes: u64| (bytes as f64 * POINTS_PER_TOKEN) as u64;
+        let constant = values.saturating_add(PROJECTED_ROWS * 2 * width).saturating_add(rows);
+        // Spectra of the longest sequence are kept if they fit, else made for a block at a time.
+        let spectrum = (config.length_max as u64).saturating_mul(of_points(8 * width));
+        let is_kept = spectrum.saturating_mul(layers) <= SPECTRA_BYTES_MAX as u64;
+        let made = 2 * of_points(POINT_BYTES) + 4 * config.filter_width as u64;
         MemoryFacts {
-            weights: constant.saturating_mul(4) + spectra.min(SPECTRA_BYTES_MAX as u64),
-            per_token: 12 * width + if is_long { of_points(long) } else { 0 },
-            per_longest_token_and_thread: if is_long { 0 } else { of_points(POINT_BYTES) },
+            weights: constant.saturating_mul(4),
+            per_token: 12 * width + if is_kept { 0 } else { made },
+            per_longest_token_and_thread: if is_kept { of_points(POINT_BYTES) } else { 0 },
+            per_longest_token: if is_kept { of_points(8 * width) * layers } else { 0 },
         }
     }
 }

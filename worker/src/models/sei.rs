@@ -92,6 +92,7 @@ impl Blueprint for Plan {
                 weights: weights.saturating_add(tower::activations(config)).saturating_mul(4),
                 // A sequence may be one token.
                 per_token: states.saturating_mul(4),
+                per_longest_token: 0,
                 per_longest_token_and_thread: 0,
             },
         }

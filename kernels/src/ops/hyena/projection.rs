@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::isa::Isa;
 use crate::ops::fft::vector::{LANES, Point};
 use crate::ops::linear::{Epilogue, PackedLinear, linear};
+use crate::ops::precision::Precision;
 use crate::parallel::SharedRows;
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -47,12 +48,17 @@ pub(super) struct Operands<'a> {
 
 impl Projection {
     /// Packs `weight` `[3 D, D]` and `bias` `[3 D]`; `weight` is whole rows.
-    pub(super) fn pack(weight: &[f32], bias: &[f32], width: usize) -> Result<Self> {
+    pub(super) fn pack(
+        precision: Precision,
+        weight: &[f32],
+        bias: &[f32],
+        width: usize,
+    ) -> Result<Self> {
         let (outer, inner) = weight.split_at(weight.len() / 3);
         let (outer_bias, inner_bias) = bias.split_at(bias.len() / 3);
         Ok(Self {
-            inner: PackedLinear::pack(inner, Some(inner_bias), 2 * width, width)?,
-            outer: PackedLinear::pack(outer, Some(outer_bias), width, width)?,
+            inner: PackedLinear::pack_as(precision, inner, Some(inner_bias), 2 * width, width)?,
+            outer: PackedLinear::pack_as(precision, outer, Some(outer_bias), width, width)?,
         })
     }
 

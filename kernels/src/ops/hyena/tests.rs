@@ -1,5 +1,6 @@
 use super::*;
 use crate::ops::linear::{Epilogue, PackedLinear, linear};
+use crate::ops::precision::Precision;
 
 /// Unrelated values in -1..1.
 fn value(i: usize) -> f32 {
@@ -63,6 +64,7 @@ impl Given {
         let weights = HyenaWeights {
             projection: &w[6],
             projection_bias: &w[7],
+            precision: Precision::F32,
             short: &w[8],
             short_bias: &w[7],
             skip: &w[9],
@@ -298,6 +300,7 @@ fn weights_that_do_not_fit_are_refused() {
         let weights = HyenaWeights {
             projection: &w[6],
             projection_bias: &w[7],
+            precision: Precision::F32,
             short,
             short_bias: &w[7],
             skip,

@@ -5,7 +5,7 @@
 
 use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::block_name;
-use crate::layers::{LayerNorm, defect, load_linear, zeros};
+use crate::layers::{LayerNorm, defect, kernel_precision, load_linear, part_rows, zeros};
 use crate::model::{Precision, TensorSource};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::ops::hyena::{
@@ -13,8 +13,8 @@ use glmeval_kernels::ops::hyena::{
 };
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 
-/// Rows whose feed-forward part is computed at a time.
-pub(super) const ROWS: usize = 2048;
+/// Rows whose feed-forward part is computed at a time, at most.
+pub(super) const ROWS: usize = 2_304;
 
 /// Activations of one forward pass, shared by all blocks.
 pub(super) struct Scratch {
@@ -62,7 +62,7 @@ impl Block {
         };
         Ok(Self {
             mixer_norm: LayerNorm::load(&name("norm1"), width, eps, tensors)?,
-            mixer: load_mixer(config, &name("mixer"), spectra_bytes_max, tensors)?,
+            mixer: load_mixer(config, &name("mixer"), (precision, spectra_bytes_max), tensors)?,
             mixer_output: linear_of("mixer.out_proj", (width, width), tensors)?,
             feed_forward_norm: LayerNorm::load(&name("norm2"), width, eps, tensors)?,
             expand: linear_of("mlp.fc1", (wide, width), tensors)?,
@@ -87,7 +87,8 @@ impl Block {
         self.mixer_norm.apply(states, normed)?;
         self.mixer.apply(normed, offsets, mixed).map_err(defect)?;
         linear(mixed, &self.mixer_output, Epilogue::Add, states).map_err(defect)?;
-        let rows = states.chunks_mut(ROWS * self.width).zip(normed.chunks_mut(ROWS * self.width));
+        let part = part_rows(states.len() / self.width, ROWS) * self.width;
+        let rows = states.chunks_mut(part).zip(normed.chunks_mut(part));
         for (states, normed) in rows {
             self.feed_forward_norm.apply(states, normed)?;
             let hidden = hidden.get_mut(..states.len() / self.width * self.feed_forward_width);
@@ -102,7 +103,7 @@ impl Block {
 fn load_mixer(
     config: &HyenaDnaConfig,
     name: &str,
-    spectra_bytes_max: usize,
+    (precision, spectra_bytes_max): (Precision, usize),
     tensors: &mut dyn TensorSource,
 ) -> Result<HyenaOperator> {
     let width = config.width;
@@ -120,6 +121,7 @@ fn load_mixer(
     let weights = HyenaWeights {
         projection: &projection,
         projection_bias: &projection_bias,
+        precision: kernel_precision(precision),
         short: &short,
         short_bias: &short_bias,
         skip: &skip,
