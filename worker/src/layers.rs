@@ -9,14 +9,19 @@ mod transformer;
 use crate::model::{Precision, TensorSource};
 use crate::weights::ExpectedTensor;
 use glmeval_common::error::{Error, Result};
+use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::conv1d::{Conv1dShape, PackedConv1d, PackedTokenConv1d};
 use glmeval_kernels::ops::layer_norm::{add_layer_norm, layer_norm, layer_norm_in_place};
 use glmeval_kernels::ops::linear::PackedLinear;
 use glmeval_kernels::ops::precision;
+use std::sync::{Mutex, PoisonError};
 
 pub(crate) use masked_head::{HeadNames, MaskedHead};
 pub(crate) use transformer::{Activation, FeedForward, Positions, Scratch, SelfAttention, Widths};
+
+/// Tokens of the largest batch whose work space is kept.
+const KEPT_TOKENS_MAX: usize = 2 * TOKENS_PER_BATCH_MAX;
 
 /// Shapes were checked when the weights were loaded, so a refusal is a defect of ours.
 pub(crate) fn defect(error: KernelError) -> Error {
@@ -32,6 +37,30 @@ pub(crate) fn zeros(rows: usize, count: usize) -> Result<Vec<f32>> {
     Ok(vec![0.0; length.ok_or_else(|| Error::bug("activations are past all memory"))?])
 }
 
+/// Work space that one forward pass leaves to the next, so that memory is not asked for each time.
+///
+/// What a pass reads of it, it has written; passes at the same time have each their own.
+pub(crate) struct Kept<T>(Mutex<Option<T>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Default> Kept<T> {
+    /// Runs `pass` with what the last one left; that of a batch of many tokens is not kept.
+    pub(crate) fn lend<R>(&self, token_count: usize, pass: impl FnOnce(&mut T) -> R) -> R {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut space = lock().take().unwrap_or_default();
+        let result = pass(&mut space);
+        if token_count <= KEPT_TOKENS_MAX {
+            *lock() = Some(space);
+        }
+        result
+    }
+}
+
 /// Rows of a part when `rows` are computed in parts of at most `most`: parts of about one size, and
 /// each a multiple of what a product gives to two threads.
 pub(crate) fn part_rows(rows: usize, most: usize) -> usize {
@@ -39,6 +68,16 @@ pub(crate) fn part_rows(rows: usize, most: usize) -> usize {
     const TASK_ROWS: usize = 96;
     let part = rows.div_ceil(rows.div_ceil(most).max(1));
     part.next_multiple_of(2 * TASK_ROWS).min(most)
+}
+
+/// Makes `space` hold `count` values for each of `rows` rows; what it held means nothing.
+///
+/// # Errors
+/// `Bug` for more than can be addressed.
+pub(crate) fn fit(space: &mut Vec<f32>, rows: usize, count: usize) -> Result<()> {
+    let length = rows.checked_mul(count);
+    space.resize(length.ok_or_else(|| Error::bug("activations are past all memory"))?, 0.0);
+    Ok(())
 }
 
 /// Row `index` of a `[_, width]` table.

@@ -3,7 +3,7 @@
 //! Leaves out: norms, and the order of the parts. Invariant: a sequence's result depends on that
 //! sequence alone, so that blocks of rows change no bit.
 
-use super::{defect, load_linear, load_linear_form, pack, pack_gated, part_rows, zeros};
+use super::{defect, fit, load_linear, load_linear_form, pack, pack_gated, part_rows};
 use crate::model::{Precision, TensorSource};
 use crate::weights::ExpectedTensor;
 use glmeval_common::error::{Error, Result};
@@ -62,6 +62,7 @@ impl Widths {
 }
 
 /// Activations of one forward pass, shared by all blocks.
+#[derive(Default)]
 pub(crate) struct Scratch {
     /// Input of the next part: `[N, D]`.
     pub(crate) narrow: Vec<f32>,
@@ -72,18 +73,16 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Work space for `token_count` tokens.
+    /// Makes it work space for `token_count` tokens.
     ///
     /// # Errors
     /// `Bug` for more than can be addressed.
-    pub(crate) fn new(widths: Widths, token_count: usize) -> Result<Self> {
+    pub(crate) fn fit(&mut self, widths: Widths, token_count: usize) -> Result<()> {
         let hidden = token_count.min(FEED_FORWARD_ROWS).saturating_mul(widths.feed_forward);
         let wide = token_count.saturating_mul(widths.width.saturating_mul(3)).max(hidden);
-        Ok(Self {
-            narrow: zeros(token_count, widths.width)?,
-            attended: zeros(token_count, widths.width)?,
-            wide: zeros(wide, 1)?,
-        })
+        fit(&mut self.narrow, token_count, widths.width)?;
+        fit(&mut self.attended, token_count, widths.width)?;
+        fit(&mut self.wide, wide, 1)
     }
 }
 

@@ -7,7 +7,7 @@ mod block;
 mod ends;
 
 use crate::config::bert::{self, BertConfig, BertForm};
-use crate::layers::{MaskedHead, Positions, Scratch};
+use crate::layers::{Kept, MaskedHead, Positions, Scratch};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
     TensorSource, TokenBatch,
@@ -165,7 +165,8 @@ impl Blueprint for Plan {
             BertForm::Original => None,
             BertForm::Alibi => Some(alibi_slopes(config.num_attention_heads)),
         };
-        Ok(Box::new(Encoder { config, embedding, slopes, blocks, pooler, head }))
+        let scratch = Kept::default();
+        Ok(Box::new(Encoder { config, embedding, slopes, blocks, pooler, head, scratch }))
     }
 }
 
@@ -178,6 +179,32 @@ struct Encoder {
     blocks: Vec<Block>,
     pooler: Option<Pooler>,
     head: Option<MaskedHead>,
+    scratch: Kept<Scratch>,
+}
+
+impl Encoder {
+    /// [`Network::forward`] in `scratch`.
+    fn run(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        scratch: &mut Scratch,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        let mut states = self.embedding.states(batch)?;
+        if request.wants(0) {
+            sink(0, &states);
+        }
+        let positions = self.slopes.as_deref().map_or(Positions::None, Positions::Alibi);
+        scratch.fit(widths(&self.config), batch.token_count())?;
+        for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
+            block.apply(&mut states, &batch.offsets, positions, scratch)?;
+            if request.wants(layer) {
+                sink(layer, &states);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Network for Encoder {
@@ -187,19 +214,7 @@ impl Network for Encoder {
         request: &LayerRequest,
         sink: &mut dyn FnMut(u32, &[f32]),
     ) -> Result<()> {
-        let mut states = self.embedding.states(batch)?;
-        if request.wants(0) {
-            sink(0, &states);
-        }
-        let positions = self.slopes.as_deref().map_or(Positions::None, Positions::Alibi);
-        let mut scratch = Scratch::new(widths(&self.config), batch.token_count())?;
-        for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
-            block.apply(&mut states, &batch.offsets, positions, &mut scratch)?;
-            if request.wants(layer) {
-                sink(layer, &states);
-            }
-        }
-        Ok(())
+        self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
     }
 
     fn vocabulary_size(&self) -> usize {

@@ -9,7 +9,7 @@ mod buffers;
 
 use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, HEAD, HyenaDnaLayout, WORDS, is_original};
-use crate::layers::{LayerNorm, defect, pack, table_row, zeros};
+use crate::layers::{Kept, LayerNorm, defect, pack, table_row, zeros};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
     SpecialTokens, TensorShape, TensorSource, TokenBatch,
@@ -187,6 +187,7 @@ impl Blueprint for Plan {
             width: config.width,
             feed_forward_width: config.feed_forward_width,
             embedding_rows: config.embedding_rows,
+            scratch: Kept::default(),
         }))
     }
 }
@@ -229,6 +230,38 @@ struct Backbone {
     width: usize,
     feed_forward_width: usize,
     embedding_rows: usize,
+    scratch: Kept<Scratch>,
+}
+
+impl Backbone {
+    /// [`Network::forward`] in `scratch`.
+    fn run(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        scratch: &mut Scratch,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        let mut states = zeros(batch.token_count(), self.width)?;
+        for (&id, row) in batch.ids.iter().zip(states.chunks_exact_mut(self.width)) {
+            row.copy_from_slice(table_row(&self.words, self.width, id)?);
+        }
+        if request.wants(0) {
+            sink(0, &states);
+        }
+        scratch.fit(batch.token_count(), (self.width, self.feed_forward_width))?;
+        for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
+            block.apply(&mut states, &batch.offsets, scratch)?;
+            if request.wants(layer) {
+                sink(layer, &states);
+            }
+        }
+        if request.deepest() as usize > self.blocks.len() {
+            self.final_norm.apply_in_place(&mut states)?;
+            sink(request.deepest(), &states);
+        }
+        Ok(())
+    }
 }
 
 impl Network for Backbone {
@@ -240,25 +273,7 @@ impl Network for Backbone {
         request: &LayerRequest,
         sink: &mut dyn FnMut(u32, &[f32]),
     ) -> Result<()> {
-        let mut states = zeros(batch.token_count(), self.width)?;
-        for (&id, row) in batch.ids.iter().zip(states.chunks_exact_mut(self.width)) {
-            row.copy_from_slice(table_row(&self.words, self.width, id)?);
-        }
-        if request.wants(0) {
-            sink(0, &states);
-        }
-        let mut scratch = Scratch::new(batch.token_count(), (self.width, self.feed_forward_width))?;
-        for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
-            block.apply(&mut states, &batch.offsets, &mut scratch)?;
-            if request.wants(layer) {
-                sink(layer, &states);
-            }
-        }
-        if request.deepest() as usize > self.blocks.len() {
-            self.final_norm.apply_in_place(&mut states)?;
-            sink(request.deepest(), &states);
-        }
-        Ok(())
+        self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
     }
 
     fn vocabulary_size(&self) -> usize {

@@ -13,7 +13,7 @@ mod rotation;
 use crate::config::EsmConfig;
 use crate::config::esm::{self, PositionEmbedding};
 use crate::json;
-use crate::layers::{LayerNorm, MaskedHead, Scratch};
+use crate::layers::{Kept, LayerNorm, MaskedHead, Scratch};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
     TensorSource, TokenBatch,
@@ -207,7 +207,8 @@ impl Blueprint for Plan {
         let rotation = Rotation::load(config, tensors)?;
         let head = head::load(config, (eps, precision), tensors)?;
         let config = config.clone();
-        Ok(Box::new(Encoder { config, embedding, rotation, blocks, final_norm, head }))
+        let scratch = Kept::default();
+        Ok(Box::new(Encoder { config, embedding, rotation, blocks, final_norm, head, scratch }))
     }
 }
 
@@ -219,6 +220,37 @@ struct Encoder {
     blocks: Vec<Block>,
     final_norm: LayerNorm,
     head: Option<MaskedHead>,
+    scratch: Kept<Scratch>,
+}
+
+impl Encoder {
+    /// [`Network::forward`] in `scratch`.
+    fn run(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        scratch: &mut Scratch,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        let mut states = self.embedding.states(batch)?;
+        if request.wants(0) {
+            sink(0, &states);
+        }
+        scratch.fit(widths(&self.config), batch.token_count())?;
+        let longest = batch.sequences().map(<[u32]>::len).max().unwrap_or(0);
+        let angles = self.rotation.angles(longest);
+        for (layer, (index, block)) in (1..=request.deepest()).zip(self.blocks.iter().enumerate()) {
+            let positions = angles.of_block(index);
+            block.apply(&mut states, &batch.offsets, positions, scratch)?;
+            if layer as usize == self.blocks.len() {
+                self.final_norm.apply(&states, &mut scratch.narrow)?;
+                sink(layer, &scratch.narrow);
+            } else if request.wants(layer) {
+                sink(layer, &states);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Network for Encoder {
@@ -229,24 +261,7 @@ impl Network for Encoder {
         request: &LayerRequest,
         sink: &mut dyn FnMut(u32, &[f32]),
     ) -> Result<()> {
-        let mut states = self.embedding.states(batch)?;
-        if request.wants(0) {
-            sink(0, &states);
-        }
-        let mut scratch = Scratch::new(widths(&self.config), batch.token_count())?;
-        let longest = batch.sequences().map(<[u32]>::len).max().unwrap_or(0);
-        let angles = self.rotation.angles(longest);
-        for (layer, (index, block)) in (1..=request.deepest()).zip(self.blocks.iter().enumerate()) {
-            let positions = angles.of_block(index);
-            block.apply(&mut states, &batch.offsets, positions, &mut scratch)?;
-            if layer as usize == self.blocks.len() {
-                self.final_norm.apply(&states, &mut scratch.narrow)?;
-                sink(layer, &scratch.narrow);
-            } else if request.wants(layer) {
-                sink(layer, &states);
-            }
-        }
-        Ok(())
+        self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
     }
 
     fn vocabulary_size(&self) -> usize {

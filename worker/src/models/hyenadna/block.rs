@@ -5,7 +5,7 @@
 
 use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::block_name;
-use crate::layers::{LayerNorm, defect, kernel_precision, load_linear, part_rows, zeros};
+use crate::layers::{LayerNorm, defect, fit, kernel_precision, load_linear, part_rows};
 use crate::model::{Precision, TensorSource};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::ops::hyena::{
@@ -17,6 +17,7 @@ use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 pub(super) const ROWS: usize = 2_304;
 
 /// Activations of one forward pass, shared by all blocks.
+#[derive(Default)]
 pub(super) struct Scratch {
     /// Normalised states, `[N, D]`.
     normed: Vec<f32>,
@@ -27,12 +28,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(token_count: usize, (width, wide): (usize, usize)) -> Result<Self> {
-        Ok(Self {
-            normed: zeros(token_count, width)?,
-            mixed: zeros(token_count, width)?,
-            hidden: zeros(token_count.min(ROWS), wide)?,
-        })
+    pub(super) fn fit(&mut self, token_count: usize, (width, wide): (usize, usize)) -> Result<()> {
+        fit(&mut self.normed, token_count, width)?;
+        fit(&mut self.mixed, token_count, width)?;
+        fit(&mut self.hidden, token_count.min(ROWS), wide)
     }
 }
 
