@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use glmeval_common::job::ModelSpec;
-use glmeval_common::model::{Precision, SpecialTokens, UnknownLetters};
+use glmeval_common::model::{Precision, SpecialTokens, UndefinedBase, UnknownLetters};
 use std::path::PathBuf;
 
 /// Number format of matrix products.
@@ -43,6 +43,15 @@ enum SpecialName {
     HuggingFace,
 }
 
+/// What `N` becomes.
+#[derive(Clone, Copy, ValueEnum)]
+enum UndefinedName {
+    /// The unknown token, where there is one.
+    Unknown,
+    /// The padding token, as in the published study.
+    Pad,
+}
+
 /// A gLM and how it is opened.
 #[derive(Args)]
 pub(crate) struct ModelArguments {
@@ -58,6 +67,9 @@ pub(crate) struct ModelArguments {
     /// Special tokens, where a gLM was published with two habits [default: checkpoint].
     #[arg(long, value_enum)]
     special_tokens: Option<SpecialName>,
+    /// What N becomes for GPN [default: unknown].
+    #[arg(long, value_enum)]
+    undefined_bases: Option<UndefinedName>,
     /// Pad every sequence to so many tokens, without a mask.
     #[arg(long, value_name = "TOKENS")]
     pad_to: Option<u32>,
@@ -81,6 +93,10 @@ impl ModelArguments {
                 SpecialName::Checkpoint => SpecialTokens::Checkpoint,
                 SpecialName::Original => SpecialTokens::Original,
                 SpecialName::HuggingFace => SpecialTokens::HuggingFace,
+            }),
+            undefined_bases: self.undefined_bases.map(|name| match name {
+                UndefinedName::Unknown => UndefinedBase::Unknown,
+                UndefinedName::Pad => UndefinedBase::Pad,
             }),
             pad_to: self.pad_to,
             precision: self.precision.map(Precision::from),

@@ -5,7 +5,7 @@
 
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
 use crate::error::{InputError, Result, io_error};
-use crate::model::{ModelOptions, Precision, SpecialTokens, UnknownLetters};
+use crate::model::{ModelOptions, Precision, SpecialTokens, UndefinedBase, UnknownLetters};
 use crate::representation::{
     FullRows, MeanOver, Pooling, RepresentationOptions, SequenceFeature, StoredDtype, Strands,
 };
@@ -80,6 +80,8 @@ pub struct ModelSpec {
     pub unknown_letters: Option<UnknownLetters>,
     /// `checkpoint`, `original` or `hugging-face`; left out = as published with the checkpoint.
     pub special_tokens: Option<SpecialTokens>,
+    /// `unknown` or `pad`: what `N` becomes for GPN; left out = unknown.
+    pub undefined_bases: Option<UndefinedBase>,
     /// Tokens every sequence is padded to, without a mask; left out = no padding.
     pub pad_to: Option<u32>,
     /// `f32` or `bf16` matrix products; left out = f32.
@@ -93,6 +95,7 @@ impl ModelSpec {
             layer_norm_eps: self.layer_norm_eps,
             unknown_letters: self.unknown_letters.unwrap_or_default(),
             special_tokens: self.special_tokens.unwrap_or_default(),
+            undefined_bases: self.undefined_bases.unwrap_or_default(),
             pad_to: self.pad_to,
             precision: self.precision.unwrap_or_default(),
         }

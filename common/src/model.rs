@@ -30,6 +30,28 @@ impl UnknownLetters {
     }
 }
 
+/// What `N` becomes in the tokens of GPN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndefinedBase {
+    /// The unknown token, as any letter outside the vocabulary. In a vocabulary without one it is
+    /// refused, or vanishes where unknown letters are replaced, and the sequence gets shorter.
+    #[default]
+    Unknown,
+    /// The padding token: the rule of the study that used a vocabulary without an unknown token.
+    Pad,
+}
+
+impl UndefinedBase {
+    /// `unknown` or `pad`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Pad => "pad",
+        }
+    }
+}
+
 /// Which special tokens stand around a sequence, for gLMs that were published with two habits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -74,6 +96,8 @@ pub struct ModelOptions {
     pub unknown_letters: UnknownLetters,
     /// Special tokens, where there are two habits.
     pub special_tokens: SpecialTokens,
+    /// What `N` becomes, where a vocabulary leaves it open (GPN).
+    pub undefined_bases: UndefinedBase,
     /// Pads every sequence to this many tokens, without a mask: padding tokens are then read like
     /// any other. The paper did so with DNABERT-2 for every task but lentiMPRA.
     pub pad_to: Option<u32>,

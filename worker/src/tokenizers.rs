@@ -13,7 +13,7 @@ mod vocabulary;
 
 pub use bpe::BpeTokenizer;
 pub use character::{CharacterTokenizer, SpecialStyle};
-pub use gpn::{GpnTokenizer, UndefinedBase};
+pub use gpn::GpnTokenizer;
 pub use kmer::KmerTokenizer;
 pub use nucleotide::NucleotideTokenizer;
 pub use overlapping::OverlappingKmerTokenizer;

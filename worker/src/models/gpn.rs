@@ -13,7 +13,7 @@ use crate::model::{
     Architecture, Blueprint, Checkpoint, ModelOptions, ModelShape, Network, Precision, TensorSource,
 };
 use crate::tokenizer::Tokenizer;
-use crate::tokenizers::{GpnTokenizer, UndefinedBase};
+use crate::tokenizers::GpnTokenizer;
 use crate::weights::{ExpectedTensor, Weights};
 use byte_net::ByteNet;
 use conv_net::ConvNet;
@@ -159,7 +159,7 @@ impl Blueprint for Plan {
             &folder.join("tokenizer.json"),
             self.config.vocab_size,
             self.options.unknown_letters,
-            UndefinedBase::Unknown,
+            self.options.undefined_bases,
         )?))
     }
 

@@ -8,29 +8,8 @@ use super::letters::{self, DNA_LETTERS, Piece, refusal};
 use crate::tokenizer::{Tokenizer, UnknownLetters};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
-use glmeval_common::model::TokenRule;
+use glmeval_common::model::{TokenRule, UndefinedBase};
 use std::path::Path;
-
-/// What `N` becomes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UndefinedBase {
-    /// The unknown token, as any letter outside the vocabulary. In a vocabulary without one it is
-    /// refused, or vanishes where unknown letters are replaced, and the sequence gets shorter.
-    #[default]
-    Unknown,
-    /// The padding token: the rule of the study that used a vocabulary without an unknown token.
-    Pad,
-}
-
-impl UndefinedBase {
-    /// `unknown` or `pad`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Pad => "pad",
-        }
-    }
-}
 
 /// Each letter is lower-cased and looked up; white space vanishes.
 ///
