@@ -4,7 +4,8 @@
 //! Invariant: element `i` goes to lane `i % 16` and lanes fold in one fixed tree, so every
 //! instruction set gives the same bits.
 
-const LANES: usize = 16;
+/// Lanes of a row.
+pub(crate) const LANES: usize = 16;
 
 /// Sum of `f` over a row, where `f(sum, x)` adds one element to its lane.
 #[inline(always)]

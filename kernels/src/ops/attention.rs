@@ -5,7 +5,8 @@
 
 use crate::error::{KernelError, Result, check_length};
 use crate::isa::{Isa, per_isa};
-use crate::ops::softmax::exp_row;
+use crate::lanes::LANES;
+use crate::ops::softmax::exp_row_of;
 use crate::parallel::SharedRows;
 use crate::sequences::Sequences;
 use crate::tile::{
@@ -162,26 +163,47 @@ fn cpu(isa: Isa, operands: &Operands<'_>, out: &mut [f32]) {
 }
 
 per_isa!(
-    /// Writes `scale sum - slope |ahead - column|` for the columns of a panel.
+    /// Writes `scale sum - slope |ahead + row - column|` for a panel's columns of each row.
     fn scale_scores(
-        sums: &[f32; TILE_COLUMNS],
+        sums: &[[f32; TILE_COLUMNS]],
         factors: (f32, f32),
         ahead: f32,
-        scores: &mut [f32]
+        scores: (&mut [f32], usize)
     ) = scaled_scores
 );
 
 /// A slope of zero leaves every bit of the scaled sum.
 #[inline(always)]
 fn scaled_scores(
-    sums: &[f32; TILE_COLUMNS],
+    sums: &[[f32; TILE_COLUMNS]],
     (scale, slope): (f32, f32),
     ahead: f32,
-    scores: &mut [f32],
+    (scores, stride): (&mut [f32], usize),
 ) {
-    for (column, (score, sum)) in (0_u8..).zip(scores.iter_mut().zip(sums)) {
-        let distance = (ahead - f32::from(column)).abs();
-        *score = (-slope).mul_add(distance, sum * scale);
+    for ((row, sums), scores) in (0_u8..).zip(sums).zip(scores.chunks_mut(stride)) {
+        let ahead = ahead + f32::from(row);
+        for (column, (score, sum)) in (0_u8..).zip(scores.iter_mut().zip(sums)) {
+            let distance = (ahead - f32::from(column)).abs();
+            *score = (-slope).mul_add(distance, sum * scale);
+        }
+    }
+}
+
+per_isa!(
+    /// Replaces rows of scores, `stride` apart, by exponentials and writes the sum of each.
+    ///
+    /// Only the first `count` scores of a row count; up to whole lanes, others become zero.
+    fn exp_scores(scores: &mut [f32], stride: usize, count: usize, sums: &mut [f32]) =
+        exp_of_scores
+);
+
+/// A score of negative infinity adds a zero to its lane and leaves every bit of the sum.
+#[inline(always)]
+fn exp_of_scores(scores: &mut [f32], stride: usize, count: usize, sums: &mut [f32]) {
+    for (scores, sum) in scores.chunks_exact_mut(stride).zip(sums) {
+        let row = &mut scores[..count.next_multiple_of(LANES)];
+        row[count..].fill(f32::NEG_INFINITY);
+        *sum = exp_row_of(row);
     }
 }
 
@@ -233,25 +255,22 @@ impl Head<'_> {
         let (count, width) = (self.tokens.len(), self.width());
         scratch.query.resize(width, [0.0; TILE_ROWS]);
         pack_tile(self.isa, self.third(0), first, rows, &mut scratch.query);
-        scratch.scores.resize(TILE_ROWS * count, 0.0);
+        let stride = count.next_multiple_of(TILE_COLUMNS);
+        scratch.scores.resize(TILE_ROWS * stride, 0.0);
         let slope = self.operands.slopes.map_or(0.0, |slopes| slopes[self.head]);
         for (index, panel) in scratch.keys.chunks_exact(width).enumerate() {
             let mut tile = Tile::ZERO;
             tile.add_products(self.isa, rows, &scratch.query, panel);
-            let columns = index * TILE_COLUMNS..count.min((index + 1) * TILE_COLUMNS);
-            let scores = scratch.scores.chunks_exact_mut(count).zip(&tile.0).take(rows);
-            for (row, (scores, sums)) in scores.enumerate() {
-                let ahead = (first + row) as f32 - columns.start as f32;
-                let scores = &mut scores[columns.clone()];
-                scale_scores(self.isa, sums, (self.operands.scale, slope), ahead, scores);
-            }
+            let column = index * TILE_COLUMNS;
+            let ahead = first as f32 - column as f32;
+            let scores = (&mut scratch.scores[column..], stride);
+            scale_scores(self.isa, &tile.0[..rows], (self.operands.scale, slope), ahead, scores);
         }
         let mut sums = [1.0; TILE_ROWS];
-        for (scores, sum) in scratch.scores.chunks_exact_mut(count).zip(&mut sums).take(rows) {
-            *sum = exp_row(self.isa, scores);
-        }
-        scratch.weights.resize(count, [0.0; TILE_ROWS]);
-        let scores = Rows::new(&scratch.scores, count, count);
+        exp_scores(self.isa, &mut scratch.scores, stride, count, &mut sums[..rows]);
+        let whole = count.next_multiple_of(LANES);
+        scratch.weights.resize(whole, [0.0; TILE_ROWS]);
+        let scores = Rows::new(&scratch.scores, stride, whole);
         pack_tile(self.isa, scores, 0, rows, &mut scratch.weights);
         sums
     }

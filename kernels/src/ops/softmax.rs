@@ -30,12 +30,13 @@ pub fn softmax(x: &mut [f32], width: usize) -> Result<()> {
 }
 
 per_isa!(
-    /// Replaces a row by `exp(x - max)` and returns its sum.
-    pub(crate) fn exp_row(row: &mut [f32]) -> f32 = exp_row_of
+    /// [`exp_row_of`] compiled for each instruction set.
+    fn exp_row(row: &mut [f32]) -> f32 = exp_row_of
 );
 
+/// Replaces a row by `exp(x - max)` and returns its sum.
 #[inline(always)]
-fn exp_row_of(row: &mut [f32]) -> f32 {
+pub(crate) fn exp_row_of(row: &mut [f32]) -> f32 {
     let largest = lanes::max(row);
     for x in &mut *row {
         *x = exp_of(*x - largest);

@@ -91,28 +91,83 @@ pub(crate) fn pack_columns(rows: Rows<'_>, first: usize, panel: &mut [PanelStep]
     }
 }
 
-/// Goes through k in short blocks, so that the steps of a block stay in the nearest cache.
+/// Steps of k in a block, so that its steps stay in the nearest cache.
+const BLOCK: usize = 16;
+/// Side of the squares that turn in registers.
+const SIDE: usize = 4;
+/// A block of a missing row.
+const ZEROS: [f32; BLOCK] = [0.0; BLOCK];
+
+/// Turns rows into columns.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn turn(rows: [&[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
+    std::array::from_fn(|k| rows.map(|row| row[k]))
+}
+
+/// Turns rows into columns.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn turn(rows: [&[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
+    // SAFETY: every x86-64 has SSE2.
+    unsafe { turn_by_shuffles(rows) }
+}
+
+/// Turns rows into columns by shuffles, which compilers do not find by themselves.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn turn_by_shuffles(rows: [&[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
+    use std::arch::x86_64::{
+        __m128, _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+    };
+    // SAFETY: a row is four values.
+    let [a, b, c, d] = rows.map(|row| unsafe { _mm_loadu_ps(row.as_ptr()) });
+    let (low, high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    let (low_next, high_next) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    let columns = [
+        _mm_movelh_ps(low, low_next),
+        _mm_movehl_ps(low_next, low),
+        _mm_movelh_ps(high, high_next),
+        _mm_movehl_ps(high_next, high),
+    ];
+    // SAFETY: both are four times four values.
+    unsafe { std::mem::transmute::<[__m128; SIDE], [[f32; SIDE]; SIDE]>(columns) }
+}
+
+/// Goes through k in short blocks: whole ones by squares, what is left value by value.
 #[inline(always)]
 fn transpose<'a, Step, const COLUMNS: usize>(
     row: impl Fn(usize) -> Option<&'a [f32]>,
     steps: &mut [Step],
     values: impl Fn(&mut Step) -> &mut [f32; COLUMNS],
 ) {
-    const BLOCK: usize = 16;
-    for (block, steps) in steps.chunks_mut(BLOCK).enumerate() {
-        for column in 0..COLUMNS {
-            match row(column) {
-                Some(row) => {
-                    for (step, &value) in steps.iter_mut().zip(&row[block * BLOCK..]) {
-                        values(step)[column] = value;
-                    }
+    let (blocks, rest) = steps.as_chunks_mut::<BLOCK>();
+    let done = blocks.len() * BLOCK;
+    for (index, steps) in blocks.iter_mut().enumerate() {
+        for column in (0..COLUMNS).step_by(SIDE) {
+            let parts: [&[f32; BLOCK]; SIDE] = std::array::from_fn(|i| {
+                row(column + i).and_then(|row| row.as_chunks().0.get(index)).unwrap_or(&ZEROS)
+            });
+            for k in (0..BLOCK).step_by(SIDE) {
+                let turned = turn(parts.map(|part| &part.as_chunks().0[k / SIDE]));
+                for (step, turned) in steps[k..].iter_mut().zip(turned) {
+                    values(step)[column..column + SIDE].copy_from_slice(&turned);
                 }
-                None => steps.iter_mut().for_each(|step| values(step)[column] = 0.0),
             }
         }
     }
+    for column in 0..COLUMNS {
+        match row(column) {
+            Some(row) => {
+                for (step, &value) in rest.iter_mut().zip(&row[done..]) {
+                    values(step)[column] = value;
+                }
+            }
+            None => rest.iter_mut().for_each(|step| values(step)[column] = 0.0),
+        }
+    }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
