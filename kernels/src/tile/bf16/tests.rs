@@ -26,7 +26,7 @@ fn operand(word: &mut impl FnMut() -> u32, lowest: u32, highest: u32) -> Step {
 /// Sums after the products, NaN as one value.
 fn sums_on(unit: Unit, start: &Sums, rows: usize, left: &[Step], right: &[Step]) -> Vec<u32> {
     let mut sums = *start;
-    unit.ready().add_products(&mut sums, rows, left, right);
+    unit.ready().add_products(&mut sums, None, rows, left, right);
     let used = sums.0[..rows].as_flattened();
     used.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
 }
