@@ -160,4 +160,31 @@ impl Ready {
             Unit::Amx => unsafe { amx::add_products(sums, start, rows, left, right) },
         }
     }
+
+    /// [`Self::add_products`] of 32 rows, whose sums go to `out`, `width` values from row to row.
+    ///
+    /// # Safety
+    /// 32 columns of 32 rows from `out` on must be the caller's alone.
+    #[inline]
+    pub(crate) unsafe fn write_products(
+        &self,
+        sums: &mut Sums,
+        start: Option<&[f32; SIDE]>,
+        left: &[Step],
+        right: &[Step],
+        (out, width): (*mut f32, usize),
+    ) {
+        match self.unit {
+            Unit::Emulated(_) => {
+                self.add_products(sums, start, SIDE, left, right);
+                for (index, row) in sums.0.iter().enumerate() {
+                    // SAFETY: as promised by the caller.
+                    unsafe { out.add(index * width).cast::<[f32; SIDE]>().write(*row) };
+                }
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            // SAFETY: `ready` configured the tiles of this thread; the rest is the caller's promise.
+            Unit::Amx => unsafe { amx::write_products(sums, start, left, right, (out, width)) },
+        }
+    }
 }

@@ -132,17 +132,33 @@ impl Product<'_> {
                     let sums = &mut kept[if chunks == 1 { 0 } else { group }];
                     let rows = first..rows.end.min(first + SIDE);
                     let left = &packed[group * self.steps..][steps.clone()];
+                    let last = steps.end == self.steps;
+                    let in_place = last && self.is_whole(&rows, &panels);
                     for (panel, sums) in panels.clone().zip(&mut *sums) {
                         let bias = (start == 0).then(|| &self.weights.bias[panel].0);
                         let right = &self.panels[panel * self.steps..][steps.clone()];
+                        if in_place {
+                            let first = panel * SIDE;
+                            let out = self.out.block(rows.clone(), first..first + SIDE);
+                            let out = (out, self.out.width());
+                            // SAFETY: tasks have disjoint blocks, and `block` checked this one.
+                            unsafe { ready.write_products(sums, bias, left, right, out) };
+                            continue;
+                        }
                         ready.add_products(sums, bias, rows.len(), left, right);
                     }
-                    if steps.end == self.steps {
+                    if last && !in_place {
                         self.finish(sums, rows, panels.clone());
                     }
                 }
             }
         }
+    }
+
+    /// Whether sums are outputs as they are, and all of a block's registers are in use.
+    fn is_whole(&self, rows: &Range<usize>, panels: &Range<usize>) -> bool {
+        let fills = rows.len() == SIDE && panels.end * SIDE <= self.out.width();
+        fills && self.epilogue == Epilogue::None
     }
 
     /// Applies the epilogue and writes each row's outputs of all `panels` in one run.

@@ -16,11 +16,28 @@ const ROWS: u8 = 16;
 /// Bytes of a row of [`Sums`].
 const SUMS_ROW_BYTES: usize = size_of::<[f32; SIDE]>();
 
-/// Where sums begin: the first of 32 rows, and the bytes from one to the next.
+/// Where 32 rows of sums are read or written: the first, and the bytes from one to the next.
 #[derive(Clone, Copy)]
-struct Start {
-    row: *const f32,
+struct Place {
+    row: *mut f32,
     distance: usize,
+}
+
+impl Place {
+    fn of(sums: &mut Sums) -> Self {
+        Self { row: sums.0.as_mut_ptr().cast(), distance: SUMS_ROW_BYTES }
+    }
+
+    /// Rows without a distance are all the same row; only ever read.
+    fn of_start(sums: &mut Sums, start: Option<&[f32; SIDE]>) -> Self {
+        let same = |start: &[f32; SIDE]| Self { row: start.as_ptr().cast_mut(), distance: 0 };
+        start.map_or_else(|| Self::of(sums), same)
+    }
+
+    /// The lower register's rows.
+    fn lower(self) -> *mut f32 {
+        self.row.wrapping_byte_add(usize::from(ROWS) * self.distance)
+    }
 }
 
 /// Fetches eight lines of an operand, some steps ahead, into the first cache.
@@ -175,37 +192,54 @@ pub(super) unsafe fn add_products(
     left: &[Step],
     right: &[Step],
 ) {
-    // Rows without a distance are all the same row.
-    let start = match start {
-        Some(start) => Start { row: start.as_ptr(), distance: 0 },
-        None => Start { row: sums.0.as_ptr().cast(), distance: SUMS_ROW_BYTES },
-    };
+    let start = Place::of_start(sums, start);
     let steps = left.len().min(right.len());
     if steps == 0 {
         return;
     }
     if rows > usize::from(ROWS) {
         // SAFETY: as promised by the caller; both operands have `steps`, at least one.
-        unsafe { add_to_32_rows(sums, start, left.as_ptr(), right.as_ptr(), steps) };
+        unsafe { add_to_32_rows(Place::of(sums), start, left.as_ptr(), right.as_ptr(), steps) };
     } else {
         // SAFETY: as above.
         unsafe { add_to_16_rows(sums, start, left.as_ptr(), right.as_ptr(), steps) };
     }
 }
 
+/// [`add_products`] of 32 rows, whose sums go to `out`, `width` values from row to row.
+///
+/// # Safety
+/// As there; 32 columns of 32 rows from `out` on must be the caller's alone.
+#[inline]
+pub(super) unsafe fn write_products(
+    sums: &mut Sums,
+    start: Option<&[f32; SIDE]>,
+    left: &[Step],
+    right: &[Step],
+    (out, width): (*mut f32, usize),
+) {
+    let steps = left.len().min(right.len());
+    assert!(steps > 0, "the loop ends after its last step");
+    let end = Place { row: out, distance: width * size_of::<f32>() };
+    let start = Place::of_start(sums, start);
+    // SAFETY: as promised by the caller; both operands have `steps`, at least one.
+    unsafe { add_to_32_rows(end, start, left.as_ptr(), right.as_ptr(), steps) };
+}
+
 /// Four registers of sums; each of the four operands of a step takes part in two products.
 ///
 /// # Safety
-/// As [`add_products`]; `left` and `right` must point to `steps` steps, at least one.
+/// As [`add_products`]; `left` and `right` must point to `steps` steps, at least one, `start` to
+/// rows to read, `end` to rows to write.
 #[inline]
 unsafe fn add_to_32_rows(
-    sums: &mut Sums,
-    start: Start,
+    end: Place,
+    start: Place,
     left: *const Step,
     right: *const Step,
     steps: usize,
 ) {
-    // SAFETY: reads `steps` steps of 2048 bytes from both operands, and exactly the rows of `sums`.
+    // SAFETY: reads `steps` steps of 2048 bytes from both operands, and exactly the rows of `start` and `end`.
     unsafe {
         asm!(
             "tileloadd tmm0, [{start} + {start_row}*1]",
@@ -234,11 +268,11 @@ unsafe fn add_to_32_rows(
             "tilestored [{lower} + {sums_row}*1], tmm2",
             "tilestored [{lower} + {sums_row}*1 + 64], tmm3",
             start = in(reg) start.row,
-            start_lower = in(reg) start.row.wrapping_byte_add(start.distance * 16),
+            start_lower = in(reg) start.lower(),
             start_row = in(reg) start.distance,
-            sums = in(reg) sums.0.as_mut_ptr(),
-            lower = in(reg) sums.0.as_mut_ptr().add(16),
-            sums_row = in(reg) SUMS_ROW_BYTES,
+            sums = in(reg) end.row,
+            lower = in(reg) end.lower(),
+            sums_row = in(reg) end.distance,
             row = in(reg) 64_usize,
             left = inout(reg) left => _,
             right = inout(reg) right => _,
@@ -257,7 +291,7 @@ unsafe fn add_to_32_rows(
 #[inline]
 unsafe fn add_to_16_rows(
     sums: &mut Sums,
-    start: Start,
+    start: Place,
     left: *const Step,
     right: *const Step,
     steps: usize,
