@@ -27,7 +27,7 @@ pub(crate) struct SharedRows<'a, T = f32> {
     out: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the pointer is only used through `span`, whose callers keep spans apart.
+// SAFETY: the pointer is only used through `span` and `block`, whose callers keep them apart.
 unsafe impl<T: Send> Sync for SharedRows<'_, T> {}
 
 impl<'a, T> SharedRows<'a, T> {
@@ -40,6 +40,16 @@ impl<'a, T> SharedRows<'a, T> {
     /// Values of a row.
     pub(crate) fn width(&self) -> usize {
         self.width
+    }
+
+    /// Where the `columns` of several rows begin, rows being `width` values apart.
+    ///
+    /// # Panics
+    /// If they are not inside the output, or there are none.
+    pub(crate) fn block(&self, rows: Range<usize>, columns: Range<usize>) -> *mut T {
+        assert!(rows.start < rows.end && rows.end <= self.rows);
+        assert!(columns.start < columns.end && columns.end <= self.width);
+        self.start.wrapping_add(rows.start * self.width + columns.start)
     }
 
     /// The `columns` of one row.

@@ -127,7 +127,8 @@ impl Drop for Ready {
 }
 
 impl Ready {
-    /// Adds the products of as many steps as both operands have.
+    /// Adds the products of as many steps as both operands have, at least one, to `sums`, or to
+    /// rows that are all `start`.
     ///
     /// ```text
     /// even = sum over the 16 even k of a step, fma in order from zero;  odd alike
@@ -139,12 +140,51 @@ impl Ready {
     ///
     /// Source: Intel, Software Developer's Manual, volume 2, TDPBF16PS.
     #[inline]
-    pub(crate) fn add_products(&self, sums: &mut Sums, rows: usize, left: &[Step], right: &[Step]) {
+    pub(crate) fn add_products(
+        &self,
+        sums: &mut Sums,
+        start: Option<&[f32; SIDE]>,
+        rows: usize,
+        left: &[Step],
+        right: &[Step],
+    ) {
         match self.unit {
-            Unit::Emulated(isa) => emulated::add_products(isa, sums, rows, left, right),
+            Unit::Emulated(isa) => {
+                if let Some(start) = start {
+                    sums.0.fill(*start);
+                }
+                emulated::add_products(isa, sums, rows, left, right);
+            }
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             // SAFETY: `ready` configured the tiles of this thread, which hold until `self` drops.
-            Unit::Amx => unsafe { amx::add_products(sums, rows, left, right) },
+            Unit::Amx => unsafe { amx::add_products(sums, start, rows, left, right) },
+        }
+    }
+
+    /// [`Self::add_products`] of 32 rows, whose sums go to `out`, `width` values from row to row.
+    ///
+    /// # Safety
+    /// 32 columns of 32 rows from `out` on must be the caller's alone.
+    #[inline]
+    pub(crate) unsafe fn write_products(
+        &self,
+        sums: &mut Sums,
+        start: Option<&[f32; SIDE]>,
+        left: &[Step],
+        right: &[Step],
+        (out, width): (*mut f32, usize),
+    ) {
+        match self.unit {
+            Unit::Emulated(_) => {
+                self.add_products(sums, start, SIDE, left, right);
+                for (index, row) in sums.0.iter().enumerate() {
+                    // SAFETY: as promised by the caller.
+                    unsafe { out.add(index * width).cast::<[f32; SIDE]>().write(*row) };
+                }
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            // SAFETY: `ready` configured the tiles of this thread; the rest is the caller's promise.
+            Unit::Amx => unsafe { amx::write_products(sums, start, left, right, (out, width)) },
         }
     }
 }

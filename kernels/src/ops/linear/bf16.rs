@@ -34,7 +34,8 @@ thread_local! {
 
 /// Fills every row of `out` by the product of the same row of `left` with `panels`.
 ///
-/// Rows are packed once for all panels: to pack a value costs as much as a hundred products.
+/// Rows are packed once for all panels: by the task that has all panels of a block of rows, while
+/// they stay in its caches, or else before the tasks that share them.
 pub(super) fn multiply(
     unit: Unit,
     left: impl Left,
@@ -46,6 +47,20 @@ pub(super) fn multiply(
     let steps = weights.input_width.div_ceil(STEP_WIDTH);
     let out = SharedRows::new(out, weights.output_width);
     let product = Product { unit, weights, panels, steps, epilogue, out };
+    let split = Split::new(rows, ROWS_PER_BLOCK, PRODUCTS_PER_TASK_MIN, weights);
+    if split.column_blocks() == 1 {
+        return split.for_each(|rows, panels| {
+            let mut packed = PACKED_INPUT.take();
+            packed.resize(rows.len().div_ceil(SIDE) * steps, Step::ZERO);
+            let mut gathered = Vec::new();
+            for (group, packed) in packed.chunks_exact_mut(steps).enumerate() {
+                let first = rows.start + group * SIDE;
+                pack_group(unit, &left, first..rows.end.min(first + SIDE), packed, &mut gathered);
+            }
+            product.block(&packed, rows, panels);
+            PACKED_INPUT.set(packed);
+        });
+    }
     let rows_at_a_time =
         (PACKED_VALUES_MAX / weights.input_width / ROWS_PER_BLOCK).max(1) * ROWS_PER_BLOCK;
     let mut packed = PACKED_INPUT.take();
@@ -68,12 +83,23 @@ fn pack(unit: Unit, left: &impl Left, rows: Range<usize>, steps: usize, packed: 
     let each = packed.par_chunks_exact_mut(steps).enumerate().with_min_len(groups_per_task);
     each.for_each_init(Vec::new, |gathered, (group, packed)| {
         let first = rows.start + group * SIDE;
-        for row in 0..SIDE {
-            let inside = first + row < rows.end;
-            let values = if inside { left.row(first + row, gathered) } else { &[] };
-            pack_row(unit.isa(), values, row, packed);
-        }
+        pack_group(unit, left, first..rows.end.min(first + SIDE), packed, gathered);
     });
+}
+
+/// Replaces `packed`, one group of steps, by at most 32 rows and zeros.
+fn pack_group(
+    unit: Unit,
+    left: &impl Left,
+    rows: Range<usize>,
+    packed: &mut [Step],
+    gathered: &mut Vec<f32>,
+) {
+    for place in 0..SIDE {
+        let row = rows.start + place;
+        let values = if row < rows.end { left.row(row, gathered) } else { &[] };
+        pack_row(unit.isa(), values, place, packed);
+    }
 }
 
 /// One call's operands, but for its rows.
@@ -106,14 +132,22 @@ impl Product<'_> {
                     let sums = &mut kept[if chunks == 1 { 0 } else { group }];
                     let rows = first..rows.end.min(first + SIDE);
                     let left = &packed[group * self.steps..][steps.clone()];
+                    let last = steps.end == self.steps;
+                    let in_place = last && self.is_whole(&rows, &panels);
                     for (panel, sums) in panels.clone().zip(&mut *sums) {
-                        if start == 0 {
-                            sums.0.fill(self.weights.bias[panel].0);
-                        }
+                        let bias = (start == 0).then(|| &self.weights.bias[panel].0);
                         let right = &self.panels[panel * self.steps..][steps.clone()];
-                        ready.add_products(sums, rows.len(), left, right);
+                        if in_place {
+                            let first = panel * SIDE;
+                            let out = self.out.block(rows.clone(), first..first + SIDE);
+                            let out = (out, self.out.width());
+                            // SAFETY: tasks have disjoint blocks, and `block` checked this one.
+                            unsafe { ready.write_products(sums, bias, left, right, out) };
+                            continue;
+                        }
+                        ready.add_products(sums, bias, rows.len(), left, right);
                     }
-                    if steps.end == self.steps {
+                    if last && !in_place {
                         self.finish(sums, rows, panels.clone());
                     }
                 }
@@ -121,16 +155,22 @@ impl Product<'_> {
         }
     }
 
+    /// Whether sums are outputs as they are, and all of a block's registers are in use.
+    fn is_whole(&self, rows: &Range<usize>, panels: &Range<usize>) -> bool {
+        let fills = rows.len() == SIDE && panels.end * SIDE <= self.out.width();
+        fills && self.epilogue == Epilogue::None
+    }
+
     /// Applies the epilogue and writes each row's outputs of all `panels` in one run.
     fn finish(&self, sums: &mut [Sums], rows: Range<usize>, panels: Range<usize>) {
-        for sums in &mut sums[..panels.len()] {
+        let sums = &mut sums[..panels.len()];
+        for sums in &mut *sums {
             self.epilogue.activate(self.unit.isa(), &mut sums.0[..rows.len()]);
         }
+        let isa = self.unit.isa();
         for (index, row) in rows.enumerate() {
-            for (panel, sums) in panels.clone().zip(&*sums) {
-                // SAFETY: tasks have disjoint blocks, and a task writes one span at a time.
-                unsafe { self.epilogue.write(&sums.0[index], &self.out, row, panel) };
-            }
+            // SAFETY: tasks have disjoint blocks, and a task writes one span at a time.
+            unsafe { self.epilogue.write_panels(isa, (sums, index), &self.out, row, &panels) };
         }
     }
 }

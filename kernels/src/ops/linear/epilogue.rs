@@ -4,14 +4,14 @@
 
 use super::GATED_OUTPUTS;
 use crate::error::{KernelError, Result};
-use crate::isa::Isa;
+use crate::isa::{Isa, per_isa};
 use crate::ops::gelu::gelu_part;
 use crate::ops::gelu_tanh::gelu_tanh_part;
 use crate::ops::relu::relu_part;
 use crate::ops::silu::silu_part;
 use crate::parallel::SharedRows;
 use crate::tile::TILE_COLUMNS;
-use crate::tile::bf16::SIDE;
+use crate::tile::bf16::{SIDE, Sums};
 use std::ops::Range;
 
 /// What happens to a finished sum on its way out.
@@ -86,6 +86,30 @@ impl Epilogue {
         }
     }
 
+    /// Writes one row's activated sums of `panels`: the row at `index` of each of `sums`.
+    ///
+    /// # Safety
+    /// Nobody else may use this row's outputs of these panels at the same time.
+    #[inline]
+    pub(super) unsafe fn write_panels(
+        self,
+        isa: Isa,
+        (sums, index): (&[Sums], usize),
+        out: &SharedRows<'_>,
+        row: usize,
+        panels: &Range<usize>,
+    ) {
+        let per_panel = if self.is_gate() { GATED_OUTPUTS } else { TILE_COLUMNS };
+        let columns = panels.start * per_panel..out.width().min(panels.end * per_panel);
+        // SAFETY: by contract nobody else uses it.
+        let out = unsafe { out.span(row, columns) };
+        match self {
+            Self::Add => add_row(isa, sums, index, out),
+            Self::SiluGate | Self::GeluGate => write_gated_row(isa, sums, index, out),
+            _ => write_row(isa, sums, index, out),
+        }
+    }
+
     /// Writes one row's activated sums of one panel.
     ///
     /// # Safety
@@ -109,6 +133,50 @@ impl Epilogue {
             (_, Ok(out)) => *out = *sums,
             (_, Err(_)) => out.copy_from_slice(&sums[..out.len()]),
         }
+    }
+}
+
+per_isa!(
+    /// Adds the sums of the row at `index` of each panel to `out`.
+    fn add_row(sums: &[Sums], index: usize, out: &mut [f32]) = add_rows_of
+);
+
+per_isa!(
+    /// Writes the sums of the row at `index` of each panel.
+    fn write_row(sums: &[Sums], index: usize, out: &mut [f32]) = write_rows_of::<TILE_COLUMNS>
+);
+
+per_isa!(
+    /// Writes what the gates left of the row at `index` of each panel.
+    fn write_gated_row(sums: &[Sums], index: usize, out: &mut [f32]) =
+        write_rows_of::<GATED_OUTPUTS>
+);
+
+#[inline(always)]
+fn add_rows_of(sums: &[Sums], index: usize, out: &mut [f32]) {
+    let (whole, rest) = out.as_chunks_mut::<TILE_COLUMNS>();
+    let mut rows = sums.iter().map(|sums| &sums.0[index]);
+    for (out, row) in whole.iter_mut().zip(&mut rows) {
+        for (out, sum) in out.iter_mut().zip(row) {
+            *out += sum;
+        }
+    }
+    for (out, sum) in rest.iter_mut().zip(rows.flatten()) {
+        *out += sum;
+    }
+}
+
+#[inline(always)]
+fn write_rows_of<const COUNT: usize>(sums: &[Sums], index: usize, out: &mut [f32]) {
+    let (whole, rest) = out.as_chunks_mut::<COUNT>();
+    let mut rows = sums.iter().map(|sums| &sums.0[index]);
+    for (out, row) in whole.iter_mut().zip(&mut rows) {
+        for (out, sum) in out.iter_mut().zip(row) {
+            *out = *sum;
+        }
+    }
+    for (out, sum) in rest.iter_mut().zip(rows.flatten()) {
+        *out = *sum;
     }
 }
 

@@ -59,9 +59,14 @@ impl Split {
         Self { rows, panels, rows_per_block, panels_per_block: panels.div_ceil(wanted), parallel }
     }
 
+    /// Blocks that share the same rows.
+    pub(super) fn column_blocks(&self) -> usize {
+        self.panels.div_ceil(self.panels_per_block)
+    }
+
     /// Calls `block(rows, panels)` for each block, several at a time if that pays.
     pub(super) fn for_each(&self, block: impl Fn(Range<usize>, Range<usize>) + Sync) {
-        let column_blocks = self.panels.div_ceil(self.panels_per_block);
+        let column_blocks = self.column_blocks();
         let run = |task: usize| {
             let row = task / column_blocks * self.rows_per_block;
             let panel = task % column_blocks * self.panels_per_block;

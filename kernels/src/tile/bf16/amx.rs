@@ -3,7 +3,7 @@
 //! Leaves out: other tile types. Invariant: tiles are configured only between `configure` and
 //! `release`, so that no other code of a thread ever meets their state.
 
-use super::{Step, Sums};
+use super::{SIDE, Step, Sums};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;
@@ -12,6 +12,81 @@ use std::sync::OnceLock;
 const ROW_BYTES: u8 = 64;
 /// Rows of a tile register.
 const ROWS: u8 = 16;
+
+/// Bytes of a row of [`Sums`].
+const SUMS_ROW_BYTES: usize = size_of::<[f32; SIDE]>();
+
+/// Where 32 rows of sums are read or written: the first, and the bytes from one to the next.
+#[derive(Clone, Copy)]
+struct Place {
+    row: *mut f32,
+    distance: usize,
+}
+
+impl Place {
+    fn of(sums: &mut Sums) -> Self {
+        Self { row: sums.0.as_mut_ptr().cast(), distance: SUMS_ROW_BYTES }
+    }
+
+    /// Rows without a distance are all the same row; only ever read.
+    fn of_start(sums: &mut Sums, start: Option<&[f32; SIDE]>) -> Self {
+        let same = |start: &[f32; SIDE]| Self { row: start.as_ptr().cast_mut(), distance: 0 };
+        start.map_or_else(|| Self::of(sums), same)
+    }
+
+    /// The lower register's rows.
+    fn lower(self) -> *mut f32 {
+        self.row.wrapping_byte_add(usize::from(ROWS) * self.distance)
+    }
+}
+
+/// Fetches eight lines of an operand, some steps ahead, into the first cache.
+macro_rules! fetch {
+    ($operand:literal, $offset:literal) => {
+        concat!(
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + 64 + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + 128 + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + 192 + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + 256 + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + 320 + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + 384 + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $operand,
+            "} + 4096 + 448 + ",
+            $offset,
+            "]",
+        )
+    };
+}
 
 /// What `ldtilecfg` reads: palette 1, all eight registers 16 rows of 64 bytes.
 #[repr(C, align(64))]
@@ -110,42 +185,80 @@ pub(super) unsafe fn release() {
 /// # Safety
 /// This thread must be between [`configure`] and [`release`].
 #[inline]
-pub(super) unsafe fn add_products(sums: &mut Sums, rows: usize, left: &[Step], right: &[Step]) {
+pub(super) unsafe fn add_products(
+    sums: &mut Sums,
+    start: Option<&[f32; SIDE]>,
+    rows: usize,
+    left: &[Step],
+    right: &[Step],
+) {
+    let start = Place::of_start(sums, start);
     let steps = left.len().min(right.len());
     if steps == 0 {
         return;
     }
     if rows > usize::from(ROWS) {
         // SAFETY: as promised by the caller; both operands have `steps`, at least one.
-        unsafe { add_to_32_rows(sums, left.as_ptr(), right.as_ptr(), steps) };
+        unsafe { add_to_32_rows(Place::of(sums), start, left.as_ptr(), right.as_ptr(), steps) };
     } else {
         // SAFETY: as above.
-        unsafe { add_to_16_rows(sums, left.as_ptr(), right.as_ptr(), steps) };
+        unsafe { add_to_16_rows(sums, start, left.as_ptr(), right.as_ptr(), steps) };
     }
+}
+
+/// [`add_products`] of 32 rows, whose sums go to `out`, `width` values from row to row.
+///
+/// # Safety
+/// As there; 32 columns of 32 rows from `out` on must be the caller's alone.
+#[inline]
+pub(super) unsafe fn write_products(
+    sums: &mut Sums,
+    start: Option<&[f32; SIDE]>,
+    left: &[Step],
+    right: &[Step],
+    (out, width): (*mut f32, usize),
+) {
+    let steps = left.len().min(right.len());
+    assert!(steps > 0, "the loop ends after its last step");
+    let end = Place { row: out, distance: width * size_of::<f32>() };
+    let start = Place::of_start(sums, start);
+    // SAFETY: as promised by the caller; both operands have `steps`, at least one.
+    unsafe { add_to_32_rows(end, start, left.as_ptr(), right.as_ptr(), steps) };
 }
 
 /// Four registers of sums; each of the four operands of a step takes part in two products.
 ///
 /// # Safety
-/// As [`add_products`]; `left` and `right` must point to `steps` steps, at least one.
+/// As [`add_products`]; `left` and `right` must point to `steps` steps, at least one, `start` to
+/// rows to read, `end` to rows to write.
 #[inline]
-unsafe fn add_to_32_rows(sums: &mut Sums, left: *const Step, right: *const Step, steps: usize) {
-    // SAFETY: reads `steps` steps of 2048 bytes from both operands, and exactly the rows of `sums`.
+unsafe fn add_to_32_rows(
+    end: Place,
+    start: Place,
+    left: *const Step,
+    right: *const Step,
+    steps: usize,
+) {
+    // SAFETY: reads `steps` steps of 2048 bytes from both operands, and exactly the rows of `start` and `end`.
     unsafe {
         asm!(
-            "tileloadd tmm0, [{sums} + {sums_row}*1]",
-            "tileloadd tmm1, [{sums} + {sums_row}*1 + 64]",
-            "tileloadd tmm2, [{lower} + {sums_row}*1]",
-            "tileloadd tmm3, [{lower} + {sums_row}*1 + 64]",
+            "tileloadd tmm0, [{start} + {start_row}*1]",
+            "tileloadd tmm1, [{start} + {start_row}*1 + 64]",
+            "tileloadd tmm2, [{start_lower} + {start_row}*1]",
+            "tileloadd tmm3, [{start_lower} + {start_row}*1 + 64]",
             "2:",
             "tileloadd tmm4, [{left} + {row}*1]",
             "tileloadd tmm6, [{right} + {row}*1]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            fetch!("right", 0),
             "tileloadd tmm7, [{right} + {row}*1 + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            fetch!("right", 512),
             "tileloadd tmm5, [{left} + {row}*1 + 1024]",
             "tdpbf16ps tmm2, tmm5, tmm6",
+            fetch!("right", 1024),
             "tdpbf16ps tmm3, tmm5, tmm7",
+            fetch!("right", 1536),
             "add {left}, 2048",
             "add {right}, 2048",
             "dec {steps}",
@@ -154,9 +267,12 @@ unsafe fn add_to_32_rows(sums: &mut Sums, left: *const Step, right: *const Step,
             "tilestored [{sums} + {sums_row}*1 + 64], tmm1",
             "tilestored [{lower} + {sums_row}*1], tmm2",
             "tilestored [{lower} + {sums_row}*1 + 64], tmm3",
-            sums = in(reg) sums.0.as_mut_ptr(),
-            lower = in(reg) sums.0.as_mut_ptr().add(16),
-            sums_row = in(reg) 128_usize,
+            start = in(reg) start.row,
+            start_lower = in(reg) start.lower(),
+            start_row = in(reg) start.distance,
+            sums = in(reg) end.row,
+            lower = in(reg) end.lower(),
+            sums_row = in(reg) end.distance,
             row = in(reg) 64_usize,
             left = inout(reg) left => _,
             right = inout(reg) right => _,
@@ -173,16 +289,26 @@ unsafe fn add_to_32_rows(sums: &mut Sums, left: *const Step, right: *const Step,
 /// # Safety
 /// As [`add_to_32_rows`].
 #[inline]
-unsafe fn add_to_16_rows(sums: &mut Sums, left: *const Step, right: *const Step, steps: usize) {
+unsafe fn add_to_16_rows(
+    sums: &mut Sums,
+    start: Place,
+    left: *const Step,
+    right: *const Step,
+    steps: usize,
+) {
     // SAFETY: reads within `steps` steps of both operands, and the upper half of `sums`.
     unsafe {
         asm!(
-            "tileloadd tmm0, [{sums} + {sums_row}*1]",
-            "tileloadd tmm1, [{sums} + {sums_row}*1 + 64]",
+            "tileloadd tmm0, [{start} + {start_row}*1]",
+            "tileloadd tmm1, [{start} + {start_row}*1 + 64]",
             "2:",
             "tileloadd tmm4, [{left} + {row}*1]",
             "tileloadd tmm6, [{right} + {row}*1]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            fetch!("right", 0),
+            fetch!("right", 512),
+            fetch!("right", 1024),
+            fetch!("right", 1536),
             "tileloadd tmm7, [{right} + {row}*1 + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "add {left}, 2048",
@@ -191,8 +317,10 @@ unsafe fn add_to_16_rows(sums: &mut Sums, left: *const Step, right: *const Step,
             "jnz 2b",
             "tilestored [{sums} + {sums_row}*1], tmm0",
             "tilestored [{sums} + {sums_row}*1 + 64], tmm1",
+            start = in(reg) start.row,
+            start_row = in(reg) start.distance,
             sums = in(reg) sums.0.as_mut_ptr(),
-            sums_row = in(reg) 128_usize,
+            sums_row = in(reg) SUMS_ROW_BYTES,
             row = in(reg) 64_usize,
             left = inout(reg) left => _,
             right = inout(reg) right => _,

@@ -26,7 +26,7 @@ fn operand(word: &mut impl FnMut() -> u32, lowest: u32, highest: u32) -> Step {
 /// Sums after the products, NaN as one value.
 fn sums_on(unit: Unit, start: &Sums, rows: usize, left: &[Step], right: &[Step]) -> Vec<u32> {
     let mut sums = *start;
-    unit.ready().add_products(&mut sums, rows, left, right);
+    unit.ready().add_products(&mut sums, None, rows, left, right);
     let used = sums.0[..rows].as_flattened();
     used.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
 }
@@ -161,6 +161,27 @@ fn rows_are_packed_the_same_on_every_instruction_set_with_zeros_for_what_is_miss
     assert_eq!(value(&words, 1, (5, 6), true), 0.0, "k beyond the last");
     for isa in Isa::available() {
         assert_eq!(on(isa), words, "{isa:?}");
+    }
+}
+
+#[test]
+fn rows_are_rounded_the_same_on_every_instruction_set_for_values_of_any_kind() {
+    let mut word = words(0x2545_f491_4f6c_dd1d);
+    // Each exponent, subnormals, infinities and NaN included, with lower halves next to a tie.
+    let row: Vec<f32> = (0..64 * STEP_WIDTH as u32)
+        .map(|i| {
+            let lower = [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff][word() as usize % 6];
+            f32::from_bits((i % 512) << 23 | word() & 0x007f_0000 | lower)
+        })
+        .collect();
+    let expected: Vec<u32> = row.iter().map(|&x| pack::rounded(x)).collect();
+    for isa in Isa::available() {
+        let mut steps = [Step::ZERO; 64];
+        pack_row(isa, &row, 21, &mut steps);
+        for (step, expected) in steps.iter().zip(expected.chunks(STEP_WIDTH)) {
+            let found = step.0[1].0[5].map(|pair| [pair << 16, pair & 0xffff_0000]);
+            assert_eq!(found.as_flattened(), expected, "{isa:?}");
+        }
     }
 }
 

@@ -59,6 +59,8 @@ fn every_unit_gives_the_bits_of_the_definition() {
         (33, 31, 129),
         (70, 65, 95),
         (2, 257, 40),
+        (70, 64, 95),
+        (70, 64, 4150),
     ] {
         let x = values(rows * input_width, 1);
         let weight = values(output_width * input_width, 5);
