@@ -1,4 +1,7 @@
-//! Writes a Nucleotide Transformer v1 with random weights: the control without pre-training.
+//! Writes random weights: the control without pre-training.
+//!
+//! FOLDER may hold the `config.json` and vocabulary of any gLM; an empty one gets those of a small
+//! Nucleotide Transformer v1.
 //!
 //! ```text
 //! cargo run -p glmeval-worker --example make_random_model -- FOLDER SEED [KEY=VALUE]...
@@ -19,6 +22,12 @@ fn main() -> Result<()> {
     };
     let seed: u64 =
         seed.parse().map_err(|_| Error::invalid(format!("expected SEED, found {seed}")))?;
+    let folder = Path::new(&folder);
+    if folder.join("config.json").exists() {
+        models::write_random(folder, seed)?;
+        models::describe(folder, &ModelOptions::default())?;
+        return Ok(());
+    }
     let mut config = config();
     for pair in arguments {
         let (key, value) = pair
@@ -27,7 +36,6 @@ fn main() -> Result<()> {
         config[key] = serde_json::from_str(value)
             .map_err(|e| Error::invalid(format!("value of {key}")).with_source(e))?;
     }
-    let folder = Path::new(&folder);
     std::fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
     write(&folder.join("config.json"), &format!("{config:#}\n"))?;
     write(&folder.join("vocab.txt"), &vocabulary().join("\n"))?;

@@ -15,9 +15,9 @@ const STATES_PER_TOKEN: u64 = 8;
 /// Examples of a part of a prepared data set: the fetched object and the rows made of it.
 const EXAMPLE_BYTES_MAX: u64 = 128 << 20;
 
-/// The program itself, opened files and what its allocator keeps of what was freed:
-/// an allowance from a single run (`bench/runs/`), too small where the allocator keeps large blocks.
-const PROGRAM_BYTES: u64 = 128 << 20;
+/// The program itself, opened files and what its allocator keeps of what was freed: what was left
+/// unexplained in three runs (`bench/runs/`).
+const PROGRAM_BYTES: u64 = 32 << 20;
 
 /// Bytes a worker holds while it embeds; each number is of the costliest set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
