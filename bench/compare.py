@@ -5,7 +5,7 @@
     python bench/compare.py NAME --table      the table of an earlier run again
 
 Each round starts every program of a case once, ours first: A B, A B. A ratio is the median of the
-peer's medians over the median of ours. Raw rows go to `bench/runs/NAME/raw.csv` as they come.
+peer's medians over the median of ours. Raw rows are added to `bench/runs/NAME/raw.csv` as they come.
 """
 
 import argparse
@@ -90,9 +90,12 @@ def measure(options, folder):
         if options.load:
             spin = [sys.executable, "-c", "while True: pass"]
             busy = [subprocess.Popen(spin) for _ in range(2)]
-        with open(folder / "raw.csv", "w", newline="") as file:
+        path = folder / "raw.csv"
+        is_new = not path.exists()
+        with open(path, "a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
+            if is_new:
+                writer.writeheader()
             for case in CASES:
                 for dtype in case[4]:
                     run_case(options, case, dtype, lambda row: (writer.writerow(row), file.flush()))
