@@ -385,3 +385,14 @@ fn a_model_with_a_damaged_config_is_refused() {
         models::describe(&folder, &ModelOptions::default()).map(drop).map_err(|e| e.chain())
     });
 }
+
+#[test]
+fn nothing_is_reported_missing_from_a_whole_checkpoint() {
+    for folder in folders() {
+        let (weights, expected) = models::inspect(&folder).unwrap();
+        let found = weights.compare(&expected);
+        assert_eq!(found.missing, [], "{}", folder.display());
+        assert_eq!(found.mis_shaped, [], "{}", folder.display());
+        assert_eq!(found.unexpected, [] as [&str; 0], "{}", folder.display());
+    }
+}

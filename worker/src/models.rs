@@ -93,7 +93,8 @@ pub fn write_random(folder: &Path, seed: u64) -> Result<Vec<TensorShape>> {
 pub fn inspect(path: &Path) -> Result<(Weights, Vec<ExpectedTensor>)> {
     let kind = Kind::find(path, &ModelOptions::default())?;
     let weights = kind.checkpoint.weights(kind.architecture)?;
-    Ok((weights, kind.blueprint.expected_tensors()))
+    let expected = kind.blueprint.expected_in(&weights);
+    Ok((weights, expected))
 }
 
 /// The architecture of the gLM at `path`.

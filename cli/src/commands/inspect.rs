@@ -86,6 +86,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     defect.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
+fn tokens_max(count: u64) -> String {
+    if count == u64::MAX { "any number".to_owned() } else { count.to_string() }
+}
+
 fn print_defects(missing: &[String], mis_shaped: &[String], unexpected: &[String]) {
     for (what, lines) in
         [("missing", missing), ("mis-shaped", mis_shaped), ("unexpected", unexpected)]
@@ -105,7 +109,7 @@ fn print(inspection: &Inspection, arguments: &Arguments) {
         ("parameters", facts.parameters.to_string()),
         ("layers", facts.layer_count.to_string()),
         ("width", facts.width.to_string()),
-        ("tokens at most", facts.tokens_max.to_string()),
+        ("tokens at most", tokens_max(facts.tokens_max)),
         ("tokens of 1,000 nt", facts.tokens(1000).to_string()),
         ("GFLOP per 1,000 tokens", format!("{:.1}", facts.flops(1000, facts.layer_count) / 1e9)),
         ("tensors", inspection.tensors.len().to_string()),

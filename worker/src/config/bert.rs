@@ -195,6 +195,12 @@ impl BertConfig {
         check_sizes(&self.config, weights, &sizes)?;
         let layers = ("num_hidden_layers", self.num_hidden_layers);
         check_layers(&self.config, weights, layers, LAYERS)?;
+        weights.check(&self.expected_in(weights))
+    }
+
+    /// The tensors that `weights` should hold: a head or pooler is whole or absent, and its bias
+    /// stands under one name at least.
+    pub fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
         let mut expected = self.expected_tensors();
         for part in PARTS {
             let is_there = weights.names().any(|name| name.starts_with(part));
@@ -203,7 +209,7 @@ impl BertConfig {
         for tensor in &mut expected {
             tensor.required &= tensor.name != BIASES[0] || !weights.contains(BIASES[1]);
         }
-        weights.check(&expected)
+        expected
     }
 }
 

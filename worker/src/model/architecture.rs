@@ -153,6 +153,11 @@ pub trait Blueprint: Send + Sync {
     /// Every tensor a checkpoint of this config may hold, and which it must.
     fn expected_tensors(&self) -> Vec<ExpectedTensor>;
 
+    /// The same for given weights, of which some parts may be left out as a whole.
+    fn expected_in(&self, _weights: &Weights) -> Vec<ExpectedTensor> {
+        self.expected_tensors()
+    }
+
     /// Tensors of a freshly initialised gLM.
     fn initial_tensors(&self) -> Vec<TensorShape> {
         let expected = self.expected_tensors().into_iter();
