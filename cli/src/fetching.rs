@@ -5,15 +5,16 @@ use glmeval_common::error::Result;
 use glmeval_worker::hub::{Hub, HubModel, HubProgress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Fetches `source` into the cache if it is `hf://…`; what is there already is not fetched again.
+/// The folder or file that `source` names: fetched into the cache if it is `hf://…`, where what is
+/// there already is not fetched again.
 ///
 /// # Errors
 /// As [`Hub::fetch`].
-pub(crate) fn fetch(source: &Path) -> Result<()> {
+pub(crate) fn fetch(source: &Path) -> Result<PathBuf> {
     let Some(text) = source.to_str().filter(|text| HubModel::is_named_by(text)) else {
-        return Ok(());
+        return Ok(source.to_owned());
     };
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -26,7 +27,7 @@ pub(crate) fn fetch(source: &Path) -> Result<()> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    fetched.map(drop)
+    fetched
 }
 
 fn show(text: &str, bar: Option<&ProgressBar>, progress: &HubProgress) {

@@ -28,7 +28,7 @@ pub(crate) fn plan_job(job: Job) -> Result<Planned> {
         .iter()
         .map(|model| {
             crate::fetching::fetch(&model.source)
-                .and_then(|()| glmeval_worker::models::describe(&model.source, &model.options))
+                .and_then(|folder| glmeval_worker::models::describe(&folder, &model.options))
                 .map_err(|e| e.context(format!("open model {}", model.name)))
         })
         .collect::<Result<Vec<ModelFacts>>>()?;

@@ -122,9 +122,7 @@ impl LayerNorm {
         eps: f32,
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
-        let weight = tensors.take_f32(&format!("{name}.weight"), &[width])?;
-        let bias = tensors.take_f32(&format!("{name}.bias"), &[width])?;
-        Ok(Self { weight, bias: Some(bias), eps })
+        Self::load_form(name, (width, true), eps, tensors)
     }
 
     /// Takes `name.weight`, and `name.bias` if norms of this gLM have one.
@@ -134,10 +132,8 @@ impl LayerNorm {
         eps: f32,
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
-        if has_bias {
-            return Self::load(name, width, eps, tensors);
-        }
-        Ok(Self { weight: tensors.take_f32(&format!("{name}.weight"), &[width])?, bias: None, eps })
+        let weight = tensors.take_f32(&format!("{name}.weight"), &[width])?;
+        Ok(Self { weight, bias: take_bias(name, (width, has_bias), tensors)?, eps })
     }
 
     /// Replaces each row of `x` `[N, D]`.
@@ -156,6 +152,15 @@ impl LayerNorm {
     }
 }
 
+/// Takes `name.bias` if layers of this kind have one.
+fn take_bias(
+    name: &str,
+    (width, has_bias): (usize, bool),
+    tensors: &mut dyn TensorSource,
+) -> Result<Option<Vec<f32>>> {
+    has_bias.then(|| tensors.take_f32(&format!("{name}.bias"), &[width])).transpose()
+}
+
 /// Takes `name.weight` and `name.bias` as one linear map.
 pub(crate) fn load_linear(
     name: &str,
@@ -163,9 +168,7 @@ pub(crate) fn load_linear(
     precision: Precision,
     tensors: &mut dyn TensorSource,
 ) -> Result<PackedLinear> {
-    let weight = tensors.take_f32(&format!("{name}.weight"), &[outputs, inputs])?;
-    let bias = tensors.take_f32(&format!("{name}.bias"), &[outputs])?;
-    pack(&weight, Some(&bias), (outputs, inputs), precision)
+    load_linear_form(name, ((outputs, inputs), true), precision, tensors)
 }
 
 /// Packs a linear map.
@@ -197,11 +200,9 @@ pub(crate) fn load_linear_form(
     precision: Precision,
     tensors: &mut dyn TensorSource,
 ) -> Result<PackedLinear> {
-    if has_bias {
-        return load_linear(name, extents, precision, tensors);
-    }
     let weight = tensors.take_f32(&format!("{name}.weight"), &[extents.0, extents.1])?;
-    pack(&weight, None, extents, precision)
+    let bias = take_bias(name, (extents.0, has_bias), tensors)?;
+    pack(&weight, bias.as_deref(), extents, precision)
 }
 
 /// The number format of a job, as kernels name it.
@@ -257,11 +258,7 @@ pub(crate) fn take_conv1d(
 ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
     let extents = [shape.output_width, shape.input_width, shape.kernel];
     let weight = tensors.take_f32(&format!("{name}.weight"), &extents)?;
-    if !has_bias {
-        return Ok((weight, None));
-    }
-    let bias = tensors.take_f32(&format!("{name}.bias"), &[shape.output_width])?;
-    Ok((weight, Some(bias)))
+    Ok((weight, take_bias(name, (shape.output_width, has_bias), tensors)?))
 }
 
 /// Packs a convolution.

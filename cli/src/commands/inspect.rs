@@ -44,8 +44,8 @@ struct Inspection {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    crate::fetching::fetch(&arguments.model)?;
-    let (weights, expected) = models::inspect(&arguments.model)?;
+    let model = crate::fetching::fetch(&arguments.model)?;
+    let (weights, expected) = models::inspect(&model)?;
     let comparison = weights.compare(&expected);
     let names = |tensors: &[glmeval_worker::weights::ExpectedTensor]| {
         tensors.iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect()
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         shape: tensor.shape().to_vec(),
         file: tensor.file().display().to_string(),
     });
-    let (facts, defect) = match models::describe(&arguments.model, &ModelOptions::default()) {
+    let (facts, defect) = match models::describe(&model, &ModelOptions::default()) {
         Ok(facts) => (Some(facts), None),
         Err(error) => (None, Some(error)),
     };

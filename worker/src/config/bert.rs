@@ -24,7 +24,7 @@ const PARTS: [&str; 2] = ["cls.predictions.", "bert.pooler."];
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 const LAYERS: &str = "bert.encoder.layer.";
 /// The head's bias, which some publications name twice.
-const BIASES: [&str; 2] = ["cls.predictions.bias", "cls.predictions.decoder.bias"];
+pub(crate) const BIASES: [&str; 2] = ["cls.predictions.bias", "cls.predictions.decoder.bias"];
 
 /// Which BERT it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

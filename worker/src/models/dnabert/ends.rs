@@ -1,6 +1,6 @@
 //! What stands before and behind the blocks: embedding, pooled output, names of the head.
 
-use crate::config::bert::BertConfig;
+use crate::config::bert::{BIASES, BertConfig};
 use crate::layers::{HeadNames, LayerNorm, MaskedHead, defect, load_linear, table_row, zeros};
 use crate::model::{Precision, TensorSource, TokenBatch};
 use glmeval_common::error::Result;
@@ -103,8 +103,7 @@ pub(super) fn load_head(
         return Ok(None);
     }
     let tied = config.tie_word_embeddings;
-    let biases = ["cls.predictions.bias", "cls.predictions.decoder.bias"];
-    let bias = if tensors.contains(biases[0]) { biases[0] } else { biases[1] };
+    let bias = if tensors.contains(BIASES[0]) { BIASES[0] } else { BIASES[1] };
     let names = HeadNames {
         dense: "cls.predictions.transform.dense",
         norm: "cls.predictions.transform.LayerNorm",
