@@ -9,7 +9,7 @@ use glmeval_common::unit::ProbeSpec;
 use glmeval_tests::golden::{self, Tensor};
 use glmeval_worker::features::sequence_features;
 use glmeval_worker::probe::{FittedProbe, Matrix};
-use glmeval_worker::probes::probe;
+use glmeval_worker::probes::linear_probe;
 use glmeval_worker::statistics as st;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -201,7 +201,7 @@ fn linear_probes_agree_with_scikit_learn() {
         let targets: Vec<Vec<f64>> = (0..outputs)
             .map(|c| y.values.iter().skip(c).step_by(outputs).copied().collect())
             .collect();
-        let fitted = probe(&spec).fit(&x, &targets).expect("a fit");
+        let fitted = linear_probe(&spec).expect("linear").fit(&x, &targets).expect("a fit");
         Some(check_fit(case, &fitted))
     });
 }

@@ -111,10 +111,13 @@ async fn assert_same_results(ours: &Store, other: &Store, job: &JobId) {
         }
     }
     let mut fits = 0;
-    for unit in &plan.units {
-        let UnitSpec::Fit(fit) = &unit.spec else { continue };
-        let mine = find_scores(ours, &fit.fit).await.unwrap().unwrap();
-        let theirs = find_scores(other, &fit.fit).await.unwrap().unwrap();
+    let units = plan.units.iter().filter_map(|unit| match &unit.spec {
+        UnitSpec::Fit(unit) => Some(&unit.fits),
+        _ => None,
+    });
+    for fit in units.flatten() {
+        let mine = find_scores(ours, fit.id()).await.unwrap().unwrap();
+        let theirs = find_scores(other, fit.id()).await.unwrap().unwrap();
         assert_eq!(mine.statistics, theirs.statistics);
         let mine = read_predictions(ours, &mine).await.unwrap();
         assert!(!mine.is_empty() && mine == read_predictions(other, &theirs).await.unwrap());

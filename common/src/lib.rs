@@ -16,6 +16,7 @@ pub mod job;
 pub mod layout;
 pub mod limits;
 pub mod model;
+pub mod network;
 pub mod plan;
 pub mod readers;
 pub mod representation;

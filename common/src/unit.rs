@@ -5,6 +5,7 @@
 use crate::dataset::{DatasetSource, TaskName};
 use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
 use crate::model::ModelOptions;
+use crate::network::{Architecture, TrainingSpec};
 use crate::representation::{FeatureSource, Pooling, RepresentationOptions, StoredDtype};
 use crate::score::FitIdentity;
 use serde::{Deserialize, Serialize};
@@ -71,15 +72,23 @@ pub enum ProbeSpec {
         /// Iterations at most.
         iterations_max: u32,
     },
+    /// A network of layers, trained by steps.
+    Network {
+        /// Its layers.
+        architecture: Architecture,
+        /// How it is trained.
+        training: TrainingSpec,
+    },
 }
 
 impl ProbeSpec {
-    /// `ridge`, `least-squares` or `logistic`.
+    /// `ridge`, `least-squares`, `logistic` or the architecture's name.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ridge { .. } => "ridge",
             Self::LeastSquares => "least-squares",
             Self::Logistic { .. } => "logistic",
+            Self::Network { architecture, .. } => architecture.name(),
         }
     }
 
@@ -98,7 +107,7 @@ impl ProbeSpec {
                     label.push_str(&format!(", {iterations_max} iterations"));
                 }
             }
-            Self::Ridge { .. } | Self::LeastSquares => {}
+            Self::Ridge { .. } | Self::LeastSquares | Self::Network { .. } => {}
         }
         label
     }
@@ -134,21 +143,39 @@ pub struct ExtractUnit {
     pub end: u64,
 }
 
-/// Fits one probe and scores it.
+/// Fits probes that read the same features, and scores each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitUnit {
-    /// Digest of everything that decides the score.
-    pub fit: FitId,
-    /// As people name it; copied into every score row.
-    pub identity: FitIdentity,
     /// The data set.
     pub dataset: DatasetId,
     /// Task whose statistics are computed.
     pub task: TaskName,
-    /// What the probe reads.
+    /// What all the probes read.
     pub features: FeatureSource,
+    /// The fits; each is committed by itself and does not depend on the others.
+    pub fits: Vec<Fit>,
+}
+
+/// One fit of a probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fit {
+    /// As people name it; copied into every score row.
+    pub identity: FitIdentity,
     /// The probe.
     pub probe: ProbeSpec,
+}
+
+impl Fit {
+    /// Digest of everything that decides the score.
+    pub fn id(&self) -> &FitId {
+        &self.identity.fit
+    }
+
+    /// One line for people: `ridge on mean of REST`.
+    pub fn label(&self) -> String {
+        let FitIdentity { probe, representation, dataset, .. } = &self.identity;
+        format!("{probe} on {representation} of {dataset}")
+    }
 }
 
 /// Gathers the scores of a job into tables, figures and one page.
@@ -190,10 +217,11 @@ impl WorkUnit {
             Self::Extract(unit) => {
                 format!("extract {} {}-{}", unit.set.model.name, unit.start, unit.end)
             }
-            Self::Fit(unit) => format!(
-                "fit {} on {} of {}",
-                unit.identity.probe, unit.identity.representation, unit.identity.dataset
-            ),
+            Self::Fit(unit) => match &unit.fits[..] {
+                [] => "fit".to_owned(),
+                [fit] => format!("fit {}", fit.label()),
+                [fit, others @ ..] => format!("fit {} and {} more", fit.label(), others.len()),
+            },
             Self::Report(_) => "report".to_owned(),
         }
     }

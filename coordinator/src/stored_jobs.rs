@@ -49,16 +49,27 @@ impl StoredJobs {
     }
 }
 
-/// The object whose existence commits a unit; `None` for shards, which are covered by ranges.
-fn commit_path(plan: &Plan, spec: &UnitSpec) -> Option<String> {
+/// The objects whose existence commits a unit; none for shards, which are covered by ranges.
+fn commit_paths(plan: &Plan, spec: &UnitSpec) -> Vec<String> {
     match spec {
         UnitSpec::Prepare { dataset } => {
-            plan.datasets.get(*dataset).map(|set| layout::dataset_manifest_path(&set.facts.id))
+            let dataset = plan.datasets.get(*dataset);
+            dataset.map(|set| layout::dataset_manifest_path(&set.facts.id)).into_iter().collect()
         }
-        UnitSpec::Extract { .. } => None,
-        UnitSpec::Fit(unit) => Some(layout::scores_path(&unit.fit)),
-        UnitSpec::Report => Some(layout::report_commit_path(&plan.job)),
+        UnitSpec::Extract { .. } => Vec::new(),
+        UnitSpec::Fit(unit) => unit.fits.iter().map(|fit| layout::scores_path(fit.id())).collect(),
+        UnitSpec::Report => vec![layout::report_commit_path(&plan.job)],
     }
+}
+
+/// Whether all of `paths` exist.
+async fn all_exist(store: &Store, paths: Vec<String>) -> Result<bool> {
+    for path in &paths {
+        if !store.exists(path).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[async_trait]
@@ -108,9 +119,11 @@ impl JobStore for StoredJobs {
                 }
                 UnitSpec::Prepare { .. } | UnitSpec::Fit(_) | UnitSpec::Report => false,
             };
-            checks.push(match commit_path(plan, &unit.spec) {
-                Some(path) => Box::pin(async move { self.store.exists(&path).await }),
-                None => Box::pin(std::future::ready(Ok(covered))),
+            let paths = commit_paths(plan, &unit.spec);
+            checks.push(if paths.is_empty() {
+                Box::pin(std::future::ready(Ok(covered)))
+            } else {
+                Box::pin(all_exist(&self.store, paths))
             });
         }
         futures::stream::iter(checks).buffered(REQUESTS_MAX).try_collect().await

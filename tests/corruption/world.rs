@@ -198,11 +198,11 @@ impl Bench {
     }
 
     pub(crate) fn fits(&self) -> Vec<FitId> {
-        let fits = self.plan.units.iter().filter_map(|unit| match &unit.spec {
-            UnitSpec::Fit(unit) => Some(unit.fit.clone()),
+        let units = self.plan.units.iter().filter_map(|unit| match &unit.spec {
+            UnitSpec::Fit(unit) => Some(&unit.fits),
             _ => None,
         });
-        fits.collect()
+        units.flatten().map(|fit| fit.id().clone()).collect()
     }
 
     /// Paths of the commits of all fits.

@@ -131,8 +131,10 @@ pub async fn check_committed_once(folder: &Path) {
                     let id = plan.sets[*set].id.clone();
                     planned.entry(id).or_default().push((*start, *end));
                 }
-                UnitSpec::Fit(fit) => {
-                    assert!(find_scores(&store, &fit.fit).await.unwrap().is_some());
+                UnitSpec::Fit(unit) => {
+                    for fit in &unit.fits {
+                        assert!(find_scores(&store, fit.id()).await.unwrap().is_some());
+                    }
                 }
                 UnitSpec::Prepare { .. } | UnitSpec::Report => {}
             }

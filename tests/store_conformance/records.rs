@@ -26,7 +26,7 @@ use glmeval_common::store::fits::{
 };
 use glmeval_common::store::jobs::{self, FailedUnit, Snapshot};
 use glmeval_common::store::{Outcome, Store, gc, reports};
-use glmeval_common::unit::{FitUnit, ModelRef, ProbeSpec, SetSpec};
+use glmeval_common::unit::{Fit, FitUnit, ModelRef, ProbeSpec, SetSpec};
 use std::collections::BTreeMap;
 
 fn identity() -> FitIdentity {
@@ -146,8 +146,6 @@ fn plan() -> Plan {
         memory: MemoryFacts::default(),
     };
     let fit = FitUnit {
-        fit: FitId::new("fit"),
-        identity: identity(),
         dataset: DatasetId::new("dataset"),
         task: TaskName::ChipSeq,
         features: FeatureSource::Embedding {
@@ -155,7 +153,7 @@ fn plan() -> Plan {
             layer: 1,
             pooling: Pooling::Mean,
         },
-        probe: ProbeSpec::Ridge { alpha: 1e-3 },
+        fits: vec![Fit { identity: identity(), probe: ProbeSpec::Ridge { alpha: 1e-3 } }],
     };
     let unit = |spec, prerequisites| PlannedUnit { spec, prerequisites, flops: 1e12, bytes: 16 };
     Plan {

@@ -6,7 +6,7 @@
 use crate::attempt::{UnitContext, is_sound, lost_input};
 use crate::features::sequence_features;
 use crate::probe::{FittedProbe, Matrix};
-use crate::probes::probe;
+use crate::probes::linear_probe;
 use crate::statistics::{ScoreContext, scores};
 use bytes::Bytes;
 use glmeval_common::error::{Error, Result};
@@ -19,7 +19,7 @@ use glmeval_common::score::FitScores;
 use glmeval_common::store::embeddings::read_rows;
 use glmeval_common::store::examples::{DatasetManifest, read_examples, read_manifest};
 use glmeval_common::store::fits::{Prediction, check_fit, commit_fit, find_scores};
-use glmeval_common::unit::FitUnit;
+use glmeval_common::unit::{Fit, FitUnit};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 /// Examples whose sequences are in memory at a time where only targets are kept.
@@ -33,26 +33,49 @@ struct Measured {
     targets: Vec<Vec<f64>>,
 }
 
-/// Fits and scores one probe and commits both.
+/// Fits, scores and commits each probe of a unit that is not committed yet.
 ///
 /// # Errors
 /// `Invalid` when examples lack splits or targets or do not suit the probe; `Corrupt`; store errors.
 pub(crate) async fn fit(context: &UnitContext<'_>, unit: &FitUnit) -> Result<bool> {
     let store = context.store;
-    let standing = find_scores(store, &unit.fit).await;
-    if is_sound(standing, async |scores| check_fit(store, &scores).await).await? {
+    let mut open = Vec::new();
+    for fit in &unit.fits {
+        let standing = find_scores(store, fit.id()).await;
+        if !is_sound(standing, async |scores| check_fit(store, &scores).await).await? {
+            open.push(fit);
+        }
+    }
+    if open.is_empty() {
         return Ok(false);
     }
     let manifest = read_manifest(store, &unit.dataset).await.map_err(lost_input)?;
-    let (features, measured) = match &unit.features {
+    let (features, measured) = read(context, unit, &manifest).await?;
+    let mut is_won = false;
+    for fit in open {
+        let result = tokio::task::block_in_place(|| {
+            evaluate(unit, fit, &manifest.schema.targets, &features, &measured)
+        })?;
+        is_won |= commit(context, fit, &result).await?;
+    }
+    Ok(is_won)
+}
+
+/// What all probes of a unit read.
+async fn read(
+    context: &UnitContext<'_>,
+    unit: &FitUnit,
+    manifest: &DatasetManifest,
+) -> Result<(Matrix, Measured)> {
+    match &unit.features {
         FeatureSource::Embedding { set, layer, pooling } => {
-            let measured = measured(context, &manifest).await?;
+            let measured = measured(context, manifest).await?;
             let features =
-                embeddings(context, set, (*layer, *pooling), &manifest, &measured.ids).await?;
-            (features, measured)
+                embeddings(context, set, (*layer, *pooling), manifest, &measured.ids).await?;
+            Ok((features, measured))
         }
         FeatureSource::Sequence(feature) => {
-            let examples = read_examples(context.store, &manifest, 0, manifest.rows).await?;
+            let examples = read_examples(context.store, manifest, 0, manifest.rows).await?;
             let named: Vec<_> = examples
                 .iter()
                 .map(|example| (example.id.as_str(), example.sequences.as_slice()))
@@ -63,16 +86,17 @@ pub(crate) async fn fit(context: &UnitContext<'_>, unit: &FitUnit) -> Result<boo
             drop(named);
             let mut measured = Measured::new(manifest.schema.targets.len());
             measured.extend(&examples);
-            (features, measured)
+            Ok((features, measured))
         }
-    };
-    let result = tokio::task::block_in_place(|| {
-        evaluate(unit, &manifest.schema.targets, &features, &measured)
-    })?;
+    }
+}
+
+/// Commits one fit; whether this attempt's is the one that stands.
+async fn commit(context: &UnitContext<'_>, fit: &Fit, result: &Evaluated) -> Result<bool> {
     let scores = FitScores {
         version: FORMAT_VERSION,
-        identity: unit.identity.clone(),
-        statistics: result.statistics,
+        identity: fit.identity.clone(),
+        statistics: result.statistics.clone(),
         objects: Vec::new(),
         seconds: context.seconds(),
         worker: context.worker.to_string(),
@@ -162,16 +186,18 @@ struct Evaluated {
 /// Fits on the probe's splits and scores on the test split.
 fn evaluate(
     unit: &FitUnit,
+    fit: &Fit,
     target_names: &[String],
     features: &Matrix,
     measured: &Measured,
 ) -> Result<Evaluated> {
-    let probe = probe(&unit.probe);
+    let probe =
+        linear_probe(&fit.probe).ok_or_else(|| Error::bug("a network is trained by steps"))?;
     let fit_rows = measured.rows(probe.splits());
     let test_rows = measured.rows(&[Split::Test]);
     for (rows, name) in [(&fit_rows, "train"), (&test_rows, "test")] {
         if rows.is_empty() {
-            let dataset = &unit.identity.dataset;
+            let dataset = &fit.identity.dataset;
             return Err(Error::invalid(format!(
                 "data set {dataset}: expected examples of split {name}, found none"
             )));
@@ -180,7 +206,7 @@ fn evaluate(
     let fitted = probe.fit(&features.select(&fit_rows), &measured.targets_of(&fit_rows))?;
     let predicted = fitted.predict(&features.select(&test_rows))?;
     let targets = measured.targets_of(&test_rows);
-    let protocol = if unit.identity.protocol == Protocol::Corrected.name() {
+    let protocol = if fit.identity.protocol == Protocol::Corrected.name() {
         Protocol::Corrected
     } else {
         Protocol::Published
@@ -188,9 +214,9 @@ fn evaluate(
     let score_context = ScoreContext {
         task: unit.task,
         protocol,
-        probe: unit.probe.name(),
+        probe: fit.probe.name(),
         split: Split::Test,
-        seed: unit.identity.seed,
+        seed: fit.identity.seed,
     };
     let statistics = scores(&score_context, target_names, &targets, &predicted);
     let mut predictions = Vec::with_capacity(test_rows.len() * target_names.len());

@@ -1,6 +1,7 @@
-//! Which probes there are: one line per probe, nothing else.
+//! Which linear probes there are: one line per probe, nothing else.
 //!
-//! Leaves out: what a probe is (probe). Invariant: every `ProbeSpec` has its probe here.
+//! Leaves out: what a probe is (probe), networks (network). Invariant: every `ProbeSpec` that is no
+//! network has its probe here.
 
 mod cholesky;
 mod design;
@@ -14,13 +15,14 @@ mod ridge;
 use crate::probe::Probe;
 use glmeval_common::unit::ProbeSpec;
 
-/// The probe that `spec` describes.
-pub fn probe(spec: &ProbeSpec) -> Box<dyn Probe> {
-    match *spec {
+/// The linear probe that `spec` describes; none for a network.
+pub fn linear_probe(spec: &ProbeSpec) -> Option<Box<dyn Probe>> {
+    Some(match *spec {
         ProbeSpec::Ridge { alpha } => Box::new(ridge::Ridge { alpha }),
         ProbeSpec::LeastSquares => Box::new(least_squares::LeastSquares),
         ProbeSpec::Logistic { c, iterations_max } => {
             Box::new(logistic::Logistic { c, iterations_max })
         }
-    }
+        ProbeSpec::Network { .. } => return None,
+    })
 }

@@ -14,7 +14,7 @@ use glmeval_common::store::Store;
 use glmeval_common::store::fits::{Prediction, find_scores, read_predictions};
 use glmeval_common::store::jobs::{failed_units, read_plan};
 use glmeval_common::store::reports::commit_report;
-use glmeval_common::unit::{FitUnit, ReportUnit};
+use glmeval_common::unit::{Fit, ReportUnit};
 use std::collections::BTreeMap;
 
 /// Fits read from the store at a time.
@@ -33,25 +33,23 @@ impl Gathered {
     /// `Corrupt` for objects that are not what their commit says; store errors.
     pub async fn read(store: &Store, plan: &Plan) -> Result<Self> {
         let mut reads: Vec<BoxFuture<'_, Result<Option<FitResult>>>> = Vec::new();
-        let mut missing = BTreeMap::new();
+        let mut planned = Vec::new();
         for (index, unit) in (0_u32..).zip(&plan.units) {
-            if let UnitSpec::Fit(fit) = &unit.spec {
-                reads.push(Box::pin(result(store, fit)));
-                missing.insert(index, fit);
+            if let UnitSpec::Fit(unit) = &unit.spec {
+                for fit in &unit.fits {
+                    reads.push(Box::pin(result(store, fit)));
+                    planned.push((index, fit));
+                }
             }
         }
         let results: Vec<Option<FitResult>> =
             futures::stream::iter(reads).buffered(REQUESTS_MAX).try_collect().await?;
-        let mut reasons = failed_units(store, &plan.job).await?;
+        let reasons = failed_units(store, &plan.job).await?;
         let mut failed = Vec::new();
-        for ((index, fit), result) in missing.iter().zip(&results) {
+        for ((index, fit), result) in planned.into_iter().zip(&results) {
             if result.is_none() {
-                let identity = &fit.identity;
-                let reason = reasons.remove(index).map_or("not done".to_owned(), |r| r.error);
-                failed.push(format!(
-                    "{} on {} of {}: {reason}",
-                    identity.probe, identity.representation, identity.dataset
-                ));
+                let reason = reasons.get(&index).map_or("not done", |failed| &failed.error);
+                failed.push(format!("{}: {reason}", fit.label()));
             }
         }
         Ok(Self { fits: results.into_iter().flatten().collect(), failed })
@@ -66,8 +64,8 @@ impl Gathered {
     }
 }
 
-async fn result(store: &Store, fit: &FitUnit) -> Result<Option<FitResult>> {
-    let Some(scores) = find_scores(store, &fit.fit).await? else { return Ok(None) };
+async fn result(store: &Store, fit: &Fit) -> Result<Option<FitResult>> {
+    let Some(scores) = find_scores(store, fit.id()).await? else { return Ok(None) };
     let predictions = columns(read_predictions(store, &scores).await?);
     // Equal fits of several jobs share one commit; the names are this job's.
     let scores = glmeval_common::score::FitScores { identity: fit.identity.clone(), ..scores };

@@ -59,8 +59,10 @@ async fn print_scores(
     if arguments.format == Format::Json {
         let mut scores = Vec::new();
         for unit in &plan.units {
-            if let UnitSpec::Fit(fit) = &unit.spec {
-                scores.extend(find_scores(store, &fit.fit).await?);
+            if let UnitSpec::Fit(unit) = &unit.spec {
+                for fit in &unit.fits {
+                    scores.extend(find_scores(store, fit.id()).await?);
+                }
             }
         }
         return say_json(&scores);

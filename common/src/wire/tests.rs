@@ -7,33 +7,28 @@ use crate::model::ModelOptions;
 use crate::plan::{PlannedUnit, UnitSpec};
 use crate::representation::{FeatureSource, Pooling, SequenceFeature};
 use crate::score::FitIdentity;
-use crate::unit::{ExtractUnit, FitUnit, ModelRef, PrepareUnit, ProbeSpec, SetSpec, WorkUnit};
+use crate::unit::{ExtractUnit, Fit, FitUnit, ModelRef, PrepareUnit, ProbeSpec, SetSpec, WorkUnit};
 use proptest::prelude::*;
 
 fn fit(probe: ProbeSpec, features: FeatureSource) -> FitUnit {
-    FitUnit {
+    let identity = FitIdentity {
         fit: FitId::new("f"),
-        identity: FitIdentity {
-            fit: FitId::new("f"),
-            task: "eclip".into(),
-            dataset: "D".into(),
-            dataset_id: DatasetId::new("d"),
-            model: None,
-            model_id: None,
-            layer: None,
-            representation: "one-hot".into(),
-            probe: probe.name().into(),
-            factor: 1.0,
-            fraction: 0.1,
-            repeat: 0,
-            seed: u64::MAX,
-            protocol: "published".into(),
-        },
-        dataset: DatasetId::new("d"),
-        task: TaskName::Eclip,
-        features,
-        probe,
-    }
+        task: "eclip".into(),
+        dataset: "D".into(),
+        dataset_id: DatasetId::new("d"),
+        model: None,
+        model_id: None,
+        layer: None,
+        representation: "one-hot".into(),
+        probe: probe.name().into(),
+        factor: 1.0,
+        fraction: 0.1,
+        repeat: 0,
+        seed: u64::MAX,
+        protocol: "published".into(),
+    };
+    let fits = vec![Fit { identity, probe }];
+    FitUnit { dataset: DatasetId::new("d"), task: TaskName::Eclip, features, fits }
 }
 
 fn units() -> Vec<WorkUnit> {

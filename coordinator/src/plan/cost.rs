@@ -104,6 +104,8 @@ pub(super) fn fit_flops(facts: &DatasetFacts, width: u64, probe: &ProbeSpec) -> 
         ProbeSpec::Logistic { iterations_max, .. } => {
             4.0 * rows * width * f64::from(*iterations_max)
         }
+        // What the layers cost is known once their extents are.
+        ProbeSpec::Network { training, .. } => 6.0 * rows * width * f64::from(training.epochs_max),
     }
 }
 

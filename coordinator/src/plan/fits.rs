@@ -13,7 +13,7 @@ use glmeval_common::job::JobEmbedding;
 use glmeval_common::plan::{PlannedUnit, UnitSpec};
 use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature};
 use glmeval_common::score::FitIdentity;
-use glmeval_common::unit::{FitUnit, ProbeSpec, SetSpec};
+use glmeval_common::unit::{Fit, FitUnit, ProbeSpec, SetSpec};
 use std::collections::BTreeSet;
 
 /// What a probe reads, with all that planning its fit needs.
@@ -157,12 +157,10 @@ fn add_fit(
     }
     let prepared = planner.prepared_range(dataset);
     let unit = FitUnit {
-        fit: identity.fit.clone(),
-        identity,
         dataset: facts.id.clone(),
         task,
         features: features.source,
-        probe: probe.clone(),
+        fits: vec![Fit { identity, probe: probe.clone() }],
     };
     let (flops, bytes) =
         (cost::fit_flops(facts, features.width, probe), cost::fit_bytes(facts, features.width));

@@ -156,11 +156,11 @@ fn equal_fits_are_planned_once() {
 fn a_fit_keeps_its_id_when_its_set_grows() {
     let fits = |job: &Job| -> Vec<_> {
         let plan = planned(job, 10);
-        let fits = plan.units.iter().filter_map(|unit| match &unit.spec {
-            UnitSpec::Fit(fit) => Some(fit.fit.clone()),
+        let units = plan.units.into_iter().filter_map(|unit| match unit.spec {
+            UnitSpec::Fit(unit) => Some(unit.fits),
             _ => None,
         });
-        fits.collect()
+        units.flatten().map(|fit| fit.id().clone()).collect()
     };
     let mut wider = job();
     wider.embeddings[0].layers = LayerChoice::List(vec![1, 2, 4]);
