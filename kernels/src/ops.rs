@@ -6,6 +6,7 @@
 pub mod adam;
 pub mod arithmetic;
 pub mod attention;
+pub mod batch_conv1d;
 pub mod batch_norm;
 pub mod batch_pool;
 pub mod conv1d;
