@@ -4,6 +4,7 @@
 //! before anything is written.
 
 pub mod attention;
+pub mod batch_conv1d;
 pub mod conv1d;
 #[cfg(test)]
 mod exactness;
