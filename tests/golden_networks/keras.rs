@@ -135,10 +135,9 @@ fn kind(of: &Value) -> LayerKind {
                 axis: if is_last { JoinAxis::Channels } else { JoinAxis::Length },
             }
         }
-        "ZeroPadding1D" => LayerKind::ZeroPad {
-            before: count(&of["padding"][0]),
-            after: count(&of["padding"][1]),
-        },
+        "ZeroPadding1D" => {
+            LayerKind::ZeroPad { before: count(&of["padding"][0]), after: count(&of["padding"][1]) }
+        }
         other => panic!("a layer that is not known: {other}"),
     }
 }

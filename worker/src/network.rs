@@ -19,6 +19,7 @@ mod pass;
 mod plan;
 mod state;
 
+pub use operations::InputSums;
 pub use pass::{Batch, Pass, StepOutcome};
 pub use state::{NetworkState, StateArrays};
 

@@ -3,7 +3,9 @@
 //! Leaves out: which weights there are (common). Invariant: a weight depends on the seed and its own
 //! name and shape; shared draws depend on the seed and the shape alone.
 
-use glmeval_common::network::{Draws, Initializer, LayerKind, ResolvedLayer, WeightRole, WeightShape};
+use glmeval_common::network::{
+    Draws, Initializer, LayerKind, ResolvedLayer, WeightRole, WeightShape,
+};
 use glmeval_common::rng::Rng;
 
 /// The values that `weight` of `layer` starts with.

@@ -183,10 +183,10 @@ impl Engine {
         let output = value(node.output, needs.output);
         let gradient = &memory.gradients[node.output][..plan.length(node.output, examples.rows)?];
         let seen = Seen { inputs: &inputs, output, gradient };
-        let slice = |found: &'_ mut Option<(Vec<f32>, usize)>| -> Option<&'_ mut [f32]> {
-            found.as_mut().map(|(buffer, length)| &mut buffer[..*length])
-        };
-        let mut slices: Vec<Option<&mut [f32]>> = found.iter_mut().map(slice).collect();
+        let mut slices: Vec<Option<&mut [f32]>> = Vec::new();
+        for found in &mut found {
+            slices.push(found.as_mut().map(|(buffer, length)| &mut buffer[..*length]));
+        }
         let mut wanted = Wanted { inputs: &mut slices, weights: &mut self.weight_gradients };
         self.operations[index].backward(run, &seen, &mut wanted).map_err(defect)?;
         for (place, found) in places.into_iter().zip(found) {

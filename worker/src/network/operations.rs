@@ -129,7 +129,7 @@ pub(super) fn build(network: &Network, plan: &Plan, node: &Node) -> Result<Box<d
         Kind::Pad { before, values, after } => Box::new(joining::Pad { before, values, after }),
         Kind::Spline { length, width, bases, degree, kernel } => {
             let spline = positional::Spline::new((length, width), (bases, degree), kernel);
-            Box::new(spline.map_err(defect)?)
+            Box::new(spline)
         }
     })
 }

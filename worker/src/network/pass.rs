@@ -152,7 +152,7 @@ impl Pass {
                 continue;
             }
             let (first, second) = (&mut state.first[index], &mut state.second[index]);
-            adam(&step, gradient, (first, second), &mut state.weights[index]).map_err(defect)?;
+            adam(&step, gradient, first, second, &mut state.weights[index]).map_err(defect)?;
         }
         Ok(())
     }

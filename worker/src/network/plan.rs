@@ -66,22 +66,66 @@ pub(super) struct Norm {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     /// A convolution or a dense layer; with `norm`, of its normalised input.
-    Product { taps: Taps, kernel: usize, bias: Option<usize>, norm: Option<Norm> },
+    Product {
+        taps: Taps,
+        kernel: usize,
+        bias: Option<usize>,
+        norm: Option<Norm>,
+    },
     /// A convolution of every channel with its own taps.
-    Depthwise { taps: Taps, kernel: usize, bias: Option<usize> },
-    BatchNorm { norm: Norm },
-    LayerNorm { width: usize, gamma: usize, epsilon: f32 },
-    Function { function: Activation, width: usize },
-    Dropout { layer: u32, rate: f32 },
-    MaxPool { length: usize, width: usize, size: usize },
-    AveragePool { length: usize, width: usize, size: usize },
-    GlobalAveragePool { length: usize, width: usize },
+    Depthwise {
+        taps: Taps,
+        kernel: usize,
+        bias: Option<usize>,
+    },
+    BatchNorm {
+        norm: Norm,
+    },
+    LayerNorm {
+        width: usize,
+        gamma: usize,
+        epsilon: f32,
+    },
+    Function {
+        function: Activation,
+        width: usize,
+    },
+    Dropout {
+        layer: u32,
+        rate: f32,
+    },
+    MaxPool {
+        length: usize,
+        width: usize,
+        size: usize,
+    },
+    AveragePool {
+        length: usize,
+        width: usize,
+        size: usize,
+    },
+    GlobalAveragePool {
+        length: usize,
+        width: usize,
+    },
     Add,
     /// Rows of several inputs side by side.
-    Join { widths: Vec<usize> },
+    Join {
+        widths: Vec<usize>,
+    },
     /// Zeros around each example.
-    Pad { before: usize, values: usize, after: usize },
-    Spline { length: usize, width: usize, bases: usize, degree: usize, kernel: usize },
+    Pad {
+        before: usize,
+        values: usize,
+        after: usize,
+    },
+    Spline {
+        length: usize,
+        width: usize,
+        bases: usize,
+        degree: usize,
+        kernel: usize,
+    },
 }
 
 /// One operation of a plan.

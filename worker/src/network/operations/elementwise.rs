@@ -58,7 +58,7 @@ impl Operation for Function {
         // Of the other functions only the output is kept; a relu's is positive where its input is.
         let x = if self.reads_input() { seen.inputs[0] } else { seen.output };
         let Some(Some(dx)) = wanted.inputs.first_mut() else { return Ok(()) };
-        function::gradient(self.function, self.width, (x, seen.output), seen.gradient, dx)
+        function::gradient(self.function, self.width, x, seen.output, seen.gradient, dx)
     }
 }
 

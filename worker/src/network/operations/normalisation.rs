@@ -39,7 +39,7 @@ impl Statistics {
             return kernels::batch_statistics(x, norm.width, mean, variance);
         };
         let rows = x.len() / norm.width;
-        kernels::statistics_of_sums((sums, squares), shift, rows, mean, variance)
+        kernels::statistics_of_sums(sums, squares, shift, rows, mean, variance)
     }
 
     /// Moves the moving statistics towards these.
@@ -136,7 +136,7 @@ impl Operation for LayerNorm {
         output: &mut [f32],
     ) -> Result<(), KernelError> {
         let (gamma, beta) = (&run.weights[self.gamma], &run.weights[self.gamma + 1]);
-        layer_norm(reads.inputs[0], gamma, beta, self.epsilon, output)
+        layer_norm(reads.inputs[0], gamma, Some(beta), self.epsilon, output)
     }
 
     fn backward(
