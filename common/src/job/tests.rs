@@ -228,3 +228,16 @@ fn composition_follows_the_protocol() {
     let both = "[[representation]]\nkmer = 2\nnucleotides = true\n";
     assert!(parse("eclip", both).unwrap_err().chain().contains("more than one"));
 }
+
+#[test]
+fn every_example_of_the_repository_is_a_job() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let jobs: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    assert!(jobs.len() >= 5, "{jobs:?}");
+    for path in jobs {
+        Job::read(&path).map_err(|e| e.chain()).unwrap();
+    }
+}
