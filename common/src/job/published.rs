@@ -5,7 +5,6 @@
 
 use super::Protocol;
 use crate::dataset::TaskName;
-use crate::example::Split;
 use crate::model::Precision;
 use crate::network::{
     Activation, Adam, Architecture, ChipFront, Draws, ExampleOrder, LayerKind, Loss, Monitor,
@@ -231,15 +230,6 @@ pub fn published_fractions(task: TaskName, architecture: &Architecture) -> Vec<f
             (1..=10).map(|tenth| f64::from(tenth) / 10.0).collect()
         }
         _ => vec![1.0],
-    }
-}
-
-/// Splits that a fraction is drawn from: as many as its whole part of the product says, in the order
-/// they are stored.
-pub fn sampled_splits(task: TaskName) -> &'static [Split] {
-    match task {
-        TaskName::Splicing => &[Split::Train, Split::Valid],
-        _ => &[Split::Train],
     }
 }
 

@@ -93,7 +93,7 @@ fn stopping_and_lowering_can_be_switched_off() {
 fn keys_of_other_kinds_are_refused() {
     let cases = [
         ("ridge", "batch = 3", "batch on a ridge probe"),
-        ("ridge", "fractions = [1]", "fractions on a ridge probe"),
+        ("ridge", "repeats = 2", "repeats on a ridge probe"),
         ("rep-cnn", "alpha = 1", "alpha on a rep-cnn probe"),
         ("resnet", "factors = [2]", "factors on a resnet probe"),
         ("resnet", "reduce = 2", "reduce on a resnet probe"),
@@ -108,6 +108,7 @@ fn keys_of_other_kinds_are_refused() {
         let error = refused("lenti-mpra", &format!("kind = \"{kind}\"\n{keys}\n"));
         assert!(error.contains("no such key") && error.contains(expected), "{error}");
     }
+    assert_eq!(probe("eclip", "kind = \"ridge\"\nfractions = [0.5]").fractions, Some(vec![0.5]));
     let error = refused("lenti-mpra", "kind = \"rep-cnn\"\nlearning_rat = 1\n");
     assert!(error.contains("learning_rate") && error.contains("line"), "{error}");
 }

@@ -146,7 +146,7 @@ impl ProbeOn<'_> {
     fn on(&self, features: &Features<'_>) -> Result<Vec<Fitting>, Refused> {
         match &self.probe.choice {
             ProbeChoice::Linear(probe) if Suits::Vectors.reads(features.input) => {
-                Ok(vec![linear(probe.clone())])
+                Ok(vec![linear(probe.clone(), self.probe.fractions.clone())])
             }
             ProbeChoice::Linear(_) => {
                 Err(Refused::Unsuited("a token sequence is no vector".to_owned()))
@@ -160,7 +160,8 @@ impl ProbeOn<'_> {
             }
             ProbeChoice::Published => {
                 let (probe, kinds) = published_probes(self.task(), features.input);
-                let mut list: Vec<Fitting> = probe.into_iter().map(linear).collect();
+                let mut list: Vec<Fitting> =
+                    probe.into_iter().map(|probe| linear(probe, None)).collect();
                 for kind in kinds {
                     list.extend(self.network(&NetworkChoice::of(kind), features)?);
                 }
@@ -237,7 +238,8 @@ impl ProbeOn<'_> {
     /// Refuses data sets that lack a split training needs, before anything is embedded for it.
     fn check_splits(&self, choice: &NetworkChoice) -> Result<(), Refused> {
         let facts = &self.planner.datasets[self.dataset];
-        let lacks = |split: &Split| !facts.split_rows.get(split.name()).is_some_and(|&n| n > 0);
+        let lacks =
+            |split: &Split| facts.split_rows.get(split.name()).is_none_or(|&rows| rows == 0);
         let Some(split) = Split::ALL.iter().find(|split| lacks(split)) else { return Ok(()) };
         let name = &self.planner.job.datasets[self.dataset].name;
         let expected = format!("data sets with train, valid and test for {}", name_of(choice));
@@ -274,9 +276,9 @@ enum Refused {
     Wrong(Error),
 }
 
-fn linear(probe: ProbeSpec) -> Fitting {
-    let label = probe.label();
-    Fitting { probe, label, factor: 1.0, fractions: vec![1.0], repeats: 1, network: None }
+fn linear(probe: ProbeSpec, fractions: Option<Vec<f64>>) -> Fitting {
+    let (label, fractions) = (probe.label(), fractions.unwrap_or_else(|| vec![1.0]));
+    Fitting { probe, label, factor: 1.0, fractions, repeats: 1, network: None }
 }
 
 fn name_of(choice: &NetworkChoice) -> &str {

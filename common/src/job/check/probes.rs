@@ -201,7 +201,6 @@ fn refuse_others(written: &Written<'_>, choice: &ProbeChoice) -> Result<(), Inpu
         ("factors", t.factors.is_some(), has_width),
         ("reduce", t.reduce.is_some(), is(&["rep-cnn"])),
         ("front", t.front.is_some(), is(&["chip-cnn", "splicing-cnn"])),
-        ("fractions", t.fractions.is_some(), is_trained),
         ("repeats", t.repeats.is_some(), is_trained),
         // The study's probes differ in their loss; one for all would suit none.
         ("loss", t.loss.is_some(), kind.is_some()),

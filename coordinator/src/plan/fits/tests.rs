@@ -253,3 +253,14 @@ fn training_costs_products_of_every_example_over_the_epochs_and_is_held_in_memor
     assert!(memory.training > weights + features && memory.training < 1 << 30);
     assert_eq!(memory.total(), memory.weights + memory.program + memory.training);
 }
+
+#[test]
+fn a_linear_probe_has_a_learning_curve_but_no_repeats() {
+    let mut probe = JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0]);
+    probe.fractions = Some(vec![0.5, 1.0]);
+    let mut job = job_of(TaskName::LentiMpra, vec![probe]);
+    job.embeddings.clear();
+    let plan = planned(&job, split_facts(100), "gpn").unwrap();
+    let fractions: Vec<_> = fits(&plan).iter().map(|fit| fit.identity.fraction).collect();
+    assert_eq!(fractions, [0.5, 1.0, 0.5, 1.0], "of one-hot and k-mers");
+}
