@@ -209,6 +209,8 @@ fn layers_that_say_too_little_or_too_much_are_refused() {
     }
     let twice = format!("{OWN}[[probe]]\n{OWN}");
     assert!(refused("regression", &twice).contains("probe[1].name"));
+    let taken = OWN.replace("\"mine\"", "\"resnet\"");
+    assert!(refused("regression", &taken).contains("no kind of probe has"));
     let left = "kind = \"network\"\ninputs = [\"left\"]\nlayers = [{ kind = \"flatten\" }]\n";
     assert!(refused("regression", left).contains("[\"left\", \"right\"] for splicing"));
 }

@@ -125,6 +125,7 @@ impl ProbeOn<'_> {
         Ok(lists)
     }
 
+    /// Names what the probe could read and what there is; with the first reason if there was one.
     fn nothing_suits(&self, features: &[Features<'_>], reason: Option<String>) -> Error {
         let job = self.planner.job;
         let dataset = &job.datasets[self.dataset];
@@ -143,6 +144,7 @@ impl ProbeOn<'_> {
         self.wrong("representations", expected, found)
     }
 
+    /// The fits on one representation; none where the probe does not read such a one.
     fn on(&self, features: &Features<'_>) -> Result<Vec<Fitting>, Refused> {
         match &self.probe.choice {
             ProbeChoice::Linear(probe) if Suits::Vectors.reads(features.input) => {
@@ -276,11 +278,13 @@ enum Refused {
     Wrong(Error),
 }
 
+/// A linear probe draws nothing, so repeats would be the same.
 fn linear(probe: ProbeSpec, fractions: Option<Vec<f64>>) -> Fitting {
     let (label, fractions) = (probe.label(), fractions.unwrap_or_else(|| vec![1.0]));
     Fitting { probe, label, factor: 1.0, fractions, repeats: 1, network: None }
 }
 
+/// The name in reports.
 fn name_of(choice: &NetworkChoice) -> &str {
     if let NetworkKind::Own { name, .. } = &choice.kind {
         return name;
@@ -314,6 +318,7 @@ fn published_probes(task: TaskName, input: ProbeInput) -> (Option<ProbeSpec>, Ve
     }
 }
 
+/// What the study's probes of a task read, in words of a job file.
 fn published_words(task: TaskName) -> &'static str {
     match task {
         TaskName::InsertSeq => "pooling full or one_hot",

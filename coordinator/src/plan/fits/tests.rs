@@ -210,6 +210,10 @@ fn probes_that_cannot_be_fitted_are_refused_with_the_reason() {
     let short = DatasetFacts { length_min: 20, length_max: 20, ..split_facts(100) };
     let error = refused(&convolutions, short);
     assert!(error.contains("resnet") && error.contains("layer"), "{error}");
+    let mut nowhere = convolutions.clone();
+    nowhere.probes[0].dataset_indices.clear();
+    let error = refused(&nowhere, split_facts(100));
+    assert!(error.contains("probe.datasets: expected at least one data set"), "{error}");
     let changes = TrainingChanges { loss: Some(Loss::BinaryCrossEntropy), ..Default::default() };
     let probe = JobProbe { training: changes, ..network(NetworkKind::ResNet) };
     let error = refused(&job_of(TaskName::LentiMpra, vec![probe]), split_facts(100));
