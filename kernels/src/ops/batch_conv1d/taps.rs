@@ -29,7 +29,8 @@ impl Positions {
 
 /// Rows of all taps of an output position, one tap after the other.
 pub(super) struct Taps<'a> {
-    pub(super) x: Rows<'a>,
+    pub(super) values: &'a [f32],
+    x: Rows<'a>,
     pub(super) affine: Option<Affine<'a>>,
     pub(super) width: usize,
     pub(super) positions: Positions,
@@ -38,7 +39,8 @@ pub(super) struct Taps<'a> {
 impl<'a> Taps<'a> {
     /// Taps of `x`, whose rows have `width` values.
     pub(super) fn new(x: Input<'a>, width: usize, positions: Positions) -> Self {
-        Self { x: Rows::new(x.values, width, width), affine: x.affine, width, positions }
+        let values = x.values;
+        Self { values, x: Rows::new(values, width, width), affine: x.affine, width, positions }
     }
 }
 
