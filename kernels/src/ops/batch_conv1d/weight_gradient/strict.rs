@@ -70,8 +70,11 @@ impl Arithmetic for Strict {
         for (panel, right) in panels.chunks_exact(tile.len()).enumerate() {
             let mut sums = Tile::ZERO;
             let columns = width - panel * TILE_COLUMNS;
-            sums.add_products(self.0, rows, tile, right);
-            let _ = columns;
+            if columns <= TILE_COLUMNS / 2 {
+                sums.add_half_products(self.0, rows, tile, right);
+            } else {
+                sums.add_products(self.0, rows, tile, right);
+            }
             take(panel, &sums);
         }
     }
