@@ -85,7 +85,12 @@ fn panel_of_picked(
 pub(crate) fn pack_columns(rows: Rows<'_>, first: usize, panel: &mut [PanelStep]) {
     for (index, step) in panel.iter_mut().enumerate() {
         let row = &rows.row(index)[first..];
-        let count = row.len().min(TILE_COLUMNS);
+        // A whole step takes a few moves, where one of any length takes a call.
+        if let Some(row) = row.first_chunk() {
+            step.0 = *row;
+            continue;
+        }
+        let count = row.len();
         step.0[..count].copy_from_slice(&row[..count]);
         step.0[count..].fill(0.0);
     }

@@ -12,6 +12,7 @@ use crate::isa::{Isa, per_isa};
 use crate::ops::precision::Precision;
 use crate::tile::TILE_COLUMNS;
 use crate::tile::bf16::Unit;
+use gather::fetch;
 use rayon::prelude::*;
 use rounded::Rounded;
 use std::cell::Cell;
@@ -260,12 +261,20 @@ impl<A: Arithmetic> Product<'_, A> {
         let steps = A::steps(positions.len());
         let panels = self.width.div_ceil(TILE_COLUMNS);
         packed.resize(tiles.len() * steps, A::NO_ROWS);
-        self.arithmetic.pack_rows(self.taps, tiles.clone(), positions, packed);
+        self.arithmetic.pack_rows(self.taps, tiles.clone(), positions.clone(), packed);
+        // What the next task reads comes nearer a little after every product.
+        let (next, count) = (tiles.end * A::TILE, tiles.len() * A::TILE);
+        let count = count.min(rows.saturating_sub(next));
+        let per_product = positions.len().div_ceil(tiles.len() * panels);
+        let mut ahead = positions;
         let each = packed.chunks_exact(steps).zip(totals.chunks_exact_mut(panels));
         for (tile, (packed, totals)) in tiles.zip(each) {
             let rows = A::TILE.min(rows - tile * A::TILE);
             self.arithmetic.products((rows, self.width), packed, columns, |panel, sums| {
                 self.arithmetic.add(&mut totals[panel], sums);
+                for position in ahead.by_ref().take(per_product) {
+                    fetch(self.taps, next, count, position);
+                }
             });
         }
     }
@@ -275,6 +284,16 @@ impl<A: Arithmetic> Product<'_, A> {
         let first = block * POSITIONS_PER_BLOCK;
         first..first + dy.len() / self.width
     }
+}
+
+per_isa!(
+    /// Adds a block's sums to those before it.
+    fn add(totals: &mut [f32], sums: &[f32]) = add_of
+);
+
+#[inline(always)]
+fn add_of(totals: &mut [f32], sums: &[f32]) {
+    totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
 }
 
 per_isa!(

@@ -38,6 +38,35 @@ fn panel_of(taps: &Taps<'_>, row: usize, position: usize, steps: &mut [PanelStep
     columns::<PanelStep, TILE_COLUMNS>(taps, row, position, steps, |step| &mut step.0);
 }
 
+/// Asks for the values that so many rows of the weights, from `row` on, meet at a position, so that
+/// they are near when they are gathered.
+pub(super) fn fetch(taps: &Taps<'_>, row: usize, count: usize, position: usize) {
+    let (width, positions) = (taps.width, &taps.positions);
+    let (sequence, place) =
+        (position / positions.output_length, position % positions.output_length);
+    let (tap, channel) = (row / width, row % width);
+    let source = (place + tap * positions.dilation).saturating_sub(positions.padding_left);
+    let first = (sequence * positions.length + source) * width + channel;
+    for line in (first..first + count).step_by(VALUES_PER_LINE) {
+        fetch_line(taps.values, line);
+    }
+}
+
+/// Values of a cache line.
+const VALUES_PER_LINE: usize = 16;
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn fetch_line(values: &[f32], index: usize) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    // SAFETY: a hint, which may be about any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(values.as_ptr().wrapping_add(index).cast()) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn fetch_line(_values: &[f32], _index: usize) {}
+
 /// Goes through the parts of a row that lie together in memory: all of it without dilation, else
 /// what one tap has of it.
 #[inline(always)]
@@ -73,9 +102,32 @@ struct Map<const COUNT: usize>(Option<[[f32; COUNT]; 2]>);
 impl<const COUNT: usize> Map<COUNT> {
     #[inline(always)]
     fn new(affine: Option<Affine<'_>>, row: usize, width: usize) -> Self {
-        let columns = |of: &[f32]| std::array::from_fn(|column| of[(row + column) % width]);
+        let first = row % width;
+        let columns = |of: &[f32]| {
+            if let Some(columns) = of[first..].first_chunk() {
+                return *columns;
+            }
+            let mut columns = [0.0; COUNT];
+            let around = of.iter().cycle().skip(first);
+            columns.iter_mut().zip(around).for_each(|(to, from)| *to = *from);
+            columns
+        };
         Self(affine.map(|affine| [columns(affine.shift), columns(affine.scale)]))
     }
+}
+
+/// Apart from where it is written, so that it is computed by vectors.
+#[inline(always)]
+fn mapped<const COUNT: usize>(
+    values: &[f32; COUNT],
+    shift: &[f32; COUNT],
+    scale: &[f32; COUNT],
+) -> [f32; COUNT] {
+    let mut out = *values;
+    for ((out, shift), scale) in out.iter_mut().zip(shift).zip(scale) {
+        *out = (*out - shift) * scale;
+    }
+    out
 }
 
 /// Columns whose values lie together in memory.
@@ -143,15 +195,10 @@ impl Part {
             let mut x = x;
             for step in steps {
                 let Some(from) = x.first_chunk::<COUNT>() else { return };
-                let to = values(step);
-                match &map.0 {
-                    None => *to = *from,
-                    Some([shift, scale]) => {
-                        for column in 0..COUNT {
-                            to[column] = (from[column] - shift[column]) * scale[column];
-                        }
-                    }
-                }
+                *values(step) = match &map.0 {
+                    None => *from,
+                    Some([shift, scale]) => mapped(from, shift, scale),
+                };
                 x = x.get(width..).unwrap_or(&[]);
             }
             return;

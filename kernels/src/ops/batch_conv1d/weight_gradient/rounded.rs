@@ -5,9 +5,9 @@
 //! its positions.
 
 use super::gather::gather_panel;
-use super::{Arithmetic, Memory, Taps};
-use crate::tile::bf16::{SIDE, STEP_WIDTH, Step, Sums, Unit, pack_row, round_panel};
-use crate::tile::{PanelStep, Rows, pack_columns, pack_panel};
+use super::{Arithmetic, Memory, Taps, add};
+use crate::tile::bf16::{SIDE, STEP_WIDTH, Step, Sums, Unit, round_panel, round_rows};
+use crate::tile::{PanelStep, Rows, pack_panel};
 use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;
@@ -39,19 +39,12 @@ impl Arithmetic for Rounded {
     }
 
     fn pack_columns(self, dy: &[f32], width: usize, first: usize, packed: &mut [Step]) {
-        let mut by_position = [PanelStep::ZERO; STEP_WIDTH];
+        let columns = SIDE.min(width - first);
         let mut by_column = [PanelStep::ZERO; SIDE];
         for (dy, step) in dy.chunks(STEP_WIDTH * width).zip(packed) {
-            let count = dy.len() / width;
-            pack_columns(Rows::new(dy, width, width), first, &mut by_position[..count]);
-            let values = by_position[..count].iter().map(|step| step.0);
-            let mut flat = [[0.0; SIDE]; STEP_WIDTH];
-            flat.iter_mut().zip(values).for_each(|(to, from)| *to = from);
-            let rows = Rows::new(flat.as_flattened(), SIDE, SIDE);
-            pack_panel(self.0.isa(), rows, 0, STEP_WIDTH, &mut by_column);
-            for (place, column) in by_column.iter().enumerate() {
-                pack_row(self.0.isa(), &column.0, place, std::slice::from_mut(step));
-            }
+            let rows = Rows::new(&dy[first..], width, columns);
+            pack_panel(self.0.isa(), rows, 0, dy.len() / width, &mut by_column[..columns]);
+            round_rows(self.0.isa(), &by_column, step);
         }
     }
 
@@ -91,8 +84,7 @@ impl Arithmetic for Rounded {
     }
 
     fn add(self, totals: &mut Sums, sums: &Sums) {
-        let totals = totals.0.as_flattened_mut().iter_mut();
-        totals.zip(sums.0.as_flattened()).for_each(|(total, sum)| *total += sum);
+        add(self.0.isa(), totals.0.as_flattened_mut(), sums.0.as_flattened());
     }
 
     fn write(self, sums: &Sums, out: &mut [f32], width: usize, first: usize) {

@@ -3,7 +3,7 @@
 //! Leaves out: blocks and tasks. Invariant: each sum of a block is one chain over its positions.
 
 use super::gather::gather_tile;
-use super::{Arithmetic, Memory, Taps};
+use super::{Arithmetic, Memory, Taps, add};
 use crate::isa::Isa;
 use crate::tile::{LeftStep, PanelStep, Rows, TILE_COLUMNS, TILE_ROWS, Tile, pack_columns};
 use std::cell::Cell;
@@ -80,8 +80,7 @@ impl Arithmetic for Strict {
     }
 
     fn add(self, totals: &mut Tile, sums: &Tile) {
-        let totals = totals.0.as_flattened_mut().iter_mut();
-        totals.zip(sums.0.as_flattened()).for_each(|(total, sum)| *total += sum);
+        add(self.0, totals.0.as_flattened_mut(), sums.0.as_flattened());
     }
 
     fn write(self, sums: &Tile, out: &mut [f32], width: usize, first: usize) {
