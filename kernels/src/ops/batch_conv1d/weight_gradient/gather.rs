@@ -7,6 +7,7 @@ use super::Taps;
 use crate::isa::per_isa;
 use crate::ops::batch_conv1d::Affine;
 use crate::tile::{LeftStep, PanelStep, TILE_COLUMNS, TILE_ROWS};
+use std::ops::Range;
 
 per_isa!(
     /// Writes twelve rows of the weights, from `row` on, at positions from `position` on.
@@ -38,16 +39,16 @@ fn panel_of(taps: &Taps<'_>, row: usize, position: usize, steps: &mut [PanelStep
     columns::<PanelStep, TILE_COLUMNS>(taps, row, position, steps, |step| &mut step.0);
 }
 
-/// Asks for the values that so many rows of the weights, from `row` on, meet at a position, so that
-/// they are near when they are gathered.
-pub(super) fn fetch(taps: &Taps<'_>, row: usize, count: usize, position: usize) {
+/// Asks for the values that some rows of the weights meet at a position, so that they are near
+/// when they are gathered.
+pub(super) fn fetch(taps: &Taps<'_>, rows: Range<usize>, position: usize) {
     let (width, positions) = (taps.width, &taps.positions);
     let (sequence, place) =
         (position / positions.output_length, position % positions.output_length);
-    let (tap, channel) = (row / width, row % width);
+    let (tap, channel) = (rows.start / width, rows.start % width);
     let source = (place + tap * positions.dilation).saturating_sub(positions.padding_left);
     let first = (sequence * positions.length + source) * width + channel;
-    for line in (first..first + count).step_by(VALUES_PER_LINE) {
+    for line in (first..first + rows.len()).step_by(VALUES_PER_LINE) {
         fetch_line(taps.values, line);
     }
 }
