@@ -21,7 +21,7 @@ use strict::Strict;
 
 /// Positions whose products are one chain; part of the meaning of the sums.
 const POSITIONS_PER_BLOCK: usize = 512;
-/// How the products of one block are computed, and laid out for it.
+/// How the products of one block are computed, and operands are laid out for them.
 trait Arithmetic: Copy + Sync + 'static {
     /// What a packed panel of 32 columns of `dy` is made of.
     type Columns: Copy + Send + Sync;
@@ -31,8 +31,11 @@ trait Arithmetic: Copy + Sync + 'static {
     type Sums: Copy + Send + Sync;
     /// Rows of the weights that a tile holds.
     const TILE: usize;
+    /// Zeros.
     const NO_COLUMNS: Self::Columns;
+    /// Zeros.
     const NO_ROWS: Self::Rows;
+    /// Zeros.
     const NO_SUMS: Self::Sums;
 
     /// Memory of whole products, and of tasks, kept by each thread between calls.
@@ -70,12 +73,17 @@ trait Arithmetic: Copy + Sync + 'static {
     fn write(self, sums: &Self::Sums, out: &mut [f32], width: usize, first: usize);
 }
 
-/// What is packed and summed.
+/// What is packed and summed; kept by each thread, since every step needs the same again.
 struct Memory<A: Arithmetic> {
+    /// Panels of a block, one after the other.
     columns: Vec<A::Columns>,
+    /// Tiles of a task, one after the other.
     rows: Vec<A::Rows>,
+    /// Sums of several blocks.
     sums: Vec<A::Sums>,
+    /// Sums of all blocks so far, by tile, then panel.
     totals: Vec<A::Sums>,
+    /// Sums of the columns of `dy`, block by block.
     bias: Vec<f32>,
 }
 

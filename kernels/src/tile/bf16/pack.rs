@@ -126,11 +126,12 @@ fn right_of_panel(panel: &[PanelStep], packed: &mut [Step]) {
         for pair in 0..HALF {
             let even = panel.get(2 * pair).map_or(&ZERO, |step| &step.0);
             let odd = panel.get(2 * pair + 1).map_or(&ZERO, |step| &step.0);
-            let pairs: [u32; SIDE] =
-                std::array::from_fn(|i| rounded(even[i]) >> 16 | rounded(odd[i]));
-            let (low, high) = pairs.split_at(HALF);
-            step.0[0].0[pair].copy_from_slice(low);
-            step.0[1].0[pair].copy_from_slice(high);
+            for (half, columns) in step.0.iter_mut().zip([0..HALF, HALF..SIDE]) {
+                let values = even[columns.clone()].iter().zip(&odd[columns]);
+                for (word, (even, odd)) in half.0[pair].iter_mut().zip(values) {
+                    *word = rounded(*even) >> 16 | rounded(*odd);
+                }
+            }
         }
     }
 }

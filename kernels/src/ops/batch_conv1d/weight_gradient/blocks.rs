@@ -90,9 +90,12 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         let each = dkernel.par_chunks_mut(rows_per_task * self.width).enumerate();
         each.for_each(|(task, out)| {
             let (tiles, positions) = (self.tiles_of(task), self.positions(0, self.dy));
-            self.products(tiles, positions, &shared.columns, |tile, panel, sums| {
-                let out = &mut out[tile * A::TILE * self.width..];
-                self.arithmetic.write(sums, out, self.width, panel * TILE_COLUMNS);
+            with_memory(|own: &mut Memory<A>| {
+                let columns = &shared.columns;
+                self.products(tiles, positions, columns, &mut own.rows, |tile, panel, sums| {
+                    let out = &mut out[tile * A::TILE * self.width..];
+                    self.arithmetic.write(sums, out, self.width, panel * TILE_COLUMNS);
+                });
             });
         });
     }
@@ -101,7 +104,6 @@ impl<'a, A: Arithmetic> Product<'a, A> {
     fn all_blocks(&self, shared: &mut Memory<A>, dkernel: &mut [f32]) {
         shared.totals.resize(self.tiles * self.panels, A::NO_SUMS);
         let tasks = self.tiles.div_ceil(self.tiles_per_task);
-        // Not a matter of how many threads there are, though the sums would be the same.
         if tasks < TASKS_MIN && shared.totals.len() <= SUMS_OF_BLOCK_MAX {
             self.several_at_a_time(shared);
         } else {
@@ -123,8 +125,11 @@ impl<'a, A: Arithmetic> Product<'a, A> {
             let each = shared.totals.par_chunks_mut(totals_per_task).enumerate();
             each.for_each(|(task, totals)| {
                 let (tiles, positions) = (self.tiles_of(task), self.positions(block, dy));
-                self.products(tiles, positions, &shared.columns, |tile, panel, sums| {
-                    self.add(block, &mut totals[tile * self.panels + panel], sums);
+                with_memory(|own: &mut Memory<A>| {
+                    let columns = &shared.columns;
+                    self.products(tiles, positions, columns, &mut own.rows, |tile, panel, sums| {
+                        self.add(block, &mut totals[tile * self.panels + panel], sums);
+                    });
                 });
             });
         }
@@ -140,18 +145,20 @@ impl<'a, A: Arithmetic> Product<'a, A> {
             let each =
                 dy.par_chunks(self.values_per_block()).zip(shared.sums.par_chunks_mut(per_block));
             each.enumerate().with_max_len(1).for_each(|(block, (dy, sums))| {
-                let [_, memory] = A::memory();
-                let mut own = memory.take();
-                let mut columns = std::mem::take(&mut own.columns);
-                memory.set(own);
-                self.pack_panels(dy, &mut columns);
-                let positions = self.positions(first + block, dy);
-                self.products(0..self.tiles, positions, &columns, |tile, panel, found| {
-                    sums[tile * self.panels + panel] = *found;
+                with_memory(|own: &mut Memory<A>| {
+                    let (tiles, positions) = (0..self.tiles, self.positions(first + block, dy));
+                    self.pack_panels(dy, &mut own.columns);
+                    let columns = &own.columns;
+                    self.products(
+                        tiles,
+                        positions,
+                        columns,
+                        &mut own.rows,
+                        |tile, panel, found| {
+                            sums[tile * self.panels + panel] = *found;
+                        },
+                    );
                 });
-                let mut own = memory.take();
-                own.columns = columns;
-                memory.set(own);
             });
             let some = BLOCKS_AT_A_TIME.min(blocks - first);
             for (block, sums) in shared.sums.chunks_exact(per_block).enumerate().take(some) {
@@ -178,19 +185,18 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         tiles: Range<usize>,
         positions: Range<usize>,
         columns: &[A::Columns],
+        packed: &mut Vec<A::Rows>,
         mut take: impl FnMut(usize, usize, &A::Sums),
     ) {
-        let [_, memory] = A::memory();
-        let mut own = memory.take();
         let steps = A::steps(positions.len());
-        own.rows.resize(tiles.len() * steps, A::NO_ROWS);
-        self.arithmetic.pack_rows(self.taps, tiles.clone(), positions.clone(), &mut own.rows);
+        packed.resize(tiles.len() * steps, A::NO_ROWS);
+        self.arithmetic.pack_rows(self.taps, tiles.clone(), positions.clone(), packed);
         // What the next task reads comes nearer a little after every product.
         let next = tiles.end * A::TILE;
         let next = next..self.rows.min(next + tiles.len() * A::TILE);
         let positions_per_product = positions.len().div_ceil(tiles.len() * self.panels);
         let mut ahead = positions;
-        for (index, (tile, packed)) in tiles.zip(own.rows.chunks_exact(steps)).enumerate() {
+        for (index, (tile, packed)) in tiles.zip(packed.chunks_exact(steps)).enumerate() {
             let extents = (A::TILE.min(self.rows - tile * A::TILE), self.width);
             self.arithmetic.products(extents, packed, columns, |panel, sums| {
                 take(index, panel, sums);
@@ -199,7 +205,6 @@ impl<'a, A: Arithmetic> Product<'a, A> {
                 }
             });
         }
-        memory.set(own);
     }
 
     /// Packs all panels of a block's part of `dy`, several at a time.
@@ -231,6 +236,14 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         let first = block * POSITIONS_PER_BLOCK;
         first..first + dy.len() / self.width
     }
+}
+
+/// Lends a task what its thread keeps for tasks.
+fn with_memory<A: Arithmetic>(task: impl FnOnce(&mut Memory<A>)) {
+    let [_, memory] = A::memory();
+    let mut own = memory.take();
+    task(&mut own);
+    memory.set(own);
 }
 
 per_isa!(
