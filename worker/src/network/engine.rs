@@ -36,6 +36,11 @@ impl Engine {
         Ok(Self { plan, operations, needs, memory, weight_gradients })
     }
 
+    /// Values of all buffers.
+    pub(super) fn held_values(&self) -> usize {
+        self.memory.held_values()
+    }
+
     /// A value that the last pass ended with.
     pub(super) fn value<'a>(
         &'a self,

@@ -8,6 +8,7 @@ use super::{Network, defect};
 use glmeval_common::error::Result;
 use glmeval_kernels::error::KernelError;
 
+mod block;
 mod elementwise;
 mod joining;
 mod normalisation;
@@ -114,7 +115,8 @@ pub(super) fn build(network: &Network, plan: &Plan, node: &Node) -> Result<Box<d
         Kind::Function { function, width } => {
             Box::new(elementwise::Function { function: elementwise::kernel(function), width })
         }
-        Kind::Dropout { layer, rate } => Box::new(elementwise::Dropout { layer, rate }),
+        Kind::Dropout(drop) => Box::new(elementwise::Dropout(drop)),
+        Kind::NormBlock(parts) => Box::new(block::Block::new(parts)),
         Kind::MaxPool { length, width, size } => {
             Box::new(pooling::MaxPool::new(length, width, size))
         }
