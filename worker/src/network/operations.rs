@@ -34,6 +34,8 @@ pub(super) struct Run<'a> {
     pub(super) training: bool,
     /// All weights of the network.
     pub(super) weights: &'a [Vec<f32>],
+    /// Whether weights are others than those of the last pass.
+    pub(super) repack: bool,
     /// Seed and step of dropout.
     pub(super) draws: (u64, u64),
 }

@@ -92,6 +92,7 @@ impl Pass {
         let loss = self.find_gradients(state, batch, draws)?;
         self.engine.update_moving(&mut state.weights)?;
         self.descend(network, state, optimizer, learning_rate)?;
+        state.mark_changed();
         Ok(StepOutcome { loss })
     }
 
@@ -106,13 +107,13 @@ impl Pass {
             return Err(Error::bug("network: expected at least one example, found none"));
         }
         let examples = Examples { rows: batch.rows, inputs: batch.inputs, sums: batch.sums };
-        self.engine.forward(Mode::Train, &state.weights, draws, &examples)?;
+        self.engine.forward(Mode::Train, state, draws, &examples)?;
         self.keep_answers(Mode::Train, &examples);
         let mut gradient = self.engine.gradient_buffer(self.logits.len());
         let into = &mut gradient[..self.logits.len()];
         let loss = loss::of_predictions(self.loss, &self.logits, batch.targets, Some(into))?;
         let start = (self.engine.plan.logits, gradient);
-        self.engine.backward(Mode::Train, &state.weights, draws, &examples, start)?;
+        self.engine.backward(Mode::Train, state, draws, &examples, start)?;
         let gradients = Some(self.engine.weight_gradients.as_mut_slice());
         Ok(loss + loss::penalties(&self.engine.plan, state, gradients)?)
     }
@@ -162,7 +163,7 @@ impl Pass {
         self.logits.clear();
         self.predictions.clear();
         if rows > 0 {
-            self.engine.forward(Mode::Predict, &state.weights, (0, 0), &examples)?;
+            self.engine.forward(Mode::Predict, state, (0, 0), &examples)?;
             self.keep_answers(Mode::Predict, &examples);
         }
         out.clear();
@@ -243,12 +244,12 @@ impl Pass {
             return Ok(vec![Vec::new(); inputs.len()]);
         }
         let (draws, mode) = ((0, 0), Mode::Explain);
-        engine.forward(mode, &state.weights, draws, &examples)?;
+        engine.forward(mode, state, draws, &examples)?;
         let mut gradient = engine.gradient_buffer(rows * outputs);
         let chosen = |index: usize| if index % outputs == output_index { 1.0 } else { 0.0 };
         gradient.iter_mut().enumerate().for_each(|(index, value)| *value = chosen(index));
         let start = (engine.plan.prediction, gradient);
-        engine.backward(mode, &state.weights, draws, &examples, start)?;
+        engine.backward(mode, state, draws, &examples, start)?;
         Ok((0..inputs.len()).map(|input| engine.input_gradient(input, rows).to_vec()).collect())
     }
 }

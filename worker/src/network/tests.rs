@@ -294,6 +294,25 @@ fn states_that_share_a_pass_are_trained_as_if_alone() {
 }
 
 #[test]
+fn predictions_are_those_of_the_weights_that_stand() {
+    let network = everything();
+    let examples = Examples::new(&network, ROWS, 8);
+    let mut pass = Pass::new(&network).unwrap();
+    let mut state = draw(&network, 1);
+    let fresh = |state: &NetworkState| examples.predict(&mut Pass::new(&network).unwrap(), state);
+    for seed in [2, 3] {
+        let other = scattered(&network, seed);
+        assert_eq!(examples.predict(&mut pass, &state), fresh(&state));
+        assert_eq!(examples.predict(&mut pass, &other), fresh(&other));
+        examples.train(&mut pass, &network, &mut state);
+        assert_eq!(examples.predict(&mut pass, &state), fresh(&state));
+        state.set_weights(other.copy_weights()).unwrap();
+        assert_eq!(examples.predict(&mut pass, &state), fresh(&other));
+        assert_eq!(examples.predict(&mut pass, &state), fresh(&state));
+    }
+}
+
+#[test]
 fn restored_states_go_on_as_if_never_stored() {
     let network = everything();
     let examples = Examples::new(&network, ROWS, 8);
