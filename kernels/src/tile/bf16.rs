@@ -15,7 +15,7 @@ use crate::isa::Isa;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-pub(crate) use pack::{pack_row, round_panel};
+pub(crate) use pack::{pack_row, round_panel, round_rows};
 
 /// Rows, and columns, of a block of sums.
 pub(crate) const SIDE: usize = 32;
