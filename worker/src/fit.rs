@@ -163,17 +163,19 @@ async fn embeddings(
         )));
     }
     if tensor.1 != Pooling::Full {
-        return Matrix::new(rows.ids.len(), rows.width, rows.values);
+        let columns = rows.sequences.saturating_mul(rows.width);
+        return Matrix::new(rows.ids.len(), columns, rows.values);
     }
-    let tokens = rows.token_counts.first().copied().unwrap_or(0);
-    if let Some(row) = rows.token_counts.iter().position(|&count| count != tokens) {
+    let mut examples = ids.iter().zip(rows.token_counts.chunks(rows.sequences.max(1)));
+    let tokens = examples.clone().next().map_or(&[][..], |(_, counts)| counts);
+    if let Some((id, found)) = examples.find(|(_, counts)| *counts != tokens) {
         return Err(Error::invalid(format!(
-            "example {}: expected {tokens} tokens as in the first example, found {}: a linear probe \
-             needs one length",
-            ids[row], rows.token_counts[row]
+            "example {id}: expected {tokens:?} tokens as in the first example, found {found:?}: a \
+             linear probe needs one length"
         )));
     }
-    let columns = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(rows.width);
+    let tokens = usize::try_from(tokens.iter().sum::<u64>()).unwrap_or(usize::MAX);
+    let columns = tokens.saturating_mul(rows.width);
     Matrix::new(rows.ids.len(), columns, rows.values)
 }
 
