@@ -9,11 +9,19 @@ use crate::model::{ModelOptions, Precision, SpecialTokens, UndefinedBase, Unknow
 use crate::representation::{
     FullRows, MeanOver, Pooling, RepresentationOptions, SequenceFeature, StoredDtype, Strands,
 };
-use crate::unit::ProbeSpec;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 mod check;
+mod probe;
+pub mod published;
+#[cfg(test)]
+mod tests;
+
+pub use probe::{
+    JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice, ProbeTable,
+    TrainingChanges,
+};
 
 /// Whether the registered quirks of the published code are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,22 +185,6 @@ pub struct RepresentationSpec {
     pub nucleotides: Option<bool>,
 }
 
-/// One `[[probe]]` table.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProbeTable {
-    /// `ridge`, `least-squares` or `logistic`.
-    pub kind: String,
-    /// Ridge penalty; left out = the paper's 1e-3.
-    pub alpha: Option<f64>,
-    /// Logistic inverse penalty; left out = 1.
-    pub c: Option<f64>,
-    /// Logistic iterations at most; left out = the paper's 100.
-    pub iterations_max: Option<u32>,
-    /// Names of data sets to fit on; left out = every one the probe suits.
-    pub datasets: Option<Vec<String>>,
-}
-
 /// A checked job.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -257,15 +249,6 @@ pub struct JobEmbedding {
     pub options: RepresentationOptions,
     /// Key of the table in the job file, for error messages.
     pub key: String,
-}
-
-/// A checked probe.
-#[derive(Clone, Debug)]
-pub struct JobProbe {
-    /// The probe.
-    pub probe: ProbeSpec,
-    /// Indices into [`Job::datasets`].
-    pub dataset_indices: Vec<usize>,
 }
 
 impl Job {

@@ -7,6 +7,7 @@ use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
 use crate::model::ModelOptions;
 use crate::network::{Architecture, TrainingSpec};
 use crate::representation::{FeatureSource, Pooling, RepresentationOptions, StoredDtype};
+use crate::rng::Rng;
 use crate::score::FitIdentity;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -171,10 +172,43 @@ impl Fit {
         &self.identity.fit
     }
 
-    /// One line for people: `ridge on mean of REST`.
+    /// One line for people: `ridge on mean of REST`, `rep-cnn x2 on full of HepG2, repeat 3`.
     pub fn label(&self) -> String {
-        let FitIdentity { probe, representation, dataset, .. } = &self.identity;
-        format!("{probe} on {representation} of {dataset}")
+        let FitIdentity { probe, representation, dataset, factor, fraction, repeat, .. } =
+            &self.identity;
+        let mut label = probe.clone();
+        if *factor != 1.0 {
+            label.push_str(&format!(" x{factor}"));
+        }
+        label.push_str(&format!(" on {representation} of {dataset}"));
+        if *fraction != 1.0 {
+            label.push_str(&format!(", fraction {fraction}"));
+        }
+        if *repeat > 0 {
+            label.push_str(&format!(", repeat {repeat}"));
+        }
+        label
+    }
+
+    /// Seed of the draws that make this repeat its own: first weights, order of examples, dropout.
+    ///
+    /// It is the first number of the stream `repeat R` of the job's seed, so repeat R of every probe
+    /// and representation starts from the same seed.
+    pub fn seed(&self) -> u64 {
+        let FitIdentity { seed, repeat, .. } = self.identity;
+        Rng::derive(seed, &format!("repeat {repeat}")).next_u64()
+    }
+
+    /// Seed of the subset of training examples, where only a fraction is used.
+    ///
+    /// As published, all repeats of a fraction share one subset; corrected, each draws its own.
+    pub fn subset_seed(&self) -> u64 {
+        let FitIdentity { seed, repeat, fraction, protocol, .. } = &self.identity;
+        let mut purpose = format!("fraction {fraction}");
+        if protocol == "corrected" {
+            purpose.push_str(&format!(" of repeat {repeat}"));
+        }
+        Rng::derive(*seed, &purpose).next_u64()
     }
 }
 
@@ -267,5 +301,37 @@ mod tests {
         assert_eq!(label(ProbeSpec::Ridge { alpha: 300.0 }), "ridge, alpha 300");
         let logistic = ProbeSpec::Logistic { c: 0.5, iterations_max: 7 };
         assert_eq!(label(logistic), "logistic, C 0.5, 7 iterations");
+    }
+
+    fn fit(fraction: f64, repeat: u32, protocol: &str) -> Fit {
+        let identity = FitIdentity {
+            fit: FitId::new("f"),
+            task: "insert-seq".to_owned(),
+            dataset: "D".to_owned(),
+            dataset_id: DatasetId::new("d"),
+            model: None,
+            model_id: None,
+            layer: None,
+            representation: "one-hot".to_owned(),
+            probe: "rep-cnn".to_owned(),
+            factor: 2.0,
+            fraction,
+            repeat,
+            seed: 7,
+            protocol: protocol.to_owned(),
+        };
+        Fit { identity, probe: ProbeSpec::LeastSquares }
+    }
+
+    #[test]
+    fn repeats_differ_in_their_seed_and_share_their_subset_as_published() {
+        let [first, second] = [0, 1].map(|repeat| fit(0.5, repeat, "published"));
+        assert_ne!(first.seed(), second.seed());
+        assert_eq!(first.subset_seed(), second.subset_seed());
+        assert_ne!(first.subset_seed(), fit(0.25, 0, "published").subset_seed());
+        let [first, second] = [0, 1].map(|repeat| fit(0.5, repeat, "corrected"));
+        assert_ne!(first.subset_seed(), second.subset_seed());
+        assert_eq!(first.seed(), fit(0.25, 0, "published").seed());
+        assert_eq!(second.label(), "rep-cnn x2 on one-hot of D, fraction 0.5, repeat 1");
     }
 }

@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 mod cost;
 mod fits;
 mod memory;
+mod probes;
+mod reads;
 mod sets;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -63,7 +63,7 @@ fn plan() -> Plan {
             key: "representation[0]".into(),
         }],
         features: vec![SequenceFeature::OneHot],
-        probes: vec![JobProbe { probe: ProbeSpec::LeastSquares, dataset_indices: vec![0] }],
+        probes: vec![JobProbe::linear(ProbeSpec::LeastSquares, vec![0])],
     };
     let dataset = DatasetFacts {
         id: DatasetId::new("d"),

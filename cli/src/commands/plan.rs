@@ -8,6 +8,7 @@ use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::unit::UnitKind;
 use glmeval_coordinator::plan;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +45,16 @@ struct Floor {
     cost_usd: f64,
 }
 
-/// About how many bytes one worker holds while it embeds.
+/// The fits of one probe.
+#[derive(Serialize)]
+struct Probe {
+    probe: String,
+    representations: Vec<String>,
+    fits: u64,
+    units: u64,
+}
+
+/// About how many bytes one worker holds while it embeds or fits.
 #[derive(Serialize)]
 struct Memory {
     weights_bytes: u64,
@@ -52,6 +62,7 @@ struct Memory {
     shard_bytes: u64,
     examples_bytes: u64,
     program_bytes: u64,
+    training_bytes: u64,
     total_bytes: u64,
 }
 
@@ -68,6 +79,8 @@ struct Summary<'a> {
     tokens_total: u64,
     /// Units, bytes written and FLOPs by stage.
     stages: Vec<Stage>,
+    /// Fits by probe.
+    probes: Vec<Probe>,
     /// Time and cost on some devices if they did nothing but arithmetic.
     floors: Vec<Floor>,
     /// Peak memory of one worker, estimated.
@@ -94,6 +107,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         units_total: plan.units.len(),
         tokens_total: plan::tokens(plan),
         stages,
+        probes: probes(plan),
         floors,
         worker_memory: memory(plan),
         plan,
@@ -115,8 +129,35 @@ fn memory(plan: &Plan) -> Memory {
         shard_bytes: memory.shard,
         examples_bytes: memory.examples,
         program_bytes: memory.program,
+        training_bytes: memory.training,
         total_bytes: memory.total(),
     }
+}
+
+/// Fits by probe, in the order of their names.
+fn probes(plan: &Plan) -> Vec<Probe> {
+    let mut probes: BTreeMap<&str, Probe> = BTreeMap::new();
+    for unit in &plan.units {
+        let UnitSpec::Fit(unit) = &unit.spec else { continue };
+        let mut last = None;
+        for fit in &unit.fits {
+            let name = fit.identity.probe.as_str();
+            let probe = probes.entry(name).or_insert_with(|| Probe {
+                probe: name.to_owned(),
+                representations: Vec::new(),
+                fits: 0,
+                units: 0,
+            });
+            probe.fits += 1;
+            // Fits of one probe stand side by side in a unit.
+            probe.units += u64::from(last != Some(name));
+            last = Some(name);
+            if !probe.representations.contains(&fit.identity.representation) {
+                probe.representations.push(fit.identity.representation.clone());
+            }
+        }
+    }
+    probes.into_values().collect()
 }
 
 fn stage(plan: &Plan, kind: UnitKind) -> Stage {
@@ -172,6 +213,12 @@ fn print(summary: &Summary<'_>, format: Format) {
             flops(stage.flops),
         ]);
     }
+    let mut probes = Table::new(&["probe", "reads", "fits", "in units"]);
+    for probe in &summary.probes {
+        let reads = probe.representations.join(", ");
+        let counts = [probe.fits.to_string(), probe.units.to_string()];
+        probes.row([vec![probe.probe.clone(), reads], counts.to_vec()].concat());
+    }
     let mut floors = Table::new(&["device", "at least", "about"]);
     for floor in &summary.floors {
         let cost = format!("{:.2} USD", floor.cost_usd);
@@ -186,11 +233,12 @@ fn print(summary: &Summary<'_>, format: Format) {
         ("shard", held.shard_bytes),
         ("examples", held.examples_bytes),
         ("program", held.program_bytes),
-        ("together", held.total_bytes),
+        ("training", held.training_bytes),
+        ("at most", held.total_bytes),
     ] {
         memory.row(vec![what.to_owned(), bytes(count)]);
     }
-    for table in [datasets, models, stages, floors, memory] {
+    for table in [datasets, models, stages, probes, floors, memory] {
         say("");
         say(&table.text(format));
     }

@@ -1,16 +1,18 @@
 //! From a job file as written to a checked job.
 
 use super::{
-    DatasetSpec, Job, JobDataset, JobEmbedding, JobModel, JobProbe, JobSpec, LayerChoice,
-    ProbeTable, Protocol, RepresentationSpec,
+    DatasetSpec, Job, JobDataset, JobEmbedding, JobModel, JobSpec, LayerChoice, Protocol,
+    RepresentationSpec,
 };
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
 use crate::error::{InputError, Result};
 use crate::representation::{
     FullRows, Pooling, RepresentationOptions, SequenceFeature, Strands, UndefinedInKmers,
 };
-use crate::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
 use std::path::{Path, PathBuf};
+
+mod layers;
+mod probes;
 
 const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet";
 
@@ -81,12 +83,7 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
         let expected = "at least one [[representation]] table";
         return Err(place.wrong("representation", expected, "none").into());
     }
-    let probes = spec
-        .probes
-        .iter()
-        .enumerate()
-        .map(|(i, probe)| check_probe(&place, &format!("probe[{i}]"), probe, &datasets))
-        .collect::<Result<Vec<_>, _>>()?;
+    let probes = probes::check(&place, &spec.probes, &datasets)?;
     Ok(Job {
         file: file.to_owned(),
         toml: text.to_owned(),
@@ -294,79 +291,6 @@ fn check_options(
         return Err(place.wrong(&format!("{key}.full_rows"), expected, "\"tokens\""));
     }
     Ok(options)
-}
-
-fn check_probe(
-    place: &Place<'_>,
-    key: &str,
-    table: &ProbeTable,
-    datasets: &[JobDataset],
-) -> Result<JobProbe, InputError> {
-    let positive = |name: &str, value: Option<f64>, default: f64| {
-        let value = value.unwrap_or(default);
-        if value.is_finite() && value > 0.0 {
-            Ok(value)
-        } else {
-            Err(place.wrong(&format!("{key}.{name}"), "a positive number", value))
-        }
-    };
-    let unused = |name: &str, given: bool| {
-        if given {
-            let found = format!("{name} on a {} probe", table.kind);
-            return Err(place.wrong(&format!("{key}.{name}"), "no such key", found));
-        }
-        Ok(())
-    };
-    let probe = match table.kind.as_str() {
-        "ridge" => ProbeSpec::Ridge { alpha: positive("alpha", table.alpha, RIDGE_ALPHA)? },
-        "least-squares" => ProbeSpec::LeastSquares,
-        "logistic" => ProbeSpec::Logistic {
-            c: positive("c", table.c, LOGISTIC_C)?,
-            iterations_max: table.iterations_max.unwrap_or(LOGISTIC_ITERATIONS_MAX).max(1),
-        },
-        other => {
-            let expected = "ridge, least-squares or logistic";
-            return Err(place.wrong(&format!("{key}.kind"), expected, format!("{other:?}")));
-        }
-    };
-    let logistic = matches!(probe, ProbeSpec::Logistic { .. });
-    unused("alpha", table.alpha.is_some() && !matches!(probe, ProbeSpec::Ridge { .. }))?;
-    unused("c", table.c.is_some() && !logistic)?;
-    unused("iterations_max", table.iterations_max.is_some() && !logistic)?;
-    Ok(JobProbe { probe, dataset_indices: probed(place, key, table, logistic, datasets)? })
-}
-
-/// Data sets a probe is fitted on: the named ones, or all whose targets it suits.
-fn probed(
-    place: &Place<'_>,
-    key: &str,
-    table: &ProbeTable,
-    logistic: bool,
-    datasets: &[JobDataset],
-) -> Result<Vec<usize>, InputError> {
-    let suits = |dataset: &JobDataset| {
-        dataset.task != TaskName::None && (!logistic || dataset.task.is_binary())
-    };
-    let key = format!("{key}.datasets");
-    let Some(names) = &table.datasets else {
-        return Ok((0..datasets.len()).filter(|&i| suits(&datasets[i])).collect());
-    };
-    let mut indices = Vec::new();
-    for name in names {
-        let index = datasets.iter().position(|dataset| &dataset.name == name);
-        let index = index.ok_or_else(|| {
-            let known: Vec<_> = datasets.iter().map(|dataset| dataset.name.as_str()).collect();
-            let expected = format!("names of [[dataset]] tables: {}", known.join(", "));
-            place.wrong(&key, expected, format!("{name:?}"))
-        })?;
-        if !suits(&datasets[index]) {
-            let expected = format!("data sets with targets that a {} probe can fit", table.kind);
-            let found = format!("{name:?} of task {}", datasets[index].task.name());
-            return Err(place.wrong(&key, expected, found));
-        }
-        indices.push(index);
-    }
-    Ok(indices)
 }
 
 #[cfg(test)]

@@ -29,6 +29,17 @@ pub enum ChipFront {
     Reduced,
 }
 
+impl ChipFront {
+    /// `raw`, `normalised` or `reduced`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Normalised => "normalised",
+            Self::Reduced => "reduced",
+        }
+    }
+}
+
 /// The layers of a probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

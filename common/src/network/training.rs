@@ -20,6 +20,18 @@ pub enum Loss {
     SplicingDivergence,
 }
 
+impl Loss {
+    /// `mean-squared-error`, ….
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MeanSquaredError => "mean-squared-error",
+            Self::BinaryCrossEntropy => "binary-cross-entropy",
+            Self::BinaryCrossEntropyOfLogits => "binary-cross-entropy-of-logits",
+            Self::SplicingDivergence => "splicing-divergence",
+        }
+    }
+}
+
 /// Order of training examples in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -136,4 +148,57 @@ pub struct TrainingSpec {
     pub draws: Draws,
     /// Precision of matrix products.
     pub precision: Precision,
+}
+
+impl TrainingSpec {
+    /// What differs from `other`, for people: `, learning rate 0.01, batch 32`; empty if nothing does.
+    pub fn difference(&self, other: &Self) -> String {
+        let mut parts = Vec::new();
+        let mut say = |differs: bool, text: String| {
+            if differs {
+                parts.push(text);
+            }
+        };
+        say(self.loss != other.loss, format!("loss {}", self.loss.name()));
+        let rate = self.learning_rate;
+        say(rate != other.learning_rate, format!("learning rate {rate}"));
+        say(self.adam != other.adam, "other Adam".to_owned());
+        say(self.batch_rows != other.batch_rows, format!("batch {}", self.batch_rows));
+        say(self.epochs_max != other.epochs_max, format!("{} epochs", self.epochs_max));
+        let order = match self.order {
+            ExampleOrder::Stored => "stored order".to_owned(),
+            ExampleOrder::Shuffled => "shuffled".to_owned(),
+            ExampleOrder::Buffered { rows } => format!("buffer of {rows}"),
+        };
+        say(self.order != other.order, order);
+        let monitor = match self.monitor {
+            Monitor::Loss => "watches loss",
+            Monitor::Aupr => "watches AUPR",
+        };
+        say(self.monitor != other.monitor, monitor.to_owned());
+        let patience = match self.stop_patience {
+            Some(epochs) => format!("patience {epochs}"),
+            None => "no early stopping".to_owned(),
+        };
+        say(self.stop_patience != other.stop_patience, patience);
+        let restore = match self.restore {
+            Restore::WhenStopped => "last weights unless stopped",
+            Restore::Always => "best weights",
+        };
+        say(self.restore != other.restore, restore.to_owned());
+        let plateau = match self.plateau {
+            Some(Plateau { factor, patience, learning_rate_min, .. }) => {
+                format!("plateau {factor} after {patience} to {learning_rate_min}")
+            }
+            None => "no plateau".to_owned(),
+        };
+        say(self.plateau != other.plateau, plateau);
+        let draws = match self.draws {
+            Draws::Independent => "independent draws",
+            Draws::Shared => "shared draws",
+        };
+        say(self.draws != other.draws, draws.to_owned());
+        say(self.precision != other.precision, self.precision.name().to_owned());
+        parts.iter().map(|part| format!(", {part}")).collect()
+    }
 }

@@ -2,13 +2,18 @@
 //!
 //! Leaves out: measured rates (state). Invariant: plain arithmetic on facts, so plans repeat.
 
+use glmeval_common::dataset::TaskName;
+use glmeval_common::example::Split;
 use glmeval_common::model::ModelFacts;
+use glmeval_common::network::{Extent, ResolvedNetwork, TrainingSpec};
 use glmeval_common::plan::DatasetFacts;
-use glmeval_common::representation::{FullRows, Pooling, SequenceFeature, Strands};
+use glmeval_common::representation::{
+    FeatureSource, FullRows, Pooling, SequenceFeature, StoredDtype, Strands,
+};
 use glmeval_common::unit::{ProbeSpec, SetSpec};
 
 /// Rate of the slowest device meant to take part; a plan cannot know the real ones.
-const DEVICE_FLOPS_PER_SECOND: f64 = 100e9;
+pub(super) const DEVICE_FLOPS_PER_SECOND: f64 = 100e9;
 /// Seconds of one shard on that device: short enough to lose, long enough to be worth a lease.
 const SHARD_SECONDS: f64 = 75.0;
 const SHARD_ROWS_MIN: u64 = 64;
@@ -83,35 +88,77 @@ pub(super) fn prepare_bytes(facts: &DatasetFacts) -> u64 {
     facts.nucleotides.saturating_add(targets)
 }
 
-/// Features of a sequence feature.
-pub(super) fn feature_width(facts: &DatasetFacts, feature: SequenceFeature) -> u64 {
-    let width = match feature {
-        SequenceFeature::OneHot => facts.length_max.saturating_mul(4),
-        SequenceFeature::Kmer { k, .. } => 4_u64.saturating_pow(k),
-        SequenceFeature::Nucleotides => 4,
-    };
-    width.saturating_mul(facts.schema.sequences.len().max(1) as u64)
-}
-
-/// FLOPs of fitting a probe on `width` features: a Gram matrix of the shorter side and its
-/// factorisation, or passes over the data.
-pub(super) fn fit_flops(facts: &DatasetFacts, width: u64, probe: &ProbeSpec) -> f64 {
-    let (rows, width) = (facts.rows as f64, width as f64);
-    match probe {
-        ProbeSpec::Ridge { .. } | ProbeSpec::LeastSquares => {
-            let side = rows.min(width);
-            rows * width * side + side * side * side / 3.0
-        }
+/// FLOPs and written bytes of fitting a linear probe on `width` features: a Gram matrix of the shorter
+/// side and its factorisation, or passes over the data.
+pub(super) fn linear_cost(facts: &DatasetFacts, width: u64, probe: &ProbeSpec) -> (f64, u64) {
+    let (rows, columns) = (facts.rows as f64, width as f64);
+    let flops = match probe {
         ProbeSpec::Logistic { iterations_max, .. } => {
-            4.0 * rows * width * f64::from(*iterations_max)
+            4.0 * rows * columns * f64::from(*iterations_max)
         }
-        // What the layers cost is known once their extents are.
-        ProbeSpec::Network { training, .. } => 6.0 * rows * width * f64::from(training.epochs_max),
-    }
+        _ => {
+            let side = rows.min(columns);
+            rows * columns * side + side * side * side / 3.0
+        }
+    };
+    let targets = facts.schema.targets.len().max(1) as u64;
+    (flops, width.saturating_add(facts.rows).saturating_mul(8).saturating_mul(targets))
 }
 
-/// Bytes a fit writes: weights per target, and a prediction per row and target.
-pub(super) fn fit_bytes(facts: &DatasetFacts, width: u64) -> u64 {
-    let targets = facts.schema.targets.len().max(1) as u64;
-    width.saturating_add(facts.rows).saturating_mul(8).saturating_mul(targets)
+/// Epochs until early stopping, as far as one can guess: 40 for splicing, 60 for elongation, else 30.
+fn epochs_expected(task: TaskName, training: &TrainingSpec) -> f64 {
+    let usual = match task {
+        TaskName::Splicing => 40,
+        TaskName::InsertSeq => 60,
+        _ => 30,
+    };
+    let epochs = training.epochs_max;
+    f64::from(if training.stop_patience.is_some() { epochs.min(usual) } else { epochs })
+}
+
+/// FLOPs and written bytes of training a network: three products of each multiply-add for an example
+/// of `train`, one for an example of `valid`, over the epochs it may take.
+pub(super) fn training_cost(
+    facts: &DatasetFacts,
+    network: &ResolvedNetwork,
+    probe: &ProbeSpec,
+    (task, fraction): (TaskName, f64),
+) -> (f64, u64) {
+    let ProbeSpec::Network { training, .. } = probe else { return (0.0, 0) };
+    let rows = |split: Split| facts.split_rows.get(split.name()).copied();
+    let train = rows(Split::Train).unwrap_or(facts.rows) as f64 * fraction;
+    let valid = rows(Split::Valid).unwrap_or(0) as f64;
+    let test = rows(Split::Test).unwrap_or(facts.rows);
+    let products = network.products() as f64;
+    let flops = products * (6.0 * train + 2.0 * valid) * epochs_expected(task, training);
+    let targets = network.output().values() as u64;
+    let predicted = test.saturating_mul(targets).saturating_mul(8);
+    (flops, network.parameters().saturating_mul(4).saturating_add(predicted))
+}
+
+/// Bytes of training a network: values and gradients of a batch in every layer, two batches of inputs,
+/// weights with their gradient and two moments.
+pub(super) fn training_memory(network: &ResolvedNetwork, training: &TrainingSpec) -> u64 {
+    let values = |extent: &Extent| extent.values() as u64;
+    let layers: u64 = network.layers.iter().map(|layer| values(&layer.output)).sum();
+    let inputs: u64 = network.inputs.iter().map(values).sum();
+    let of_example = layers.saturating_mul(2).saturating_add(inputs.saturating_mul(2));
+    of_example
+        .saturating_mul(u64::from(training.batch_rows))
+        .saturating_add(network.parameters().saturating_mul(4))
+        .saturating_mul(4)
+}
+
+/// Bytes of the features of a data set while probes are fitted: as stored, a letter per nucleotide for
+/// one-hot.
+pub(super) fn features_memory(
+    facts: &DatasetFacts,
+    source: &FeatureSource,
+    (width, dtype): (u64, StoredDtype),
+) -> u64 {
+    let row = match source {
+        FeatureSource::Sequence(SequenceFeature::OneHot) => width / 4,
+        _ => width.saturating_mul(dtype.bytes()),
+    };
+    facts.rows.saturating_mul(row)
 }

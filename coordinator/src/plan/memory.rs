@@ -1,12 +1,15 @@
 //! How many tokens a plan embeds, and about how many bytes a worker that runs it holds.
 //!
-//! Leaves out: fits and reports, which hold features of one data set. Invariant: plain arithmetic on
-//! the plan; undefined letters, which are a token each, are not counted.
+//! Leaves out: reports, and linear probes beside their features. Invariant: plain arithmetic on the
+//! plan; undefined letters, which are a token each, are not counted.
 
-use super::cost;
+use super::{cost, reads};
+use glmeval_common::job::published::predictions;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::model::{MemoryFacts, ModelFacts};
-use glmeval_common::plan::{Plan, PlannedModel, UnitSpec};
+use glmeval_common::plan::{Plan, PlannedDataset, PlannedModel, UnitSpec};
+use glmeval_common::representation::{FeatureSource, StoredDtype};
+use glmeval_common::unit::{FitUnit, ProbeSpec};
 
 /// Token states held at a time by a forward pass, in widths of a state, of a gLM that does not tell:
 /// the states, their norm, what attention gives, four for queries, keys and values or the
@@ -19,7 +22,7 @@ const EXAMPLE_BYTES_MAX: u64 = 128 << 20;
 /// unexplained in three runs (`bench/runs/`).
 const PROGRAM_BYTES: u64 = 32 << 20;
 
-/// Bytes a worker holds while it embeds; each number is of the costliest set.
+/// Bytes a worker holds while it embeds, and while it fits; each number is of the costliest unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerMemory {
     /// Weights of every gLM of the plan, as f32.
@@ -32,14 +35,18 @@ pub struct WorkerMemory {
     pub examples: u64,
     /// The program and its allocator.
     pub program: u64,
+    /// Training a network: a batch in every layer, weights with their moments, and the features of a
+    /// data set. What exceeds a worker's share of memory of these last lies in a file.
+    pub training: u64,
 }
 
 impl WorkerMemory {
-    /// Everything together.
+    /// Everything that is held at the same time: a worker embeds or fits, and keeps what it opened.
     pub fn total(&self) -> u64 {
-        [self.weights, self.activations, self.shard, self.examples, self.program]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        let embedding = [self.activations, self.shard, self.examples];
+        let embedding = embedding.into_iter().fold(0, u64::saturating_add);
+        let unit = embedding.max(self.training);
+        self.weights.saturating_add(self.program).saturating_add(unit)
     }
 }
 
@@ -52,6 +59,10 @@ pub fn worker_memory(plan: &Plan, threads: u64) -> WorkerMemory {
         memory.weights = memory.weights.saturating_add(weights);
     }
     for unit in &plan.units {
+        if let UnitSpec::Fit(unit) = &unit.spec {
+            memory.training = memory.training.max(training(plan, unit));
+            continue;
+        }
         let UnitSpec::Extract { set, dataset, start, end } = unit.spec else { continue };
         let Some(dataset) = plan.datasets.get(dataset) else { continue };
         let Some((spec, model)) = plan.sets.get(set).and_then(|spec| {
@@ -95,6 +106,33 @@ fn activations(facts: &ModelFacts, (rows, longest, strands): (u64, u64, u64), th
         .saturating_mul(threads)
         .saturating_add(told.per_longest_token);
     told.per_token.saturating_mul(tokens).saturating_add(of_longest.saturating_mul(longest))
+}
+
+/// Bytes of the costliest fit of `unit` if it trains a network; none for linear probes.
+fn training(plan: &Plan, unit: &FitUnit) -> u64 {
+    let same = |dataset: &&PlannedDataset| dataset.facts.id == unit.dataset;
+    let Some(facts) = plan.datasets.iter().find(same).map(|dataset| &dataset.facts) else {
+        return 0;
+    };
+    let spec = match &unit.features {
+        FeatureSource::Embedding { set, .. } => plan.sets.iter().find(|spec| spec.id == *set),
+        FeatureSource::Sequence(_) => None,
+    };
+    let model = spec.and_then(|spec| find_model(plan, |model| model.model.id == spec.model.id));
+    let read = spec.zip(model).map(|(spec, model)| (&model.facts, spec.options));
+    let extents = reads::extents(&unit.features, facts, read);
+    let targets = predictions(unit.task, facts.schema.targets.len());
+    let of_fit = |probe: &ProbeSpec| {
+        let ProbeSpec::Network { architecture, training } = probe else { return None };
+        let network = architecture.network(&extents, targets).ok()?.resolve(&extents).ok()?;
+        Some(cost::training_memory(&network, training))
+    };
+    let width = extents.iter().map(|extent| extent.values() as u64).sum();
+    let dtype = spec.map_or(StoredDtype::F32, |spec| spec.dtype);
+    let costliest = unit.fits.iter().filter_map(|fit| of_fit(&fit.probe)).max();
+    costliest.map_or(0, |bytes| {
+        bytes.saturating_add(cost::features_memory(facts, &unit.features, (width, dtype)))
+    })
 }
 
 /// Tokens that all extract units of `plan` embed together.

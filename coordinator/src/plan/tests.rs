@@ -72,7 +72,7 @@ pub(crate) fn job() -> Job {
         datasets: vec![JobDataset { name: "D".into(), task: TaskName::Regression, source }],
         embeddings: vec![embedding(LayerChoice::List(vec![2, 4]), &[Pooling::Mean])],
         features: vec![SequenceFeature::OneHot],
-        probes: vec![JobProbe { probe: ProbeSpec::Ridge { alpha: 1.0 }, dataset_indices: vec![0] }],
+        probes: vec![JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0])],
     }
 }
 
@@ -192,7 +192,9 @@ fn probes_that_fit_nothing_are_refused() {
     job.features.clear();
     job.embeddings[0].poolings = vec![Pooling::Full];
     let error = plan(&job, &[dataset_facts("d", 1)], &[model_facts("m")], &class).unwrap_err();
-    assert!(error.chain().contains("job.toml: probe: expected"), "{}", error.chain());
+    let error = error.chain();
+    assert!(error.contains("job.toml: probe.representations: expected"), "{error}");
+    assert!(error.contains("pooling cls or mean") && error.contains("found full for"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,255 @@
+use super::*;
+use crate::plan::tests::{dataset_facts, job, model_facts};
+use crate::plan::{plan, verify, worker_memory};
+use glmeval_common::dataset::TaskName;
+use glmeval_common::job::{
+    Job, JobProbe, NetworkChoice, NetworkKind, ProbeChoice, Protocol, TrainingChanges,
+};
+use glmeval_common::model::{ModelFacts, Precision};
+use glmeval_common::network::{Architecture, ChipFront, Loss};
+use glmeval_common::plan::{DatasetFacts, Plan};
+use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature};
+use std::collections::BTreeMap;
+
+fn class(precision: Precision) -> String {
+    format!("{}.cpu.1", precision.name())
+}
+
+fn split_facts(rows: u64) -> DatasetFacts {
+    let split_rows = [("train", rows * 7 / 10), ("valid", rows / 10), ("test", rows / 5)];
+    DatasetFacts {
+        split_rows: split_rows.map(|(name, rows)| (name.to_owned(), rows)).into(),
+        ..dataset_facts("d", rows)
+    }
+}
+
+fn network(kind: NetworkKind) -> JobProbe {
+    let choice = ProbeChoice::Network(NetworkChoice::of(kind));
+    JobProbe { choice, ..JobProbe::linear(ProbeSpec::LeastSquares, vec![0]) }
+}
+
+/// A job of one data set with one-hot, k-mers, and cls, mean and full of layers 2 and 4.
+fn job_of(task: TaskName, probes: Vec<JobProbe>) -> Job {
+    let mut job = job();
+    job.datasets[0].task = task;
+    job.embeddings[0].poolings = vec![Pooling::Cls, Pooling::Mean, Pooling::Full];
+    job.features.push(SequenceFeature::kmer(2));
+    job.probes = probes;
+    job
+}
+
+fn planned(job: &Job, facts: DatasetFacts, model: &str) -> Result<Plan> {
+    let model = ModelFacts { architecture: model.to_owned(), ..model_facts("m") };
+    let plan = plan(job, &[facts], &[model], &class)?;
+    verify(&plan)?;
+    Ok(plan)
+}
+
+fn units(plan: &Plan) -> Vec<&FitUnit> {
+    let units = plan.units.iter().filter_map(|unit| match &unit.spec {
+        UnitSpec::Fit(unit) => Some(&**unit),
+        _ => None,
+    });
+    units.collect()
+}
+
+fn fits(plan: &Plan) -> Vec<&Fit> {
+    units(plan).into_iter().flat_map(|unit| &unit.fits).collect()
+}
+
+/// Fits by probe and representation.
+fn counts(plan: &Plan) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for fit in fits(plan) {
+        let FitIdentity { probe, representation, .. } = &fit.identity;
+        *counts.entry(format!("{probe} on {representation}")).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn probes_read_what_suits_them() {
+    let kinds = [NetworkKind::RepCnn, NetworkKind::RepMlp, NetworkKind::ResNet];
+    let job = job_of(TaskName::LentiMpra, kinds.map(network).to_vec());
+    let plan = planned(&job, split_facts(100), "nucleotide-transformer-v1").unwrap();
+    let expected = [
+        ("rep-cnn on full", 2),
+        ("rep-cnn on one-hot", 1),
+        ("rep-mlp on cls", 2),
+        ("rep-mlp on kmer-2", 1),
+        ("rep-mlp on mean", 2),
+        ("resnet on one-hot", 1),
+    ];
+    assert_eq!(counts(&plan), expected.map(|(name, count)| (name.to_owned(), count)).into());
+}
+
+#[test]
+fn the_studys_probes_follow_from_the_task() {
+    let published = JobProbe { choice: ProbeChoice::Published, ..network(NetworkKind::RepCnn) };
+    let counted = |task| {
+        let job = job_of(task, vec![published.clone()]);
+        counts(&planned(&job, split_facts(100), "gpn").unwrap())
+    };
+    let regression = counted(TaskName::LentiMpra);
+    assert_eq!(regression.len(), 8, "{regression:?}");
+    assert_eq!(regression["ridge on mean"], 2);
+    assert_eq!(regression["mprann on one-hot"], 1);
+    let binding = counted(TaskName::ChipSeq);
+    assert_eq!(binding["chip-cnn on full"], 10, "five repeats of two layers");
+    assert_eq!(binding["rep-mlp on kmer-2"], 5);
+    assert_eq!(binding["logistic on kmer-2"], 1);
+    assert!(!binding.contains_key("logistic on one-hot"));
+    let elongation = counted(TaskName::InsertSeq);
+    assert_eq!(elongation["insert-cnn on one-hot"], 500, "ten fractions, fifty repeats");
+}
+
+#[test]
+fn two_sided_data_sets_are_read_side_by_side_or_as_one_vector() {
+    let mut facts = split_facts(100);
+    facts.schema.sequences = vec!["left".to_owned(), "right".to_owned()];
+    facts.schema.targets = (0..112).map(|i| format!("t{i}")).collect();
+    let published = JobProbe { choice: ProbeChoice::Published, ..network(NetworkKind::RepCnn) };
+    let mut job = job_of(TaskName::Splicing, vec![published]);
+    job.embeddings.clear();
+    let plan = planned(&job, facts, "gpn").unwrap();
+    assert_eq!(counts(&plan), BTreeMap::from([("splicing-cnn on one-hot".to_owned(), 15)]));
+    let fit = fits(&plan)[0];
+    let ProbeSpec::Network { architecture, training } = &fit.probe else { panic!("a network") };
+    assert_eq!(*architecture, Architecture::SplicingCnn { is_reduced: false });
+    assert_eq!(training.loss, Loss::SplicingDivergence);
+}
+
+#[test]
+fn axes_multiply_and_every_fit_has_an_id_of_its_own() {
+    let mut probe = network(NetworkKind::RepCnn);
+    probe.factors = vec![0.5, 1.0];
+    probe.fractions = Some(vec![0.25, 1.0]);
+    probe.repeats = Some(3);
+    let job = job_of(TaskName::LentiMpra, vec![probe]);
+    let plan = planned(&job, split_facts(100), "gpn").unwrap();
+    let fits = fits(&plan);
+    assert_eq!(fits.len(), 2 * 2 * 3 * 3, "factors, fractions, repeats, representations");
+    let ids: BTreeSet<_> = fits.iter().map(|fit| fit.id()).collect();
+    assert_eq!(ids.len(), fits.len());
+    let last = &fits[11].identity;
+    assert_eq!((last.factor, last.fraction, last.repeat), (1.0, 1.0, 2));
+}
+
+#[test]
+fn a_change_of_training_changes_id_and_label() {
+    let fit = |changes: TrainingChanges| {
+        let probe = JobProbe { training: changes, ..network(NetworkKind::ResNet) };
+        let job = job_of(TaskName::LentiMpra, vec![probe]);
+        fits(&planned(&job, split_facts(100), "gpn").unwrap())[0].clone()
+    };
+    let study = fit(TrainingChanges::default());
+    let same = fit(TrainingChanges { batch_rows: Some(128), ..TrainingChanges::default() });
+    let faster = fit(TrainingChanges { learning_rate: Some(0.01), ..TrainingChanges::default() });
+    assert_eq!(study, same, "what the study does anyway");
+    assert_ne!(study.id(), faster.id());
+    assert_eq!(faster.identity.probe, "resnet, learning rate 0.01");
+}
+
+#[test]
+fn the_protocol_decides_what_stands_in_front_of_a_chip_cnn() {
+    let front = |protocol, model: &str| {
+        let mut job = job_of(TaskName::ChipSeq, vec![network(NetworkKind::ChipCnn)]);
+        job.protocol = protocol;
+        let plan = planned(&job, split_facts(100), model).unwrap();
+        let on_full = fits(&plan).into_iter().find(|fit| fit.identity.representation == "full");
+        match &on_full.unwrap().probe {
+            ProbeSpec::Network { architecture: Architecture::ChipCnn { front }, .. } => *front,
+            other => panic!("{other:?}"),
+        }
+    };
+    let nt = "nucleotide-transformer-v2";
+    assert_eq!(front(Protocol::Published, nt), ChipFront::Normalised);
+    assert_eq!(front(Protocol::Published, "gpn"), ChipFront::Raw);
+    assert_eq!(front(Protocol::Corrected, "gpn"), ChipFront::Normalised);
+}
+
+#[test]
+fn fits_of_a_unit_read_the_same_features_within_both_bounds() {
+    let mut probe = network(NetworkKind::RepMlp);
+    probe.repeats = Some(11);
+    let job = job_of(TaskName::LentiMpra, vec![probe]);
+    let sizes = |rows| -> Vec<usize> {
+        let plan = planned(&job, split_facts(rows), "gpn").unwrap();
+        units(&plan).iter().map(|unit| unit.fits.len()).collect()
+    };
+    assert_eq!(sizes(100), [8, 3].repeat(5), "four vectors of a gLM and k-mers");
+    let large = sizes(4_000_000);
+    assert_eq!(large, [1].repeat(55), "a fit beyond five minutes is alone");
+    let plan = planned(&job, split_facts(200_000), "gpn").unwrap();
+    for unit in &plan.units {
+        if let UnitSpec::Fit(fits) = &unit.spec {
+            assert!(unit.flops <= UNIT_FLOPS_MAX && (1..=8).contains(&fits.fits.len()));
+            let FeatureSource::Embedding { set, .. } = &fits.features else { continue };
+            assert_eq!(*set, plan.sets[0].id);
+        }
+    }
+}
+
+#[test]
+fn probes_that_cannot_be_fitted_are_refused_with_the_reason() {
+    let refused = |job: &Job, facts: DatasetFacts| planned(job, facts, "gpn").unwrap_err().chain();
+    let mut vectors = job_of(TaskName::LentiMpra, vec![network(NetworkKind::RepCnn)]);
+    vectors.features.clear();
+    vectors.embeddings[0].poolings = vec![Pooling::Mean];
+    let error = refused(&vectors, split_facts(100));
+    assert!(
+        error.contains("probe.representations") && error.contains("full or one_hot"),
+        "{error}"
+    );
+    let convolutions = job_of(TaskName::LentiMpra, vec![network(NetworkKind::ResNet)]);
+    let uneven = DatasetFacts { length_min: 180, ..split_facts(100) };
+    let error = refused(&convolutions, uneven);
+    assert!(error.contains("one length") && error.contains("180 to 200"), "{error}");
+    let error = refused(&convolutions, dataset_facts("d", 100));
+    assert!(error.contains("\"D\" without train"), "{error}");
+    let short = DatasetFacts { length_min: 20, length_max: 20, ..split_facts(100) };
+    let error = refused(&convolutions, short);
+    assert!(error.contains("resnet") && error.contains("layer"), "{error}");
+    let changes = TrainingChanges { loss: Some(Loss::BinaryCrossEntropy), ..Default::default() };
+    let probe = JobProbe { training: changes, ..network(NetworkKind::ResNet) };
+    let error = refused(&job_of(TaskName::LentiMpra, vec![probe]), split_facts(100));
+    assert!(error.contains("probe.loss") && error.contains("lenti-mpra"), "{error}");
+}
+
+#[test]
+fn a_users_own_network_reads_what_its_layers_can_be_built_on() {
+    let text = r#"{"inputs": ["sequence"], "layers": [
+        {"name": "pool", "inputs": ["sequence"], "kind": {"max-pool": {"size": 200}}},
+        {"name": "flat", "inputs": ["pool"], "kind": "flatten"},
+        {"name": "out", "inputs": ["flat"], "kind": {"dense": {"units": 1, "bias": true,
+            "activation": "linear", "initializer": "glorot-uniform", "l2": 0.0}}}]}"#;
+    let own = |text: &str| {
+        let network = serde_json::from_str(text).unwrap();
+        vec![self::network(NetworkKind::Own { name: "mine".to_owned(), network })]
+    };
+    let plan = planned(&job_of(TaskName::Regression, own(text)), split_facts(100), "gpn").unwrap();
+    assert_eq!(counts(&plan), BTreeMap::from([("mine on one-hot".to_owned(), 1)]));
+    let two = text.replace("\"units\": 1", "\"units\": 2");
+    let job = job_of(TaskName::Regression, own(&two));
+    let error = planned(&job, split_facts(100), "gpn").unwrap_err().chain();
+    assert!(error.contains("1 to 36 positions") || error.contains("a sequence"), "{error}");
+}
+
+#[test]
+fn training_costs_products_of_every_example_over_the_epochs_and_is_held_in_memory() {
+    let mut probe = network(NetworkKind::MpraNn);
+    probe.training.epochs_max = Some(10);
+    let mut job = job_of(TaskName::LentiMpra, vec![probe]);
+    job.embeddings.clear();
+    let facts = DatasetFacts { length_min: 230, length_max: 230, ..split_facts(1_000) };
+    let plan = planned(&job, facts, "gpn").unwrap();
+    let unit = plan.units.iter().find(|unit| matches!(unit.spec, UnitSpec::Fit(_))).unwrap();
+    // 138.4 million multiply-adds; 700 examples to train on, 100 to watch.
+    let expected = 138.4e6 * (6.0 * 700.0 + 2.0 * 100.0) * 10.0;
+    assert!((unit.flops / expected - 1.0).abs() < 0.01, "{} {expected}", unit.flops);
+    let memory = worker_memory(&plan, 1);
+    let weights = 3_959_451 * 4 * 4;
+    let features = 1_000 * 230;
+    assert!(memory.training > weights + features && memory.training < 1 << 30);
+    assert_eq!(memory.total(), memory.weights + memory.program + memory.training);
+}

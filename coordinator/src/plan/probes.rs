@@ -1,0 +1,321 @@
+//! From a probe of the job and what it can read to the fits it asks for.
+//!
+//! Leaves out: ids and units (fits). Invariant: a probe that reads nothing is refused with what it
+//! could read and what there is; nothing is left out in silence but what does not suit.
+
+use super::Planner;
+use super::reads::Features;
+use glmeval_common::dataset::TaskName;
+use glmeval_common::error::{Error, Result};
+use glmeval_common::example::Split;
+use glmeval_common::job::published::{
+    self, ProbeInput, ends_in_sigmoid, predictions, published_training,
+};
+use glmeval_common::job::{JobProbe, NetworkChoice, NetworkKind, ProbeChoice};
+use glmeval_common::network::{Loss, Monitor, ResolvedNetwork, TrainingSpec};
+use glmeval_common::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
+
+/// A probe on one representation, before fractions and repeats.
+pub(super) struct Fitting {
+    pub(super) probe: ProbeSpec,
+    /// As reports name it.
+    pub(super) label: String,
+    pub(super) factor: f64,
+    pub(super) fractions: Vec<f64>,
+    pub(super) repeats: u32,
+    /// The network with extents; `None` for linear probes.
+    pub(super) network: Option<ResolvedNetwork>,
+}
+
+/// A probe with the data set it is fitted on.
+pub(super) struct ProbeOn<'a> {
+    pub(super) planner: &'a Planner<'a>,
+    pub(super) probe: &'a JobProbe,
+    pub(super) dataset: usize,
+}
+
+/// What a probe reads if the job does not say.
+enum Suits {
+    /// One vector of an example; one-hot sequences count as one.
+    Vectors,
+    /// One vector, one-hot sequences left out.
+    Dense,
+    /// Sequences of positions.
+    Sequences,
+    /// One-hot sequences.
+    OneHot,
+    /// Whatever its layers can be built on.
+    Buildable,
+}
+
+impl Suits {
+    fn of(choice: &ProbeChoice) -> Self {
+        let ProbeChoice::Network(choice) = choice else { return Self::Vectors };
+        match choice.kind {
+            NetworkKind::RepMlp | NetworkKind::Linear => Self::Dense,
+            NetworkKind::ResNet | NetworkKind::MpraNn | NetworkKind::RbpCnn => Self::OneHot,
+            NetworkKind::Own { .. } => Self::Buildable,
+            _ => Self::Sequences,
+        }
+    }
+
+    fn reads(&self, input: ProbeInput) -> bool {
+        match self {
+            Self::Vectors => input == ProbeInput::OneHot || !input.is_sequence(),
+            Self::Dense => !input.is_sequence(),
+            Self::Sequences => input.is_sequence(),
+            Self::OneHot => input == ProbeInput::OneHot,
+            Self::Buildable => true,
+        }
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Vectors => "pooling cls or mean, one_hot, kmer or nucleotides",
+            Self::Dense => "pooling cls or mean, kmer or nucleotides",
+            Self::Sequences => "pooling full or one_hot",
+            Self::OneHot => "one_hot",
+            Self::Buildable => "one that its layers can be built on",
+        }
+    }
+}
+
+impl ProbeOn<'_> {
+    fn task(&self) -> TaskName {
+        self.planner.job.datasets[self.dataset].task
+    }
+
+    fn wrong(
+        &self,
+        name: &str,
+        expected: impl std::fmt::Display,
+        found: impl std::fmt::Display,
+    ) -> Error {
+        self.planner.wrong(&format!("{}.{name}", self.probe.key), expected, found).into()
+    }
+
+    /// The fits on each of `features`, in their order.
+    ///
+    /// # Errors
+    /// `Invalid` where none of them suits, or one that suits cannot be read.
+    pub(super) fn fittings(&self, features: &[Features<'_>]) -> Result<Vec<Vec<Fitting>>> {
+        let asked = |one: &&Features<'_>| match &self.probe.representations {
+            Some(names) => names.iter().any(|name| name == one.word),
+            None => true,
+        };
+        let mut first_reason = None;
+        let mut lists = Vec::new();
+        for one in features {
+            lists.push(if asked(&one) {
+                match self.on(one) {
+                    Ok(list) => list,
+                    Err(Refused::Unsuited(reason)) => {
+                        first_reason.get_or_insert(reason);
+                        Vec::new()
+                    }
+                    Err(Refused::Wrong(error)) => return Err(error),
+                }
+            } else {
+                Vec::new()
+            });
+        }
+        if lists.iter().all(Vec::is_empty) {
+            return Err(self.nothing_suits(features, first_reason));
+        }
+        Ok(lists)
+    }
+
+    fn nothing_suits(&self, features: &[Features<'_>], reason: Option<String>) -> Error {
+        let job = self.planner.job;
+        let dataset = &job.datasets[self.dataset];
+        let words = match &self.probe.choice {
+            ProbeChoice::Published => published_words(self.task()),
+            choice => Suits::of(choice).words(),
+        };
+        let expected = match &self.probe.representations {
+            Some(names) => format!("a [[representation]] of {} that suits", names.join(" or ")),
+            None => format!("a [[representation]] of {words}"),
+        };
+        let mut names: Vec<_> = features.iter().map(|one| one.name.as_str()).collect();
+        names.dedup();
+        let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+        let found = format!("{} for {:?}{reason}", names.join(", "), dataset.name);
+        self.wrong("representations", expected, found)
+    }
+
+    fn on(&self, features: &Features<'_>) -> Result<Vec<Fitting>, Refused> {
+        match &self.probe.choice {
+            ProbeChoice::Linear(probe) if Suits::Vectors.reads(features.input) => {
+                Ok(vec![linear(probe.clone())])
+            }
+            ProbeChoice::Linear(_) => {
+                Err(Refused::Unsuited("a token sequence is no vector".to_owned()))
+            }
+            ProbeChoice::Network(choice) => {
+                let is_asked = self.probe.representations.is_some();
+                if !is_asked && !Suits::of(&self.probe.choice).reads(features.input) {
+                    return Ok(Vec::new());
+                }
+                self.network(choice, features)
+            }
+            ProbeChoice::Published => {
+                let (probe, kinds) = published_probes(self.task(), features.input);
+                let mut list: Vec<Fitting> = probe.into_iter().map(linear).collect();
+                for kind in kinds {
+                    list.extend(self.network(&NetworkChoice::of(kind), features)?);
+                }
+                Ok(list)
+            }
+        }
+    }
+
+    /// A network with each of its factors.
+    fn network(
+        &self,
+        choice: &NetworkChoice,
+        features: &Features<'_>,
+    ) -> Result<Vec<Fitting>, Refused> {
+        if let Some((least, most)) = features.uneven {
+            let expected = format!("examples of one length for {} on a sequence", name_of(choice));
+            let name = &self.planner.job.datasets[self.dataset].name;
+            let found = format!("{least} to {most} positions of {} in {name:?}", features.name);
+            return Err(Refused::Wrong(self.wrong("datasets", expected, found)));
+        }
+        self.check_splits(choice)?;
+        let (task, protocol) = (self.task(), self.planner.job.protocol);
+        let targets = self.planner.datasets[self.dataset].schema.targets.len();
+        let has_width = matches!(choice.kind, NetworkKind::RepCnn | NetworkKind::RepMlp);
+        let factors = if has_width { &self.probe.factors[..] } else { &[1.0] };
+        let is_own = matches!(choice.kind, NetworkKind::Own { .. });
+        let mut list = Vec::new();
+        for &factor in factors {
+            let architecture = choice.architecture(features.input, factor, protocol);
+            let network = architecture
+                .network(&features.extents, predictions(task, targets))
+                .and_then(|network| network.resolve(&features.extents));
+            let network = match network {
+                Ok(network) => network,
+                Err(error) if is_own => {
+                    return Err(Refused::Unsuited(format!("{}: {}", features.name, error.chain())));
+                }
+                Err(error) => {
+                    let found = format!("{}: {}", features.name, error.chain());
+                    let expected = format!("what {} can be built on", name_of(choice));
+                    return Err(Refused::Wrong(self.wrong("representations", expected, found)));
+                }
+            };
+            let study = published_training(task, features.input, &architecture, protocol);
+            let training = self.probe.training.apply(study.clone());
+            self.check_training(&training, ends_in_sigmoid(&architecture))?;
+            let mut label = name_of(choice).to_owned();
+            if let Some(reduce) = choice.reduce {
+                label.push_str(&format!(", reduced to {reduce}"));
+            }
+            if let Some(front) = choice.front {
+                label.push_str(&format!(", {} front", front.name()));
+            }
+            label.push_str(&training.difference(&study));
+            let fractions = match (&self.probe.fractions, &self.probe.choice) {
+                (Some(fractions), _) => fractions.clone(),
+                (None, ProbeChoice::Published) => {
+                    published::published_fractions(task, &architecture)
+                }
+                (None, _) => vec![1.0],
+            };
+            list.push(Fitting {
+                probe: ProbeSpec::Network { architecture, training },
+                label,
+                factor,
+                fractions,
+                repeats: self.probe.repeats.unwrap_or(published::published_repeats(task)),
+                network: Some(network),
+            });
+        }
+        Ok(list)
+    }
+
+    /// Refuses data sets that lack a split training needs, before anything is embedded for it.
+    fn check_splits(&self, choice: &NetworkChoice) -> Result<(), Refused> {
+        let facts = &self.planner.datasets[self.dataset];
+        let lacks = |split: &Split| !facts.split_rows.get(split.name()).is_some_and(|&n| n > 0);
+        let Some(split) = Split::ALL.iter().find(|split| lacks(split)) else { return Ok(()) };
+        let name = &self.planner.job.datasets[self.dataset].name;
+        let expected = format!("data sets with train, valid and test for {}", name_of(choice));
+        let found = format!("{name:?} without {split}");
+        Err(Refused::Wrong(self.wrong("datasets", expected, found)))
+    }
+
+    /// Refuses a loss or a monitor that the targets do not suit.
+    fn check_training(&self, training: &TrainingSpec, is_sigmoid: bool) -> Result<(), Refused> {
+        let task = self.task();
+        let suits = match training.loss {
+            Loss::MeanSquaredError => task != TaskName::Splicing,
+            Loss::BinaryCrossEntropy => task.is_binary(),
+            Loss::BinaryCrossEntropyOfLogits => task.is_binary() && !is_sigmoid,
+            Loss::SplicingDivergence => task == TaskName::Splicing,
+        };
+        let found = |what: &str| format!("{what} for task {}", task.name());
+        if !suits {
+            let expected = "a loss that the targets and the last layer suit";
+            return Err(Refused::Wrong(self.wrong("loss", expected, found(training.loss.name()))));
+        }
+        if training.monitor == Monitor::Aupr && !task.is_binary() {
+            return Err(Refused::Wrong(self.wrong("monitor", "\"loss\"", found("\"aupr\""))));
+        }
+        Ok(())
+    }
+}
+
+/// Why a probe is not fitted on a representation.
+enum Refused {
+    /// It does not suit; another may.
+    Unsuited(String),
+    /// It should be, and cannot.
+    Wrong(Error),
+}
+
+fn linear(probe: ProbeSpec) -> Fitting {
+    let label = probe.label();
+    Fitting { probe, label, factor: 1.0, fractions: vec![1.0], repeats: 1, network: None }
+}
+
+fn name_of(choice: &NetworkChoice) -> &str {
+    if let NetworkKind::Own { name, .. } = &choice.kind {
+        return name;
+    }
+    let named = NetworkChoice::NAMED.iter().find(|(_, kind)| *kind == choice.kind);
+    named.map_or("network", |(name, _)| name)
+}
+
+/// The study's probes of a task on what they read; the user's own targets count as the study's
+/// first task of their kind.
+fn published_probes(task: TaskName, input: ProbeInput) -> (Option<ProbeSpec>, Vec<NetworkKind>) {
+    use NetworkKind::{ChipCnn, InsertCnn, Linear, MpraNn, RepCnn, RepMlp, ResNet, SplicingCnn};
+    let ridge = Some(ProbeSpec::Ridge { alpha: RIDGE_ALPHA });
+    let logistic =
+        Some(ProbeSpec::Logistic { c: LOGISTIC_C, iterations_max: LOGISTIC_ITERATIONS_MAX });
+    match (task, input) {
+        (TaskName::LentiMpra | TaskName::Regression, ProbeInput::Pooled) => (ridge, vec![RepMlp]),
+        (TaskName::LentiMpra | TaskName::Regression, ProbeInput::OneHot) => {
+            (None, vec![RepCnn, ResNet, MpraNn])
+        }
+        (TaskName::LentiMpra | TaskName::Regression, input) if input.is_sequence() => {
+            (None, vec![RepCnn])
+        }
+        (TaskName::ChipSeq | TaskName::Eclip | TaskName::Classification, input) => {
+            if input.is_sequence() { (None, vec![ChipCnn]) } else { (logistic, vec![RepMlp]) }
+        }
+        (TaskName::Splicing, ProbeInput::Pooled) => (None, vec![RepMlp, Linear]),
+        (TaskName::Splicing, input) if input.is_sequence() => (None, vec![SplicingCnn]),
+        (TaskName::InsertSeq, input) if input.is_sequence() => (None, vec![InsertCnn]),
+        _ => (None, Vec::new()),
+    }
+}
+
+fn published_words(task: TaskName) -> &'static str {
+    match task {
+        TaskName::InsertSeq => "pooling full or one_hot",
+        task if task.is_binary() => "any pooling, one_hot, kmer or nucleotides",
+        _ => "any pooling or one_hot",
+    }
+}
