@@ -414,3 +414,6 @@ impl Letters<'_> {
 fn misfit(manifest: &DatasetManifest, example: &Example, expected: &str, found: usize) -> Error {
     InputError::new(&manifest.name, format!("example {}", example.id), expected, found).into()
 }
+
+#[cfg(test)]
+mod tests;
