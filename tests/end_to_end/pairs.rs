@@ -82,3 +82,25 @@ async fn both_windows_of_an_exon_have_the_bits_they_have_as_examples_of_their_ow
         assert!(bytes.windows(column.len()).any(|part| part == column.as_bytes()), "{column}");
     }
 }
+
+#[tokio::test]
+async fn networks_read_both_windows_of_an_exon() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = golden::root().join("layouts/mtsplice/delta_logit.small_contiguous.h5");
+    let exons = format!("task = \"splicing\"\nhdf5 = {:?}\n", file.display().to_string());
+    let mut job = job(&exons, "pooling = [\"cls\", \"full\"]\n");
+    for kind in ["splicing-cnn", "rep-mlp"] {
+        job.push_str(&format!("[[probe]]\nkind = {kind:?}\nrepeats = 1\nepochs = 2\n"));
+    }
+    std::fs::write(folder.join("job.toml"), job).unwrap();
+    succeeds(folder, &["run", "job.toml", "--store", "store"]).await;
+    let found = glmeval_tests::results::results(&folder.join("store")).await;
+    for (probe, representation) in [("splicing-cnn", "full"), ("rep-mlp", "cls")] {
+        let is_it = |text: &&String| {
+            text.contains(&format!("\"probe\":\"{probe}"))
+                && text.contains(&format!("\"representation\":\"{representation}\""))
+        };
+        assert!(found.values().any(|text| is_it(&text)), "{probe}: {found:?}");
+    }
+}
