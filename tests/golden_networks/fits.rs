@@ -3,79 +3,20 @@
 //! Leaves out: shuffling, which Keras draws otherwise. Tolerances: those of the fixtures' README.
 
 use crate::fixture::{Complaints, Fixture, slices};
-use crate::keras::{adam, count, list, number, plateau};
-use glmeval_worker::network::{Batch, NetworkState, Pass};
-use glmeval_worker::statistics::{KerasCounts, accuracy};
-use glmeval_worker::training::callbacks::{Better, EarlyStopping, Plateau};
+use crate::keras::{adam, count, list, loss, number, plateau};
+use glmeval_common::error::Result;
+use glmeval_common::model::Precision;
+use glmeval_common::network::{Draws, ExampleOrder, Monitor, Restore, TrainingSpec};
+use glmeval_common::representation::StoredDtype;
+use glmeval_common::store::fits::{BinaryMeasures, EpochRecord};
+use glmeval_worker::network::{NetworkState, Pass};
+use glmeval_worker::training::batches::{BatchSource, Targets};
+use glmeval_worker::training::cache::{ExampleCache, RowFormat};
+use glmeval_worker::training::run::{Ending, Networks, Run, Seeds, Source, Watcher, train};
 use std::collections::BTreeMap;
 
 /// Statistics whose scores differ by float32 noise may count an example in the next of 200 buckets.
 const STATISTIC_TOLERANCE: f64 = 1e-6;
-
-/// Examples of one split.
-struct Split {
-    rows: usize,
-    inputs: Vec<Vec<f32>>,
-    targets: Vec<f32>,
-}
-
-impl Split {
-    fn new(fixture: &Fixture, name: &str) -> Self {
-        let targets = fixture.tensor(&format!("{name}/y"));
-        let inputs = fixture.inputs(name);
-        Self { rows: targets.shape[0], inputs, targets: targets.f32() }
-    }
-
-    /// Runs of `size` rows: how many, their inputs, their targets.
-    fn batches(&self, size: usize) -> impl Iterator<Item = (usize, Vec<&[f32]>, &[f32])> {
-        (0..self.rows).step_by(size).map(move |first| {
-            let last = (first + size).min(self.rows);
-            let part = |values| rows(values, self.rows, first, last);
-            let inputs = self.inputs.iter().map(|input| part(input)).collect();
-            (last - first, inputs, part(&self.targets))
-        })
-    }
-}
-
-fn rows(values: &[f32], total: usize, first: usize, last: usize) -> &[f32] {
-    let width = values.len() / total;
-    &values[first * width..last * width]
-}
-
-/// Sums of one pass over a split.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    rows: usize,
-    scores: Vec<f64>,
-    targets: Vec<f64>,
-}
-
-impl Sums {
-    fn add(&mut self, rows: usize, loss: f64, scores: &[f32], targets: &[f32]) {
-        self.loss += loss * rows as f64;
-        self.rows += rows;
-        self.scores.extend(scores.iter().map(|&score| f64::from(score)));
-        self.targets.extend(targets.iter().map(|&target| f64::from(target)));
-    }
-
-    fn end(self, prefix: &str, history: &mut BTreeMap<String, Vec<f64>>) -> f64 {
-        let loss = self.loss / self.rows as f64;
-        let mut push = |name: &str, value: Option<f64>| {
-            history.entry(format!("{prefix}{name}")).or_default().extend(value);
-        };
-        push("loss", Some(loss));
-        if self.scores.len() == self.targets.len() {
-            let counts = KerasCounts::new(&self.targets, &self.scores);
-            push("auroc", counts.roc());
-            push("aupr", counts.precision_recall());
-            let labels: Vec<f64> =
-                self.scores.iter().map(|&score| f64::from(u8::from(score > 0.5))).collect();
-            push("accuracy", accuracy(&self.targets, &labels));
-        }
-        loss
-    }
-}
 
 /// What a fit left behind.
 struct Fit {
@@ -86,46 +27,118 @@ struct Fit {
     state: NetworkState,
 }
 
-fn fit(fixture: &Fixture) -> Fit {
-    let (train, valid) = (Split::new(fixture, "train"), Split::new(fixture, "val"));
+/// Keeps the weights of every epoch, and the run that ended.
+#[derive(Default)]
+struct Keeper {
+    epochs: Vec<Vec<Vec<f32>>>,
+    run: Option<Run>,
+}
+
+impl Watcher for Keeper {
+    fn go_on(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn trained(&mut self, _: usize) {}
+
+    fn epoch_done(&mut self, _: usize, run: &Run) -> Result<()> {
+        self.epochs.push(run.state.copy_weights());
+        Ok(())
+    }
+
+    fn ended(&mut self, _: usize, run: Run, _: &mut Networks<'_>) -> Result<()> {
+        self.run = Some(run);
+        Ok(())
+    }
+}
+
+/// All examples, first those to train on: how many those are, rows and targets.
+fn examples(fixture: &Fixture) -> (usize, ExampleCache, Vec<usize>, Targets) {
+    let (mut bytes, mut targets, mut widths) = (Vec::new(), Vec::new(), Vec::new());
+    let mut counts = Vec::new();
+    for split in ["train", "val"] {
+        let values = fixture.tensor(&format!("{split}/y"));
+        let rows = values.shape[0];
+        let inputs = fixture.inputs(split);
+        widths = inputs.iter().map(|input| input.len() / rows).collect::<Vec<_>>();
+        for row in 0..rows {
+            for (input, width) in inputs.iter().zip(&widths) {
+                let values = &input[row * width..(row + 1) * width];
+                values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+            }
+        }
+        targets.extend(values.f32());
+        counts.push(rows);
+    }
+    let (row_values, rows) = (widths.iter().sum(), counts[0] + counts[1]);
+    let format = RowFormat::Numbers(StoredDtype::F32);
+    let mut cache = ExampleCache::new(format, row_values, rows, u64::MAX).unwrap();
+    cache.push(&bytes).unwrap();
+    (counts[0], cache, widths, Targets { per_example: targets.len() / rows, values: targets })
+}
+
+fn training(fixture: &Fixture) -> TrainingSpec {
     let settings = &fixture.description;
-    let size = count(&settings["batch_size"]);
-    let (optimizer, mut rate) = adam(settings);
-    let patience = count(&settings["early_stopping"]["patience"]) as u32;
-    let mut stopping = EarlyStopping::new(Some(patience), Better::Smaller);
-    let mut falling = Plateau::new(plateau(&settings["reduce_lr"]), Better::Smaller);
-    let mut state = fixture.state("w0");
-    let mut pass = Pass::new(&fixture.network).unwrap();
-    let mut history: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    let (mut epochs, mut stopped_epoch, mut predictions) = (Vec::new(), None, Vec::new());
-    for epoch in 0..count(&settings["max_epochs"]) {
-        let mut sums = Sums::default();
-        for (rows, inputs, targets) in train.batches(size) {
-            let batch = Batch { rows, inputs: &inputs, targets, sums: &[] };
-            let known = (&fixture.network, &mut state);
-            let outcome = pass.train(known, &batch, &optimizer, rate, 0).unwrap();
-            sums.add(rows, outcome.loss, pass.predictions(), targets);
-        }
-        sums.end("", &mut history);
-        let mut sums = Sums::default();
-        for (rows, inputs, targets) in valid.batches(size) {
-            pass.predict(&state, rows, &inputs, &mut predictions).unwrap();
-            sums.add(rows, pass.loss(&state, targets).unwrap(), &predictions, targets);
-        }
-        let value = sums.end("val_", &mut history);
-        history.entry("learning_rate".to_owned()).or_default().push(f64::from(rate));
-        epochs.push(state.copy_weights());
-        let verdict = stopping.observe(value);
-        rate = falling.observe(value, rate);
-        if verdict.stop {
-            stopped_epoch = Some(epoch);
-            break;
+    let (adam, rate) = adam(settings);
+    TrainingSpec {
+        loss: loss(settings),
+        learning_rate: f64::from(rate),
+        adam,
+        batch_rows: count(&settings["batch_size"]) as u32,
+        epochs_max: count(&settings["max_epochs"]) as u32,
+        order: ExampleOrder::Stored,
+        monitor: Monitor::Loss,
+        stop_patience: Some(count(&settings["early_stopping"]["patience"]) as u32),
+        // Keras 3, which wrote the fixtures, restores the best in any case.
+        restore: Restore::Always,
+        plateau: Some(plateau(&settings["reduce_lr"])),
+        draws: Draws::Independent,
+        precision: Precision::F32,
+    }
+}
+
+fn fit(fixture: &Fixture) -> Fit {
+    let (trained, cache, inputs, targets) = examples(fixture);
+    let spec = training(fixture);
+    let batch_rows = spec.batch_rows as usize;
+    let batches = BatchSource { cache: &cache, inputs: &inputs, targets: &targets, batch_rows };
+    let valid = (trained..cache.rows()).collect();
+    let source = Source { batches, train: (0..trained).collect(), valid };
+    let networks = [fixture.network.clone()];
+    let mut run = Run::new(0, spec, Seeds::derive(1, 0), &fixture.network);
+    run.state = fixture.state("w0");
+    let mut keeper = Keeper::default();
+    train(&source, vec![run], &mut Networks::new(&networks), &mut keeper).unwrap();
+    let run = keeper.run.expect("the run has ended");
+    let is_stopped = run.ending == Some(Ending::Stopped);
+    Fit {
+        history: columns(&run.history),
+        best_epoch: run.stopping.best_epoch() as usize,
+        stopped_epoch: is_stopped.then(|| run.history.len() - 1),
+        epochs: keeper.epochs,
+        state: run.state,
+    }
+}
+
+/// A history as Keras names it.
+fn columns(history: &[EpochRecord]) -> BTreeMap<String, Vec<f64>> {
+    let mut columns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for epoch in history {
+        let mut push = |name: String, value: Option<f64>| {
+            columns.entry(name).or_default().extend(value);
+        };
+        push("loss".to_owned(), Some(epoch.loss));
+        push("val_loss".to_owned(), epoch.val_loss);
+        push("learning_rate".to_owned(), Some(epoch.learning_rate));
+        for (prefix, measures) in [("", epoch.train), ("val_", epoch.valid)] {
+            let named: [(&str, fn(BinaryMeasures) -> f64); 3] =
+                [("accuracy", |m| m.accuracy), ("auroc", |m| m.auroc), ("aupr", |m| m.aupr)];
+            for (name, of) in named {
+                push(format!("{prefix}{name}"), measures.map(of));
+            }
         }
     }
-    let best_epoch = stopping.best_epoch() as usize;
-    // Keras 3, which wrote the fixtures, restores the best in any case.
-    state.set_weights(epochs[best_epoch].clone()).unwrap();
-    Fit { history, epochs, best_epoch, stopped_epoch, state }
+    columns
 }
 
 fn compare_history(complaints: &mut Complaints, fixture: &Fixture, fit: &Fit) {
@@ -181,10 +194,10 @@ fn losses_rates_and_weights_of_every_epoch_are_those_of_keras() {
         assert_eq!(fit.stopped_epoch.map(|epoch| epoch as u64), stopped, "{name}");
         compare_history(&mut complaints, &fixture, &fit);
         compare_weights(&mut complaints, &fixture, &fit);
-        let valid = Split::new(&fixture, "val");
+        let (inputs, rows) = (fixture.inputs("val"), fixture.tensor("val/y").shape[0]);
         let mut found = Vec::new();
         let mut pass = Pass::new(&fixture.network).unwrap();
-        pass.predict(&fit.state, valid.rows, &slices(&valid.inputs), &mut found).unwrap();
+        pass.predict(&fit.state, rows, &slices(&inputs), &mut found).unwrap();
         let expected = &fixture.tensor("val/pred_final64").values;
         let noise = number(&settings["noise"]["val_pred"]);
         let bound = (20.0 * noise).max(1e-4 * crate::fixture::largest(expected));

@@ -11,5 +11,3 @@ pub mod checkpoint;
 mod measures;
 pub mod order;
 pub mod run;
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,7 @@
 //! machine's peak is of a peak measured in the same run, precision and threads.
 
 mod inputs;
+mod steps;
 mod timing;
 
 use crate::model_arguments::PrecisionName;
@@ -18,6 +19,7 @@ use inputs::{Case, Input};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use steps::{ProbeName, StepShape};
 use timing::{Timing, fastest, measure, peak_rss_bytes, timed};
 
 /// Seconds that the machine's peak is measured for, at most.
@@ -33,6 +35,8 @@ const DEFAULT_INPUT: Input = Input::Nucleotides(200);
   glmeval bench --model examples/models/nt-v1-random --length 200 --length 1000
   glmeval bench --model my-nt --precision bf16 --tokens 36 --batch 32 --threads 2 --seconds 10
   glmeval bench --model config-folder --random 1 --lengths 64-1000 --batch 64 --format json
+  glmeval bench --probe rep-cnn --shape 256x41x2560 --reduce 196
+      Training steps of a probe: forward, backward, Adam.
 
 The gLM runs all sequences of a case in one call, as often as the seconds allow. A repetition during
 which other programs used over 6 % of a core is dirty; times are of the clean ones if there are any.
@@ -60,6 +64,16 @@ pub(crate) struct Arguments {
     /// Sequences of one call [default: as many as a worker would take].
     #[arg(long, requires = "model", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     batch: Option<u32>,
+    /// Training steps of this probe on random examples.
+    #[arg(long, value_enum, conflicts_with = "model", requires = "shapes")]
+    probe: Option<ProbeName>,
+    /// Examples of a step, positions and channels of each; repeat for more.
+    #[arg(long = "shape", value_name = "BATCHxPOSITIONSxCHANNELS", requires = "probe",
+        value_parser = StepShape::parse)]
+    shapes: Vec<StepShape>,
+    /// Channels that a rep-cnn reduces its input to.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    reduce: u32,
     /// Layers that are handed out, the deepest ends the pass; repeat for more [default: last].
     #[arg(long = "layer", value_name = "LAYER", requires = "model")]
     layers: Vec<u32>,
@@ -220,9 +234,10 @@ impl Printed {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     glmeval_worker::start_threads(arguments.threads)?;
     let mut printed = Printed { format: arguments.format, rows: Vec::new() };
-    match &arguments.model {
-        Some(path) => forward_passes(path, arguments, &mut printed)?,
-        None => products(arguments, &mut printed)?,
+    match (&arguments.model, arguments.probe) {
+        (Some(path), _) => forward_passes(path, arguments, &mut printed)?,
+        (None, Some(probe)) => steps::steps(probe, arguments, &mut printed)?,
+        (None, None) => products(arguments, &mut printed)?,
     }
     printed.end();
     Ok(ExitCode::SUCCESS)

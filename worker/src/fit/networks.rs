@@ -236,11 +236,14 @@ impl<'a> Work<'a> {
         let lanes = self.lanes(groups.len());
         let (next, is_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let lane = || -> Result<bool> {
-            let mut networks = Networks::new(&self.networks);
             let mut is_won = false;
             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let trained = self.train_group(group, &mut networks, &is_failed);
-                is_won |= trained.inspect_err(|_| is_failed.store(true, Ordering::Relaxed))?;
+                match self.train_group(group, &is_failed) {
+                    Ok(won) => is_won |= won,
+                    // Only the first error is one; it made the others give up.
+                    Err(_) if is_failed.swap(true, Ordering::Relaxed) => break,
+                    Err(error) => return Err(error),
+                }
             }
             Ok(is_won)
         };
@@ -256,17 +259,11 @@ impl<'a> Work<'a> {
                 });
             }
         });
-        // The first error made the others give up.
         let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         results.into_iter().try_fold(false, |won, result| Ok(won | result?))
     }
 
-    fn train_group(
-        &self,
-        group: &[usize],
-        networks: &mut Networks<'_>,
-        is_failed: &AtomicBool,
-    ) -> Result<bool> {
+    fn train_group(&self, group: &[usize], is_failed: &AtomicBool) -> Result<bool> {
         let fits: Vec<&Prepared<'_>> = group.iter().filter_map(|&fit| self.fits.get(fit)).collect();
         let Some(first) = fits.first() else { return Ok(false) };
         let mut runs = Vec::new();
@@ -284,7 +281,7 @@ impl<'a> Work<'a> {
             valid: first.chosen.valid.clone(),
         };
         let mut watcher = FitWatcher::new(self, &fits, is_failed);
-        train(&source, runs, networks, &mut watcher)?;
+        train(&source, runs, &mut Networks::new(&self.networks), &mut watcher)?;
         Ok(watcher.is_won())
     }
 

@@ -176,12 +176,15 @@ pub fn default_budget() -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
     });
-    let number = |name: &str| {
-        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    let confined =
-        number("memory.max").and_then(|most| Some(most.saturating_sub(number("memory.current")?)));
+    let text = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    let confined = number("memory.max").and_then(|most| {
+        // Pages of files that were read count as used, but make room.
+        let stat = text("memory.stat")?;
+        let files = stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+        let used = number("memory.current")?.saturating_sub(files.trim().parse().ok()?);
+        Some(most.saturating_sub(used))
+    });
     let left = [available, confined].into_iter().flatten().min();
     left.map_or(limits::EXAMPLE_CACHE_BYTES, |left| left / 2)
 }

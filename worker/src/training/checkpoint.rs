@@ -21,8 +21,8 @@ struct Standing {
     fit: FitId,
     /// Steps of the optimiser.
     step: u64,
-    /// Learning rate of the next epoch.
-    learning_rate: f32,
+    /// Bits of the learning rate of the next epoch.
+    learning_rate_bits: u32,
     stopping: EarlyStopping,
     plateau: Option<Plateau>,
     /// Early stopping has spoken.
@@ -59,7 +59,7 @@ pub fn encode(fit: &FitId, run: &Run) -> Result<Bytes> {
         version: FORMAT_VERSION,
         fit: fit.clone(),
         step,
-        learning_rate: run.learning_rate,
+        learning_rate_bits: run.learning_rate.to_bits(),
         stopping: run.stopping.clone(),
         plateau: run.plateau.clone(),
         is_stopped: run.ending == Some(Ending::Stopped),
@@ -120,7 +120,7 @@ impl Checkpoint {
         run.state
             .restore(&self.arrays)
             .map_err(|e| Error::corrupt("a checkpoint does not fit its network").with_source(e))?;
-        run.learning_rate = self.standing.learning_rate;
+        run.learning_rate = f32::from_bits(self.standing.learning_rate_bits);
         run.stopping = self.standing.stopping;
         run.plateau = self.standing.plateau;
         run.best = self.best;

@@ -4,7 +4,6 @@
 
 use super::timing::measure;
 use super::{Arguments, Peak, Printed, Row};
-use crate::model_arguments::PrecisionName;
 use clap::ValueEnum;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::Precision;
@@ -88,16 +87,12 @@ impl ProbeName {
 }
 
 /// Measures one step of `probe` in each precision that is asked for.
-pub(super) fn steps(
-    probe: ProbeName,
-    arguments: &Arguments,
-    printed: &mut Printed,
-) -> Result<()> {
-    let asked = arguments.precision.map_or(PrecisionName::F32, |precision| precision);
-    let precision = Precision::from(asked);
+pub(super) fn steps(probe: ProbeName, arguments: &Arguments, printed: &mut Printed) -> Result<()> {
+    let precision = arguments.precision.map_or(Precision::F32, Precision::from);
     let peak = Peak::measure(precision, arguments.seconds)?;
     for shape in &arguments.shapes {
-        let resolved = probe.network(shape.extent, arguments.reduce)?.resolve(&[shape.extent])?;
+        let resolved =
+            probe.network(shape.extent, arguments.reduce as usize)?.resolve(&[shape.extent])?;
         let mut step = Step::prepare(probe, *shape, &resolved, precision)?;
         let flops = flops(&resolved) * shape.rows as f64;
         let timing = measure(arguments.seconds, || step.run())?;
@@ -149,9 +144,9 @@ impl Step {
 
     fn run(&mut self) -> Result<()> {
         let inputs = [&self.inputs[..]];
-        let batch = Batch { rows: self.rows, inputs: &inputs, targets: &self.targets };
+        let batch = Batch { rows: self.rows, inputs: &inputs, targets: &self.targets, sums: &[] };
         let Self { pass, network, state, .. } = self;
-        let outcome = pass.train(network, state, &batch, &Adam::KERAS, LEARNING_RATE, 0)?;
+        let outcome = pass.train((network, state), &batch, &Adam::KERAS, LEARNING_RATE, 0)?;
         if outcome.loss.is_finite() {
             return Ok(());
         }
