@@ -1,5 +1,5 @@
 use super::*;
-use crate::statistics::{ScoreContext, scores};
+use crate::statistics::{ScoreContext, Scored, scores};
 use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::example::{ExampleSchema, Split};
 use glmeval_common::ids::{DatasetId, FitId, JobId, ModelId};
@@ -69,6 +69,8 @@ fn fit(
     let context =
         ScoreContext { task, protocol: Protocol::Published, probe, split: Split::Test, seed: 7 };
     let (targets, predictions) = (vec![targets], vec![predictions]);
+    let scored = Scored { names: &names, targets: &targets, predictions: &predictions };
+    let statistics = scores(&context, &scored);
     FitResult {
         scores: FitScores {
             version: 1,
@@ -88,7 +90,7 @@ fn fit(
                 seed: 7,
                 protocol: "published".to_owned(),
             },
-            statistics: scores(&context, &names, &targets, &predictions),
+            statistics,
             objects: Vec::new(),
             seconds: 1.5,
             worker: "w0".to_owned(),
