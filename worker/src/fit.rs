@@ -7,7 +7,7 @@ use crate::attempt::{UnitContext, is_sound, lost_input};
 use crate::features::sequence_features;
 use crate::probe::{FittedProbe, Matrix};
 use crate::probes::linear_probe;
-use crate::statistics::{ScoreContext, Scored, scores};
+use crate::statistics::{ScoreContext, scores};
 use bytes::Bytes;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::{Example, Split};
@@ -218,8 +218,7 @@ fn evaluate(
         split: Split::Test,
         seed: fit.identity.seed,
     };
-    let scored = Scored { names: target_names, targets: &targets, predictions: &predicted };
-    let statistics = scores(&score_context, &scored);
+    let statistics = scores(&score_context, target_names, &targets, &predicted);
     let mut predictions = Vec::with_capacity(test_rows.len() * target_names.len());
     for ((name, targets), predicted) in target_names.iter().zip(&targets).zip(&predicted) {
         for ((&row, &measured_value), &prediction) in test_rows.iter().zip(targets).zip(predicted) {

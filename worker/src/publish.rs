@@ -69,7 +69,7 @@ async fn result(store: &Store, fit: &Fit) -> Result<Option<FitResult>> {
     let predictions = columns(read_predictions(store, &scores).await?);
     // Equal fits of several jobs share one commit; the names are this job's.
     let scores = glmeval_common::score::FitScores { identity: fit.identity.clone(), ..scores };
-    Ok(Some(FitResult { scores, predictions }))
+    Ok(Some(FitResult { scores, predictions, history: Vec::new() }))
 }
 
 /// Rows of one table to one vector per target.

@@ -42,13 +42,20 @@ pub struct Scored<'a> {
     pub predictions: &'a [Vec<f64>],
 }
 
-/// The statistics of every target, the one the paper reports for the task first.
+/// The statistics of every target, the one the paper reports for the task first; the columns are
+/// those of [`Scored`].
 ///
 /// With more than one target, the mean over the targets that define a statistic comes first, as
 /// target `mean`. For the paper's splicing targets only the differences are scored, on the exons
 /// of [`splicing_exons`]. Intervals resample examples, all targets of an example together.
-pub fn scores(context: &ScoreContext<'_>, scored: &Scored<'_>) -> Vec<Statistic> {
-    let Some(sample) = Sample::new(context, scored) else { return Vec::new() };
+pub fn scores(
+    context: &ScoreContext<'_>,
+    names: &[String],
+    targets: &[Vec<f64>],
+    predictions: &[Vec<f64>],
+) -> Vec<Statistic> {
+    let scored = Scored { names, targets, predictions };
+    let Some(sample) = Sample::new(context, &scored) else { return Vec::new() };
     let mut rows = Vec::new();
     let mut means = Means::default();
     for (target, name) in sample.names.iter().enumerate() {

@@ -28,7 +28,7 @@ fn published_logistic_reports_hard_labels_first() {
         [(Protocol::Published, "auroc_hard"), (Protocol::Corrected, "auroc_exact")]
     {
         let context = context(TaskName::ChipSeq, protocol, "logistic");
-        let rows = scores(&context, &scored(&target, &targets, &predictions));
+        let rows = scores(&context, &target, &targets, &predictions);
         assert_eq!(rows[0].name, first);
         assert_eq!(rows[0].name, primary_statistic(TaskName::ChipSeq, protocol, "logistic"));
         assert!(names(&rows).contains(&"auroc_exact"));
@@ -41,7 +41,7 @@ fn several_targets_open_with_their_mean() {
     let targets = vec![vec![1.0, 2.0, f64::NAN, 3.0], vec![3.0, 2.0, 1.0, 0.0]];
     let predictions = vec![vec![1.0, 2.0, 9.0, 3.0], vec![0.0, 1.0, 2.0, 3.0]];
     let context = context(TaskName::Splicing, Protocol::Published, "ridge");
-    let rows = scores(&context, &scored(&target, &targets, &predictions));
+    let rows = scores(&context, &target, &targets, &predictions);
     assert_eq!((rows[0].name.as_str(), rows[0].target.as_str()), ("spearman", "mean"));
     assert_eq!(rows[0].value, Some(0.0));
     let lung = rows.iter().find(|row| row.target == "lung" && row.name == "spearman").unwrap();
@@ -51,7 +51,7 @@ fn several_targets_open_with_their_mean() {
 #[test]
 fn undefined_statistics_are_none() {
     let context = context(TaskName::Eclip, Protocol::Corrected, "logistic");
-    let rows = scores(&context, &scored(&["y".to_owned()], &[vec![1.0; 4]], &[vec![0.5; 4]]));
+    let rows = scores(&context, &["y".to_owned()], &[vec![1.0; 4]], &[vec![0.5; 4]]);
     assert_eq!(rows[0].value, None);
     assert_eq!(rows[0].low, None);
 }
@@ -87,12 +87,12 @@ fn splicing_scores_differences_on_filtered_exons() {
         }
     }
     let context = context(TaskName::Splicing, Protocol::Published, "network");
-    let all = scores(&context, &scored(&names, &targets, &predictions));
+    let all = scores(&context, &names, &targets, &predictions);
     assert_eq!((all[0].target.as_str(), all[0].name.as_str()), ("mean", "spearman"));
     assert_eq!((all[0].value, all[0].low, all[0].high), (Some(1.0), Some(1.0), Some(1.0)));
     assert_eq!(all[0].examples, kept.len() as u64);
     assert!(all.iter().all(|row| !row.target.starts_with("mean_")));
-    let differences_only = scores(&context, &scored(&names, &targets, &predictions[..12]));
+    let differences_only = scores(&context, &names, &targets, &predictions[..12]);
     assert_eq!(all, differences_only);
 }
 
@@ -104,8 +104,8 @@ fn mean_over_targets_has_the_interval_of_joint_resamples() {
     let context = context(TaskName::Regression, Protocol::Corrected, "ridge");
     let both = ["a".to_owned(), "b".to_owned()];
     let twice = (vec![truth.clone(), truth.clone()], vec![guess.clone(), guess.clone()]);
-    let rows = scores(&context, &scored(&both, &twice.0, &twice.1));
-    let one = scores(&context, &scored(&both[..1], &[truth], &[guess]));
+    let rows = scores(&context, &both, &twice.0, &twice.1);
+    let one = scores(&context, &both[..1], &[truth], &[guess]);
     // The same target twice: independent resamples would narrow the interval of the mean.
     assert_eq!((rows[0].target.as_str(), rows[0].low), ("mean", one[0].low));
     assert_eq!((rows[0].value, rows[0].high), (one[0].value, one[0].high));
@@ -125,7 +125,7 @@ fn resampled_statistic_has_the_reported_value_and_interval() {
         .collect();
     let context = context(TaskName::Splicing, Protocol::Published, "ridge");
     let input = scored(&names, &targets, &predictions);
-    let reported = &scores(&context, &input)[0];
+    let reported = &scores(&context, &names, &targets, &predictions)[0];
     let (value, series) = resampled(&context, &input, "spearman", RESAMPLES).unwrap();
     assert_eq!(value, reported.value);
     let (low, high) = percentiles(series.into_iter().flatten().collect(), RESAMPLES).unwrap();
