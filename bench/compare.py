@@ -39,6 +39,15 @@ CASES = [
     ("nt50m, 64 mixed, 64 to 1000 nt", "nt50m", 64, LENGTHS, BOTH, ["encoders.py hf"], 9),
 ]
 
+# Case, architecture, batch x positions x channels, channels of the first convolution.
+STEPS = [
+    ("step, NT-2.5B 256 x 41 x 2560", "rep-cnn", "256x41x2560", 196),
+    ("step, GPN 64 x 230 x 512", "rep-cnn", "64x230x512", 128),
+    ("step, HyenaDNA 64 x 230 x 256", "rep-cnn", "64x230x256", 128),
+    ("step, one-hot 128 x 230 x 4", "rep-cnn", "128x230x4", 196),
+]
+STEP_PEERS = ["keras", "torch"]
+
 COLUMNS = [
     "pair", "round", "side", "load", "suite", "case", "impl", "version", "device", "unit", "dtype",
     "threads", "median_ms", "min_ms", "max_ms", "first_ms", "n", "clean", "dirty", "gflops",
@@ -99,6 +108,8 @@ def measure(options, folder):
             for case in CASES:
                 for dtype in case[4]:
                     run_case(options, case, dtype, lambda row: (writer.writerow(row), file.flush()))
+            for step in STEPS:
+                run_step(options, step, lambda row: (writer.writerow(row), file.flush()))
     finally:
         for process in busy:
             process.kill()
@@ -113,8 +124,29 @@ def run_case(options, case, dtype, write):
         peers = [peer for peer in peers if "reference" not in peer]
     programs = [("ours", ours(options, model, batch, size, dtype))]
     programs += [("peer", peer_command(options, p, model, batch, size, dtype)) for p in peers]
+    if peers:
+        alternate(options, label, dtype, programs, min(options.rounds, rounds_max), write)
+
+
+def run_step(options, step, write):
+    """Rounds of one training step: ours in both dtypes beside peers in f32."""
+    label, architecture, shape, reduce = step
+    peers = [p for p in STEP_PEERS if options.only in f"{label} f32 {p}"]
+    if not peers:
+        return
+    shared = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
+    shared += ["--shape", shape, "--reduce", str(reduce)]
+    own = [options.glmeval, "bench", "--probe", architecture, *shared, "--format", "json"]
+    programs = [("ours", [*own, "--precision", dtype]) for dtype in BOTH]
+    other = [options.python, str(HERE / "peers/probes.py"), *shared]
+    programs += [("peer", [*other, "--impl", peer]) for peer in peers]
+    alternate(options, label, "f32", programs, options.rounds, write)
+
+
+def alternate(options, label, dtype, programs, rounds, write):
+    """Starts every program once a round, and leaves out those that failed."""
     failed = set()
-    for number in range(min(options.rounds, rounds_max) if peers else 0):
+    for number in range(rounds):
         for index, (side, command) in enumerate(programs):
             if index in failed:
                 continue
@@ -123,7 +155,7 @@ def run_case(options, case, dtype, write):
             rows = start(command)
             for row in rows:
                 write(told | {"dtype": dtype} | row)
-                say(label, dtype, side, row)
+                say(label, row.get("dtype", dtype), side, row)
             if any("failure" in row for row in rows):
                 failed.add(index)
 
@@ -208,6 +240,10 @@ def table(path):
     ]
     for (pair, dtype), programs in pairs.items():
         mine = next((runs for (side, _), runs in programs.items() if side == "ours"), [])
+        if pair in [step[0] for step in STEPS] and dtype != "f32":
+            # Peers train in f32 alone: that is what our other dtypes stand beside.
+            programs = programs | pairs.get((pair, "f32"), {})
+            programs = {key: runs for key, runs in programs.items() if key[0] == "peer"}
         for (side, name), runs in programs.items():
             if side == "peer":
                 lines.append(line(pair, dtype, name, mine, runs))

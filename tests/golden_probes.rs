@@ -267,7 +267,7 @@ fn sequence_features_agree_with_numpy() {
         let found = features(SequenceFeature::OneHot, &sequences);
         complaints.extend(compare_all("onehot", &found, &expected, 0.0));
         if case.tensors.contains_key("nucleotide") {
-            let found = features(SequenceFeature::Kmer { k: 1 }, &sequences);
+            let found = features(SequenceFeature::kmer(1), &sequences);
             let found: Vec<f64> = found.iter().map(|count| count / length as f64).collect();
             complaints.extend(compare_all("nucleotide", &found, case.values("nucleotide"), 1e-7));
         }
@@ -277,7 +277,7 @@ fn sequence_features_agree_with_numpy() {
                 .iter()
                 .map(|[s]| [DnaSequence::new(s.as_str().replace('N', "A")).expect("letters")])
                 .collect();
-            let found = features(SequenceFeature::Kmer { k: 2 }, &read_as_a);
+            let found = features(SequenceFeature::kmer(2), &read_as_a);
             complaints.extend(compare_all(
                 "dinucleotide",
                 &found,

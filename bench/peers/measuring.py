@@ -121,15 +121,17 @@ def timed(work):
 
 def versions():
     """`torch 2.8.0, transformers 4.46.3` of what is loaded."""
-    names = [name for name in ("torch", "transformers") if name in sys.modules]
+    known = ("torch", "transformers", "tensorflow", "keras")
+    names = [name for name in known if name in sys.modules]
     loaded = [f"{name} {sys.modules[name].__version__}" for name in names]
     return ", ".join([*loaded, f"Python {platform.python_version()}"])
 
 
 def unit():
     """The instruction set that torch found."""
-    import torch
-
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return ""
     return torch.backends.cpu.get_cpu_capability()
 
 

@@ -151,7 +151,7 @@ pub enum LayerChoice {
     List(Vec<u32>),
 }
 
-/// One `[[representation]]` table: exactly one of `model`, `one_hot`, `kmer`.
+/// One `[[representation]]` table: exactly one of `model`, `one_hot`, `kmer`, `nucleotides`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepresentationSpec {
@@ -173,6 +173,8 @@ pub struct RepresentationSpec {
     pub one_hot: Option<bool>,
     /// Length of k-mers to count.
     pub kmer: Option<u32>,
+    /// `true` = shares of A, C, G and T.
+    pub nucleotides: Option<bool>,
 }
 
 /// One `[[probe]]` table.

@@ -6,7 +6,9 @@
 //! embeddings/<set-id>/manifest.json
 //! embeddings/<set-id>/data/<start>-<end>.<attempt>.safetensors
 //! embeddings/<set-id>/commit/<start>-<end>.json
-//! probes/<fit-id>/data/{weights.<attempt>.safetensors, predictions.<attempt>.parquet}   scores.json = the commit
+//! probes/<fit-id>/data/{weights.<attempt>.safetensors, history.<attempt>.parquet, predictions.<attempt>.parquet}
+//! probes/<fit-id>/scores.json                                = the commit
+//! probes/<fit-id>/epochs/data/<epoch>.<attempt>.safetensors  <epoch>.json = the commit; gone once the scores are there
 //! jobs/<job-id>/job.toml  plan.json  cancelled.json  failed/<unit>.json  snapshots/<n>.msgpack
 //! jobs/<job-id>/resumed.r<n>.json                            opens round n of a job submitted again
 //! jobs/<job-id>/report/data/<attempt>/<file>   jobs/<job-id>/report/commit.json
@@ -44,7 +46,8 @@ pub fn check_version(version: u32, place: &str) -> Result<()> {
 /// One immutable object that a commit names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRecord {
-    /// What it holds: `part`, `shard`, `weights`, `predictions`, or a report file's name.
+    /// What it holds: `part`, `shard`, `weights`, `history`, `predictions`, `checkpoint`, or a report
+    /// file's name.
     pub role: String,
     /// Object path in the store.
     pub path: String,
@@ -152,6 +155,29 @@ pub fn fit_data_path(id: &FitId, file: &str, attempt: &Attempt) -> String {
     format!("probes/{id}/data/{stem}.{attempt}.{extension}")
 }
 
+/// Prefix of the checkpoints of a fit.
+pub fn checkpoints_prefix(id: &FitId) -> String {
+    format!("probes/{id}/epochs")
+}
+
+/// Commit of the state of a fit after `epoch`.
+pub fn checkpoint_path(id: &FitId, epoch: u32) -> String {
+    format!("probes/{id}/epochs/{epoch:06}.json")
+}
+
+/// Attempt-private state of a fit after `epoch`.
+pub fn checkpoint_data_path(id: &FitId, epoch: u32, attempt: &Attempt) -> String {
+    format!("probes/{id}/epochs/data/{epoch:06}.{attempt}.safetensors")
+}
+
+/// The commit whose existence makes the object `path` worthless; `None` if there is none.
+pub fn superseding_path_of(path: &str) -> Option<String> {
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["probes", id, "epochs", ..] => Some(scores_path(&FitId::new(*id))),
+        _ => None,
+    }
+}
+
 /// The job file as submitted.
 pub fn job_toml_path(id: &JobId) -> String {
     format!("jobs/{id}/job.toml")
@@ -192,7 +218,7 @@ pub fn snapshots_prefix(id: &JobId) -> String {
     format!("jobs/{id}/snapshots")
 }
 
-/// The number that names a snapshot, a coordinator record or a failed unit; `None` if it is not one.
+/// The number that names a snapshot, a coordinator record, a failed unit or a checkpoint; `None` if it is not one.
 pub fn parse_number(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.split_once('.')?.0.parse().ok()
 }
@@ -239,6 +265,10 @@ pub fn commit_path_of(path: &str) -> Option<String> {
         }
         ["examples", id, "data", _] => Some(dataset_manifest_path(&DatasetId::new(*id))),
         ["probes", id, "data", _] => Some(scores_path(&FitId::new(*id))),
+        ["probes", id, "epochs", "data", _] => {
+            let epoch = u32::try_from(parse_number(path)?).ok()?;
+            Some(checkpoint_path(&FitId::new(*id), epoch))
+        }
         ["jobs", id, "report", "data", _, ..] => Some(report_commit_path(&JobId::new(*id))),
         _ => None,
     }
@@ -260,6 +290,9 @@ mod tests {
         assert_eq!(of(&shard), Some(shard_commit_path(&set, 0, 64)));
         let weights = fit_data_path(&fit, "weights.safetensors", &attempt);
         assert_eq!(of(&weights), Some(scores_path(&fit)));
+        let state = checkpoint_data_path(&fit, 7, &attempt);
+        assert_eq!(of(&state), Some(checkpoint_path(&fit, 7)));
+        assert_eq!(superseding_path_of(&state), Some(scores_path(&fit)));
         let figure = report_data_path(&job, "figures/a.svg", &attempt);
         assert_eq!(of(&figure), Some(report_commit_path(&job)));
         for path in [set_manifest_path(&set), plan_path(&job), report_commit_path(&job)] {

@@ -40,6 +40,10 @@ pub const FAILED_WORKERS_MIN: u32 = 2;
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Tokens packed into one forward pass on a CPU.
 pub const TOKENS_PER_BATCH_MAX: usize = 4_096;
+/// A training run writes its state at most this often.
+pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
+/// Examples a fit keeps in memory where the machine does not say how much it has.
+pub const EXAMPLE_CACHE_BYTES: u64 = 4 << 30;
 /// Units of one job.
 pub const UNITS_PER_JOB_MAX: usize = 1_000_000;
 

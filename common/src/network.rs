@@ -9,7 +9,7 @@ mod architecture;
 mod resolve;
 mod training;
 
-pub use architecture::Architecture;
+pub use architecture::{Architecture, ChipFront};
 pub use resolve::{ResolvedLayer, ResolvedNetwork, WeightRole, WeightShape};
 pub use training::{
     Adam, AdamForm, Draws, ExampleOrder, Loss, Monitor, Plateau, Restore, TrainingSpec,
@@ -82,6 +82,17 @@ impl Extent {
         match self {
             Self::Sequence { length, .. } => Self::Sequence { length, channels },
             Self::Vector { .. } => Self::Vector { channels },
+        }
+    }
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sequence { length, channels } => {
+                write!(f, "a sequence of {length} x {channels}")
+            }
+            Self::Vector { channels } => write!(f, "a vector of {channels}"),
         }
     }
 }

@@ -144,11 +144,44 @@ impl StoredDtype {
 pub enum SequenceFeature {
     /// L x 4, flattened position-major; undefined letters are zeros.
     OneHot,
-    /// Counts of the 4^k overlapping k-mers; k-mers with an undefined letter are left out.
+    /// Counts of the 4^k overlapping k-mers.
     Kmer {
         /// Length of the k-mers, 1 to 8.
         k: u32,
+        /// What becomes of k-mers with an undefined letter.
+        #[serde(default)]
+        undefined: UndefinedInKmers,
     },
+    /// Shares of A, C, G and T in the length; undefined letters count in the length only.
+    Nucleotides,
+}
+
+/// What becomes of k-mers with an undefined letter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndefinedInKmers {
+    /// They are not counted.
+    #[default]
+    LeftOut,
+    /// The letter is read as A, as the published dinucleotide counts do: the largest of four zeros
+    /// is taken to be the first.
+    ReadAsA,
+}
+
+impl SequenceFeature {
+    /// Counts of k-mers with defined letters.
+    pub fn kmer(k: u32) -> Self {
+        Self::Kmer { k, undefined: UndefinedInKmers::LeftOut }
+    }
+
+    /// `one-hot`, `kmer-5` or `nucleotides`.
+    pub fn name(self) -> String {
+        match self {
+            Self::OneHot => "one-hot".to_owned(),
+            Self::Kmer { k, .. } => format!("kmer-{k}"),
+            Self::Nucleotides => "nucleotides".to_owned(),
+        }
+    }
 }
 
 /// What one fit reads.

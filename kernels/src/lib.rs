@@ -10,6 +10,7 @@ mod lanes;
 pub mod ops;
 mod parallel;
 mod sequences;
+mod slices;
 mod tile;
 
 /// Changes whenever any operation may give other bits; part of the numeric class of results.

@@ -3,18 +3,30 @@
 //! Leaves out: what a model does with them. Invariant: slices in, slices out; operands are checked
 //! before anything is written.
 
+pub mod adam;
+pub mod arithmetic;
 pub mod attention;
+pub mod batch_conv1d;
+pub mod batch_norm;
+pub mod batch_pool;
 pub mod conv1d;
+pub mod depthwise_conv1d;
+pub mod dropout;
 #[cfg(test)]
 mod exactness;
 pub mod exp;
 pub(crate) mod fft;
+pub mod function;
 pub mod gelu;
 pub mod gelu_tanh;
 pub mod hyena;
 pub mod layer_norm;
+pub mod layer_norm_gradient;
 pub mod linear;
+pub(crate) mod logarithm;
+pub mod loss;
 pub mod max_pool;
+pub mod norm_block;
 pub mod pool;
 pub mod precision;
 pub mod relu;
@@ -23,4 +35,5 @@ pub mod sigmoid;
 pub mod silu;
 pub mod sin;
 pub mod softmax;
+pub mod spline_weights;
 pub mod tanh;

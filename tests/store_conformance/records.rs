@@ -22,7 +22,7 @@ use glmeval_common::store::embeddings::{
 };
 use glmeval_common::store::examples::{ExampleWriter, read_examples, read_manifest};
 use glmeval_common::store::fits::{
-    Prediction, commit_fit, find_scores, read_predictions, read_weights,
+    FitObjects, Prediction, commit_fit, find_scores, read_predictions, read_weights,
 };
 use glmeval_common::store::jobs::{self, FailedUnit, Snapshot};
 use glmeval_common::store::{Outcome, Store, gc, reports};
@@ -207,7 +207,8 @@ pub(crate) async fn write_everything(store: &Store) {
     let bytes = shard(0, 4).encode().unwrap();
     assert!(commit_shard(store, &attempt(0, 4, "attempt"), bytes).await.unwrap().is_won());
     let weights = Some(Bytes::from_static(b"weights"));
-    assert!(commit_fit(store, &a, scores(), weights, &predictions()).await.unwrap().is_won());
+    let objects = FitObjects { weights, history: None, predictions: &predictions() };
+    assert!(commit_fit(store, &a, scores(), objects).await.unwrap().is_won());
     assert!(jobs::create_job(store, &plan(), "name = \"a job\"\n").await.unwrap().is_won());
     let job = plan().job;
     jobs::record_failure(store, &job, failed_unit()).await.unwrap();
@@ -297,7 +298,8 @@ async fn a_fit_done_twice_keeps_the_first_scores_and_objects() {
     for_each_store(async |store: Store| {
         let commit = async |attempt: &str, seconds: f64| {
             let scores = FitScores { seconds, ..scores() };
-            commit_fit(&store, &Attempt::new(attempt), scores, None, &predictions()).await.unwrap()
+            let objects = FitObjects { predictions: &predictions(), ..FitObjects::default() };
+            commit_fit(&store, &Attempt::new(attempt), scores, objects).await.unwrap()
         };
         assert!(commit("a", 1.0).await.is_won());
         let Outcome::Lost(standing) = commit("b", 2.0).await else { panic!("two winners") };

@@ -20,7 +20,7 @@ mod stop;
 mod talk;
 
 pub use partition::{CommitCheck, PartitionOutcome, PartitionWorker, partition};
-pub use progress::{Board, UnitProgress};
+pub use progress::{Board, FitProgress, UnitProgress};
 pub use stop::{Stop, StopHandle, StopSource, stop_pair};
 
 /// How an attempt ended that did not fail.

@@ -2,7 +2,7 @@
 //!
 //! Leaves out: what the unit does. Invariant: nothing here decides a result.
 
-use crate::agent::RunContext;
+use crate::agent::{RunContext, UnitProgress};
 use glmeval_common::clock::Clock;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
@@ -38,6 +38,27 @@ impl<'a> UnitContext<'a> {
     /// Tells the coordinator that `rows` more are done.
     pub(crate) fn done(&self, rows: u64) {
         self.run.progress.add_rows(rows);
+    }
+
+    /// How far the attempt is, for people.
+    pub(crate) fn progress(&self) -> &UnitProgress {
+        &self.run.progress
+    }
+
+    /// Refuses to go on once told to stop.
+    ///
+    /// # Errors
+    /// `Unavailable`: another attempt goes on.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        match self.run.stop.order() {
+            None => Ok(()),
+            Some(order) => Err(Error::unavailable(format!("told to stop: {}", order.reason))),
+        }
+    }
+
+    /// Milliseconds of the worker's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
 
     /// Seconds since the attempt began.

@@ -5,7 +5,7 @@
 use crate::probe::Matrix;
 use glmeval_common::dna::{BASES, DnaSequence};
 use glmeval_common::error::{Error, InputError, Result};
-use glmeval_common::representation::SequenceFeature;
+use glmeval_common::representation::{SequenceFeature, UndefinedInKmers};
 
 /// Longest k-mer that is counted: 4^8 = 65,536 columns.
 const K_MAX: u32 = 8;
@@ -36,9 +36,13 @@ pub fn sequence_features(
             check_lengths(dataset, examples, &lengths)?;
             lengths.iter().try_fold(0_usize, |sum, length| sum.checked_add(length.checked_mul(4)?))
         }
-        SequenceFeature::Kmer { k } => {
+        SequenceFeature::Kmer { k, .. } => {
             check_sequences(dataset, examples, lengths.len())?;
             kmer_columns(k)?.checked_mul(lengths.len())
+        }
+        SequenceFeature::Nucleotides => {
+            check_sequences(dataset, examples, lengths.len())?;
+            BASES.len().checked_mul(lengths.len())
         }
     };
     let size = columns.and_then(|columns| columns.checked_mul(examples.len()));
@@ -55,12 +59,14 @@ pub fn sequence_features(
         for sequence in *sequences {
             let width = match feature {
                 SequenceFeature::OneHot => 4 * sequence.len(),
-                SequenceFeature::Kmer { k } => kmer_columns(k)?,
+                SequenceFeature::Kmer { k, .. } => kmer_columns(k)?,
+                SequenceFeature::Nucleotides => BASES.len(),
             };
             let Some((own, others)) = rest.split_at_mut_checked(width) else { break };
             match feature {
                 SequenceFeature::OneHot => one_hot(sequence, own),
-                SequenceFeature::Kmer { k } => count_kmers(sequence, k, own),
+                SequenceFeature::Kmer { k, undefined } => count_kmers(sequence, k, undefined, own),
+                SequenceFeature::Nucleotides => shares(sequence, own),
             }
             rest = others;
         }
@@ -114,10 +120,14 @@ fn one_hot(sequence: &DnaSequence, row: &mut [f32]) {
 }
 
 /// Column of a k-mer: its letters as digits of a base-4 number, first letter highest.
-fn count_kmers(sequence: &DnaSequence, k: u32, row: &mut [f32]) {
+fn count_kmers(sequence: &DnaSequence, k: u32, undefined: UndefinedInKmers, row: &mut [f32]) {
     let (mut code, mut defined) = (0_usize, 0_u32);
+    let other = match undefined {
+        UndefinedInKmers::LeftOut => None,
+        UndefinedInKmers::ReadAsA => Some(0),
+    };
     for &letter in sequence.as_bytes() {
-        match base_index(letter) {
+        match base_index(letter).or(other) {
             None => defined = 0,
             Some(base) => {
                 code = (code * 4 + base) % row.len();
@@ -130,6 +140,13 @@ fn count_kmers(sequence: &DnaSequence, k: u32, row: &mut [f32]) {
             }
         }
     }
+}
+
+/// Share of each base in the length.
+fn shares(sequence: &DnaSequence, row: &mut [f32]) {
+    count_kmers(sequence, 1, UndefinedInKmers::LeftOut, row);
+    let length = sequence.len().max(1) as f32;
+    row.iter_mut().for_each(|count| *count /= length);
 }
 
 #[cfg(test)]
@@ -152,7 +169,7 @@ mod tests {
 
     #[test]
     fn kmers_with_an_undefined_letter_are_left_out() {
-        let matrix = features(SequenceFeature::Kmer { k: 2 }, &["ACNAC", "TT"]).unwrap();
+        let matrix = features(SequenceFeature::kmer(2), &["ACNAC", "TT"]).unwrap();
         assert_eq!(matrix.row(0)[1], 2.0);
         assert_eq!(matrix.row(0).iter().sum::<f32>(), 2.0);
         assert_eq!(matrix.row(1)[15], 1.0);
@@ -168,7 +185,7 @@ mod tests {
     #[test]
     fn k_outside_1_to_8_is_refused() {
         for k in [0, 9, u32::MAX] {
-            assert!(features(SequenceFeature::Kmer { k }, &["ACG"]).is_err());
+            assert!(features(SequenceFeature::kmer(k), &["ACG"]).is_err());
         }
     }
 
@@ -180,8 +197,7 @@ mod tests {
     #[test]
     fn sequences_of_one_example_stand_side_by_side() {
         let pair = [DnaSequence::new("AA").unwrap(), DnaSequence::new("TT").unwrap()];
-        let matrix =
-            sequence_features(SequenceFeature::Kmer { k: 1 }, "x", &[("a", &pair)]).unwrap();
+        let matrix = sequence_features(SequenceFeature::kmer(1), "x", &[("a", &pair)]).unwrap();
         assert_eq!(matrix.values(), &[2., 0., 0., 0., 0., 0., 0., 2.]);
     }
 }

@@ -15,6 +15,7 @@ pub mod json;
 mod layers;
 pub mod model;
 pub mod models;
+pub mod network;
 pub mod prepare;
 pub mod probe;
 pub mod probes;
@@ -27,6 +28,7 @@ pub mod scoring;
 pub mod statistics;
 pub mod tokenizer;
 pub mod tokenizers;
+pub mod training;
 pub mod weights;
 
 use glmeval_common::model::Precision;

@@ -2,11 +2,13 @@
 
 use super::{
     DatasetSpec, Job, JobDataset, JobEmbedding, JobModel, JobProbe, JobSpec, LayerChoice,
-    ProbeTable, RepresentationSpec,
+    ProbeTable, Protocol, RepresentationSpec,
 };
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
 use crate::error::{InputError, Result};
-use crate::representation::{FullRows, Pooling, RepresentationOptions, SequenceFeature, Strands};
+use crate::representation::{
+    FullRows, Pooling, RepresentationOptions, SequenceFeature, Strands, UndefinedInKmers,
+};
 use crate::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
 use std::path::{Path, PathBuf};
 
@@ -70,7 +72,7 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
     let (mut embeddings, mut features) = (Vec::new(), Vec::new());
     for (i, table) in spec.representations.iter().enumerate() {
         let key = format!("representation[{i}]");
-        match check_representation(&place, &key, table, &models)? {
+        match check_representation(&place, &key, table, spec.protocol, &models)? {
             Checked::Embedding(embedding) => embeddings.push(embedding),
             Checked::Feature(feature) => features.push(feature),
         }
@@ -214,15 +216,25 @@ enum Checked {
     Feature(SequenceFeature),
 }
 
+/// The published dinucleotide counts read undefined letters as A; no other counts were published.
+fn undefined_in_kmers(k: u32, protocol: Protocol) -> UndefinedInKmers {
+    match (k, protocol) {
+        (2, Protocol::Published) => UndefinedInKmers::ReadAsA,
+        _ => UndefinedInKmers::LeftOut,
+    }
+}
+
 fn check_representation(
     place: &Place<'_>,
     key: &str,
     spec: &RepresentationSpec,
+    protocol: Protocol,
     models: &[JobModel],
 ) -> Result<Checked, InputError> {
-    let one_of = "exactly one of model, one_hot = true, kmer";
-    match (&spec.model, spec.one_hot.unwrap_or(false), spec.kmer) {
-        (Some(name), false, None) => {
+    let one_of = "exactly one of model, one_hot = true, kmer, nucleotides = true";
+    let flags = (spec.one_hot.unwrap_or(false), spec.nucleotides.unwrap_or(false));
+    match (&spec.model, flags, spec.kmer) {
+        (Some(name), (false, false), None) => {
             let model_index = models.iter().position(|known| known.name == *name);
             let model_index = model_index.ok_or_else(|| {
                 let names: Vec<_> = models.iter().map(|known| known.name.as_str()).collect();
@@ -250,12 +262,16 @@ fn check_representation(
             let embedding = JobEmbedding { model_index, layers, poolings, dtype, options, key };
             Ok(Checked::Embedding(embedding))
         }
-        (None, true, None) => Ok(Checked::Feature(SequenceFeature::OneHot)),
-        (None, false, Some(k)) if (1..=8).contains(&k) => {
-            Ok(Checked::Feature(SequenceFeature::Kmer { k }))
+        (None, (true, false), None) => Ok(Checked::Feature(SequenceFeature::OneHot)),
+        (None, (false, true), None) => Ok(Checked::Feature(SequenceFeature::Nucleotides)),
+        (None, (false, false), Some(k)) if (1..=8).contains(&k) => {
+            Ok(Checked::Feature(SequenceFeature::Kmer {
+                k,
+                undefined: undefined_in_kmers(k, protocol),
+            }))
         }
-        (None, false, Some(k)) => Err(place.wrong(&format!("{key}.kmer"), "1 to 8", k)),
-        (None, false, None) => Err(place.wrong(key, one_of, "none")),
+        (None, (false, false), Some(k)) => Err(place.wrong(&format!("{key}.kmer"), "1 to 8", k)),
+        (None, (false, false), None) => Err(place.wrong(key, one_of, "none")),
         _ => Err(place.wrong(key, one_of, "more than one")),
     }
 }

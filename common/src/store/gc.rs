@@ -1,7 +1,8 @@
-//! Sweeps data that no commit names.
+//! Sweeps data that no commit names, and checkpoints of fits that are done.
 //!
 //! Leaves out: when to sweep (command line). Invariant: an object goes only if it is older than the grace
-//! by the store's own clock and every commit that could name it was read and does not.
+//! by the store's own clock, and every commit that could name it was read and does not or a commit
+//! supersedes it.
 
 use super::record::mentions;
 use super::{ObjectEntry, Store};
@@ -22,7 +23,7 @@ const READS_IN_FLIGHT_MAX: usize = 16;
 /// What a sweep found; with `delete`, what is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// Objects that no commit names, sorted.
+    /// Objects that no commit names or that one supersedes, sorted.
     pub orphans: Vec<ObjectEntry>,
     /// Files of interrupted writes in a store of local files.
     pub staging_files: Vec<PathBuf>,
@@ -58,6 +59,14 @@ pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep
         let commits = commits_by_first(&entries);
         let mut old: Vec<(ObjectEntry, Vec<String>)> = Vec::new();
         for entry in entries {
+            let superseding = layout::superseding_path_of(&entry.path);
+            if superseding.is_some_and(|commit| commits.contains_key(&commit)) {
+                found.examined += 1;
+                if entry.last_modified_ms < newest_ms {
+                    found.orphans.push(entry);
+                }
+                continue;
+            }
             let Some(commit) = layout::commit_path_of(&entry.path) else { continue };
             found.examined += 1;
             if entry.last_modified_ms < newest_ms {

@@ -76,7 +76,7 @@ fn units() -> Vec<WorkUnit> {
             start: 1,
             end: u64::MAX,
         }),
-        WorkUnit::Fit(fit(logistic, FeatureSource::Sequence(SequenceFeature::Kmer { k: 5 }))),
+        WorkUnit::Fit(fit(logistic, FeatureSource::Sequence(SequenceFeature::kmer(5)))),
         WorkUnit::Fit(fit(ProbeSpec::LeastSquares, embedding)),
         WorkUnit::Fit(fit(
             ProbeSpec::Ridge { alpha: 1e-3 },

@@ -87,7 +87,8 @@ pub(super) fn prepare_bytes(facts: &DatasetFacts) -> u64 {
 pub(super) fn feature_width(facts: &DatasetFacts, feature: SequenceFeature) -> u64 {
     let width = match feature {
         SequenceFeature::OneHot => facts.length_max.saturating_mul(4),
-        SequenceFeature::Kmer { k } => 4_u64.saturating_pow(k),
+        SequenceFeature::Kmer { k, .. } => 4_u64.saturating_pow(k),
+        SequenceFeature::Nucleotides => 4,
     };
     width.saturating_mul(facts.schema.sequences.len().max(1) as u64)
 }

@@ -11,7 +11,7 @@ use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::FitId;
 use glmeval_common::job::JobEmbedding;
 use glmeval_common::plan::{PlannedUnit, UnitSpec};
-use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature};
+use glmeval_common::representation::{FeatureSource, Pooling};
 use glmeval_common::score::FitIdentity;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec, SetSpec};
 use std::collections::BTreeSet;
@@ -90,20 +90,13 @@ fn dataset_features<'a>(
     }
     list.extend(planner.job.features.iter().map(|feature| Features {
         source: FeatureSource::Sequence(*feature),
-        name: feature_name(*feature),
+        name: feature.name(),
         set: None,
         layer: None,
         width: cost::feature_width(facts, *feature),
         shards: None,
     }));
     Ok(list)
-}
-
-fn feature_name(feature: SequenceFeature) -> String {
-    match feature {
-        SequenceFeature::OneHot => "one-hot".to_owned(),
-        SequenceFeature::Kmer { k } => format!("kmer-{k}"),
-    }
 }
 
 fn find_set<'a>(

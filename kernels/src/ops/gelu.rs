@@ -38,11 +38,23 @@ const TAIL_MAX: f32 = 14.0;
 
 /// From the smaller tail `P(-|x|)`, so that nothing cancels on either side.
 #[inline(always)]
-fn gelu_of(x: f32) -> f32 {
+pub(crate) fn gelu_of(x: f32) -> f32 {
     let bounded = if x > TAIL_MAX { TAIL_MAX } else { x };
     let bounded = if bounded < -TAIL_MAX { -TAIL_MAX } else { bounded };
     let tail = normal_tail(bounded.abs());
     if x < 0.0 { bounded * tail } else { (-bounded).mul_add(tail, x) }
+}
+
+/// Derivative of [`gelu_of`]: `P(x) + x exp(-x²/2) / sqrt(2 pi)`; NaN stays.
+#[inline(always)]
+pub(crate) fn gelu_slope_of(x: f32) -> f32 {
+    const DENSITY_MAX: f32 = 0.398_942_3;
+    let bounded = if x > TAIL_MAX { TAIL_MAX } else { x };
+    let bounded = if bounded < -TAIL_MAX { -TAIL_MAX } else { bounded };
+    let tail = normal_tail(bounded.abs());
+    let probability = if x < 0.0 { tail } else { 1.0 - tail };
+    let density = DENSITY_MAX * exp_of(-0.5 * bounded * bounded);
+    bounded.mul_add(density, probability)
 }
 
 /// Probability that a standard normal exceeds `t`, for `t` in 0..=14: `erfc(t / sqrt 2) / 2`.

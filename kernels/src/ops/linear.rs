@@ -16,6 +16,12 @@ use crate::tile::{PanelStep, Rows, TILE_COLUMNS, pack_columns, pack_panel, pack_
 pub use epilogue::Epilogue;
 use rayon::prelude::*;
 pub(crate) use split::Left;
+use std::cell::Cell;
+
+thread_local! {
+    /// The panel this thread is about to round, kept between calls.
+    static UNROUNDED: Cell<Vec<PanelStep>> = const { Cell::new(Vec::new()) };
+}
 
 /// Outputs of a panel of gated weights: one half of it gates, one half values.
 const GATED_OUTPUTS: usize = TILE_COLUMNS / 2;
@@ -161,6 +167,52 @@ impl PackedLinear {
         ))
     }
 
+    /// Weights of zeros, to be replaced by [`Self::refill`].
+    ///
+    /// # Errors
+    /// `Shape` if a width is zero.
+    pub(crate) fn zeros_as(
+        precision: Precision,
+        output_width: usize,
+        input_width: usize,
+    ) -> Result<Self> {
+        check_rows("linear", "weight", 0, input_width)?;
+        check_rows("linear", "weight rows", 0, output_width)?;
+        Ok(Self::empty(output_width, input_width, false).filled(precision, None, |_, _, _| {}))
+    }
+
+    /// Replaces weights and bias in the same memory: `fill(panel, steps)` writes each panel
+    /// `[K][32]`, missing columns as zeros.
+    pub(crate) fn refill(
+        &mut self,
+        bias: Option<&[f32]>,
+        fill: impl Fn(usize, &mut [PanelStep]) + Sync,
+    ) {
+        let width = self.input_width;
+        match &mut self.panels {
+            Panels::F32(panels) => {
+                let each = panels.par_chunks_mut(width).enumerate();
+                each.for_each(|(index, panel)| fill(index, panel));
+            }
+            Panels::Bf16(panels) => {
+                let each = panels.par_chunks_mut(width.div_ceil(STEP_WIDTH)).enumerate();
+                each.for_each(|(index, packed)| {
+                    let mut panel = UNROUNDED.take();
+                    panel.resize(width, PanelStep::ZERO);
+                    fill(index, &mut panel);
+                    round_panel(Isa::best(), &panel, packed);
+                    UNROUNDED.set(panel);
+                });
+            }
+        }
+        let mut steps = std::mem::take(&mut self.bias);
+        for (index, step) in steps.iter_mut().enumerate() {
+            let value = |column| Some(bias?[self.row_of(index, column)?]);
+            *step = PanelStep(std::array::from_fn(|column| value(column).unwrap_or(0.0)));
+        }
+        self.bias = steps;
+    }
+
     /// Weights without any panel yet.
     fn empty(output_width: usize, input_width: usize, gated: bool) -> Self {
         let panels = Panels::F32(Vec::new());
@@ -175,31 +227,16 @@ impl PackedLinear {
         fill: impl Fn(&Self, usize, &mut [PanelStep]) + Sync,
     ) -> Self {
         let count = self.output_width.div_ceil(self.outputs_per_panel());
-        let empty = || vec![PanelStep::ZERO; self.input_width];
-        let panels = match precision {
-            Precision::F32 => {
-                let mut panels = vec![PanelStep::ZERO; count * self.input_width];
-                let each = panels.par_chunks_mut(self.input_width).enumerate();
-                each.for_each(|(index, panel)| fill(&self, index, panel));
-                Panels::F32(panels)
-            }
+        self.panels = match precision {
+            Precision::F32 => Panels::F32(vec![PanelStep::ZERO; count * self.input_width]),
             Precision::Bf16 => {
                 let steps = self.input_width.div_ceil(STEP_WIDTH);
-                let mut panels = vec![Step::ZERO; count * steps];
-                let each = panels.par_chunks_mut(steps).enumerate();
-                each.for_each_init(empty, |panel, (index, packed)| {
-                    fill(&self, index, panel);
-                    round_panel(Isa::best(), panel, packed);
-                });
-                Panels::Bf16(panels)
+                Panels::Bf16(vec![Step::ZERO; count * steps])
             }
         };
-        let bias_of = |index| {
-            let value = |column| Some(bias?[self.row_of(index, column)?]);
-            PanelStep(std::array::from_fn(|column| value(column).unwrap_or(0.0)))
-        };
-        self.bias = (0..count).map(bias_of).collect();
-        self.panels = panels;
+        self.bias = vec![PanelStep::ZERO; count];
+        let layout = Self::empty(self.output_width, self.input_width, self.gated);
+        self.refill(bias, |index, panel| fill(&layout, index, panel));
         self
     }
 

@@ -33,7 +33,7 @@ fn sigmoid_all(x: &mut [f32]) {
 
 /// The exponential is relative to the small tail on one side and vanishes beside 1 on the other.
 #[inline(always)]
-fn sigmoid_of(x: f32) -> f32 {
+pub(crate) fn sigmoid_of(x: f32) -> f32 {
     1.0 / (1.0 + exp_of(-x))
 }
 

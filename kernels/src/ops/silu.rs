@@ -37,7 +37,7 @@ fn silu_all(x: &mut [f32]) {
 const ARGUMENT_MIN: f32 = -100.0;
 
 #[inline(always)]
-fn silu_of(x: f32) -> f32 {
+pub(crate) fn silu_of(x: f32) -> f32 {
     // Negative infinity itself would end as infinity over infinity.
     let bounded = if x < ARGUMENT_MIN { ARGUMENT_MIN } else { x };
     bounded / (1.0 + exp_of(-bounded))

@@ -35,7 +35,7 @@ fn tanh_all(x: &mut [f32]) {
 const ARGUMENT_MAX: f32 = 10.0;
 
 #[inline(always)]
-fn tanh_of(x: f32) -> f32 {
+pub(crate) fn tanh_of(x: f32) -> f32 {
     let size = x.abs();
     let bounded = if size > ARGUMENT_MAX { ARGUMENT_MAX } else { size };
     let e = exp_minus_one_of(2.0 * bounded);

@@ -6,23 +6,66 @@ use glmeval_common::clock::Clock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Rows of the unit in hand.
+/// How far one training run is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitProgress {
+    /// The fit, for people.
+    pub fit: String,
+    /// Epochs done.
+    pub epoch: u32,
+    /// Epochs at most.
+    pub epochs_max: u32,
+    /// Loss of the last epoch.
+    pub loss: f64,
+    /// What early stopping watches, after the last epoch.
+    pub monitor: f64,
+    /// Learning rate of the last epoch.
+    pub learning_rate: f64,
+}
+
+/// Rows of the unit in hand, and its training runs.
 #[derive(Debug, Default)]
 pub struct UnitProgress {
     rows_done: AtomicU64,
     rows_total: AtomicU64,
     started_ms: u64,
+    fits: Mutex<Vec<FitProgress>>,
 }
 
 impl UnitProgress {
     /// Starts at `started_ms` with `rows_total` rows to do.
     pub fn new(started_ms: u64, rows_total: u64) -> Self {
-        Self { rows_done: AtomicU64::new(0), rows_total: AtomicU64::new(rows_total), started_ms }
+        Self { rows_total: AtomicU64::new(rows_total), started_ms, ..Self::default() }
     }
 
     /// Says how many rows there are, once that is known.
     pub fn set_rows_total(&self, rows: u64) {
         self.rows_total.store(rows, Ordering::Relaxed);
+    }
+
+    /// Takes back `rows` of the total that will not be done.
+    pub fn drop_rows(&self, rows: u64) {
+        let less = |total: u64| Some(total.saturating_sub(rows));
+        let _ = self.rows_total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Says how far a training run is; the last word on a fit counts.
+    pub fn tell_fit(&self, told: FitProgress) {
+        let mut fits = self.fits.lock().unwrap_or_else(PoisonError::into_inner);
+        match fits.iter_mut().find(|known| known.fit == told.fit) {
+            Some(known) => *known = told,
+            None => fits.push(told),
+        }
+    }
+
+    /// Forgets a training run that is over.
+    pub fn end_fit(&self, fit: &str) {
+        self.fits.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known.fit != fit);
+    }
+
+    /// Training runs of the unit that are not over, in the order they began.
+    pub fn fits(&self) -> Vec<FitProgress> {
+        self.fits.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds finished rows.

@@ -1,0 +1,111 @@
+//! Networks around a dilated residual block: resnet, insert-cnn, rbp-cnn.
+//!
+//! Leaves out: training. Invariant: layers as in the published lentiMPRA, INSERT-seq and eCLIP code.
+
+use super::chain::{Chain, Conv};
+use crate::network::{Activation, Initializer, LayerKind, NetworkSpec};
+
+/// Penalty of the published INSERT-seq and eCLIP networks, on the kernels that have one.
+const L2: f64 = 1e-8;
+
+/// A convolution without a bias.
+fn unbiased(filters: usize, kernel: usize) -> Conv {
+    Conv { bias: false, ..Conv::same(filters, kernel) }
+}
+
+/// h = norm(conv(x)); for each dilation h = norm(conv(dropout(f(h)))); f(x + h).
+fn residual(chain: &mut Chain, filters: usize, dilations: &[usize], function: Activation) {
+    let input = chain.last();
+    chain.conv("res_conv0", unbiased(filters, 3)).then("res_bn0", super::chain::BATCH_NORM);
+    for (i, &dilation) in (1..).zip(dilations) {
+        chain
+            .activation(&format!("res_act{i}"), function)
+            .dropout(&format!("res_drop{i}"), 0.1)
+            .conv(&format!("res_conv{i}"), Conv { dilation, ..unbiased(filters, 3) })
+            .then(&format!("res_bn{i}"), super::chain::BATCH_NORM);
+    }
+    chain.sum("res_add", &input).activation("res_out", function);
+}
+
+pub(super) fn resnet(targets: usize) -> NetworkSpec {
+    let silu = Activation::Silu;
+    let mut chain = Chain::new(&["sequence"], Initializer::GlorotUniform);
+    chain
+        .conv("conv1", Conv::same(196, 19))
+        .norm()
+        .activation("conv1_act", silu)
+        .dropout("conv1_drop", 0.2);
+    residual(&mut chain, 196, &[1, 2, 4, 8, 16], silu);
+    chain
+        .dropout("res_drop", 0.2)
+        .max_pool("pool1", 5)
+        .conv("conv2", Conv::same(256, 7))
+        .norm()
+        .activation("conv2_act", silu)
+        .dropout("conv2_drop", 0.2)
+        .max_pool("pool2", 5)
+        .dense_block("pos_dense", 256, silu)
+        .then("avgpool", LayerKind::AveragePool { size: 2 })
+        .flatten()
+        .dense_block("dense1", 256, silu)
+        .dense("output", targets, Activation::Linear);
+    chain.finish()
+}
+
+/// The wide convolution and the residual block that insert-cnn and rbp-cnn share.
+fn body(chain: &mut Chain) {
+    chain
+        .conv("conv1", Conv { l2: L2, ..unbiased(96, 19) })
+        .norm()
+        .activation("conv1_act", Activation::Exponential)
+        .dropout("conv1_drop", 0.1);
+    residual(chain, 96, &[2, 4], Activation::Relu);
+}
+
+/// Pool, second convolution and mean over positions that insert-cnn and rbp-cnn share.
+fn tail(chain: &mut Chain, filters: usize) {
+    chain
+        .max_pool("pool1", 10)
+        .dropout("pool1_drop", 0.1)
+        .conv("conv2", Conv { l2: L2, ..unbiased(filters, 7) })
+        .norm()
+        .activation("conv2_act", Activation::Relu)
+        .then("gap", LayerKind::GlobalAveragePool)
+        .dropout("gap_drop", 0.1)
+        .flatten();
+}
+
+pub(super) fn insert_cnn(targets: usize) -> NetworkSpec {
+    let mut chain = Chain::new(&["input"], Initializer::GlorotUniform);
+    chain.conv("reduce", Conv::valid(48, 1));
+    body(&mut chain);
+    tail(&mut chain, 128);
+    chain.dense("dense1", 128, Activation::Relu).dropout("dense1_drop", 0.5).dense(
+        "output",
+        targets,
+        Activation::Linear,
+    );
+    chain.finish()
+}
+
+pub(super) fn rbp_cnn(targets: usize) -> NetworkSpec {
+    let mut chain = Chain::new(&["input"], Initializer::GlorotUniform);
+    body(&mut chain);
+    chain.activation("res_relu_again", Activation::Relu);
+    tail(&mut chain, 192);
+    let dense = LayerKind::Dense {
+        units: 512,
+        bias: false,
+        activation: Activation::Linear,
+        initializer: Initializer::GlorotUniform,
+        l2: L2,
+    };
+    chain
+        .then("dense1", dense)
+        .norm()
+        .activation("dense1_act", Activation::Relu)
+        .dropout("dense1_drop", 0.5)
+        .dense("logits", targets, Activation::Linear)
+        .activation("output", Activation::Sigmoid);
+    chain.finish()
+}

@@ -1,0 +1,142 @@
+//! From predictions on `test` to scores, with words for what could not be scored.
+//!
+//! Leaves out: the statistics themselves. Invariant: a statistic that predictions or examples do not
+//! support is null, never a number, and a note says why.
+
+use super::measured::{Measured, protocol};
+use crate::statistics::{ScoreContext, scores};
+use glmeval_common::dataset::TaskName;
+use glmeval_common::example::Split;
+use glmeval_common::score::Statistic;
+use glmeval_common::store::fits::Prediction;
+use glmeval_common::unit::Fit;
+use std::collections::BTreeSet;
+
+/// Statistics named one by one in a note.
+const NAMED_MAX: usize = 4;
+
+/// What scores are made of.
+pub(super) struct Predicted<'a> {
+    pub(super) task: TaskName,
+    pub(super) fit: &'a Fit,
+    pub(super) target_names: &'a [String],
+    pub(super) measured: &'a Measured,
+    /// Examples of `test`.
+    pub(super) rows: &'a [usize],
+    /// One vector per target that is predicted, one value per row.
+    pub(super) predictions: Vec<Vec<f64>>,
+    /// Why no statistic may be given, if so.
+    pub(super) failure: Option<String>,
+}
+
+/// What a fit is committed with.
+pub(super) struct Evaluated {
+    pub(super) statistics: Vec<Statistic>,
+    pub(super) predictions: Vec<Prediction>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Predicted<'_> {
+    /// Scores the predictions.
+    pub(super) fn evaluate(mut self) -> Evaluated {
+        let values = self.predictions.iter().flatten();
+        let (all, bad) = (values.clone().count(), values.filter(|p| !p.is_finite()).count());
+        if bad > 0 && self.failure.is_none() {
+            self.failure = Some(format!("{bad} of {all} predictions are not finite"));
+        }
+        let targets = self.measured.targets_of(self.rows);
+        let context = ScoreContext {
+            task: self.task,
+            protocol: protocol(&self.fit.identity),
+            probe: self.fit.probe.name(),
+            split: Split::Test,
+            seed: self.fit.identity.seed,
+        };
+        let mut notes = Vec::new();
+        let statistics = match self.failure.take() {
+            Some(failure) => {
+                notes.push(format!("{failure}: no statistic is given"));
+                // Zeros stand in, so that the rows are those of any other fit.
+                let zeros: Vec<_> =
+                    self.predictions.iter().map(|column| vec![0.0; column.len()]).collect();
+                let mut rows = scores(&context, self.target_names, &targets, &zeros);
+                rows.iter_mut().for_each(void);
+                rows
+            }
+            None => {
+                let mut rows = scores(&context, self.target_names, &targets, &self.predictions);
+                if self.task.is_binary() {
+                    void_areas_of_one_class(&mut rows, self.target_names, &targets);
+                }
+                notes.extend(undefined(&rows));
+                rows
+            }
+        };
+        Evaluated { statistics, predictions: self.table(&targets), notes }
+    }
+
+    /// One row per target and example.
+    fn table(&self, targets: &[Vec<f64>]) -> Vec<Prediction> {
+        let mut table = Vec::new();
+        let columns = self.target_names.iter().zip(targets).zip(&self.predictions);
+        for ((name, targets), predicted) in columns {
+            for ((&row, &measured), &prediction) in self.rows.iter().zip(targets).zip(predicted) {
+                table.push(Prediction {
+                    id: self.measured.ids.get(row).cloned().unwrap_or_default(),
+                    split: Split::Test,
+                    target: name.clone(),
+                    measured: measured as f32,
+                    prediction: prediction as f32,
+                });
+            }
+        }
+        table
+    }
+}
+
+fn void(row: &mut Statistic) {
+    (row.value, row.low, row.high) = (None, None, None);
+}
+
+/// Areas under curves say nothing where one class is missing, though Keras gives zero.
+fn void_areas_of_one_class(rows: &mut [Statistic], names: &[String], targets: &[Vec<f64>]) {
+    let is_mixed = |column: &Vec<f64>| {
+        let known = column.iter().filter(|target| target.is_finite());
+        known.clone().any(|&target| target > 0.5) && known.clone().any(|&target| target <= 0.5)
+    };
+    let of_one_class: BTreeSet<&str> = names
+        .iter()
+        .zip(targets)
+        .filter(|(_, column)| !is_mixed(column))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let no_target_left = of_one_class.len() == names.len();
+    for row in rows {
+        let is_area = row.name.starts_with("auroc") || row.name.starts_with("aupr");
+        let is_mean = !names.contains(&row.target) && no_target_left;
+        if is_area && (is_mean || of_one_class.contains(row.target.as_str())) {
+            void(row);
+        }
+    }
+}
+
+/// A line on the statistics without a value.
+fn undefined(rows: &[Statistic]) -> Option<String> {
+    let without: Vec<_> = rows.iter().filter(|row| row.value.is_none()).collect();
+    let first = without.first()?;
+    let named: Vec<String> = without
+        .iter()
+        .take(NAMED_MAX)
+        .map(|row| format!("{} of {}", row.name, row.target))
+        .collect();
+    let more = match without.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "undefined on {}: {}{more}: too few examples, one class or constant values ({} examples)",
+        first.split,
+        named.join(", "),
+        first.examples
+    ))
+}

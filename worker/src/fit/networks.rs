@@ -1,0 +1,416 @@
+//! Network fits of a unit: what each trains on, which share batches, how many run at a time.
+//!
+//! Leaves out: the loop over epochs (training), what is kept of it (watching). Invariant: all that can
+//! be refused is refused before the first step.
+
+use super::measured::{Chosen, Measured, choose, missing};
+use super::reading::Examples;
+use super::watching::{FitWatcher, resume};
+use crate::attempt::UnitContext;
+use crate::network::Network;
+use crate::training::batches::{BatchSource, Targets};
+use crate::training::run::{Networks, Run, Seeds, Source, train};
+use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::example::Split;
+use glmeval_common::model::Precision;
+use glmeval_common::network::{
+    Architecture, ExampleOrder, Extent, Loss, Monitor, NetworkSpec, Restore, TrainingSpec,
+};
+use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio::runtime::Handle;
+
+/// Threads that one run keeps busy; more runs are trained at a time where there are more.
+const THREADS_PER_RUN: usize = 8;
+/// Bytes of activations of all runs that are trained at a time.
+const ACTIVATION_BYTES_MAX: usize = 8 << 30;
+
+/// How targets stand in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Layout {
+    /// One value for each prediction.
+    Plain,
+    /// Pairs of difference and mean.
+    Pairs,
+}
+
+/// A network and all that decides how it is compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Blueprint {
+    pub(super) spec: NetworkSpec,
+    pub(super) inputs: Vec<Extent>,
+    loss: Loss,
+    precision: Precision,
+}
+
+/// One fit, ready to be trained.
+pub(super) struct Prepared<'a> {
+    pub(super) fit: &'a Fit,
+    /// Unlike that of any other fit of the unit.
+    pub(super) name: String,
+    pub(super) spec: &'a TrainingSpec,
+    /// Index of its blueprint.
+    pub(super) network: usize,
+    pub(super) chosen: Chosen,
+    pub(super) notes: Vec<String>,
+    layout: Layout,
+    input_values: Vec<usize>,
+}
+
+impl Prepared<'_> {
+    /// Whether both see the same batches in every epoch.
+    fn shares_batches(&self, other: &Prepared<'_>) -> bool {
+        let is_stored = |one: &Prepared<'_>| one.spec.order == ExampleOrder::Stored;
+        is_stored(self)
+            && is_stored(other)
+            && self.spec.batch_rows == other.spec.batch_rows
+            && (self.layout, &self.input_values) == (other.layout, &other.input_values)
+            && self.chosen == other.chosen
+    }
+}
+
+/// All network fits of a unit.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a UnitContext<'a>,
+    pub(super) unit: &'a FitUnit,
+    pub(super) target_names: &'a [String],
+    pub(super) examples: &'a Examples,
+    pub(super) runtime: Handle,
+    pub(super) blueprints: Vec<Blueprint>,
+    pub(super) fits: Vec<Prepared<'a>>,
+    networks: Vec<Network>,
+    targets: BTreeMap<Layout, Targets>,
+}
+
+/// Trains, scores and commits `fits`; whether one of the commits is this attempt's.
+///
+/// # Errors
+/// `Invalid` naming what does not fit; `Unavailable` once told to stop; store errors.
+pub(super) async fn fit_all(
+    context: &UnitContext<'_>,
+    unit: &FitUnit,
+    fits: &[&Fit],
+    (target_names, examples): (&[String], &Examples),
+) -> Result<bool> {
+    if fits.is_empty() {
+        return Ok(false);
+    }
+    let runtime = Handle::current();
+    tokio::task::block_in_place(|| {
+        let mut work = Work {
+            context,
+            unit,
+            target_names,
+            examples,
+            runtime,
+            blueprints: Vec::new(),
+            fits: Vec::new(),
+            networks: Vec::new(),
+            targets: BTreeMap::new(),
+        };
+        for fit in fits {
+            work.add(fit).map_err(|error| error.context(fit.label()))?;
+        }
+        work.train()
+    })
+}
+
+impl<'a> Work<'a> {
+    fn add(&mut self, fit: &'a Fit) -> Result<()> {
+        let ProbeSpec::Network { architecture, training } = &fit.probe else {
+            return Err(Error::bug("a linear probe is not trained by steps"));
+        };
+        let dataset = &fit.identity.dataset;
+        check_training(training)?;
+        let measured = &self.examples.measured;
+        let mut chosen = choose(&fit.identity, self.unit.task, measured)?;
+        let (layout, outputs) = layout(dataset, training.loss, self.target_names)?;
+        let mut notes = Vec::new();
+        for (rows, split) in [(&mut chosen.train, Split::Train), (&mut chosen.valid, Split::Valid)]
+        {
+            let before = rows.len();
+            rows.retain(|&row| is_measured(measured, layout, outputs, row));
+            let (left_out, left) = (before - rows.len(), rows.len());
+            if left_out > 0 {
+                let what = if layout == Layout::Pairs { "the mean" } else { "a target" };
+                notes.push(format!(
+                    "{left_out} of {before} examples of {split} left out: {what} is not measured"
+                ));
+            }
+            if left == 0 && before > 0 {
+                return Err(missing(dataset, split, " whose targets are measured"));
+            }
+        }
+        let is_watched = training.stop_patience.is_some()
+            || training.plateau.is_some()
+            || training.restore == Restore::Always;
+        if is_watched && chosen.valid.is_empty() {
+            let purpose = " for early stopping and the learning rate";
+            return Err(missing(dataset, Split::Valid, purpose));
+        }
+        let network = self.compile(architecture, training, outputs)?;
+        let inputs = self.blueprints.get(network).map_or(&[][..], |b| b.inputs.as_slice());
+        let input_values = inputs.iter().map(|extent| extent.values()).collect();
+        self.targets.entry(layout).or_insert_with(|| targets(measured, layout, outputs));
+        let name = self.name(fit);
+        let spec = training;
+        self.fits.push(Prepared { fit, name, spec, network, chosen, notes, layout, input_values });
+        Ok(())
+    }
+
+    /// The fit's label, with what tells it from the others.
+    fn name(&self, fit: &Fit) -> String {
+        let identity = &fit.identity;
+        let mut name = fit.label();
+        if identity.fraction != 1.0 {
+            name.push_str(&format!(", fraction {}", identity.fraction));
+        }
+        if self.unit.fits.iter().any(|other| other.identity.repeat != identity.repeat) {
+            name.push_str(&format!(", repeat {}", identity.repeat));
+        }
+        if self.fits.iter().any(|known| known.name == name) {
+            name.push_str(&format!(" ({})", fit.id()));
+        }
+        name
+    }
+
+    /// Index of the network of `architecture`, compiled once for all fits that train it.
+    fn compile(
+        &mut self,
+        architecture: &Architecture,
+        training: &TrainingSpec,
+        outputs: usize,
+    ) -> Result<usize> {
+        let spec = architecture.network(outputs);
+        let inputs = inputs(&spec, &self.examples.sides)?;
+        let (loss, precision) = (training.loss, training.precision);
+        let blueprint = Blueprint { spec, inputs, loss, precision };
+        if let Some(index) = self.blueprints.iter().position(|known| *known == blueprint) {
+            return Ok(index);
+        }
+        let resolved = blueprint.spec.resolve(&blueprint.inputs)?;
+        let network = Network::new(resolved, loss, precision)?;
+        let found = network.outputs_per_example();
+        if found != outputs {
+            let expected = format!("{outputs} values at the end, one for each target");
+            return Err(InputError::new("network", "", expected, found).into());
+        }
+        self.networks.push(network);
+        self.blueprints.push(blueprint);
+        Ok(self.networks.len() - 1)
+    }
+
+    /// Fits that share batches, in the order of the first of each.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for (index, fit) in self.fits.iter().enumerate() {
+            let first = |group: &Vec<usize>| group.first().and_then(|&first| self.fits.get(first));
+            let shared = groups
+                .iter_mut()
+                .find(|group| first(group).is_some_and(|first| first.shares_batches(fit)));
+            match shared {
+                Some(group) => group.push(index),
+                None => groups.push(vec![index]),
+            }
+        }
+        groups
+    }
+
+    /// How many groups are trained at a time; a fit becomes the same whatever the number.
+    fn lanes(&self, groups: usize) -> usize {
+        let bytes = |fit: &Prepared<'_>| {
+            let layers = self.networks.get(fit.network).map_or(&[][..], |n| &n.resolved().layers);
+            let values: usize = layers.iter().map(|layer| layer.output.values()).sum();
+            let rows = usize::try_from(fit.spec.batch_rows).unwrap_or(usize::MAX);
+            // Values and their gradients.
+            values.saturating_mul(rows).saturating_mul(2 * size_of::<f32>())
+        };
+        let most = self.fits.iter().map(bytes).max().unwrap_or(1);
+        let by_memory = ACTIVATION_BYTES_MAX.checked_div(most).unwrap_or(groups);
+        let by_threads = rayon::current_num_threads() / THREADS_PER_RUN;
+        groups.min(by_threads).min(by_memory).max(1)
+    }
+
+    fn train(&self) -> Result<bool> {
+        let rows = |fit: &Prepared<'_>| {
+            (fit.chosen.train.len() as u64).saturating_mul(u64::from(fit.spec.epochs_max))
+        };
+        self.context.progress().set_rows_total(self.fits.iter().map(rows).sum());
+        let groups = self.groups();
+        let lanes = self.lanes(groups.len());
+        let (next, is_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let lane = || -> Result<bool> {
+            let mut networks = Networks::new(&self.networks);
+            let mut is_won = false;
+            while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let trained = self.train_group(group, &mut networks, &is_failed);
+                is_won |= trained.inspect_err(|_| is_failed.store(true, Ordering::Relaxed))?;
+            }
+            Ok(is_won)
+        };
+        if lanes == 1 {
+            return lane();
+        }
+        let results = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..lanes {
+                scope.spawn(|| {
+                    let result = lane();
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+                });
+            }
+        });
+        // The first error made the others give up.
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.into_iter().try_fold(false, |won, result| Ok(won | result?))
+    }
+
+    fn train_group(
+        &self,
+        group: &[usize],
+        networks: &mut Networks<'_>,
+        is_failed: &AtomicBool,
+    ) -> Result<bool> {
+        let fits: Vec<&Prepared<'_>> = group.iter().filter_map(|&fit| self.fits.get(fit)).collect();
+        let Some(first) = fits.first() else { return Ok(false) };
+        let mut runs = Vec::new();
+        for fit in &fits {
+            let network = self.networks.get(fit.network);
+            let network = network.ok_or_else(|| Error::bug("a fit without its network"))?;
+            let identity = &fit.fit.identity;
+            let seeds = Seeds::derive(identity.seed, identity.repeat);
+            let run = Run::new(fit.network, fit.spec.clone(), seeds, network);
+            runs.push(self.runtime.block_on(resume(self.context, fit, run))?);
+        }
+        let source = Source {
+            batches: self.batches(first)?,
+            train: first.chosen.train.clone(),
+            valid: first.chosen.valid.clone(),
+        };
+        let mut watcher = FitWatcher::new(self, &fits, is_failed);
+        train(&source, runs, networks, &mut watcher)?;
+        Ok(watcher.is_won())
+    }
+
+    /// Where the batches of a fit come from.
+    pub(super) fn batches(&self, fit: &'a Prepared<'_>) -> Result<BatchSource<'_>> {
+        let targets = self.targets.get(&fit.layout);
+        Ok(BatchSource {
+            cache: &self.examples.cache,
+            inputs: &fit.input_values,
+            targets: targets.ok_or_else(|| Error::bug("a layout without targets"))?,
+            batch_rows: usize::try_from(fit.spec.batch_rows).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+/// Refuses settings that train nothing.
+fn check_training(training: &TrainingSpec) -> Result<()> {
+    let wrong = |key: &str, expected: &str, found: String| {
+        Err(InputError::new("training", key, expected, found).into())
+    };
+    let rate = training.learning_rate;
+    if training.batch_rows == 0 {
+        return wrong("batch_rows", "at least 1", "0".to_owned());
+    }
+    if training.epochs_max == 0 {
+        return wrong("epochs_max", "at least 1", "0".to_owned());
+    }
+    if !(rate > 0.0 && rate.is_finite()) {
+        return wrong("learning_rate", "a number above 0", rate.to_string());
+    }
+    let is_binary =
+        matches!(training.loss, Loss::BinaryCrossEntropy | Loss::BinaryCrossEntropyOfLogits);
+    if training.monitor == Monitor::Aupr && !is_binary {
+        return wrong("monitor", "loss, unless targets are binary", "aupr".to_owned());
+    }
+    Ok(())
+}
+
+/// How targets stand in batches, and how many values are predicted.
+fn layout(dataset: &str, loss: Loss, names: &[String]) -> Result<(Layout, usize)> {
+    if names.is_empty() {
+        return Err(Error::invalid(format!("data set {dataset}: expected targets, found none")));
+    }
+    match (tissues(names), loss) {
+        (Some(tissues), Loss::SplicingDivergence) => Ok((Layout::Pairs, tissues)),
+        (Some(tissues), _) => Ok((Layout::Plain, tissues)),
+        (None, Loss::SplicingDivergence) => {
+            let expected = "targets delta_0 … and as many mean_0 … for the splicing divergence";
+            let found = format!("{:?} …", names.first().map_or("", String::as_str));
+            Err(InputError::new(format!("data set {dataset}"), "", expected, found).into())
+        }
+        (None, _) => Ok((Layout::Plain, names.len())),
+    }
+}
+
+/// Number of differences if `names` are `delta_0` … followed by as many `mean_0` ….
+fn tissues(names: &[String]) -> Option<usize> {
+    let (differences, means) = names.split_at(names.len() / 2);
+    let numbered = |names: &[String], stem: &str| {
+        names.iter().enumerate().all(|(index, name)| *name == format!("{stem}_{index}"))
+    };
+    let is_paired = differences.len() == means.len();
+    (is_paired && numbered(differences, "delta") && numbered(means, "mean"))
+        .then_some(differences.len())
+}
+
+/// Whether a loss can be computed on example `row`; missing differences are masked by their loss.
+fn is_measured(measured: &Measured, layout: Layout, outputs: usize, row: usize) -> bool {
+    let known = |column: &Vec<f64>| column.get(row).is_some_and(|target| target.is_finite());
+    match layout {
+        Layout::Plain => measured.targets.iter().take(outputs).all(known),
+        Layout::Pairs => measured.targets.iter().skip(outputs).take(outputs).all(known),
+    }
+}
+
+fn targets(measured: &Measured, layout: Layout, outputs: usize) -> Targets {
+    let per_example = if layout == Layout::Pairs { 2 * outputs } else { outputs };
+    let rows = measured.ids.len();
+    let mut values = Vec::with_capacity(rows.saturating_mul(per_example));
+    let at = |column: usize, row: usize| {
+        measured.targets.get(column).and_then(|column| column.get(row)).copied().unwrap_or(f64::NAN)
+    };
+    for row in 0..rows {
+        for output in 0..outputs {
+            values.push(at(output, row) as f32);
+            if layout == Layout::Pairs {
+                values.push(at(outputs + output, row) as f32);
+            }
+        }
+    }
+    Targets { per_example, values }
+}
+
+/// Extents of a network's inputs: one for each sequence of an example, or one for all of them.
+///
+/// # Errors
+/// `Invalid` where neither is what the network reads.
+fn inputs(network: &NetworkSpec, sides: &[Extent]) -> Result<Vec<Extent>> {
+    if network.inputs.len() == sides.len() {
+        return Ok(sides.to_vec());
+    }
+    let joined = match (network.inputs.len(), sides) {
+        (1, [first, rest @ ..]) => rest.iter().try_fold(*first, |all, side| match (all, *side) {
+            (Extent::Vector { channels: a }, Extent::Vector { channels: b }) => {
+                Some(Extent::Vector { channels: a.saturating_add(b) })
+            }
+            // As rows hold them: one sequence after the other.
+            (
+                Extent::Sequence { length: a, channels },
+                Extent::Sequence { length: b, channels: same },
+            ) if channels == same => {
+                Some(Extent::Sequence { length: a.saturating_add(b), channels })
+            }
+            _ => None,
+        }),
+        _ => None,
+    };
+    joined.map(|extent| vec![extent]).ok_or_else(|| {
+        let expected = format!("{} inputs", network.inputs.len());
+        let found = format!("{} sequences in each example", sides.len());
+        InputError::new("network", "", expected, found).into()
+    })
+}

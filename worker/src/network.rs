@@ -1,0 +1,70 @@
+//! Networks of layers: from extents to numbers, forward, backward and one step of training.
+//!
+//! Leaves out: epochs, files and callbacks (training). Invariant: a step depends on the state, the
+//! batch and the settings alone, to the bit, on any number of threads; one pass serves any number of
+//! states of its network.
+
+use glmeval_common::error::{Error, Result};
+use glmeval_common::model::Precision;
+use glmeval_common::network::{Loss, ResolvedNetwork, WeightShape};
+use glmeval_kernels::error::KernelError;
+use std::sync::Arc;
+
+mod buffers;
+mod draw;
+mod engine;
+mod loss;
+mod operations;
+mod pass;
+mod plan;
+mod state;
+
+pub use operations::InputSums;
+pub use pass::{Batch, Pass, StepOutcome};
+pub use state::{NetworkState, StateArrays};
+
+/// Layers with extents, what is made small, and the precision of products.
+#[derive(Clone, Debug)]
+pub struct Network {
+    resolved: ResolvedNetwork,
+    shapes: Arc<[WeightShape]>,
+    loss: Loss,
+    precision: Precision,
+}
+
+impl Network {
+    /// Puts layers and loss together.
+    ///
+    /// # Errors
+    /// `Invalid` for a network without layers.
+    pub fn new(resolved: ResolvedNetwork, loss: Loss, precision: Precision) -> Result<Self> {
+        if resolved.output().values() == 0 {
+            return Err(Error::invalid("network: expected a prediction, found no values"));
+        }
+        let shapes = resolved.weights.clone().into();
+        Ok(Self { resolved, shapes, loss, precision })
+    }
+
+    /// Layers and weights with their extents.
+    pub fn resolved(&self) -> &ResolvedNetwork {
+        &self.resolved
+    }
+
+    /// Values of one prediction.
+    pub fn outputs_per_example(&self) -> usize {
+        self.resolved.output().values()
+    }
+
+    /// Values of one example's target: one for each of the prediction's, two for splicing.
+    pub fn targets_per_example(&self) -> usize {
+        match self.loss {
+            Loss::SplicingDivergence => 2 * self.outputs_per_example(),
+            _ => self.outputs_per_example(),
+        }
+    }
+}
+
+/// Extents were checked when the pass began, so a refusal is a defect of ours.
+fn defect(error: KernelError) -> Error {
+    Error::bug("network").with_source(error)
+}

@@ -1,0 +1,59 @@
+//! The loss of predictions, and penalties of weights.
+//!
+//! Leaves out: formulas of losses (kernels). Invariant: sums are taken in order, in f64.
+
+use super::{Network, NetworkState, defect, plan::Plan};
+use glmeval_common::error::{Error, Result};
+use glmeval_common::network::{Loss, WeightShape};
+use glmeval_kernels::ops::loss::{self, LossKind};
+
+/// The loss that `plan` ends in.
+pub(super) fn kind(network: &Network, plan: &Plan) -> LossKind {
+    match network.loss {
+        Loss::MeanSquaredError => LossKind::MeanSquaredError,
+        Loss::SplicingDivergence => LossKind::SplicingDivergence,
+        Loss::BinaryCrossEntropy if !plan.ends_in_sigmoid() => {
+            LossKind::CrossEntropyOfProbabilities
+        }
+        Loss::BinaryCrossEntropy | Loss::BinaryCrossEntropyOfLogits => {
+            LossKind::CrossEntropyOfLogits
+        }
+    }
+}
+
+/// Loss of `logits`, and its gradient; the mean over examples and outputs.
+///
+/// # Errors
+/// `Bug` if the numbers of values do not fit.
+pub(super) fn of_predictions(
+    kind: LossKind,
+    logits: &[f32],
+    targets: &[f32],
+    gradient: Option<&mut [f32]>,
+) -> Result<f64> {
+    let expected = match kind {
+        LossKind::SplicingDivergence => 2 * logits.len(),
+        _ => logits.len(),
+    };
+    if targets.len() != expected || logits.is_empty() {
+        let found = targets.len();
+        return Err(Error::bug(format!("loss: expected {expected} targets, found {found}")));
+    }
+    loss::loss(kind, logits, targets, logits.len(), gradient).map_err(defect)
+}
+
+/// Penalties of the weights that predictions depend on.
+///
+/// ```text
+/// sum over kernels of f32(c) sum(w^2)
+/// ```
+pub(super) fn penalties(plan: &Plan, state: &NetworkState) -> f64 {
+    let shapes: Vec<_> = state.weights().collect();
+    let kernels = plan.weights.iter().filter_map(|&index| shapes.get(index));
+    let penalised = kernels.filter(|(shape, _)| shape.l2 != 0.0);
+    let penalty = |&(shape, values): &(&WeightShape, &[f32])| {
+        let squares: f64 = values.iter().map(|&value| f64::from(value).powi(2)).sum();
+        f64::from(shape.l2 as f32) * squares
+    };
+    penalised.map(penalty).sum()
+}
