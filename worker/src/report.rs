@@ -17,6 +17,7 @@ mod view;
 use glmeval_common::error::Result;
 use glmeval_common::plan::Plan;
 use glmeval_common::score::FitScores;
+use glmeval_common::store::fits::EpochRecord;
 
 pub use tables::text_table;
 
@@ -33,19 +34,6 @@ pub struct Predictions {
     pub predictions: Vec<Vec<f64>>,
 }
 
-/// One epoch of a fit that was trained by steps.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Epoch {
-    /// From 0.
-    pub epoch: u32,
-    /// Mean loss of the training examples, while they were trained on.
-    pub loss: f64,
-    /// Loss of the validation split after the epoch; `None` without one.
-    pub valid_loss: Option<f64>,
-    /// Learning rate used during the epoch.
-    pub learning_rate: f64,
-}
-
 /// One fit of the job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FitResult {
@@ -54,7 +42,7 @@ pub struct FitResult {
     /// Its predictions; empty if they could not be read, which costs figures only.
     pub predictions: Predictions,
     /// Its epochs in order; empty for closed forms.
-    pub history: Vec<Epoch>,
+    pub history: Vec<EpochRecord>,
 }
 
 /// Everything a report is made from.

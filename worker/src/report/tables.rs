@@ -203,8 +203,14 @@ pub(super) fn histories_table(view: &View<'_>) -> Table {
         .text("label", rows, |(fit, _)| Some(fit_label(&fit.identity)))
         .small("epoch", rows, |(_, epoch)| Some(epoch.epoch))
         .real("loss", rows, |(_, epoch)| Some(epoch.loss))
-        .real("valid_loss", rows, |(_, epoch)| epoch.valid_loss)
+        .real("valid_loss", rows, |(_, epoch)| epoch.val_loss)
         .real("learning_rate", rows, |(_, epoch)| Some(epoch.learning_rate))
+        .real("accuracy", rows, |(_, epoch)| Some(epoch.train?.accuracy))
+        .real("auroc", rows, |(_, epoch)| Some(epoch.train?.auroc))
+        .real("aupr", rows, |(_, epoch)| Some(epoch.train?.aupr))
+        .real("valid_accuracy", rows, |(_, epoch)| Some(epoch.valid?.accuracy))
+        .real("valid_auroc", rows, |(_, epoch)| Some(epoch.valid?.auroc))
+        .real("valid_aupr", rows, |(_, epoch)| Some(epoch.valid?.aupr))
 }
 
 /// The score table for a terminal: one block per data set, one line per fit.

@@ -51,18 +51,16 @@ impl KerasCounts {
         side[bucket] += weight;
     }
 
-    /// Adds the counts of `other`; `None` if it has another number of thresholds.
+    /// Adds the counts of `other`, which must have as many thresholds.
     #[must_use]
-    pub fn merge(mut self, other: &Self) -> Option<Self> {
-        if self.positives.len() != other.positives.len() {
-            return None;
-        }
+    pub fn merge(mut self, other: &Self) -> Self {
+        debug_assert_eq!(self.positives.len(), other.positives.len(), "buckets of one width");
         let add = |into: &mut [f64], from: &[f64]| {
             into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
         };
         add(&mut self.positives, &other.positives);
         add(&mut self.negatives, &other.negatives);
-        Some(self)
+        self
     }
 
     /// True positives at each threshold.
@@ -146,8 +144,7 @@ mod tests {
         let (targets, scores) = ([1.0, 0.0, 1.0, 0.0], [0.7, 0.2, 0.4, 1.5]);
         let parts = KerasCounts::new(&targets[..1], &scores[..1])
             .merge(&KerasCounts::new(&targets[1..], &scores[1..]));
-        assert_eq!(parts, Some(KerasCounts::new(&targets, &scores)));
-        assert_eq!(KerasCounts::empty(3).merge(&KerasCounts::empty(4)), None);
+        assert_eq!(parts, KerasCounts::new(&targets, &scores));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::super::summary::{Arm, DatasetSummary};
 use super::super::svg::{Canvas, PALETTE, Scale, round_range};
 use super::super::view::DatasetView;
 use super::Figure;
+use glmeval_common::store::fits::EpochRecord;
 
 /// Panels of a figure.
 const PANELS_MAX: usize = 24;
@@ -66,9 +67,9 @@ fn panel(canvas: &mut Canvas, arm: &Arm<'_>, (left, top): (f64, f64)) {
     let fits: Vec<&FitResult> =
         arm.fits.iter().copied().filter(|f| !f.history.is_empty()).take(REPEATS_MAX).collect();
     let epochs = || fits.iter().flat_map(|fit| &fit.history);
-    let last = epochs().map(|epoch| epoch.epoch).max().unwrap_or(0).max(1);
-    let x = Scale { low: 0.0, high: f64::from(last), from: left, to: left + PANEL_WIDTH };
-    let losses = epochs().flat_map(|epoch| [Some(epoch.loss), epoch.valid_loss]).flatten();
+    let last = epochs().map(|epoch| epoch.epoch).max().unwrap_or(0).max(2);
+    let x = Scale { low: 1.0, high: f64::from(last), from: left, to: left + PANEL_WIDTH };
+    let losses = epochs().flat_map(|epoch| [Some(epoch.loss), epoch.val_loss]).flatten();
     let (low, high) = round_range(losses);
     let y = Scale { low, high, from: top + PANEL_HEIGHT, to: top };
     let (input, probe) = arm.label.split_once(" · ").unwrap_or((&arm.label, ""));
@@ -80,7 +81,7 @@ fn panel(canvas: &mut Canvas, arm: &Arm<'_>, (left, top): (f64, f64)) {
     }
     canvas.line((x.from, y.from), (x.to, y.from), "axis");
     canvas.line((x.from, y.from), (x.from, y.to), "axis");
-    canvas.text((x.from, y.from + 14.0), "middle", "small muted", "0");
+    canvas.text((x.from, y.from + 14.0), "middle", "small muted", "1");
     canvas.text((x.to, y.from + 14.0), "middle", "small muted", &last.to_string());
     for (i, fit) in fits.iter().enumerate() {
         let colour = PALETTE.get(i % PALETTE.len()).copied().unwrap_or("#0072b2");
@@ -92,7 +93,7 @@ fn curves(canvas: &mut Canvas, fit: &FitResult, (x, y): (Scale, Scale), colour: 
     let history = &fit.history;
     let step = history.len().div_ceil(POINTS_MAX).max(1);
     let is_kept = |i: usize| i.is_multiple_of(step) || i + 1 == history.len();
-    let path = |get: &dyn Fn(&super::super::Epoch) -> Option<f64>| -> String {
+    let path = |get: &dyn Fn(&EpochRecord) -> Option<f64>| -> String {
         let points = history.iter().enumerate().filter(|(i, _)| is_kept(*i));
         let points = points.filter_map(|(_, epoch)| Some((epoch.epoch, get(epoch)?)));
         let finite = points.filter(|(_, loss)| loss.is_finite());
@@ -101,7 +102,7 @@ fn curves(canvas: &mut Canvas, fit: &FitResult, (x, y): (Scale, Scale), colour: 
         finite.map(at).collect::<Vec<_>>().join(" ")
     };
     for (points, dash) in
-        [(path(&|epoch| Some(epoch.loss)), "none"), (path(&|e| e.valid_loss), "4 2")]
+        [(path(&|epoch| Some(epoch.loss)), "none"), (path(&|e| e.val_loss), "4 2")]
     {
         if !points.is_empty() {
             canvas.push(&format!(
@@ -119,7 +120,7 @@ fn curves(canvas: &mut Canvas, fit: &FitResult, (x, y): (Scale, Scale), colour: 
             ));
         }
     }
-    let valid = history.iter().filter_map(|epoch| Some((epoch.epoch, epoch.valid_loss?)));
+    let valid = history.iter().filter_map(|epoch| Some((epoch.epoch, epoch.val_loss?)));
     let lowest = valid.filter(|(_, loss)| loss.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1));
     if let Some((epoch, loss)) = lowest {
         let (cx, cy) = (x.at(f64::from(epoch)), y.at(loss));
