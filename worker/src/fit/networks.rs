@@ -183,8 +183,7 @@ impl<'a> Work<'a> {
         training: &TrainingSpec,
         outputs: usize,
     ) -> Result<usize> {
-        let spec = architecture.network(outputs);
-        let inputs = inputs(&spec, &self.examples.sides)?;
+        let (spec, inputs) = layers(architecture, &self.examples.sides, outputs)?;
         let (loss, precision) = (training.loss, training.precision);
         let blueprint = Blueprint { spec, inputs, loss, precision };
         if let Some(index) = self.blueprints.iter().position(|known| *known == blueprint) {
@@ -192,11 +191,6 @@ impl<'a> Work<'a> {
         }
         let resolved = blueprint.spec.resolve(&blueprint.inputs)?;
         let network = Network::new(resolved, loss, precision)?;
-        let found = network.outputs_per_example();
-        if found != outputs {
-            let expected = format!("{outputs} values at the end, one for each target");
-            return Err(InputError::new("network", "", expected, found).into());
-        }
         self.networks.push(network);
         self.blueprints.push(blueprint);
         Ok(self.networks.len() - 1)
@@ -384,33 +378,36 @@ fn targets(measured: &Measured, layout: Layout, outputs: usize) -> Targets {
     Targets { per_example, values }
 }
 
-/// Extents of a network's inputs: one for each sequence of an example, or one for all of them.
+/// The layers of a network and the extents of its inputs: one for each sequence of an example, or one
+/// for all of them.
 ///
 /// # Errors
 /// `Invalid` where neither is what the network reads.
-fn inputs(network: &NetworkSpec, sides: &[Extent]) -> Result<Vec<Extent>> {
-    if network.inputs.len() == sides.len() {
-        return Ok(sides.to_vec());
-    }
-    let joined = match (network.inputs.len(), sides) {
-        (1, [first, rest @ ..]) => rest.iter().try_fold(*first, |all, side| match (all, *side) {
-            (Extent::Vector { channels: a }, Extent::Vector { channels: b }) => {
-                Some(Extent::Vector { channels: a.saturating_add(b) })
-            }
-            // As rows hold them: one sequence after the other.
-            (
-                Extent::Sequence { length: a, channels },
-                Extent::Sequence { length: b, channels: same },
-            ) if channels == same => {
-                Some(Extent::Sequence { length: a.saturating_add(b), channels })
-            }
-            _ => None,
-        }),
-        _ => None,
+fn layers(
+    architecture: &Architecture,
+    sides: &[Extent],
+    outputs: usize,
+) -> Result<(NetworkSpec, Vec<Extent>)> {
+    let refusal = match architecture.network(sides, outputs) {
+        Ok(network) => return Ok((network, sides.to_vec())),
+        Err(error) => error,
     };
-    joined.map(|extent| vec![extent]).ok_or_else(|| {
-        let expected = format!("{} inputs", network.inputs.len());
-        let found = format!("{} sequences in each example", sides.len());
-        InputError::new("network", "", expected, found).into()
+    let Some(joined) = joined(sides).map(|extent| vec![extent]) else { return Err(refusal) };
+    let network = architecture.network(&joined, outputs).map_err(|_| refusal)?;
+    Ok((network, joined))
+}
+
+/// All sequences of an example as one, as rows hold them: one after the other. None for one alone.
+fn joined(sides: &[Extent]) -> Option<Extent> {
+    let (first, rest) = sides.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    rest.iter().try_fold(*first, |all, side| match (all, *side) {
+        (Extent::Vector { channels: a }, Extent::Vector { channels: b }) => {
+            Some(Extent::Vector { channels: a.saturating_add(b) })
+        }
+        (
+            Extent::Sequence { length: a, channels },
+            Extent::Sequence { length: b, channels: same },
+        ) if channels == same => Some(Extent::Sequence { length: a.saturating_add(b), channels }),
+        _ => None,
     })
 }
