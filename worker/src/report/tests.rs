@@ -134,13 +134,14 @@ fn grid() -> Vec<FitResult> {
             identity.fit = FitId::new(format!("{layer}-{factor}-{fraction}-{repeat}"));
             (identity.layer, identity.factor) = (Some(layer), factor);
             (identity.fraction, identity.repeat) = (fraction, repeat);
-            let epoch = |epoch: u32| Epoch {
+            let epoch = |epoch: u32| EpochRecord {
                 epoch,
-                loss: 1.0 / f64::from(epoch + 1),
-                valid_loss: Some(1.2 / f64::from(epoch + 1)),
+                loss: 1.0 / f64::from(epoch),
+                val_loss: Some(1.2 / f64::from(epoch)),
                 learning_rate: if epoch < 6 { 1e-3 } else { 2e-4 },
+                ..EpochRecord::default()
             };
-            fit.history = (0..100).map(epoch).collect();
+            fit.history = (1..=100).map(epoch).collect();
             fits.push(fit);
         }
     }
@@ -333,9 +334,8 @@ fn hundreds_of_fits_do_not_swell_the_figures() {
             let mut fit = template.clone();
             fit.scores.identity.fit = FitId::new(format!("{i}"));
             fit.scores.identity.layer = Some(i);
-            let epoch =
-                |epoch: u32| Epoch { epoch, loss: 0.5, valid_loss: None, learning_rate: 1e-3 };
-            fit.history = (0..200).map(epoch).collect();
+            let epoch = |epoch: u32| EpochRecord { epoch, loss: 0.5, ..EpochRecord::default() };
+            fit.history = (1..=200).map(epoch).collect();
             fit
         })
         .collect();
