@@ -28,5 +28,7 @@ pub use multiple::{benjamini_hochberg, holm};
 pub use paired::{PairedDifference, mean_over_repeats, paired_difference};
 pub use ranking::{accuracy, auroc, average_precision};
 pub use repeats::{RepeatSummary, two_level_interval};
-pub use scores::{ScoreContext, Scored, compared_statistic, primary_statistic, resampled, scores};
+pub use scores::{
+    Resampled, ScoreContext, Scored, compared_statistic, primary_statistic, resampled, scores,
+};
 pub use splicing::{splicing_exons, splicing_tissues};

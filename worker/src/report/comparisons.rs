@@ -5,12 +5,12 @@
 //! chosen after looking.
 
 use super::FitResult;
-use super::summary::{Arm, Summaries, context, scored};
+use super::summary::{Arm, Summaries, context, is_whole, scored};
 use super::tables::Table;
 use super::view::{DatasetView, View};
 use crate::statistics::{
     Alternative, MannWhitney, PairedDifference, benjamini_hochberg, compared_statistic, holm,
-    mann_whitney, mean_over_repeats, paired_difference, resampled, splicing_tissues,
+    mann_whitney, mean_over_repeats, paired_difference, resampled,
 };
 use glmeval_common::dataset::TaskName;
 use glmeval_common::score::FitIdentity;
@@ -140,8 +140,8 @@ fn compare<'a>(dataset: &DatasetView<'a>, arms: &[Arm<'a>], seed: u64) -> Datase
         let mut series = Vec::new();
         contender.fits.retain(|fit| {
             let context = context(dataset, fit, seed);
-            let Some((Some(value), of_fit)) =
-                resampled(&context, &scored(fit), statistic, resamples)
+            let mut found = resampled(&context, &scored(fit), &[statistic], resamples);
+            let Some((of_fit, value)) = found.pop().and_then(|one| Some((one.series, one.value?)))
             else {
                 return false;
             };
@@ -244,15 +244,6 @@ fn contenders<'a>(
         }
     }
     contenders
-}
-
-/// Whether the predictions are there, and for splicing the means that its filter needs.
-fn is_whole(dataset: &DatasetView<'_>, fit: &FitResult) -> bool {
-    let names = &fit.predictions.target_names;
-    let needs_means = dataset.task == TaskName::Splicing
-        && names.first().is_some_and(|name| name == "delta_0")
-        && splicing_tissues(names).is_none();
-    !fit.predictions.ids.is_empty() && !needs_means
 }
 
 fn is_same_examples(a: &FitResult, b: &FitResult) -> bool {

@@ -7,8 +7,10 @@ use super::FitResult;
 use super::tables::Table;
 use super::view::{DatasetView, View, arm_label, headline};
 use crate::statistics::{
-    RESAMPLES, RepeatSummary, ScoreContext, Scored, resampled, two_level_interval,
+    RESAMPLES, RepeatSummary, Resampled, ScoreContext, Scored, resampled, splicing_tissues,
+    two_level_interval,
 };
+use glmeval_common::dataset::TaskName;
 use glmeval_common::example::Split;
 use glmeval_common::job::Protocol;
 use glmeval_common::score::{FitIdentity, Statistic};
@@ -64,6 +66,15 @@ pub(super) fn context<'a>(
 pub(super) fn scored(fit: &FitResult) -> Scored<'_> {
     let of = &fit.predictions;
     Scored { names: &of.target_names, targets: &of.targets, predictions: &of.predictions }
+}
+
+/// Whether the predictions are there, and for splicing the means that its filter needs.
+pub(super) fn is_whole(dataset: &DatasetView<'_>, fit: &FitResult) -> bool {
+    let names = &fit.predictions.target_names;
+    let needs_means = dataset.task == TaskName::Splicing
+        && names.first().is_some_and(|name| name == "delta_0")
+        && splicing_tissues(names).is_none();
+    !fit.predictions.ids.is_empty() && !needs_means
 }
 
 impl<'a> Summaries<'a> {
@@ -149,6 +160,8 @@ fn statistics<'a>(
 ) -> Vec<ArmStatistic<'a>> {
     let Some(first) = fits.first() else { return Vec::new() };
     let stands: Vec<&Statistic> = headline(&first.scores);
+    let names: Vec<&str> = stands.iter().map(|stands| stands.name.as_str()).collect();
+    let repeated = if fits.len() > 1 { series(view, dataset, fits, &names) } else { Vec::new() };
     let row = |of: &'a Statistic| {
         let same =
             |s: &&Statistic| s.name == of.name && s.target == of.target && s.split == of.split;
@@ -158,7 +171,11 @@ fn statistics<'a>(
         let interval = if fits.len() == 1 {
             of.low.zip(of.high)
         } else if stands.iter().any(|stands| std::ptr::eq(*stands, of)) {
-            let series = series(view, dataset, fits, &of.name);
+            let with_value = repeated.iter().flatten().filter(|one| one.name == of.name);
+            let series: Vec<&[Option<f64>]> = with_value
+                .filter(|one| one.value.is_some())
+                .map(|one| one.series.as_slice())
+                .collect();
             two_level_interval(&series, view.plan.seed)
         } else {
             None
@@ -169,17 +186,16 @@ fn statistics<'a>(
     first.scores.statistics.iter().map(row).collect()
 }
 
-/// The statistic on resamples of the examples, for each repeat that has predictions and a value.
+/// The statistics `names` on resamples of the examples, for each repeat.
 fn series(
     view: &View<'_>,
     dataset: &DatasetView<'_>,
     fits: &[&FitResult],
-    name: &str,
-) -> Vec<Vec<Option<f64>>> {
+    names: &[&str],
+) -> Vec<Vec<Resampled>> {
     let of_fit = |fit: &&FitResult| {
         let context = context(dataset, fit, view.plan.seed);
-        let (value, series) = resampled(&context, &scored(fit), name, RESAMPLES)?;
-        value.map(|_| series)
+        resampled(&context, &scored(fit), names, RESAMPLES)
     };
-    fits.iter().filter_map(of_fit).collect()
+    fits.iter().filter(|fit| is_whole(dataset, fit)).map(of_fit).collect()
 }

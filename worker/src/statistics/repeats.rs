@@ -66,8 +66,8 @@ impl RepeatSummary {
 ///
 /// One repeat leaves the interval over examples alone. `None` where fewer than 90 % of the T_b
 /// are defined.
-pub fn two_level_interval(series: &[Vec<Option<f64>>], seed: u64) -> Option<(f64, f64)> {
-    let resamples = series.iter().map(Vec::len).min()?;
+pub fn two_level_interval(series: &[&[Option<f64>]], seed: u64) -> Option<(f64, f64)> {
+    let resamples = series.iter().map(|repeat| repeat.len()).min()?;
     let drawn = |b: usize| {
         let mut rng = Rng::derive(seed, &format!("repeats/{b}"));
         let mut sum = 0.0;
@@ -110,16 +110,16 @@ mod tests {
         let repeat = |shift: f64| -> Vec<Option<f64>> {
             examples.iter().map(|value| Some(value + shift)).collect()
         };
-        let width = |series: &[Vec<Option<f64>>]| {
+        let width = |series: &[&[Option<f64>]]| {
             let (low, high) = two_level_interval(series, 1).unwrap();
             high - low
         };
-        let alone = width(&[repeat(0.0)]);
+        let alone = width(&[&repeat(0.0)]);
         assert!((alone - 2.0 * 1.96).abs() < 0.3, "{alone}");
         // Two repeats 6 apart: their mean has variance 9/2 under the draw, beside 1 of examples.
-        let both = width(&[repeat(-3.0), repeat(3.0)]);
+        let both = width(&[&repeat(-3.0), &repeat(3.0)]);
         assert!(both > alone + 3.0, "{both} {alone}");
         assert_eq!(two_level_interval(&[], 1), None);
-        assert_eq!(two_level_interval(&[vec![None; 100]], 1), None);
+        assert_eq!(two_level_interval(&[&[None; 100]], 1), None);
     }
 }

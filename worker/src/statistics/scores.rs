@@ -78,22 +78,38 @@ pub fn scores(
     rows
 }
 
-/// The statistic `name` that stands for a fit (of its target, or the mean over several): its value,
-/// and its values on `resamples` resamples of the examples. `None` if the task has no such statistic.
+/// A statistic on resamples of the examples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resampled {
+    /// As [`scores`] names it.
+    pub name: &'static str,
+    /// On the examples themselves.
+    pub value: Option<f64>,
+    /// One per resample.
+    pub series: Vec<Option<f64>>,
+}
+
+/// Those of the statistics `names` that the task has, as they stand for a fit: of its target, or the
+/// mean over several.
 ///
 /// Resample b is the same for all fits with as many examples and the same seed.
 pub fn resampled(
     context: &ScoreContext<'_>,
     scored: &Scored<'_>,
-    name: &str,
+    names: &[&str],
     resamples: usize,
-) -> Option<(Option<f64>, Vec<Option<f64>>)> {
-    let sample = Sample::new(context, scored)?;
+) -> Vec<Resampled> {
+    let Some(sample) = Sample::new(context, scored) else { return Vec::new() };
     let mut means = Means::default();
     for target in 0..sample.names.len() {
-        means.add(&sample.evaluate(context, target, Some(name), resamples));
+        means.add(&sample.evaluate(context, target, Some(names), resamples));
     }
-    (!means.names.is_empty()).then(|| (means.value(0), means.series(0).collect()))
+    let one = |(s, name): (usize, &&'static str)| Resampled {
+        name,
+        value: means.value(s),
+        series: means.series(s).collect(),
+    };
+    means.names.iter().enumerate().map(one).collect()
 }
 
 fn row(
@@ -160,12 +176,12 @@ impl<'a> Sample<'a> {
         })
     }
 
-    /// The statistics of one target, or the one named `only`.
+    /// The statistics of one target, or those of `only`.
     fn evaluate(
         &self,
         context: &ScoreContext<'_>,
         target: usize,
-        only: Option<&str>,
+        only: Option<&[&str]>,
         resamples: usize,
     ) -> OfTarget {
         let empty = Vec::new();
@@ -178,7 +194,7 @@ impl<'a> Sample<'a> {
         let pick = |column: &[f64]| -> Vec<f64> { kept.iter().map(|&i| column[i]).collect() };
         let (targets, predictions) = (pick(targets), pick(predictions));
         let mut named = statistics(context, &targets, &predictions);
-        named.retain(|(name, _)| only.is_none_or(|only| *name == only));
+        named.retain(|(name, _)| only.is_none_or(|only| only.contains(name)));
         let (names, functions): (Vec<_>, Vec<_>) = named.into_iter().unzip();
         let at = |counts: &[u32]| -> Vec<Option<f64>> {
             functions.iter().map(|function| function(counts)).collect()

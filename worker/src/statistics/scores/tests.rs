@@ -126,9 +126,11 @@ fn resampled_statistic_has_the_reported_value_and_interval() {
     let context = context(TaskName::Splicing, Protocol::Published, "ridge");
     let input = scored(&names, &targets, &predictions);
     let reported = &scores(&context, &names, &targets, &predictions)[0];
-    let (value, series) = resampled(&context, &input, "spearman", RESAMPLES).unwrap();
-    assert_eq!(value, reported.value);
-    let (low, high) = percentiles(series.into_iter().flatten().collect(), RESAMPLES).unwrap();
+    let found = resampled(&context, &input, &["mse", "spearman"], RESAMPLES);
+    assert_eq!(found.iter().map(|one| one.name).collect::<Vec<_>>(), ["spearman", "mse"]);
+    assert_eq!(found[0].value, reported.value);
+    let (low, high) =
+        percentiles(found[0].series.iter().copied().flatten().collect(), RESAMPLES).unwrap();
     assert_eq!((Some(low), Some(high)), (reported.low, reported.high));
-    assert_eq!(resampled(&context, &input, "auroc_exact", 10), None);
+    assert_eq!(resampled(&context, &input, &["auroc_exact"], 10), []);
 }
