@@ -1,7 +1,8 @@
 //! Statistics, linear probes and sequence features against scipy, scikit-learn, Keras and numpy.
 //!
 //! Leaves out: neural probes. Invariant: cases are found by their description; those of a kind
-//! that does not exist here are printed as not covered, never passed in silence.
+//! that does not exist here (ridge that chooses its penalty or has no intercept: the study fits neither)
+//! are printed as not covered, never passed in silence.
 
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::representation::SequenceFeature;

@@ -4,16 +4,18 @@
 //! for is all comparisons of a task in the job; A and B are in the order of the fits, so no sign is
 //! chosen after looking.
 
-use super::FitResult;
 use super::summary::{Arm, Summaries, context, is_whole, scored};
 use super::tables::Table;
 use super::view::{DatasetView, View};
+use super::{FitResult, Predictions};
 use crate::statistics::{
     Alternative, MannWhitney, PairedDifference, benjamini_hochberg, compared_statistic, holm,
     mann_whitney, mean_over_repeats, paired_difference, resampled,
 };
 use glmeval_common::dataset::TaskName;
+use glmeval_common::digest::sha256_hex;
 use glmeval_common::score::FitIdentity;
+use std::collections::BTreeMap;
 
 /// Arms of a data set that are compared: those with the best means.
 const ARMS_MAX: usize = 100;
@@ -208,20 +210,30 @@ fn best<'a, 'b>(arms: &'b [Arm<'a>], statistic: &str, notes: &mut Vec<String>) -
     means.iter().filter_map(|(i, _)| arms.get(*i)).collect()
 }
 
-/// Arms whose repeats were all scored on the examples and measured values of the first.
+/// Arms whose repeats were scored on the examples and measured values that most arms share.
 fn contenders<'a>(
     dataset: &DatasetView<'_>,
     arms: &[&Arm<'a>],
     statistic: &str,
     notes: &mut Vec<String>,
 ) -> Vec<Contender<'a>> {
-    let mut first: Option<&FitResult> = None;
-    let mut contenders = Vec::new();
+    let mut shared: BTreeMap<String, usize> = BTreeMap::new();
+    let mut digests: Vec<Vec<Option<String>>> = Vec::new();
     for arm in arms {
-        let comparable = |fit: &&FitResult| {
-            is_whole(dataset, fit) && first.is_none_or(|first| is_same_examples(first, fit))
-        };
-        let fits: Vec<&FitResult> = arm.fits.iter().copied().filter(comparable).collect();
+        let digest = |fit: &&FitResult| is_whole(dataset, fit).then(|| examples_digest(fit));
+        let of_arm: Vec<Option<String>> = arm.fits.iter().map(digest).collect();
+        if let Some(first) = of_arm.iter().flatten().next() {
+            *shared.entry(first.clone()).or_insert(0) += 1;
+        }
+        digests.push(of_arm);
+    }
+    let reference = shared.into_iter().max_by_key(|(_, arms)| *arms).map(|(digest, _)| digest);
+    let mut contenders = Vec::new();
+    for (arm, digests) in arms.iter().zip(digests) {
+        let fits: Vec<&FitResult> = (arm.fits.iter().zip(digests))
+            .filter(|(_, digest)| digest.is_some() && *digest == reference)
+            .map(|(fit, _)| *fit)
+            .collect();
         let left_out = arm.fits.len() - fits.len();
         if left_out > 0 {
             notes.push(format!(
@@ -230,7 +242,6 @@ fn contenders<'a>(
                 arm.fits.len()
             ));
         }
-        first = first.or(fits.first().copied());
         if !fits.is_empty() {
             let (identity, label) = (arm.identity, arm.label.clone());
             contenders.push(Contender {
@@ -246,10 +257,14 @@ fn contenders<'a>(
     contenders
 }
 
-fn is_same_examples(a: &FitResult, b: &FitResult) -> bool {
-    let bits = |fit: &FitResult| -> Vec<u64> {
-        fit.predictions.targets.iter().flatten().map(|value| value.to_bits()).collect()
-    };
-    let (a_names, b_names) = (&a.predictions.target_names, &b.predictions.target_names);
-    a.predictions.ids == b.predictions.ids && a_names == b_names && bits(a) == bits(b)
+/// Digest of ids, target names and measured values.
+fn examples_digest(fit: &FitResult) -> String {
+    let Predictions { ids, target_names, targets, .. } = &fit.predictions;
+    let mut bytes = Vec::new();
+    for text in ids.iter().chain(target_names) {
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes.extend(targets.iter().flatten().flat_map(|value| value.to_bits().to_le_bytes()));
+    sha256_hex(&bytes)
 }

@@ -66,7 +66,7 @@ fn facts(view: &View<'_>) -> String {
         ("Data sets", datasets.join(", ")),
         ("gLMs", or_none(models.join("; "))),
         ("Embeddings", or_none(classes.join("; "))),
-        ("Probes", "fitted in f64 on a CPU".to_owned()),
+        ("Probes", "linear ones fitted in f64, networks trained in f32 or bf16".to_owned()),
         ("Protocol", protocol(view)),
         ("Root seed", plan.seed.to_string()),
         ("Job", plan.job.to_string()),

@@ -255,7 +255,7 @@ fn summary_has_the_mean_and_deviation_of_the_repeats() {
 fn comparisons_pair_arms_of_one_fraction_and_are_corrected_per_task() {
     let (plan, mut fits) = (plan(), grid());
     // Other examples, and another task whose two fits share theirs.
-    fits.push(fit(("REST", TaskName::ChipSeq, 80), (Some("Z"), "mean"), "cnn", 1.0));
+    fits.push(fit(("REST", TaskName::ChipSeq, 80), (None, "one-hot"), "cnn", 1.0));
     let hepg2 = ("HepG2", TaskName::LentiMpra, 200);
     for (repeat, skill) in [(0, 0.5), (1, 0.9)] {
         let mut one = fit(hepg2, (Some("NT"), "mean"), "mlp", skill);
