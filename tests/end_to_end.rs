@@ -18,6 +18,8 @@ mod embed;
 mod full_disk;
 #[path = "end_to_end/kills.rs"]
 mod kills;
+#[path = "end_to_end/pairs.rs"]
+mod pairs;
 #[path = "end_to_end/run.rs"]
 mod run;
 #[path = "end_to_end/stops.rs"]

@@ -4,7 +4,7 @@
 //! that does not exist here are printed as not covered, never passed in silence.
 
 use glmeval_common::dna::DnaSequence;
-use glmeval_common::representation::SequenceFeature;
+use glmeval_common::representation::{SequenceFeature, UndefinedInKmers};
 use glmeval_common::unit::ProbeSpec;
 use glmeval_tests::golden::{self, Tensor};
 use glmeval_worker::features::sequence_features;
@@ -251,17 +251,12 @@ fn sequence_features_agree_with_numpy() {
         let found = features(SequenceFeature::OneHot, &sequences);
         complaints.extend(compare_all("onehot", &found, &expected, 0.0));
         if case.tensors.contains_key("nucleotide") {
-            let found = features(SequenceFeature::kmer(1), &sequences);
-            let found: Vec<f64> = found.iter().map(|count| count / length as f64).collect();
+            let found = features(SequenceFeature::Nucleotides, &sequences);
             complaints.extend(compare_all("nucleotide", &found, case.values("nucleotide"), 1e-7));
         }
         if case.tensors.contains_key("dinucleotide") {
-            // The published counts take N for A; here such pairs are left out.
-            let read_as_a: Vec<[DnaSequence; 1]> = sequences
-                .iter()
-                .map(|[s]| [DnaSequence::new(s.as_str().replace('N', "A")).expect("letters")])
-                .collect();
-            let found = features(SequenceFeature::kmer(2), &read_as_a);
+            let undefined = UndefinedInKmers::ReadAsA;
+            let found = features(SequenceFeature::Kmer { k: 2, undefined }, &sequences);
             complaints.extend(compare_all(
                 "dinucleotide",
                 &found,

@@ -96,9 +96,12 @@ pub(crate) async fn run(
     let (stop, source) = stop_pair();
     let runner = Runner::new(store.clone(), Arc::clone(&clock));
     let runner = Arc::new(StopWhenFull::new(runner, stop.clone()));
-    let agents = start_agents(&runner, &clock, &coordinator, machine.workers, &source);
-    let interrupted = follow(&coordinator, &job, (stop, source)).await?;
-    for agent in agents {
+    let agents = agents(&runner, &clock, &coordinator, machine.workers, &source);
+    let boards = agents.iter().map(Agent::board).collect();
+    let progress = Progress::of_workers(&planned.plan, boards);
+    let running: Vec<_> = agents.into_iter().map(|agent| tokio::spawn(agent.run())).collect();
+    let interrupted = follow(&coordinator, &job, progress, (stop, source)).await?;
+    for agent in running {
         agent.await.map_err(|e| Error::bug("run a worker").with_source(e))??;
     }
     ticking.abort();
@@ -123,13 +126,14 @@ async fn start_coordinator(store: &Store, clock: &Arc<dyn Clock>) -> Result<Coor
     Coordinator::start("embedded", jobs, clock, settings, &record, Recovery::SubmittedOnly).await
 }
 
-fn start_agents(
+/// The workers of this process, not started yet.
+fn agents(
     runner: &Arc<StopWhenFull>,
     clock: &Arc<dyn Clock>,
     coordinator: &Coordinator,
     workers: u16,
     stop: &StopSource,
-) -> Vec<tokio::task::JoinHandle<Result<glmeval_worker::agent::AgentExit>>> {
+) -> Vec<Agent> {
     let token = random_token();
     (0..workers)
         .map(|number| {
@@ -139,9 +143,7 @@ fn start_agents(
             settings.until_idle = true;
             settings.prefetch_units_max = 0;
             let control: Arc<dyn Control> = Arc::new(coordinator.clone());
-            let agent =
-                Agent::new(control, runner.clone(), Arc::clone(clock), settings, stop.clone());
-            tokio::spawn(agent.run())
+            Agent::new(control, runner.clone(), Arc::clone(clock), settings, stop.clone())
         })
         .collect()
 }
@@ -150,10 +152,10 @@ fn start_agents(
 async fn follow(
     coordinator: &Coordinator,
     job: &JobId,
+    mut progress: Progress,
     (stop, source): (StopHandle, StopSource),
 ) -> Result<bool> {
     let mut statuses = coordinator.watch(job).await?;
-    let mut progress = Progress::new();
     let mut last = None;
     let mut interrupted = false;
     loop {

@@ -1,47 +1,86 @@
-//! Progress on stderr: one bar per stage on a terminal, one line now and then otherwise.
+//! Progress on stderr: a bar per stage and per training run on a terminal, lines now and then otherwise.
+//!
+//! Leaves out: what the lines say of training runs (`training`). Invariant: no colour and no control
+//! codes but those that redraw bars, and these on a terminal only.
 
 use glmeval_common::control::{JobStatus, KindCounts};
+use glmeval_common::plan::Plan;
+use glmeval_worker::agent::Board;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::Arc;
+
+mod training;
+use training::TrainingRuns;
 
 /// Statuses between two lines where stderr is no terminal.
 const STATUSES_PER_LINE: u32 = 100;
+/// Statuses between two accounts of the training runs of the moment.
+const STATUSES_PER_ACCOUNT: u32 = 6 * STATUSES_PER_LINE;
 
 /// Bars or lines of one job.
 pub(crate) struct Progress {
-    bars: Option<(MultiProgress, Vec<ProgressBar>)>,
+    bars: Option<Bars>,
     statuses: u32,
     last: String,
+    /// Workers of this process.
+    boards: Vec<Arc<Board>>,
+    runs: TrainingRuns,
+}
+
+/// What is drawn on a terminal.
+struct Bars {
+    all: MultiProgress,
+    stages: Vec<ProgressBar>,
+    /// Lines of the table of training runs, below the stages.
+    lines: Vec<ProgressBar>,
 }
 
 impl Progress {
-    /// Bars if stderr is a terminal.
+    /// Bars if stderr is a terminal that can redraw lines.
     pub(crate) fn new() -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bars = terminal
-            .then(|| (MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), Vec::new()));
-        Self { bars, statuses: 0, last: String::new() }
+        let is_dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
+        let terminal = std::io::stderr().is_terminal() && !is_dumb;
+        let bars = terminal.then(|| Bars {
+            all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            stages: Vec::new(),
+            lines: Vec::new(),
+        });
+        let runs = TrainingRuns::default();
+        Self { bars, statuses: 0, last: String::new(), boards: Vec::new(), runs }
+    }
+
+    /// As [`Self::new`], for a job whose workers run in this process.
+    pub(crate) fn of_workers(plan: &Plan, boards: Vec<Arc<Board>>) -> Self {
+        Self { boards, runs: TrainingRuns::of(plan), ..Self::new() }
     }
 
     /// Shows `status`.
     pub(crate) fn show(&mut self, status: &JobStatus) {
+        let units = self.boards.iter().filter_map(|board| board.current());
+        self.runs.look(units.flat_map(|(_, progress)| progress.fits()).collect());
         match &mut self.bars {
-            Some((all, bars)) => draw(all, bars, status),
+            Some(bars) => {
+                draw(&bars.all, &mut bars.stages, status);
+                bars.write(&self.runs.table(status.eta_seconds));
+            }
             None => self.line(status),
         }
     }
 
-    /// Removes the bars, or prints the last line.
+    /// Leaves the bars of the stages as they are, or prints the last line.
     pub(crate) fn finish(&mut self, status: &JobStatus) {
         match &mut self.bars {
-            Some((all, bars)) => {
-                draw(all, bars, status);
-                for bar in bars.iter() {
+            Some(bars) => {
+                draw(&bars.all, &mut bars.stages, status);
+                bars.write(&[]);
+                for bar in &bars.stages {
                     bar.abandon();
                 }
             }
             None => {
                 self.statuses = 0;
+                self.runs.look(Vec::new());
                 self.line(status);
             }
         }
@@ -49,11 +88,39 @@ impl Progress {
 
     fn line(&mut self, status: &JobStatus) {
         let due = self.statuses.is_multiple_of(STATUSES_PER_LINE);
-        self.statuses += 1;
+        let account = self.statuses.is_multiple_of(STATUSES_PER_ACCOUNT);
+        self.statuses = self.statuses.wrapping_add(1);
+        if !due {
+            return;
+        }
+        for line in self.runs.log(account) {
+            crate::output::complain(&line);
+        }
         let line = summary(status);
-        if due && line != self.last {
+        if line != self.last {
             crate::output::complain(&line);
             self.last = line;
+        }
+    }
+}
+
+impl Bars {
+    /// Shows `texts` below the stages, in place of those shown before.
+    fn write(&mut self, texts: &[String]) {
+        while self.lines.len() > texts.len() {
+            if let Some(line) = self.lines.pop() {
+                line.finish_and_clear();
+                self.all.remove(&line);
+            }
+        }
+        while self.lines.len() < texts.len() {
+            let line = self.all.add(ProgressBar::new(0));
+            let style = ProgressStyle::with_template("{wide_msg}");
+            line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.lines.push(line);
+        }
+        for (line, text) in self.lines.iter().zip(texts) {
+            line.set_message(text.clone());
         }
     }
 }

@@ -6,8 +6,11 @@
 //! token_offsets    I64 [E + 1]  only beside `full`: tokens of example e are rows offsets[e]..offsets[e+1]
 //! layer_12.cls     dtype [E, D]      layer_12.mean  dtype [E, D]      layer_12.full  dtype [N, D]
 //! ```
+//! Where each example has S > 1 sequences: `cls` and `mean` are [E, S, D], `token_offsets` [E * S + 1],
+//! and the tokens of sequence s of example e are rows offsets[e * S + s]..offsets[e * S + s + 1].
+//!
 //! `__metadata__` (all text): `axes`, `dataset`, `dtype`, `end`, `format_version`, `model`, `numeric_class`,
-//! `row_ids` (JSON list), `set`, `start`.
+//! `row_ids` (JSON list), `sequences` (S, only above 1), `set`, `start`.
 //!
 //! `safetensors.numpy.load_file` opens f32 and f16 shards as they are; numpy has no bf16, `safetensors.torch` does.
 //!
@@ -32,6 +35,8 @@ pub use numbers::{narrow, widen};
 const EXAMPLE_INDICES: &str = "example_indices";
 /// Name of the tensor of token offsets.
 const TOKEN_OFFSETS: &str = "token_offsets";
+/// Name of the text that says how many sequences each example has.
+const SEQUENCES: &str = "sequences";
 
 /// What a shard belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +77,7 @@ pub struct ShardTensor {
     pub rows: u64,
     /// D.
     pub width: u64,
-    /// `rows * width` values, little-endian, in the shard's number format.
+    /// `[E, S, D]` or `[N, D]`, little-endian, in the shard's number format.
     pub values: Bytes,
 }
 
@@ -89,9 +94,11 @@ pub struct EmbeddingShard {
     pub row_ids: Vec<String>,
     /// Numbers of the examples held, rising; `None` = all of `start..end`.
     pub example_indices: Option<Vec<u64>>,
+    /// S, sequences of each example, from 1.
+    pub sequences: u32,
     /// Layers and poolings, in any order.
     pub tensors: Vec<ShardTensor>,
-    /// `[E + 1]`, from 0, never falling; `None` without a `full` tensor.
+    /// `[E * S + 1]`, from 0, never falling; `None` without a `full` tensor.
     pub token_offsets: Option<Vec<u64>>,
 }
 
@@ -130,7 +137,7 @@ impl EmbeddingShard {
         first..position(to).max(first)
     }
 
-    /// Values of example rows `rows` of one tensor, widened: `[E, D]`, or `[N, D]` for `full`.
+    /// Values of example rows `rows` of one tensor, widened: `[E, S, D]`, or `[N, D]` for `full`.
     ///
     /// # Errors
     /// `NotFound` when the shard lacks the tensor, `Corrupt` when rows lie outside.
@@ -151,11 +158,15 @@ impl EmbeddingShard {
                 self.start, self.end, tensor.rows
             ))
         };
-        let row = |index: usize| match (&self.token_offsets, pooling) {
-            (Some(offsets), Pooling::Full) => {
-                offsets.get(index).and_then(|&offset| usize::try_from(offset).ok())
+        let sequences = usize::try_from(self.sequences).unwrap_or(usize::MAX);
+        let row = |index: usize| {
+            let sequence = index.checked_mul(sequences)?;
+            match (&self.token_offsets, pooling) {
+                (Some(offsets), Pooling::Full) => {
+                    offsets.get(sequence).and_then(|&offset| usize::try_from(offset).ok())
+                }
+                _ => Some(sequence),
             }
-            _ => Some(index),
         };
         let row_bytes = usize::try_from(tensor.width.saturating_mul(self.identity.dtype.bytes()));
         let at = |index: usize| row(index)?.checked_mul(row_bytes.ok()?);
@@ -178,10 +189,11 @@ pub fn parse_tensor_name(name: &str) -> Option<(u32, Pooling)> {
     (tensor_name(layer, pooling) == name).then_some((layer, pooling))
 }
 
-/// Axis names of a tensor.
-fn axes_of(pooling: Pooling) -> [&'static str; 2] {
-    match pooling {
-        Pooling::Cls | Pooling::Mean => ["example", "width"],
-        Pooling::Full => ["token", "width"],
+/// Axis names of a tensor of examples of `sequences` sequences.
+fn axes_of(pooling: Pooling, sequences: u32) -> &'static [&'static str] {
+    match (pooling, sequences) {
+        (Pooling::Full, _) => &["token", "width"],
+        (Pooling::Cls | Pooling::Mean, 1) => &["example", "width"],
+        (Pooling::Cls | Pooling::Mean, _) => &["example", "sequence", "width"],
     }
 }

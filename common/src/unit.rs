@@ -7,7 +7,6 @@ use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
 use crate::model::ModelOptions;
 use crate::network::{Architecture, TrainingSpec};
 use crate::representation::{FeatureSource, Pooling, RepresentationOptions, StoredDtype};
-use crate::rng::Rng;
 use crate::score::FitIdentity;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -189,27 +188,6 @@ impl Fit {
         }
         label
     }
-
-    /// Seed of the draws that make this repeat its own: first weights, order of examples, dropout.
-    ///
-    /// It is the first number of the stream `repeat R` of the job's seed, so repeat R of every probe
-    /// and representation starts from the same seed.
-    pub fn seed(&self) -> u64 {
-        let FitIdentity { seed, repeat, .. } = self.identity;
-        Rng::derive(seed, &format!("repeat {repeat}")).next_u64()
-    }
-
-    /// Seed of the subset of training examples, where only a fraction is used.
-    ///
-    /// As published, all repeats of a fraction share one subset; corrected, each draws its own.
-    pub fn subset_seed(&self) -> u64 {
-        let FitIdentity { seed, repeat, fraction, protocol, .. } = &self.identity;
-        let mut purpose = format!("fraction {fraction}");
-        if protocol == "corrected" {
-            purpose.push_str(&format!(" of repeat {repeat}"));
-        }
-        Rng::derive(*seed, &purpose).next_u64()
-    }
 }
 
 /// Gathers the scores of a job into tables, figures and one page.
@@ -303,7 +281,7 @@ mod tests {
         assert_eq!(label(logistic), "logistic, C 0.5, 7 iterations");
     }
 
-    fn fit(fraction: f64, repeat: u32, protocol: &str) -> Fit {
+    fn fit(fraction: f64, repeat: u32) -> Fit {
         let identity = FitIdentity {
             fit: FitId::new("f"),
             task: "insert-seq".to_owned(),
@@ -318,20 +296,13 @@ mod tests {
             fraction,
             repeat,
             seed: 7,
-            protocol: protocol.to_owned(),
+            protocol: "published".to_owned(),
         };
         Fit { identity, probe: ProbeSpec::LeastSquares }
     }
 
     #[test]
-    fn repeats_differ_in_their_seed_and_share_their_subset_as_published() {
-        let [first, second] = [0, 1].map(|repeat| fit(0.5, repeat, "published"));
-        assert_ne!(first.seed(), second.seed());
-        assert_eq!(first.subset_seed(), second.subset_seed());
-        assert_ne!(first.subset_seed(), fit(0.25, 0, "published").subset_seed());
-        let [first, second] = [0, 1].map(|repeat| fit(0.5, repeat, "corrected"));
-        assert_ne!(first.subset_seed(), second.subset_seed());
-        assert_eq!(first.seed(), fit(0.25, 0, "published").seed());
-        assert_eq!(second.label(), "rep-cnn x2 on one-hot of D, fraction 0.5, repeat 1");
+    fn a_fit_says_its_factor_fraction_and_repeat_where_they_are_not_plain() {
+        assert_eq!(fit(0.5, 1).label(), "rep-cnn x2 on one-hot of D, fraction 0.5, repeat 1");
     }
 }

@@ -37,6 +37,7 @@ impl Isa {
 
     /// Every set this CPU has, slowest first.
     pub(crate) fn available() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "no other set"))]
         let mut found = vec![Self::Baseline];
         #[cfg(target_arch = "x86_64")]
         {

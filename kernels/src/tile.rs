@@ -57,7 +57,7 @@ impl Tile {
         right: &[PanelStep],
     ) {
         match isa {
-            Isa::Baseline => portable(self, rows, left, right),
+            Isa::Baseline => portable(self, (rows, TILE_COLUMNS), left, right),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
             Isa::Avx2 => unsafe { x86::avx2(self, rows, left, right) },
@@ -66,14 +66,39 @@ impl Tile {
             Isa::Avx512 => unsafe { x86::avx512(self, rows, left, right) },
         }
     }
+
+    /// [`Self::add_products`] of the first sixteen columns; the others mean nothing afterwards.
+    #[inline]
+    pub(crate) fn add_half_products(
+        &mut self,
+        isa: Isa,
+        rows: usize,
+        left: &[LeftStep],
+        right: &[PanelStep],
+    ) {
+        match isa {
+            Isa::Baseline => portable(self, (rows, TILE_COLUMNS / 2), left, right),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
+            Isa::Avx2 => unsafe { x86::avx2_half(self, rows, left, right) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw AVX-512 F before it made this value.
+            Isa::Avx512 => unsafe { x86::avx512_half(self, rows, left, right) },
+        }
+    }
 }
 
 /// Four rows times eight columns at a time, so that sums fit the registers of NEON.
-fn portable(tile: &mut Tile, rows: usize, left: &[LeftStep], right: &[PanelStep]) {
+fn portable(
+    tile: &mut Tile,
+    (rows, columns): (usize, usize),
+    left: &[LeftStep],
+    right: &[PanelStep],
+) {
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
     for row in (0..rows).step_by(ROWS) {
-        for column in (0..TILE_COLUMNS).step_by(COLUMNS) {
+        for column in (0..columns).step_by(COLUMNS) {
             let mut sums = [[0.0_f32; COLUMNS]; ROWS];
             for (sums, row) in sums.iter_mut().zip(&tile.0[row..]) {
                 sums.copy_from_slice(&row[column..column + COLUMNS]);
@@ -109,6 +134,8 @@ mod tests {
                 let mut tile = Tile::ZERO;
                 tile.0[0][31] = 0.5;
                 tile.add_products(isa, rows, &left, &right);
+                let mut half = Tile::ZERO;
+                half.add_half_products(isa, rows, &left, &right);
                 for r in 0..rows {
                     for c in 0..TILE_COLUMNS {
                         let start = if (r, c) == (0, 31) { 0.5_f32 } else { 0.0 };
@@ -117,6 +144,9 @@ mod tests {
                             .zip(&right)
                             .fold(start, |sum, (left, right)| left[r].mul_add(right.0[c], sum));
                         assert_eq!(tile.0[r][c].to_bits(), chain.to_bits(), "{isa:?} {r} {c}");
+                        if c < TILE_COLUMNS / 2 {
+                            assert_eq!(half.0[r][c].to_bits(), chain.to_bits(), "{isa:?} {r} {c}");
+                        }
                     }
                 }
             }

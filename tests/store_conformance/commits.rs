@@ -38,6 +38,7 @@ pub(crate) fn shard(start: u64, end: u64) -> EmbeddingShard {
         end,
         row_ids: (start..end).map(|e| format!("id{e}")).collect(),
         example_indices: None,
+        sequences: 1,
         tensors: vec![tensor],
         token_offsets: None,
     }

@@ -56,8 +56,9 @@ fn embed_in_batches(
     let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
     let counts: Vec<usize> = tokens.iter().map(ExampleTokens::count).collect();
     for members in batching::pack(&counts, tokens_per_batch_max) {
-        let strands = members.iter().flat_map(|&index| &tokens[index].strands);
-        let batch = TokenBatch::pack(strands.map(|strand| strand.ids.as_slice()));
+        let sequences = members.iter().flat_map(|&index| &tokens[index].sequences);
+        let strands = sequences.flatten().map(|strand| strand.ids.as_slice());
+        let batch = TokenBatch::pack(strands);
         let mut failed = None;
         model.forward(&batch, &request, &mut |layer, states| {
             if failed.is_none() {
@@ -79,37 +80,47 @@ struct StrandTokens {
     lengths: Vec<u32>,
 }
 
-/// Tokens of one example: of its sequence, then of the reverse complement if both are asked for.
+/// Tokens of one example: of each sequence, then of its reverse complement if both are asked for.
 struct ExampleTokens {
-    strands: Vec<StrandTokens>,
+    sequences: Vec<Vec<StrandTokens>>,
 }
 
 impl ExampleTokens {
-    /// Tokens of all strands, which share a batch.
+    /// Tokens of all strands of all sequences, which share a batch.
     fn count(&self) -> usize {
-        self.strands.iter().map(|strand| strand.ids.len()).sum()
+        self.sequences.iter().flatten().map(|strand| strand.ids.len()).sum()
     }
+}
+
+/// Sequences of each example; one where there is no example.
+fn sequence_count(examples: &[Example]) -> usize {
+    examples.first().map_or(1, |example| example.sequences.len())
 }
 
 fn tokenize(model: &Model, set: &SetSpec, examples: &[Example]) -> Result<Vec<ExampleTokens>> {
     let mut tokens = Vec::with_capacity(examples.len());
+    let expected = sequence_count(examples);
     for example in examples {
-        let [sequence] = example.sequences.as_slice() else {
-            let count = example.sequences.len();
-            let id = &example.id;
+        let (id, found) = (&example.id, example.sequences.len());
+        if found != expected || found == 0 {
             return Err(Error::invalid(format!(
-                "example {id}: expected one sequence, found {count}"
+                "example {id}: expected {} sequences, found {found}",
+                expected.max(1)
             )));
-        };
-        let strand = |sequence: &DnaSequence| {
-            strand_tokens(model, set, sequence, &example.id)
-                .map_err(|e| e.context(format!("tokenize example {}", example.id)))
-        };
-        let mut strands = vec![strand(sequence)?];
-        if set.options.strands == Strands::Averaged {
-            strands.push(strand(&sequence.reverse_complement())?);
         }
-        tokens.push(ExampleTokens { strands });
+        let strand = |sequence: &DnaSequence| {
+            strand_tokens(model, set, sequence, id)
+                .map_err(|e| e.context(format!("tokenize example {id}")))
+        };
+        let mut sequences = Vec::with_capacity(found);
+        for sequence in &example.sequences {
+            let mut strands = vec![strand(sequence)?];
+            if set.options.strands == Strands::Averaged {
+                strands.push(strand(&sequence.reverse_complement())?);
+            }
+            sequences.push(strands);
+        }
+        tokens.push(ExampleTokens { sequences });
     }
     Ok(tokens)
 }
@@ -142,7 +153,7 @@ fn strand_tokens(
 /// One output tensor while it fills.
 struct Output {
     rows: usize,
-    /// `[rows, D]` in the number format on disk.
+    /// `[rows, D]` in the number format on disk; rows of a pooling are sequences.
     bytes: Vec<u8>,
 }
 
@@ -154,23 +165,34 @@ struct Source<'a> {
     options: RepresentationOptions,
     dtype: StoredDtype,
     width: usize,
-    /// First row of each example in `full` tensors; E + 1 numbers.
+    /// S.
+    sequences: usize,
+    /// First row of each sequence in `full` tensors; E * S + 1 numbers.
     offsets: Vec<usize>,
 }
 
 impl Source<'_> {
+    /// The example of sequence `row` for people, with the number of the sequence among several.
+    fn name(&self, row: usize) -> String {
+        let id = &self.examples[row / self.sequences].id;
+        match self.sequences {
+            1 => id.clone(),
+            count => format!("{id} (sequence {} of {count})", row % count + 1),
+        }
+    }
+
     /// Bytes of one row of any tensor.
     fn row_bytes(&self) -> usize {
         self.width.saturating_mul(self.dtype.bytes() as usize)
     }
 
-    /// The rows of one example, in the number format on disk; `spans` bound its strands' states.
+    /// The rows of one sequence, in the number format on disk; `spans` bound its strands' states.
     fn row(
         &self,
         pooling: Pooling,
         states: &[f32],
         spans: &[usize],
-        member: usize,
+        strands: &[StrandTokens],
         name: &str,
     ) -> Result<Vec<u8>> {
         let width = self.width;
@@ -181,7 +203,7 @@ impl Source<'_> {
         }
         let strands: Vec<StrandStates<'_>> = spans
             .windows(2)
-            .zip(&self.tokens[member].strands)
+            .zip(strands)
             .map(|(span, tokens)| StrandStates { states: of_span(span), lengths: &tokens.lengths })
             .collect();
         let skips_first = self.model.mean_skips_first();
@@ -205,11 +227,10 @@ impl<'a> Rows<'a> {
         tokens: &'a [ExampleTokens],
     ) -> Result<Self> {
         let mut offsets = vec![0];
-        for (example, tokens) in examples.iter().zip(tokens) {
-            let count = match (set.options.full_rows, tokens.strands.first()) {
-                (FullRows::Nucleotides, _) => {
-                    example.sequences.first().map_or(0, |sequence| sequence.as_str().len())
-                }
+        let sequences = examples.iter().flat_map(|example| &example.sequences);
+        for (sequence, strands) in sequences.zip(tokens.iter().flat_map(|t| &t.sequences)) {
+            let count = match (set.options.full_rows, strands.first()) {
+                (FullRows::Nucleotides, _) => sequence.as_str().len(),
                 (FullRows::Tokens, strand) => {
                     model.facts().states(strand.map_or(0, |strand| strand.ids.len()) as u64)
                         as usize
@@ -220,11 +241,13 @@ impl<'a> Rows<'a> {
         let row_count = offsets.last().copied().unwrap_or(0);
         let (options, dtype) = (set.options, set.dtype);
         let width = model.facts().width as usize;
-        let source = Source { model, examples, tokens, options, dtype, width, offsets };
+        let sequences = sequence_count(examples);
+        let pooled_count = offsets.len() - 1;
+        let source = Source { model, examples, tokens, options, dtype, width, sequences, offsets };
         let mut outputs = BTreeMap::new();
         for &layer in &set.layers {
             for &pooling in &set.poolings {
-                let count = if pooling == Pooling::Full { row_count } else { tokens.len() };
+                let count = if pooling == Pooling::Full { row_count } else { pooled_count };
                 let length = count.checked_mul(source.row_bytes()).ok_or_else(|| {
                     Error::invalid(format!("shard of {count} rows of {width} is too large"))
                 })?;
@@ -250,13 +273,16 @@ impl<'a> Rows<'a> {
         for ((_, pooling), output) in self.outputs.range_mut(poolings) {
             let mut first = 0;
             for &member in members {
-                let count = source.tokens[member].strands.len();
-                let name = format!("{} of layer {layer} {pooling}", source.examples[member].id);
-                let spans = &offsets[first..=first + count];
-                first += count;
-                let bytes = source.row(*pooling, states, spans, member, &name)?;
-                let to = if *pooling == Pooling::Full { source.offsets[member] } else { member };
-                output.bytes[to * row_bytes..][..bytes.len()].copy_from_slice(&bytes);
+                let sequences = source.tokens[member].sequences.iter();
+                for (row, strands) in (member * source.sequences..).zip(sequences) {
+                    let name = source.name(row);
+                    let name = format!("{name} of layer {layer} {pooling}");
+                    let spans = &offsets[first..=first + strands.len()];
+                    first += strands.len();
+                    let bytes = source.row(*pooling, states, spans, strands, &name)?;
+                    let to = if *pooling == Pooling::Full { source.offsets[row] } else { row };
+                    output.bytes[to * row_bytes..][..bytes.len()].copy_from_slice(&bytes);
+                }
             }
         }
         Ok(())
@@ -264,8 +290,11 @@ impl<'a> Rows<'a> {
 
     fn into_shard(self, set: &SetSpec, shard: &ShardExamples) -> EmbeddingShard {
         let width = self.source.width as u64;
+        let sequences = self.source.sequences;
         let tensors = self.outputs.into_iter().map(|((layer, pooling), output)| {
-            let (rows, values) = (output.rows as u64, output.bytes.into());
+            let is_full = pooling == Pooling::Full;
+            let rows = if is_full { output.rows } else { output.rows / sequences } as u64;
+            let values = output.bytes.into();
             ShardTensor { layer, pooling, rows, width, values }
         });
         let full = set.poolings.contains(&Pooling::Full);
@@ -275,6 +304,7 @@ impl<'a> Rows<'a> {
             end: shard.end,
             row_ids: self.source.examples.iter().map(|example| example.id.clone()).collect(),
             example_indices: shard.indices.clone(),
+            sequences: sequences as u32,
             tensors: tensors.collect(),
             token_offsets: full
                 .then(|| self.source.offsets.iter().map(|&offset| offset as u64).collect()),

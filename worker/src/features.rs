@@ -1,6 +1,7 @@
-//! Features computed from sequences alone: one-hot and k-mer counts.
+//! Features computed from sequences alone: one-hot, k-mer counts and shares of nucleotides.
 //!
-//! Leaves out: embeddings (representation). Invariant: an undefined letter contributes nothing.
+//! Leaves out: embeddings (representation). Invariant: an undefined letter contributes
+//! nothing, or what an A does where a job asks for that.
 
 use crate::probe::Matrix;
 use glmeval_common::dna::{BASES, DnaSequence};
@@ -173,6 +174,21 @@ mod tests {
         assert_eq!(matrix.row(0)[1], 2.0);
         assert_eq!(matrix.row(0).iter().sum::<f32>(), 2.0);
         assert_eq!(matrix.row(1)[15], 1.0);
+    }
+
+    #[test]
+    fn an_undefined_letter_is_an_a_in_the_published_counts() {
+        let undefined = UndefinedInKmers::ReadAsA;
+        let matrix = features(SequenceFeature::Kmer { k: 2, undefined }, &["CNNG"]).unwrap();
+        let counted: Vec<usize> = (0..16).filter(|&pair| matrix.row(0)[pair] == 1.0).collect();
+        assert_eq!(counted, [0, 2, 4], "AA, AG, CA");
+        assert_eq!(matrix.row(0).iter().sum::<f32>(), 3.0);
+    }
+
+    #[test]
+    fn shares_of_nucleotides_are_of_the_whole_length() {
+        let matrix = features(SequenceFeature::Nucleotides, &["ACNA", "TTTTT"]).unwrap();
+        assert_eq!(matrix.values(), &[0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! batch and the settings alone, to the bit, on any number of threads; one pass serves any number of
 //! states of its network.
 
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::model::Precision;
-use glmeval_common::network::{Loss, ResolvedNetwork, WeightShape};
+use glmeval_common::network::{LayerKind, Loss, ResolvedNetwork, WeightShape};
 use glmeval_kernels::error::KernelError;
 use std::sync::Arc;
 
@@ -23,6 +23,9 @@ pub use operations::InputSums;
 pub use pass::{Batch, Pass, StepOutcome};
 pub use state::{NetworkState, StateArrays};
 
+/// Positions of a pool at most: a maximum's place in its pool is kept in 16 bits.
+const POOL_MAX: usize = u16::MAX as usize;
+
 /// Layers with extents, what is made small, and the precision of products.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -36,10 +39,21 @@ impl Network {
     /// Puts layers and loss together.
     ///
     /// # Errors
-    /// `Invalid` for a network without layers.
+    /// `Invalid` for a network without layers, or with a pool of more positions than can be named.
     pub fn new(resolved: ResolvedNetwork, loss: Loss, precision: Precision) -> Result<Self> {
         if resolved.output().values() == 0 {
             return Err(Error::invalid("network: expected a prediction, found no values"));
+        }
+        for layer in &resolved.layers {
+            let (LayerKind::MaxPool { size } | LayerKind::AveragePool { size }) = layer.spec.kind
+            else {
+                continue;
+            };
+            if size > POOL_MAX {
+                let place = format!("layer {}", layer.spec.name);
+                let expected = format!("a pool of at most {POOL_MAX} positions");
+                return Err(InputError::new("network", place, expected, size).into());
+            }
         }
         let shapes = resolved.weights.clone().into();
         Ok(Self { resolved, shapes, loss, precision })
@@ -68,3 +82,6 @@ impl Network {
 fn defect(error: KernelError) -> Error {
     Error::bug("network").with_source(error)
 }
+
+#[cfg(test)]
+mod tests;

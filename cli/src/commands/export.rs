@@ -2,13 +2,14 @@
 
 use crate::output::{complain, say};
 use clap::{Args, ValueEnum};
-use glmeval_common::embedding::export::{NpyExport, ParquetExport};
-use glmeval_common::error::{Error, InputError, Result, io_error};
+use glmeval_common::embedding::export::{ExportLayout, NpyExport, ParquetExport};
+use glmeval_common::error::{Error, ErrorKind, InputError, Result, io_error};
 use glmeval_common::ids::SetId;
-use glmeval_common::representation::{Pooling, StoredDtype};
+use glmeval_common::representation::Pooling;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{SetManifest, committed_ranges, read_rows, read_set};
+use glmeval_common::store::examples::read_manifest;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -20,9 +21,10 @@ const ROWS_PER_READ: u64 = 4_096;
 /// What to write.
 #[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
 enum FileFormat {
-    /// Columns `id` and `embedding` (a list of fixed length); tokens of `full` as rows.
+    /// Columns `id` and `embedding` (a list of fixed length), one such column per sequence of an
+    /// example; tokens of `full` as rows.
     Parquet,
-    /// One array [rows, width] without ids.
+    /// One array [rows, width] without ids; [rows, 2, width] for examples of two sequences.
     Npy,
 }
 
@@ -118,18 +120,10 @@ enum Writer {
 }
 
 impl Writer {
-    fn new(
-        format: FileFormat,
-        file: BufWriter<File>,
-        width: usize,
-        dtype: StoredDtype,
-        tokens: bool,
-    ) -> Result<Self> {
+    fn new(format: FileFormat, file: BufWriter<File>, layout: ExportLayout) -> Result<Self> {
         Ok(match format {
-            FileFormat::Parquet => {
-                Self::Parquet(Box::new(ParquetExport::new(file, width, dtype, tokens)?))
-            }
-            FileFormat::Npy => Self::Npy(NpyExport::new(file, width, dtype)?),
+            FileFormat::Parquet => Self::Parquet(Box::new(ParquetExport::new(file, layout)?)),
+            FileFormat::Npy => Self::Npy(NpyExport::new(file, &layout)?),
         })
     }
 
@@ -146,6 +140,20 @@ impl Writer {
             Self::Npy(writer) => writer.finish(),
         }
     }
+}
+
+/// Names of the sequences of each example, numbers where the data set is not in the store.
+async fn sequence_names(store: &Store, set: &SetManifest, count: usize) -> Result<Vec<String>> {
+    if count > 1 {
+        match read_manifest(store, &set.dataset).await {
+            Ok(found) if found.schema.sequences.len() == count => {
+                return Ok(found.schema.sequences);
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok((0..count).map(|sequence| sequence.to_string()).collect())
 }
 
 /// Writes the file under a name of its own and renames it when it is whole.
@@ -184,8 +192,13 @@ async fn write_partial(
         let next = end.min(start + ROWS_PER_READ);
         let rows = read_rows(store, &manifest.set, (layer, pooling), (start, next)).await?;
         if let Some(file) = file.take_if(|_| rows.width > 0) {
-            let tokens = pooling == Pooling::Full;
-            writer = Some(Writer::new(format, file, rows.width, manifest.dtype, tokens)?);
+            let layout = ExportLayout {
+                width: rows.width,
+                dtype: manifest.dtype,
+                tokens: pooling == Pooling::Full,
+                sequences: sequence_names(store, manifest, rows.sequences).await?,
+            };
+            writer = Some(Writer::new(format, file, layout)?);
         }
         if let Some(writer) = &mut writer {
             writer.push(&rows.ids, &rows.token_counts, &rows.values)?;

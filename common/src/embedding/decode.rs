@@ -1,7 +1,8 @@
 //! From a safetensors file to a checked shard.
 
 use super::{
-    EXAMPLE_INDICES, EmbeddingShard, ShardIdentity, ShardTensor, TOKEN_OFFSETS, parse_tensor_name,
+    EXAMPLE_INDICES, EmbeddingShard, SEQUENCES, ShardIdentity, ShardTensor, TOKEN_OFFSETS, axes_of,
+    parse_tensor_name,
 };
 use crate::error::{Error, InputError, Result};
 use crate::ids::{DatasetId, ModelId, SetId};
@@ -22,12 +23,14 @@ pub(super) fn decode(bytes: &Bytes, name: &str) -> Result<EmbeddingShard> {
     };
     let row_ids: Vec<String> = serde_json::from_str(file.text("row_ids")?)
         .map_err(|e| file.defect("row_ids", "a JSON list of texts", e))?;
+    let sequences = file.sequences()?;
     let shard = EmbeddingShard {
         start: file.number("start")?,
         end: file.number("end")?,
         example_indices: file.integers(EXAMPLE_INDICES)?,
         token_offsets: file.integers(TOKEN_OFFSETS)?,
-        tensors: file.tensors(identity.dtype)?,
+        tensors: file.tensors(identity.dtype, sequences)?,
+        sequences,
         row_ids,
         identity,
     };
@@ -84,6 +87,16 @@ impl<'a> File<'a> {
             .ok_or_else(|| self.defect("dtype", "f32, f16 or bf16", format!("{text:?}")))
     }
 
+    /// Sequences of each example; files of one do not say so.
+    fn sequences(&self) -> Result<u32> {
+        let texts = self.metadata.metadata().as_ref();
+        let Some(text) = texts.and_then(|texts| texts.get(SEQUENCES)) else { return Ok(1) };
+        text.parse()
+            .ok()
+            .filter(|count| *count > 1)
+            .ok_or_else(|| self.defect(SEQUENCES, "a whole number above 1", format!("{text:?}")))
+    }
+
     fn data(&self, name: &str, info: &TensorInfo) -> Result<Bytes> {
         let (from, to) = info.data_offsets;
         if from > to || to > self.body.len() {
@@ -112,7 +125,7 @@ impl<'a> File<'a> {
     }
 
     /// Every tensor of a layer, by layer, then pooling.
-    fn tensors(&self, dtype: StoredDtype) -> Result<Vec<ShardTensor>> {
+    fn tensors(&self, dtype: StoredDtype, sequences: u32) -> Result<Vec<ShardTensor>> {
         let wanted = match dtype {
             StoredDtype::F32 => Dtype::F32,
             StoredDtype::F16 => Dtype::F16,
@@ -127,8 +140,22 @@ impl<'a> File<'a> {
             let (Some((layer, pooling)), Some(info)) = (parse_tensor_name(&name), info) else {
                 return Err(self.defect(&name, "a name such as layer_1.mean", "another name"));
             };
-            let &[rows, width] = info.shape.as_slice() else {
-                return Err(self.defect(&name, "two axes", format!("shape {:?}", info.shape)));
+            let (rows, width) = match (info.shape.as_slice(), pooling) {
+                (&[rows, width], Pooling::Full) => (rows, width),
+                (&[rows, width], _) if sequences == 1 => (rows, width),
+                (&[rows, count, width], Pooling::Cls | Pooling::Mean)
+                    if sequences > 1 && count as u64 == u64::from(sequences) =>
+                {
+                    (rows, width)
+                }
+                (shape, _) => {
+                    let expected = axes_of(pooling, sequences).join(", ");
+                    let expected = match sequences {
+                        1 => format!("two axes: {expected}"),
+                        _ => format!("axes {expected} with {sequences} sequences"),
+                    };
+                    return Err(self.defect(&name, expected, format!("shape {shape:?}")));
+                }
             };
             if info.dtype != wanted {
                 return Err(self.defect(&name, dtype.name(), format!("{:?}", info.dtype)));
@@ -204,8 +231,12 @@ fn check_tokens(file: &File<'_>, shard: &EmbeddingShard) -> Result<()> {
     if full.peek().is_none() {
         return Err(file.defect(TOKEN_OFFSETS, "none without a full tensor", "offsets"));
     }
-    if Some(offsets.len()) != shard.row_ids.len().checked_add(1) {
-        let expected = format!("{} + 1 offsets", shard.row_ids.len());
+    let sequences = (shard.row_ids.len() as u64).checked_mul(u64::from(shard.sequences));
+    if Some(offsets.len() as u64) != sequences.and_then(|count| count.checked_add(1)) {
+        let expected = match shard.sequences {
+            1 => format!("{} + 1 offsets", shard.row_ids.len()),
+            count => format!("{} x {count} + 1 offsets", shard.row_ids.len()),
+        };
         return Err(file.defect(TOKEN_OFFSETS, expected, offsets.len()));
     }
     if offsets.first() != Some(&0) || !offsets.is_sorted() {

@@ -3,11 +3,12 @@
 //! The `safetensors` crate keeps metadata in a map without order, so the header is written here.
 
 use super::{
-    EXAMPLE_INDICES, EmbeddingShard, ShardTensor, TOKEN_OFFSETS, axes_of, decode, tensor_name,
+    EXAMPLE_INDICES, EmbeddingShard, SEQUENCES, ShardTensor, TOKEN_OFFSETS, axes_of, decode,
+    tensor_name,
 };
 use crate::error::{Error, Result};
 use crate::layout::FORMAT_VERSION;
-use crate::representation::StoredDtype;
+use crate::representation::{Pooling, StoredDtype};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -33,7 +34,11 @@ pub(super) fn encode(shard: &EmbeddingShard) -> Result<Bytes> {
         StoredDtype::Bf16 => "BF16",
     };
     for tensor in &tensors {
-        let about = json!({"dtype": dtype, "shape": [tensor.rows, tensor.width]});
+        let shape = match (tensor.pooling, shard.sequences) {
+            (Pooling::Full, _) | (_, 1) => vec![tensor.rows, tensor.width],
+            (_, sequences) => vec![tensor.rows, u64::from(sequences), tensor.width],
+        };
+        let about = json!({"dtype": dtype, "shape": shape});
         let name = tensor_name(tensor.layer, tensor.pooling);
         blocks.push((name, about, tensor.values.as_ref().into()));
     }
@@ -87,14 +92,15 @@ fn metadata(shard: &EmbeddingShard, tensors: &[&ShardTensor]) -> Result<Value> {
         axes.insert(EXAMPLE_INDICES.to_owned(), json!(["example"]));
     }
     if shard.token_offsets.is_some() {
-        axes.insert(TOKEN_OFFSETS.to_owned(), json!(["example_boundary"]));
+        let axis = if shard.sequences == 1 { "example_boundary" } else { "sequence_boundary" };
+        axes.insert(TOKEN_OFFSETS.to_owned(), json!([axis]));
     }
     for tensor in tensors {
         let name = tensor_name(tensor.layer, tensor.pooling);
-        axes.insert(name, json!(axes_of(tensor.pooling)));
+        axes.insert(name, json!(axes_of(tensor.pooling, shard.sequences)));
     }
     let identity = &shard.identity;
-    Ok(json!({
+    let mut texts = json!({
         "axes": to_json(&axes)?,
         "dataset": identity.dataset.as_str(),
         "dtype": identity.dtype.name(),
@@ -105,7 +111,11 @@ fn metadata(shard: &EmbeddingShard, tensors: &[&ShardTensor]) -> Result<Value> {
         "row_ids": to_json(&shard.row_ids)?,
         "set": identity.set.as_str(),
         "start": shard.start.to_string(),
-    }))
+    });
+    if shard.sequences != 1 {
+        texts[SEQUENCES] = json!(shard.sequences.to_string());
+    }
+    Ok(texts)
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<String> {

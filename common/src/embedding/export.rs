@@ -17,72 +17,141 @@ use std::fmt::Display;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-/// Writes columns `id`, `token` (for single tokens) and `embedding` (`FixedSizeList` of Float32 or Float16).
+/// What the rows of an exported file are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportLayout {
+    /// D.
+    pub width: usize,
+    /// Number format of the set.
+    pub dtype: StoredDtype,
+    /// Whether a row is a token rather than an example.
+    pub tokens: bool,
+    /// Names of the S sequences of each example.
+    pub sequences: Vec<String>,
+}
+
+impl ExportLayout {
+    /// S.
+    fn sequence_count(&self) -> usize {
+        self.sequences.len().max(1)
+    }
+
+    /// Columns of a table; lists are `FixedSizeList` of Float32 or Float16.
+    fn schema(&self) -> Result<Schema> {
+        let width = self.width;
+        let list = i32::try_from(width)
+            .map_err(|_| Error::invalid(format!("expected a width below 2^31, found {width}")))?;
+        let list = DataType::FixedSizeList(Arc::new(self.item()), list);
+        let mut fields = vec![Field::new("id", DataType::Utf8, false)];
+        match (self.tokens, self.sequence_count()) {
+            (false, 1) => fields.push(Field::new("embedding", list, false)),
+            (false, _) => fields.extend(
+                self.sequences
+                    .iter()
+                    .map(|name| Field::new(format!("embedding_{name}"), list.clone(), false)),
+            ),
+            (true, count) => {
+                if count > 1 {
+                    fields.push(Field::new("sequence", DataType::Utf8, false));
+                }
+                fields.push(Field::new("token", DataType::UInt64, false));
+                fields.push(Field::new("embedding", list, false));
+            }
+        }
+        Ok(Schema::new(fields))
+    }
+
+    fn item(&self) -> Field {
+        let half = self.dtype == StoredDtype::F16;
+        Field::new("item", if half { DataType::Float16 } else { DataType::Float32 }, false)
+    }
+
+    /// A column of lists of `width` values each.
+    fn lists(&self, values: impl Iterator<Item = f32>) -> Result<ArrayRef> {
+        let items: ArrayRef = if self.dtype == StoredDtype::F16 {
+            Arc::new(Float16Array::from_iter_values(values.map(half::f16::from_f32)))
+        } else {
+            Arc::new(Float32Array::from_iter_values(values))
+        };
+        let width = i32::try_from(self.width).unwrap_or(i32::MAX);
+        let lists = FixedSizeListArray::try_new(Arc::new(self.item()), width, items, None);
+        Ok(Arc::new(lists.map_err(unwritten)?))
+    }
+}
+
+/// Writes columns `id` and `embedding`, or `embedding_left`, `embedding_right` of examples of two
+/// sequences; of single tokens `id`, `sequence` (where there are several), `token`, `embedding`.
 pub struct ParquetExport<W: Write + Send> {
     writer: ArrowWriter<W>,
     schema: Arc<Schema>,
-    width: usize,
-    half: bool,
-    tokens: bool,
+    layout: ExportLayout,
 }
 
 impl<W: Write + Send> ParquetExport<W> {
-    /// Starts a file of rows of `width` values; `tokens` = one row per token rather than per example.
+    /// Starts a file of rows of `layout`.
     ///
     /// # Errors
     /// `Invalid` for a width that a Parquet list cannot have; `Unavailable` when writing fails.
-    pub fn new(out: W, width: usize, dtype: StoredDtype, tokens: bool) -> Result<Self> {
-        let half = dtype == StoredDtype::F16;
-        let list = i32::try_from(width)
-            .map_err(|_| Error::invalid(format!("expected a width below 2^31, found {width}")))?;
-        let list = DataType::FixedSizeList(Arc::new(item(half)), list);
-        let mut fields = vec![Field::new("id", DataType::Utf8, false)];
-        if tokens {
-            fields.push(Field::new("token", DataType::UInt64, false));
-        }
-        fields.push(Field::new("embedding", list, false));
-        let schema = Arc::new(Schema::new(fields));
+    pub fn new(out: W, layout: ExportLayout) -> Result<Self> {
+        let schema = Arc::new(layout.schema()?);
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_created_by("glmeval".to_owned())
             .build();
         let writer =
             ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(unwritten)?;
-        Ok(Self { writer, schema, width, half, tokens })
+        Ok(Self { writer, schema, layout })
     }
 
-    /// Adds rows: `values` is `[E, D]`; with tokens `[N, D]` and `token_counts` has E entries that sum to N.
+    /// Adds rows: `values` is `[E, S, D]`; with tokens `[N, D]` and `token_counts` `[E, S]` sums to N.
     ///
     /// # Errors
     /// `Bug` when the lengths disagree; `Unavailable` when writing fails.
     pub fn push(&mut self, ids: &[String], token_counts: &[u64], values: &[f32]) -> Result<()> {
-        let mut row_ids: Vec<&str> = Vec::new();
-        let mut tokens: Vec<u64> = Vec::new();
-        if self.tokens {
-            for (id, &count) in ids.iter().zip(token_counts) {
-                row_ids.extend((0..count).map(|_| id.as_str()));
-                tokens.extend(0..count);
-            }
+        let columns = if self.layout.tokens {
+            self.token_columns(ids, token_counts, values)?
         } else {
-            row_ids.extend(ids.iter().map(String::as_str));
-        }
-        check_rows(row_ids.len(), self.width, values)?;
-        let items: ArrayRef = if self.half {
-            let halves = values.iter().map(|&value| half::f16::from_f32(value));
-            Arc::new(Float16Array::from_iter_values(halves))
-        } else {
-            Arc::new(Float32Array::from_iter_values(values.iter().copied()))
+            self.example_columns(ids, values)?
         };
-        let width = i32::try_from(self.width).unwrap_or(i32::MAX);
-        let lists = FixedSizeListArray::try_new(Arc::new(item(self.half)), width, items, None)
-            .map_err(unwritten)?;
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from_iter_values(row_ids))];
-        if self.tokens {
-            columns.push(Arc::new(UInt64Array::from(tokens)));
-        }
-        columns.push(Arc::new(lists));
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(unwritten)?;
         self.writer.write(&batch).map_err(unwritten)
+    }
+
+    fn example_columns(&self, ids: &[String], values: &[f32]) -> Result<Vec<ArrayRef>> {
+        let (width, count) = (self.layout.width, self.layout.sequence_count());
+        check_rows(ids.len().saturating_mul(count), width, values)?;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from_iter_values(ids))];
+        for sequence in 0..count {
+            let rows = values.chunks_exact(width.max(1)).skip(sequence).step_by(count);
+            columns.push(self.layout.lists(rows.flatten().copied())?);
+        }
+        Ok(columns)
+    }
+
+    fn token_columns(
+        &self,
+        ids: &[String],
+        token_counts: &[u64],
+        values: &[f32],
+    ) -> Result<Vec<ArrayRef>> {
+        let count = self.layout.sequence_count();
+        let (mut row_ids, mut names, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, counts) in ids.iter().zip(token_counts.chunks(count)) {
+            for (sequence, &count) in counts.iter().enumerate() {
+                let name = self.layout.sequences.get(sequence).map_or("", String::as_str);
+                row_ids.extend((0..count).map(|_| id.as_str()));
+                names.extend((0..count).map(|_| name));
+                tokens.extend(0..count);
+            }
+        }
+        check_rows(tokens.len(), self.layout.width, values)?;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from_iter_values(row_ids))];
+        if count > 1 {
+            columns.push(Arc::new(StringArray::from_iter_values(names)));
+        }
+        columns.push(Arc::new(UInt64Array::from(tokens)));
+        columns.push(self.layout.lists(values.iter().copied())?);
+        Ok(columns)
     }
 
     /// Ends the file and gives back what it was written to.
@@ -94,42 +163,45 @@ impl<W: Write + Send> ParquetExport<W> {
     }
 }
 
-fn item(half: bool) -> Field {
-    Field::new("item", if half { DataType::Float16 } else { DataType::Float32 }, false)
-}
-
 /// Bytes of the npy header: room for any shape, a multiple of 64.
 const NPY_HEADER_BYTES: usize = 128;
 
-/// Writes one `[rows, width]` array as npy 1.0; ids are the caller's to keep.
+/// Writes one array as npy 1.0, `[E, D]`, `[E, S, D]` of examples of several sequences, or `[N, D]`
+/// of single tokens; ids are the caller's to keep.
 pub struct NpyExport<W: Write + Seek> {
     out: W,
     rows: u64,
-    width: usize,
+    /// Extents of one row.
+    extents: Vec<usize>,
     dtype: StoredDtype,
 }
 
 impl<W: Write + Seek> NpyExport<W> {
-    /// Starts a file of rows of `width` values.
+    /// Starts a file of rows of `layout`.
     ///
     /// # Errors
     /// `Unavailable` when writing fails.
-    pub fn new(mut out: W, width: usize, dtype: StoredDtype) -> Result<Self> {
-        let dtype = if dtype == StoredDtype::Bf16 { StoredDtype::F32 } else { dtype };
-        out.write_all(&npy_header(0, width, dtype)).map_err(unwritten)?;
-        Ok(Self { out, rows: 0, width, dtype })
+    pub fn new(mut out: W, layout: &ExportLayout) -> Result<Self> {
+        let dtype = if layout.dtype == StoredDtype::Bf16 { StoredDtype::F32 } else { layout.dtype };
+        let extents = match layout.sequence_count() {
+            count if count > 1 && !layout.tokens => vec![count, layout.width],
+            _ => vec![layout.width],
+        };
+        out.write_all(&npy_header(0, &extents, dtype)).map_err(unwritten)?;
+        Ok(Self { out, rows: 0, extents, dtype })
     }
 
-    /// Adds rows: `values` is `[rows, width]`.
+    /// Adds whole rows.
     ///
     /// # Errors
     /// `Bug` for a part of a row; `Invalid` for values that are not finite; `Unavailable` when writing fails.
     pub fn push(&mut self, values: &[f32]) -> Result<()> {
-        let rows = values.len() / self.width.max(1);
-        check_rows(rows, self.width, values)?;
+        let width = self.extents.iter().fold(1, |size, extent| extent.saturating_mul(size));
+        let rows = values.len() / width.max(1);
+        check_rows(rows, width, values)?;
         let first = self.rows;
         let name = |row: usize| first.saturating_add(row as u64).to_string();
-        let bytes = narrow(values, self.width, self.dtype, &name)?;
+        let bytes = narrow(values, width, self.dtype, &name)?;
         self.out.write_all(&bytes).map_err(unwritten)?;
         self.rows = self.rows.saturating_add(rows as u64);
         Ok(())
@@ -141,7 +213,7 @@ impl<W: Write + Seek> NpyExport<W> {
     /// `Unavailable` when writing fails.
     pub fn finish(mut self) -> Result<W> {
         self.out.seek(SeekFrom::Start(0)).map_err(unwritten)?;
-        let header = npy_header(self.rows, self.width, self.dtype);
+        let header = npy_header(self.rows, &self.extents, self.dtype);
         self.out.write_all(&header).map_err(unwritten)?;
         self.out.seek(SeekFrom::End(0)).map_err(unwritten)?;
         self.out.flush().map_err(unwritten)?;
@@ -149,10 +221,11 @@ impl<W: Write + Seek> NpyExport<W> {
     }
 }
 
-fn npy_header(rows: u64, width: usize, dtype: StoredDtype) -> Vec<u8> {
+fn npy_header(rows: u64, extents: &[usize], dtype: StoredDtype) -> Vec<u8> {
     let descr = if dtype == StoredDtype::F16 { "<f2" } else { "<f4" };
-    let text =
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
+    let extents: Vec<String> = extents.iter().map(usize::to_string).collect();
+    let shape = format!("({rows}, {})", extents.join(", "));
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let mut header = b"\x93NUMPY\x01\x00".to_vec();
     let length = (NPY_HEADER_BYTES - header.len() - 2) as u16;
     header.extend_from_slice(&length.to_le_bytes());
@@ -179,9 +252,14 @@ mod tests {
     use super::*;
     use arrow_array::Array;
     use arrow_array::cast::AsArray;
-    use arrow_array::types::{Float16Type, UInt64Type};
+    use arrow_array::types::{Float16Type, Float32Type, UInt64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
     use std::io::Cursor;
+
+    fn layout(width: usize, dtype: StoredDtype, tokens: bool, names: &[&str]) -> ExportLayout {
+        let sequences = names.iter().map(|&name| name.to_owned()).collect();
+        ExportLayout { width, dtype, tokens, sequences }
+    }
 
     fn ids() -> Vec<String> {
         vec!["a".to_owned(), "b".to_owned()]
@@ -189,7 +267,8 @@ mod tests {
 
     #[test]
     fn parquet_rows_stand_in_the_order_pushed() {
-        let mut export = ParquetExport::new(Vec::new(), 2, StoredDtype::F16, true).unwrap();
+        let mut export =
+            ParquetExport::new(Vec::new(), layout(2, StoredDtype::F16, true, &[])).unwrap();
         export.push(&ids(), &[1, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
         assert!(export.push(&ids(), &[1, 1], &[1.0]).is_err());
         let bytes = bytes::Bytes::from(export.finish().unwrap());
@@ -204,9 +283,46 @@ mod tests {
         assert_eq!((last, batch.column(2).null_count()), (vec![5.0, 6.0], 0));
     }
 
+    fn table(export: ParquetExport<Vec<u8>>) -> RecordBatch {
+        let bytes = bytes::Bytes::from(export.finish().unwrap());
+        ParquetRecordBatchReader::try_new(bytes, 10).unwrap().next().unwrap().unwrap()
+    }
+
+    #[test]
+    fn sequences_of_an_example_are_columns_and_of_its_tokens_a_column() {
+        let names = ["left", "right"];
+        let pooled = layout(1, StoredDtype::F32, false, &names);
+        let mut export = ParquetExport::new(Vec::new(), pooled.clone()).unwrap();
+        export.push(&ids(), &[], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert!(export.push(&ids(), &[], &[1.0, 2.0]).is_err());
+        let batch = table(export);
+        let column = |batch: &RecordBatch, name: &str| -> Vec<f32> {
+            let lists = batch.column_by_name(name).unwrap().as_fixed_size_list().clone();
+            lists.values().as_primitive::<Float32Type>().values().to_vec()
+        };
+        assert_eq!(column(&batch, "embedding_left"), [1.0, 3.0]);
+        assert_eq!(column(&batch, "embedding_right"), [2.0, 4.0]);
+        let tokens = layout(1, StoredDtype::F32, true, &names);
+        let mut export = ParquetExport::new(Vec::new(), tokens).unwrap();
+        export.push(&ids(), &[1, 2, 0, 1], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        let batch = table(export);
+        let sides = batch.column_by_name("sequence").unwrap().as_string::<i32>();
+        let sides: Vec<_> = sides.iter().flatten().collect();
+        assert_eq!(sides, ["left", "right", "right", "right"]);
+        let numbers = batch.column_by_name("token").unwrap().as_primitive::<UInt64Type>();
+        assert_eq!(numbers.values(), &[0, 0, 1, 0]);
+        assert_eq!(column(&batch, "embedding"), [1.0, 2.0, 3.0, 4.0]);
+        let mut export = NpyExport::new(Cursor::new(Vec::new()), &pooled).unwrap();
+        export.push(&[1.0, 2.0, 3.0, 4.0]).unwrap();
+        let bytes = export.finish().unwrap().into_inner();
+        assert!(String::from_utf8_lossy(&bytes[..128]).contains("'shape': (2, 2, 1)"));
+    }
+
     #[test]
     fn npy_has_the_header_numpy_writes_and_the_values() {
-        let mut export = NpyExport::new(Cursor::new(Vec::new()), 3, StoredDtype::Bf16).unwrap();
+        let mut export =
+            NpyExport::new(Cursor::new(Vec::new()), &layout(3, StoredDtype::Bf16, false, &[]))
+                .unwrap();
         export.push(&[1.0, 2.0, 3.0]).unwrap();
         export.push(&[4.0, 5.0, 6.0]).unwrap();
         assert!(export.push(&[7.0]).is_err());
@@ -220,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_npy_header_has_room_for_the_largest_shape() {
-        let header = npy_header(u64::MAX, usize::MAX, StoredDtype::F32);
+        let header = npy_header(u64::MAX, &[usize::MAX, 2], StoredDtype::F32);
         assert_eq!(header.len(), NPY_HEADER_BYTES);
         assert!(String::from_utf8_lossy(&header).contains(", }"));
     }

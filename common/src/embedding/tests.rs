@@ -26,6 +26,7 @@ fn shard(dtype: StoredDtype) -> EmbeddingShard {
         end: 13,
         row_ids: vec!["a \"quoted\" id".to_owned(), "b".to_owned(), "ä".to_owned()],
         example_indices: None,
+        sequences: 1,
         tensors: vec![
             tensor(2, Pooling::Mean, 3, dtype),
             tensor(2, Pooling::Full, 4, dtype),
@@ -64,6 +65,57 @@ fn rows_of_pooled_and_full_tensors_are_taken_by_example() {
     assert!(shard.values_f32(2, Pooling::Mean, 2..9).is_err());
     let absent = shard.values_f32(3, Pooling::Mean, 0..1).unwrap_err();
     assert_eq!(absent.kind(), ErrorKind::NotFound);
+}
+
+/// Examples 10 and 11 of two sequences each, with 1, 2, 0 and 1 tokens.
+fn paired_shard() -> EmbeddingShard {
+    let dtype = StoredDtype::F32;
+    let mut pooled = tensor(1, Pooling::Cls, 4, dtype);
+    pooled.rows = 2;
+    EmbeddingShard {
+        end: 12,
+        row_ids: vec!["a".to_owned(), "b".to_owned()],
+        sequences: 2,
+        tensors: vec![pooled, tensor(1, Pooling::Full, 4, dtype)],
+        token_offsets: Some(vec![0, 1, 3, 3, 4]),
+        ..shard(dtype)
+    }
+}
+
+#[test]
+fn examples_of_two_sequences_are_read_back_side_by_side() {
+    let shard = paired_shard();
+    let bytes = shard.encode().unwrap();
+    let header = String::from_utf8_lossy(&bytes);
+    assert!(header.contains(r#""shape":[2,2,2]"#), "{header}");
+    assert!(header.contains(r#""sequences":"2""#), "{header}");
+    assert_eq!(EmbeddingShard::decode(&bytes, "x").unwrap(), shard);
+    let second = shard.values_f32(1, Pooling::Cls, 1..2).unwrap();
+    assert_eq!(second, [5.0, 6.0, 7.0, 8.0]);
+    assert_eq!(shard.values_f32(1, Pooling::Full, 1..2).unwrap(), [7.0, 8.0]);
+    assert_eq!(shard.values_f32(1, Pooling::Full, 0..1).unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert!(shard.values_f32(1, Pooling::Cls, 1..3).is_err());
+}
+
+#[test]
+fn a_shard_whose_tensors_have_another_number_of_sequences_is_refused() {
+    let breaks: [fn(&mut EmbeddingShard); 5] = [
+        |s| s.sequences = 0,
+        |s| s.sequences = 1,
+        |s| s.sequences = 4,
+        |s| s.token_offsets = Some(vec![0, 1, 4]),
+        |s| s.tensors[0].rows = 4,
+    ];
+    for (index, damage) in breaks.iter().enumerate() {
+        let mut shard = paired_shard();
+        damage(&mut shard);
+        assert!(shard.encode().is_err(), "case {index}");
+    }
+    let mut bytes = paired_shard().encode().unwrap().to_vec();
+    let place = bytes.windows(14).position(|w| w == br#"sequences":"2""#).unwrap();
+    bytes[place + 12] = b'1';
+    let error = EmbeddingShard::decode(&bytes.into(), "x").unwrap_err().to_string();
+    assert!(error.contains("sequences: expected a whole number above 1"), "{error}");
 }
 
 #[test]

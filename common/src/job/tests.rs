@@ -93,7 +93,7 @@ fn stopping_and_lowering_can_be_switched_off() {
 fn keys_of_other_kinds_are_refused() {
     let cases = [
         ("ridge", "batch = 3", "batch on a ridge probe"),
-        ("ridge", "fractions = [1]", "fractions on a ridge probe"),
+        ("ridge", "repeats = 2", "repeats on a ridge probe"),
         ("rep-cnn", "alpha = 1", "alpha on a rep-cnn probe"),
         ("resnet", "factors = [2]", "factors on a resnet probe"),
         ("resnet", "reduce = 2", "reduce on a resnet probe"),
@@ -108,6 +108,7 @@ fn keys_of_other_kinds_are_refused() {
         let error = refused("lenti-mpra", &format!("kind = \"{kind}\"\n{keys}\n"));
         assert!(error.contains("no such key") && error.contains(expected), "{error}");
     }
+    assert_eq!(probe("eclip", "kind = \"ridge\"\nfractions = [0.5]").fractions, Some(vec![0.5]));
     let error = refused("lenti-mpra", "kind = \"rep-cnn\"\nlearning_rat = 1\n");
     assert!(error.contains("learning_rate") && error.contains("line"), "{error}");
 }
@@ -208,6 +209,8 @@ fn layers_that_say_too_little_or_too_much_are_refused() {
     }
     let twice = format!("{OWN}[[probe]]\n{OWN}");
     assert!(refused("regression", &twice).contains("probe[1].name"));
+    let taken = OWN.replace("\"mine\"", "\"resnet\"");
+    assert!(refused("regression", &taken).contains("no kind of probe has"));
     let left = "kind = \"network\"\ninputs = [\"left\"]\nlayers = [{ kind = \"flatten\" }]\n";
     assert!(refused("regression", left).contains("[\"left\", \"right\"] for splicing"));
 }
@@ -227,4 +230,17 @@ fn composition_follows_the_protocol() {
     assert_eq!(features, expected);
     let both = "[[representation]]\nkmer = 2\nnucleotides = true\n";
     assert!(parse("eclip", both).unwrap_err().chain().contains("more than one"));
+}
+
+#[test]
+fn every_example_of_the_repository_is_a_job() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let jobs: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    assert!(jobs.len() >= 5, "{jobs:?}");
+    for path in jobs {
+        Job::read(&path).map_err(|e| e.chain()).unwrap();
+    }
 }

@@ -228,11 +228,13 @@ pub async fn read_shard(store: &Store, commit: &ShardCommit) -> Result<Embedding
 pub struct Rows {
     /// Ids, E of them.
     pub ids: Vec<String>,
+    /// S, sequences of each example; 0 where no shard was read.
+    pub sequences: usize,
     /// D.
     pub width: usize,
-    /// `[E, D]`, or `[N, D]` for `full`.
+    /// `[E, S, D]`, or `[N, D]` for `full`, the sequences of an example one after the other.
     pub values: Vec<f32>,
-    /// Tokens of each example for `full`, E of them; else empty.
+    /// Tokens of each sequence for `full`, `[E, S]`; else empty.
     pub token_counts: Vec<u64>,
 }
 
@@ -275,14 +277,19 @@ pub async fn read_rows(
 impl Rows {
     /// Adds the rows of the next examples; `place` names where they come from.
     fn append(&mut self, next: Self, place: &str) -> Result<()> {
-        if !self.ids.is_empty() && !next.ids.is_empty() && self.width != next.width {
-            let first = next.ids.first().map_or("", String::as_str);
-            return Err(Error::corrupt(format!(
-                "{place}: example {first}: expected width {}, found {}",
-                self.width, next.width
-            )));
+        if !self.ids.is_empty() && !next.ids.is_empty() {
+            let pairs = [
+                ("width", self.width, next.width),
+                ("number of sequences", self.sequences, next.sequences),
+            ];
+            if let Some((what, expected, found)) = pairs.into_iter().find(|(_, a, b)| a != b) {
+                let first = next.ids.first().map_or("", String::as_str);
+                return Err(Error::corrupt(format!(
+                    "{place}: example {first}: expected {what} {expected}, found {found}"
+                )));
+            }
         }
-        self.width = next.width;
+        (self.width, self.sequences) = (next.width, next.sequences);
         self.ids.extend(next.ids);
         self.values.extend(next.values);
         self.token_counts.extend(next.token_counts);
@@ -330,12 +337,14 @@ pub async fn read_piece(
     let values = shard.values_f32(layer, pooling, range.clone())?;
     let width = shard.tensor(layer, pooling).map_or(0, |tensor| tensor.width);
     let width = usize::try_from(width).unwrap_or(usize::MAX);
+    let sequences = usize::try_from(shard.sequences).unwrap_or(usize::MAX);
     let mut token_counts = Vec::new();
     if let (Pooling::Full, Some(offsets)) = (pooling, &shard.token_offsets) {
-        let bounds = offsets.get(range.start..=range.end).unwrap_or_default();
+        let [first, last] = [range.start, range.end].map(|row| row.saturating_mul(sequences));
+        let bounds = offsets.get(first..=last).unwrap_or_default();
         let counts = bounds.iter().zip(bounds.iter().skip(1));
         token_counts.extend(counts.map(|(from, to)| to.saturating_sub(*from)));
     }
     let ids = shard.row_ids.get(range).unwrap_or_default().to_vec();
-    Ok(Rows { ids, width, values, token_counts })
+    Ok(Rows { ids, sequences, width, values, token_counts })
 }

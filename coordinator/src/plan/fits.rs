@@ -37,6 +37,10 @@ struct Costed {
 pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result<()> {
     let job = planner.job;
     let first = planner.units.len() as u32;
+    if let Some(probe) = job.probes.iter().find(|probe| probe.dataset_indices.is_empty()) {
+        let expected = "at least one data set with targets that the probe suits";
+        return Err(planner.wrong(&format!("{}.datasets", probe.key), expected, "none").into());
+    }
     let mut known = BTreeSet::new();
     for dataset in 0..job.datasets.len() {
         let probes = job.probes.iter().filter(|probe| probe.dataset_indices.contains(&dataset));
@@ -71,9 +75,6 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
             flops: 0.0,
             bytes: u64::from(past - first).saturating_mul(1_024),
         })?;
-    } else if let Some(probe) = job.probes.first() {
-        let expected = "a data set with targets that the probe suits";
-        return Err(planner.wrong(&format!("{}.datasets", probe.key), expected, "none").into());
     }
     Ok(())
 }

@@ -74,11 +74,12 @@ pub fn worker_memory(plan: &Plan, threads: u64) -> WorkerMemory {
         let rows = end.saturating_sub(start);
         let tensors = cost::bytes_per_row_max(facts, &model.facts, spec).saturating_mul(rows);
         let longest = model.facts.tokens(facts.length_max);
-        let strands = cost::strands(spec);
+        let sides = facts.schema.sequences.len().max(1) as u64;
+        let strands = cost::strands(spec).saturating_mul(sides);
         memory.shard = memory.shard.max(tensors.saturating_mul(2));
         let held = activations(&model.facts, (rows, longest, strands), threads);
         memory.activations = memory.activations.max(held);
-        let letters = facts.length_max.saturating_mul(facts.schema.sequences.len().max(1) as u64);
+        let letters = facts.length_max.saturating_mul(sides);
         let part = if dataset.source.is_lazy() {
             0
         } else {
@@ -90,7 +91,7 @@ pub fn worker_memory(plan: &Plan, threads: u64) -> WorkerMemory {
     memory
 }
 
-/// Bytes of one forward pass over `rows` examples of at most `longest` tokens on each strand.
+/// Bytes of one forward pass over `rows` examples of `strands` token sequences of at most `longest`.
 fn activations(facts: &ModelFacts, (rows, longest, strands): (u64, u64, u64), threads: u64) -> u64 {
     let example = longest.saturating_mul(strands);
     let batch = (TOKENS_PER_BATCH_MAX as u64).max(example);

@@ -125,6 +125,7 @@ impl ProbeOn<'_> {
         Ok(lists)
     }
 
+    /// Names what the probe could read and what there is; with the first reason if there was one.
     fn nothing_suits(&self, features: &[Features<'_>], reason: Option<String>) -> Error {
         let job = self.planner.job;
         let dataset = &job.datasets[self.dataset];
@@ -143,10 +144,11 @@ impl ProbeOn<'_> {
         self.wrong("representations", expected, found)
     }
 
+    /// The fits on one representation; none where the probe does not read such a one.
     fn on(&self, features: &Features<'_>) -> Result<Vec<Fitting>, Refused> {
         match &self.probe.choice {
             ProbeChoice::Linear(probe) if Suits::Vectors.reads(features.input) => {
-                Ok(vec![linear(probe.clone())])
+                Ok(vec![linear(probe.clone(), self.probe.fractions.clone())])
             }
             ProbeChoice::Linear(_) => {
                 Err(Refused::Unsuited("a token sequence is no vector".to_owned()))
@@ -160,7 +162,8 @@ impl ProbeOn<'_> {
             }
             ProbeChoice::Published => {
                 let (probe, kinds) = published_probes(self.task(), features.input);
-                let mut list: Vec<Fitting> = probe.into_iter().map(linear).collect();
+                let mut list: Vec<Fitting> =
+                    probe.into_iter().map(|probe| linear(probe, None)).collect();
                 for kind in kinds {
                     list.extend(self.network(&NetworkChoice::of(kind), features)?);
                 }
@@ -237,7 +240,8 @@ impl ProbeOn<'_> {
     /// Refuses data sets that lack a split training needs, before anything is embedded for it.
     fn check_splits(&self, choice: &NetworkChoice) -> Result<(), Refused> {
         let facts = &self.planner.datasets[self.dataset];
-        let lacks = |split: &Split| !facts.split_rows.get(split.name()).is_some_and(|&n| n > 0);
+        let lacks =
+            |split: &Split| facts.split_rows.get(split.name()).is_none_or(|&rows| rows == 0);
         let Some(split) = Split::ALL.iter().find(|split| lacks(split)) else { return Ok(()) };
         let name = &self.planner.job.datasets[self.dataset].name;
         let expected = format!("data sets with train, valid and test for {}", name_of(choice));
@@ -274,11 +278,13 @@ enum Refused {
     Wrong(Error),
 }
 
-fn linear(probe: ProbeSpec) -> Fitting {
-    let label = probe.label();
-    Fitting { probe, label, factor: 1.0, fractions: vec![1.0], repeats: 1, network: None }
+/// A linear probe draws nothing, so repeats would be the same.
+fn linear(probe: ProbeSpec, fractions: Option<Vec<f64>>) -> Fitting {
+    let (label, fractions) = (probe.label(), fractions.unwrap_or_else(|| vec![1.0]));
+    Fitting { probe, label, factor: 1.0, fractions, repeats: 1, network: None }
 }
 
+/// The name in reports.
 fn name_of(choice: &NetworkChoice) -> &str {
     if let NetworkKind::Own { name, .. } = &choice.kind {
         return name;
@@ -312,6 +318,7 @@ fn published_probes(task: TaskName, input: ProbeInput) -> (Option<ProbeSpec>, Ve
     }
 }
 
+/// What the study's probes of a task read, in words of a job file.
 fn published_words(task: TaskName) -> &'static str {
     match task {
         TaskName::InsertSeq => "pooling full or one_hot",

@@ -126,7 +126,7 @@ fn uneven(
     (!is_estimate && ends.0 != ends.1).then_some(ends)
 }
 
-/// Extents of the features of the longest example: one sequence per side, or one vector of all sides.
+/// Extents of the features of the longest example, one per side.
 pub(super) fn extents(
     source: &FeatureSource,
     facts: &DatasetFacts,
@@ -134,7 +134,7 @@ pub(super) fn extents(
 ) -> Vec<Extent> {
     let sides = facts.schema.sequences.len().max(1);
     let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-    let vector = |width: usize| vec![Extent::Vector { channels: width.saturating_mul(sides) }];
+    let vector = |channels: usize| vec![Extent::Vector { channels }; sides];
     let sequences =
         |length: u64, channels| vec![Extent::Sequence { length: whole(length), channels }; sides];
     match source {

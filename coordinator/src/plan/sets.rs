@@ -90,13 +90,6 @@ fn empty_set(
     let job_model = &planner.job.models[model];
     let name = &job_model.name;
     let (facts, model_facts) = (&planner.datasets[dataset], &planner.models[model]);
-    let names = &facts.schema.sequences;
-    if names.len() != 1 {
-        let place = format!("dataset[{dataset}] ({})", planner.job.datasets[dataset].name);
-        let expected = format!("one sequence per example for model {name}");
-        let found = format!("{}: {}", names.len(), names.join(", "));
-        return Err(planner.wrong(&place, expected, found).into());
-    }
     let tokens = model_facts.tokens(facts.length_max);
     if facts.rows > 0 && tokens > model_facts.tokens_max {
         let place = format!("dataset[{dataset}] ({})", planner.job.datasets[dataset].name);

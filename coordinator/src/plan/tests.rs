@@ -126,11 +126,21 @@ fn a_sequence_longer_than_the_model_reads_is_refused_by_name() {
 }
 
 #[test]
-fn examples_of_two_sequences_are_not_embedded() {
-    let mut facts = dataset_facts("d", 1);
+fn examples_of_two_sequences_cost_twice_that_of_one() {
+    let one = planned(&job(), 10);
+    let mut facts = one.datasets[0].facts.clone();
     facts.schema.sequences = vec!["left".to_owned(), "right".to_owned()];
-    let error = plan(&job(), &[facts], &[model_facts("m")], &class).unwrap_err().chain();
-    assert!(error.contains("(D)") && error.contains("found 2: left, right"), "{error}");
+    facts.nucleotides *= 2;
+    let two = plan(&job(), &[facts], &[model_facts("m")], &class).unwrap();
+    let cost = |plan: &Plan| -> Vec<_> {
+        let shards = plan.units.iter().filter(|unit| matches!(unit.spec, UnitSpec::Extract { .. }));
+        shards.map(|unit| (unit.flops, unit.bytes)).collect()
+    };
+    let doubled: Vec<_> =
+        cost(&one).iter().map(|(flops, bytes)| (2.0 * flops, 2 * bytes)).collect();
+    assert_eq!(cost(&two), doubled);
+    let [one, two] = [&one, &two].map(|plan| super::worker_memory(plan, 1).shard);
+    assert_eq!(two, 2 * one);
 }
 
 #[test]

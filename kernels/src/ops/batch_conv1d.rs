@@ -12,6 +12,7 @@ use crate::ops::linear::{Epilogue, PackedLinear, multiply};
 use crate::ops::precision::Precision;
 use crate::tile::{Rows, TILE_COLUMNS, pack_columns, pack_panel};
 use taps::{Positions, Taps};
+use weight_gradient::weight_gradient;
 
 const OP: &str = "batch_conv1d";
 
@@ -96,6 +97,10 @@ impl BatchConv1dShape {
         };
         if self.padding_left > reach {
             return refuse("padding_left", "at most dilation (kernel - 1)", self.padding_left);
+        }
+        let widest = self.input_width.max(self.output_width);
+        if reach.checked_add(longest).and_then(|rows| rows.checked_mul(widest)).is_none() {
+            return refuse("dilation", "values that can be counted", self.dilation);
         }
         let weights = self.kernel.checked_mul(self.input_width);
         if weights.and_then(|rows| rows.checked_mul(self.output_width)).is_none() {
@@ -333,10 +338,8 @@ impl BatchConv1d {
         let outputs = dbias.as_ref().map_or(shape.output_width, |dbias| dbias.len());
         check_length(OP, "dbias", outputs, shape.output_width)?;
         let taps = Taps::new(x, shape.input_width, shape.positions());
-        if let Some(dbias) = dbias {
-            weight_gradient::bias(dy, dbias);
-        }
-        weight_gradient::kernel(isa, self.precision, (&taps, dy), shape.output_width, dkernel);
+        let operands = (&taps, dy);
+        weight_gradient(isa, self.precision, operands, shape.output_width, dkernel, dbias);
         Ok(())
     }
 

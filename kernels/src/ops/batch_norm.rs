@@ -110,13 +110,14 @@ pub fn batch_statistics(
     let mut before = 0.0_f64;
     for (part, x) in parts.chunks_exact(3 * width).zip(x.chunks(slice)) {
         let count = (x.len() / width) as f64;
+        let (inverse, share) = (1.0 / count, count / (before + count));
         for (c, (mean, squares)) in merged.iter_mut().enumerate() {
             let rest = f64::from(part[width + c]);
-            let here = f64::from(part[c]) + rest / count;
-            let around = f64::from(part[2 * width + c]) - rest * rest / count;
+            let here = f64::from(part[c]) + rest * inverse;
+            let around = f64::from(part[2 * width + c]) - rest * rest * inverse;
             let apart = here - *mean;
-            *mean += apart * count / (before + count);
-            *squares += around + apart * apart * before * count / (before + count);
+            *mean += apart * share;
+            *squares += around + apart * apart * before * share;
         }
         before += count;
     }

@@ -102,6 +102,40 @@ fn philox(counters: [[u32; LANES]; 4], key: [u32; 2]) -> [[u32; LANES]; 4] {
     [a, b, c, d]
 }
 
+/// The bits of elements that are asked for in order, made for many at a time.
+pub(crate) struct Stream {
+    mask: Option<DropoutMask>,
+    bits: Vec<u32>,
+    first: usize,
+    /// Elements whose bits are below it are dropped; without a mask, none.
+    pub(crate) threshold: u32,
+    /// Factor of what is kept; without a mask, one.
+    pub(crate) scale: f32,
+}
+
+impl Stream {
+    /// For a mask, or none that drops anything; `count` elements are asked for at most at once.
+    pub(crate) fn new(mask: Option<DropoutMask>, count: usize) -> Self {
+        let (length, threshold, scale) = match mask {
+            Some(mask) => (BLOCK + count.next_multiple_of(GROUP), mask.threshold(), mask.scale()),
+            None => (count, 0, 1.0),
+        };
+        Self { mask, bits: vec![0; length], first: usize::MAX, threshold, scale }
+    }
+
+    /// The bits of `count` elements from `first` on.
+    #[inline(always)]
+    pub(crate) fn bits(&mut self, first: usize, count: usize) -> &[u32] {
+        let Some(mask) = self.mask else { return &self.bits[..count] };
+        let is_held = self.first <= first && first + count <= self.first + self.bits.len();
+        if self.first == usize::MAX || !is_held {
+            self.first = first - first % GROUP;
+            mask.bits_of(self.first, &mut self.bits);
+        }
+        &self.bits[first - self.first..][..count]
+    }
+}
+
 /// Writes what the mask keeps of `x`, scaled so that the mean stays; its own gradient too.
 ///
 /// ```text

@@ -3,11 +3,16 @@
 //! Leaves out: softmax, which is no function of one element. Invariant: every bit is that of the
 //! separate operations one after another; nothing between them is kept.
 
+mod backward;
+mod forward;
+
 use crate::error::{KernelError, Result, check_length};
-use crate::ops::batch_norm::{NormGradient, Normalisation, batch_norm, batch_norm_gradient};
-use crate::ops::batch_pool::{PoolShape, max_pool, max_pool_gradient};
-use crate::ops::dropout::{DropoutMask, dropout};
-use crate::ops::function::{self, Function};
+use crate::isa::Isa;
+use crate::ops::batch_norm::{NormGradient, Normalisation};
+use crate::ops::batch_pool::PoolShape;
+use crate::ops::dropout::DropoutMask;
+use crate::ops::function::Function;
+use backward::Given;
 
 const OP: &str = "norm_block";
 
@@ -53,7 +58,7 @@ impl NormBlock<'_> {
 ///
 /// - `x`: `[B, length, C]`, or any rows of C without a pool
 /// - `out`: what the pool leaves of it, or as long as `x`
-/// - `picked`: as long as `out` with a pool, else empty; for [`norm_block_gradient`] alone
+/// - `picked`: as long as `out` with a pool, else empty; what [`norm_block_gradient`] needs
 ///
 /// # Errors
 /// `Shape` if operands do not fit, or the function is softmax.
@@ -64,22 +69,7 @@ pub fn norm_block(
     picked: &mut [u16],
 ) -> Result<()> {
     check_length(OP, "out", out.len(), block.check(x, picked)?)?;
-    let width = block.normalisation.mean.len();
-    let (mut a, mut b) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-    batch_norm(x, &block.normalisation, &mut a)?;
-    function::apply(block.function, width, &a, &mut b)?;
-    if let Some(mask) = &block.before {
-        dropout(mask, &b, &mut a)?;
-        std::mem::swap(&mut a, &mut b);
-    }
-    match &block.pool {
-        Some(pool) => max_pool(&b, pool, out, picked)?,
-        None => out.copy_from_slice(&b),
-    }
-    if let Some(mask) = &block.after {
-        let kept = out.to_vec();
-        dropout(mask, &kept, out)?;
-    }
+    forward::run(Isa::best(), block, x, out, picked);
     Ok(())
 }
 
@@ -101,27 +91,9 @@ pub fn norm_block_gradient(
     gradient: NormGradient<'_>,
 ) -> Result<()> {
     check_length(OP, "dy", dy.len(), block.check(x, picked)?)?;
-    let width = block.normalisation.mean.len();
-    let (mut a, mut b) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-    batch_norm(x, &block.normalisation, &mut a)?;
-    function::apply(block.function, width, &a, &mut b)?;
-    let mut dy = dy.to_vec();
-    if let Some(mask) = &block.after {
-        let given = dy.clone();
-        dropout(mask, &given, &mut dy)?;
-    }
-    let mut spread = vec![0.0; x.len()];
-    match &block.pool {
-        Some(pool) => max_pool_gradient(&dy, picked, pool, &mut spread)?,
-        None => spread.copy_from_slice(&dy),
-    }
-    if let Some(mask) = &block.before {
-        let given = spread.clone();
-        dropout(mask, &given, &mut spread)?;
-    }
-    let mut dz = vec![0.0; x.len()];
-    function::gradient(block.function, width, &a, &b, &spread, &mut dz)?;
-    batch_norm_gradient(x, &dz, &block.normalisation, training, gradient)
+    gradient.check(OP, x.len(), block.normalisation.width())?;
+    backward::run(Isa::best(), block, &Given { x, dy, picked }, training, gradient);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::isa::Isa;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-pub(crate) use pack::{pack_row, round_panel};
+pub(crate) use pack::{pack_row, round_panel, round_rows};
 
 /// Rows, and columns, of a block of sums.
 pub(crate) const SIDE: usize = 32;
@@ -81,6 +81,10 @@ impl Unit {
 
     /// Every unit this CPU has, slowest first.
     pub(crate) fn available() -> Vec<Self> {
+        #[cfg_attr(
+            not(all(target_arch = "x86_64", target_os = "linux")),
+            expect(unused_mut, reason = "no other unit")
+        )]
         let mut found: Vec<Self> = Isa::available().into_iter().map(Self::Emulated).collect();
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if amx::permitted() {

@@ -85,7 +85,12 @@ fn panel_of_picked(
 pub(crate) fn pack_columns(rows: Rows<'_>, first: usize, panel: &mut [PanelStep]) {
     for (index, step) in panel.iter_mut().enumerate() {
         let row = &rows.row(index)[first..];
-        let count = row.len().min(TILE_COLUMNS);
+        // A whole step takes a few moves, where one of any length takes a call.
+        if let Some(row) = row.first_chunk() {
+            step.0 = *row;
+            continue;
+        }
+        let count = row.len();
         step.0[..count].copy_from_slice(&row[..count]);
         step.0[count..].fill(0.0);
     }
@@ -146,9 +151,13 @@ fn transpose<'a, Step, const COLUMNS: usize>(
     let done = blocks.len() * BLOCK;
     for (index, steps) in blocks.iter_mut().enumerate() {
         for column in (0..COLUMNS).step_by(SIDE) {
-            let parts: [&[f32; BLOCK]; SIDE] = std::array::from_fn(|i| {
-                row(column + i).and_then(|row| row.as_chunks().0.get(index)).unwrap_or(&ZEROS)
-            });
+            // A loop, as calls of `from_fn` may be compiled apart, without vectors.
+            let mut parts = [&ZEROS; SIDE];
+            for (i, part) in parts.iter_mut().enumerate() {
+                if let Some(found) = row(column + i).and_then(|row| row.as_chunks().0.get(index)) {
+                    *part = found;
+                }
+            }
             for k in (0..BLOCK).step_by(SIDE) {
                 let turned = turn(parts.map(|part| &part.as_chunks().0[k / SIDE]));
                 for (step, turned) in steps[k..].iter_mut().zip(turned) {

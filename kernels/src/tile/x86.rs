@@ -39,6 +39,37 @@ fn avx512_rows<const R: usize>(tile: &mut Tile, left: &[LeftStep], right: &[Pane
     }
 }
 
+/// One vector a row: 12 sums, one right operand, the left ones from memory.
+#[target_feature(enable = "avx512f")]
+pub(super) fn avx512_half(tile: &mut Tile, rows: usize, left: &[LeftStep], right: &[PanelStep]) {
+    match rows {
+        0..=4 => avx512_half_rows::<4>(tile, left, right),
+        5..=8 => avx512_half_rows::<8>(tile, left, right),
+        _ => avx512_half_rows::<TILE_ROWS>(tile, left, right),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn avx512_half_rows<const R: usize>(tile: &mut Tile, left: &[LeftStep], right: &[PanelStep]) {
+    let mut sums = [_mm512_setzero_ps(); R];
+    for (sum, row) in sums.iter_mut().zip(&tile.0) {
+        // SAFETY: a row begins with 16 values.
+        *sum = unsafe { _mm512_loadu_ps(row.as_ptr()) };
+    }
+    for (left, right) in left.iter().zip(right) {
+        // SAFETY: as above.
+        let right = unsafe { _mm512_loadu_ps(right.0.as_ptr()) };
+        for (sum, &left) in sums.iter_mut().zip(left) {
+            *sum = _mm512_fmadd_ps(_mm512_set1_ps(left), right, *sum);
+        }
+    }
+    for (row, sum) in tile.0.iter_mut().zip(sums) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(row.as_mut_ptr(), sum) };
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load512(values: &[f32; TILE_COLUMNS]) -> [__m512; 2] {
@@ -68,6 +99,15 @@ pub(super) fn avx2(tile: &mut Tile, rows: usize, left: &[LeftStep], right: &[Pan
         if rows > 6 {
             avx2_part(tile, (6, column), left, right);
         }
+    }
+}
+
+/// [`avx2`] of the first sixteen columns.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn avx2_half(tile: &mut Tile, rows: usize, left: &[LeftStep], right: &[PanelStep]) {
+    avx2_part(tile, (0, 0), left, right);
+    if rows > 6 {
+        avx2_part(tile, (6, 0), left, right);
     }
 }
 

@@ -81,6 +81,69 @@ fn neither_batches_nor_shards_change_a_bit() {
     }
 }
 
+/// Pairs of unlike lengths, the second of which is the first of the next example.
+fn paired(examples: &[Example]) -> Vec<Example> {
+    let mut paired = examples.to_vec();
+    for (row, example) in paired.iter_mut().enumerate() {
+        let next = examples[(row + 1) % examples.len()].sequences[0].clone();
+        example.sequences.push(next);
+    }
+    paired
+}
+
+#[test]
+fn a_sequence_has_the_bits_it_has_alone_whatever_stands_beside_it() {
+    let (folder, model) = model();
+    let examples = examples();
+    let both = Strands::Averaged;
+    for options in [
+        RepresentationOptions::default(),
+        RepresentationOptions {
+            strands: both,
+            full_rows: FullRows::Nucleotides,
+            ..Default::default()
+        },
+    ] {
+        let set = SetSpec { options, ..set(&model, folder.clone(), StoredDtype::F32) };
+        let run = |examples: &[Example], budget| {
+            let shard = shard(examples, 0, examples.len());
+            embed_in_batches(&model, &set, &shard, budget, &mut |_| ()).unwrap()
+        };
+        let alone = run(&examples, TOKENS_PER_BATCH_MAX);
+        let pairs = run(&paired(&examples), 50);
+        assert_eq!(EmbeddingShard::decode(&pairs.encode().unwrap(), "x").unwrap(), pairs);
+        assert_eq!((pairs.sequences, pairs.row_ids.len()), (2, examples.len()));
+        for row in 0..examples.len() {
+            for tensor in &alone.tensors {
+                let values = |shard: &EmbeddingShard, row: usize| {
+                    shard.values_f32(tensor.layer, tensor.pooling, row..row + 1).unwrap()
+                };
+                let next = (row + 1) % examples.len();
+                let expected = [values(&alone, row), values(&alone, next)].concat();
+                assert_eq!(values(&pairs, row), expected, "{} {}", tensor.layer, tensor.pooling);
+            }
+        }
+        let offsets = pairs.token_offsets.unwrap();
+        let counts: Vec<u64> = offsets.windows(2).map(|span| span[1] - span[0]).collect();
+        let single = alone.token_offsets.unwrap();
+        let single: Vec<u64> = single.windows(2).map(|span| span[1] - span[0]).collect();
+        let next = single.iter().cycle().skip(1);
+        let expected: Vec<u64> = single.iter().zip(next).flat_map(|(a, b)| [*a, *b]).collect();
+        assert_eq!(counts, expected);
+    }
+}
+
+#[test]
+fn examples_of_unlike_numbers_of_sequences_are_refused_by_name() {
+    let (folder, model) = model();
+    let set = set(&model, folder, StoredDtype::F32);
+    let mut examples = paired(&examples());
+    examples[5].sequences.pop();
+    let shard = shard(&examples, 0, examples.len());
+    let error = embed(&model, &set, &shard, &mut |_| ()).unwrap_err().to_string();
+    assert_eq!(error, "example e5: expected 2 sequences, found 1");
+}
+
 #[test]
 fn a_state_that_is_not_finite_is_named_with_its_example() {
     let (folder, model) = model();
@@ -88,7 +151,8 @@ fn a_state_that_is_not_finite_is_named_with_its_example() {
     let set = set(&model, folder, StoredDtype::F32);
     let tokens = tokenize(&model, &set, &examples).unwrap();
     let mut rows = Rows::new(&set, &model, &examples, &tokens).unwrap();
-    let batch = TokenBatch::pack([2, 1].map(|row: usize| tokens[row].strands[0].ids.as_slice()));
+    let batch =
+        TokenBatch::pack([2, 1].map(|row: usize| tokens[row].sequences[0][0].ids.as_slice()));
     let mut states = vec![0.5; batch.token_count() * WIDTH];
     let mut check = |states: &[f32], part: &str| {
         let error = rows.take(2, states, &batch, &[2, 1]).unwrap_err();

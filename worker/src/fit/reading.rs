@@ -115,10 +115,11 @@ async fn spawned<T: Send + 'static>(
 /// One layer and pooling of some examples, as stored.
 struct StoredRows {
     ids: Vec<String>,
+    /// Channels of a position; of a pooled row, those of all sequences together.
     width: usize,
     dtype: StoredDtype,
     values: Bytes,
-    /// Tokens of each example for `full`; else empty.
+    /// Tokens of each sequence for `full`; else empty.
     token_counts: Vec<u64>,
 }
 
@@ -143,8 +144,9 @@ impl<'a> Builder<'a> {
     /// Adds the rows of the next examples; the first ones decide the extent.
     fn append(&mut self, rows: &StoredRows) -> Result<()> {
         let Some(first) = rows.ids.first() else { return Ok(()) };
+        let sides = if rows.token_counts.is_empty() { 1 } else { self.sides() };
         let tokens = rows.token_counts.first().copied().unwrap_or(1);
-        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX);
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(sides);
         let cache = match &mut self.cache {
             Some(cache) => cache,
             none => {
@@ -161,13 +163,14 @@ impl<'a> Builder<'a> {
                 "example {first}: expected width {expected}, found {found}"
             )));
         }
-        let expected = self.extent.0;
+        let expected = self.extent.0 / sides;
         let other = |count: &u64| usize::try_from(*count) != Ok(expected);
-        if let Some(row) = rows.token_counts.iter().position(other) {
-            let place = format!("example {}", rows.ids.get(row).map_or("", String::as_str));
+        if let Some(sequence) = rows.token_counts.iter().position(other) {
+            let id = rows.ids.get(sequence / sides).map_or("", String::as_str);
+            let place = format!("example {id}");
             let expected =
-                format!("{expected} tokens as in the first example, as probes need one length");
-            let found = rows.token_counts.get(row).copied().unwrap_or(0);
+                format!("{expected} tokens as in the first sequence, as probes need one length");
+            let found = rows.token_counts.get(sequence).copied().unwrap_or(0);
             return Err(InputError::new(&self.manifest.name, place, expected, found).into());
         }
         cache.push(&rows.values)
@@ -280,15 +283,19 @@ async fn read_piece(
     let tensor = shard.tensor(layer, pooling);
     let tensor =
         tensor.ok_or_else(|| Error::not_found(format!("{name} in shard {start}-{end}")))?;
+    let sequences = usize::try_from(shard.sequences).unwrap_or(usize::MAX);
     let (mut rows, mut token_counts) = (range.start as u64..range.end as u64, Vec::new());
+    let mut width = tensor.width.saturating_mul(u64::from(shard.sequences));
     if let (Pooling::Full, Some(offsets)) = (pooling, &shard.token_offsets) {
-        let bounds = offsets.get(range.start..=range.end).unwrap_or_default();
+        let [first, last] = [range.start, range.end].map(|row| row.saturating_mul(sequences));
+        let bounds = offsets.get(first..=last).unwrap_or_default();
         let counts = bounds.iter().zip(bounds.iter().skip(1));
         token_counts.extend(counts.map(|(from, to)| to.saturating_sub(*from)));
         rows = bounds.first().copied().unwrap_or(0)..bounds.last().copied().unwrap_or(0);
+        width = tensor.width;
     }
     let dtype = shard.identity.dtype;
-    let row_bytes = tensor.width.saturating_mul(dtype.bytes());
+    let row_bytes = width.saturating_mul(dtype.bytes());
     let at = |row: u64| usize::try_from(row.saturating_mul(row_bytes)).unwrap_or(usize::MAX);
     let (from, to) = (at(rows.start), at(rows.end));
     if from > to || to > tensor.values.len() {
@@ -296,7 +303,7 @@ async fn read_piece(
     }
     Ok(StoredRows {
         ids: shard.row_ids.get(range).unwrap_or_default().to_vec(),
-        width: usize::try_from(tensor.width).unwrap_or(usize::MAX),
+        width: usize::try_from(width).unwrap_or(usize::MAX),
         dtype,
         values: tensor.values.slice(from..to),
         token_counts,
@@ -407,3 +414,6 @@ impl Letters<'_> {
 fn misfit(manifest: &DatasetManifest, example: &Example, expected: &str, found: usize) -> Error {
     InputError::new(&manifest.name, format!("example {}", example.id), expected, found).into()
 }
+
+#[cfg(test)]
+mod tests;

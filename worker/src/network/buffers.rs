@@ -70,6 +70,12 @@ impl Memory {
         Self { values: empty.clone(), gradients: empty, buffers, rows_max: 0 }
     }
 
+    /// Values of all buffers, held or free.
+    pub(super) fn held_values(&self) -> usize {
+        let held = self.values.iter().chain(&self.gradients).chain(&self.buffers.free);
+        held.map(Vec::len).sum()
+    }
+
     /// Takes everything back before a pass over `rows` examples.
     pub(super) fn begin(&mut self, rows: usize) {
         for held in self.values.iter_mut().chain(&mut self.gradients) {

@@ -6,9 +6,10 @@
 use super::buffers::{Examples, Memory};
 use super::operations::{Needs, Operation, Reads, Run, Seen, Wanted, build};
 use super::plan::{Mode, Plan, ValueIndex};
-use super::{Network, defect};
+use super::{Network, NetworkState, defect};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::network::WeightShape;
+use std::sync::Arc;
 
 /// A plan with the memory it runs in.
 pub(super) struct Engine {
@@ -18,6 +19,8 @@ pub(super) struct Engine {
     memory: Memory,
     /// Gradients of trained weights; empty for the others.
     pub(super) weight_gradients: Vec<Vec<f32>>,
+    /// The weights that the operations have packed.
+    packed: Option<Arc<()>>,
 }
 
 impl Engine {
@@ -33,7 +36,12 @@ impl Engine {
         };
         let weight_gradients = shapes.map(|shape| vec![0.0; count(shape)]).collect();
         let memory = Memory::new(plan.values.len());
-        Ok(Self { plan, operations, needs, memory, weight_gradients })
+        Ok(Self { plan, operations, needs, memory, weight_gradients, packed: None })
+    }
+
+    /// Values of all buffers.
+    pub(super) fn held_values(&self) -> usize {
+        self.memory.held_values()
     }
 
     /// A value that the last pass ended with.
@@ -68,13 +76,17 @@ impl Engine {
     pub(super) fn forward(
         &mut self,
         mode: Mode,
-        weights: &[Vec<f32>],
+        state: &NetworkState,
         draws: (u64, u64),
         examples: &Examples<'_>,
     ) -> Result<()> {
         self.check(examples)?;
         self.memory.begin(examples.rows);
-        let run = Run { training: mode == Mode::Train, weights, draws };
+        // Forgotten until the pass is through: a pass that fails has packed some.
+        let packed = self.packed.take();
+        let repack = !packed.is_some_and(|packed| Arc::ptr_eq(&packed, state.version()));
+        let weights = &state.weights;
+        let run = Run { training: mode == Mode::Train, weights, repack, draws };
         for (index, operation) in self.operations.iter_mut().enumerate() {
             let node = &self.plan.nodes[index];
             if self.plan.is_left_out(mode, node) {
@@ -99,6 +111,7 @@ impl Engine {
                 }
             }
         }
+        self.packed = Some(Arc::clone(state.version()));
         Ok(())
     }
 
@@ -129,7 +142,7 @@ impl Engine {
     pub(super) fn backward(
         &mut self,
         mode: Mode,
-        weights: &[Vec<f32>],
+        state: &NetworkState,
         draws: (u64, u64),
         examples: &Examples<'_>,
         (start, gradient): (ValueIndex, Vec<f32>),
@@ -140,7 +153,8 @@ impl Engine {
             return Ok(());
         }
         self.memory.gradients[start] = gradient;
-        let run = Run { training: mode == Mode::Train, weights, draws };
+        let weights = &state.weights;
+        let run = Run { training: mode == Mode::Train, weights, repack: false, draws };
         for index in (0..self.plan.nodes.len()).rev() {
             let node = &self.plan.nodes[index];
             let output = node.output;

@@ -4,7 +4,8 @@
 
 use super::{Network, NetworkState, defect, plan::Plan};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::network::{Loss, WeightShape};
+use glmeval_common::network::Loss;
+use glmeval_kernels::ops::arithmetic::l2_penalty;
 use glmeval_kernels::ops::loss::{self, LossKind};
 
 /// The loss that `plan` ends in.
@@ -42,18 +43,28 @@ pub(super) fn of_predictions(
     loss::loss(kind, logits, targets, logits.len(), gradient).map_err(defect)
 }
 
-/// Penalties of the weights that predictions depend on.
+/// Penalties of the weights that predictions depend on; with `gradients`, what they contribute is
+/// added there.
 ///
 /// ```text
 /// sum over kernels of f32(c) sum(w^2)
 /// ```
-pub(super) fn penalties(plan: &Plan, state: &NetworkState) -> f64 {
-    let shapes: Vec<_> = state.weights().collect();
-    let kernels = plan.weights.iter().filter_map(|&index| shapes.get(index));
-    let penalised = kernels.filter(|(shape, _)| shape.l2 != 0.0);
-    let penalty = |&(shape, values): &(&WeightShape, &[f32])| {
-        let squares: f64 = values.iter().map(|&value| f64::from(value).powi(2)).sum();
-        f64::from(shape.l2 as f32) * squares
-    };
-    penalised.map(penalty).sum()
+///
+/// # Errors
+/// `Bug` if the gradients are another network's.
+pub(super) fn penalties(
+    plan: &Plan,
+    state: &NetworkState,
+    mut gradients: Option<&mut [Vec<f32>]>,
+) -> Result<f64> {
+    let mut sum = 0.0;
+    for (index, (shape, values)) in state.weights().enumerate() {
+        if shape.l2 == 0.0 || !plan.weights.contains(&index) {
+            continue;
+        }
+        let gradient = gradients.as_mut().and_then(|all| all.get_mut(index));
+        let gradient = gradient.map(Vec::as_mut_slice);
+        sum += l2_penalty(shape.l2 as f32, values, gradient).map_err(defect)?;
+    }
+    Ok(sum)
 }

@@ -8,6 +8,7 @@ use super::{Network, defect};
 use glmeval_common::error::Result;
 use glmeval_kernels::error::KernelError;
 
+mod block;
 mod elementwise;
 mod joining;
 mod normalisation;
@@ -33,6 +34,8 @@ pub(super) struct Run<'a> {
     pub(super) training: bool,
     /// All weights of the network.
     pub(super) weights: &'a [Vec<f32>],
+    /// Whether weights are others than those of the last pass.
+    pub(super) repack: bool,
     /// Seed and step of dropout.
     pub(super) draws: (u64, u64),
 }
@@ -114,7 +117,8 @@ pub(super) fn build(network: &Network, plan: &Plan, node: &Node) -> Result<Box<d
         Kind::Function { function, width } => {
             Box::new(elementwise::Function { function: elementwise::kernel(function), width })
         }
-        Kind::Dropout { layer, rate } => Box::new(elementwise::Dropout { layer, rate }),
+        Kind::Dropout(drop) => Box::new(elementwise::Dropout(drop)),
+        Kind::NormBlock(parts) => Box::new(block::Block::new(parts)),
         Kind::MaxPool { length, width, size } => {
             Box::new(pooling::MaxPool::new(length, width, size))
         }

@@ -89,16 +89,17 @@ impl Pass {
         dropout_seed: u64,
     ) -> Result<StepOutcome> {
         let draws = (dropout_seed, state.step);
-        let loss = self.find_gradients((network, state), batch, draws)?;
+        let loss = self.find_gradients(state, batch, draws)?;
         self.engine.update_moving(&mut state.weights)?;
         self.descend(network, state, optimizer, learning_rate)?;
+        state.mark_changed();
         Ok(StepOutcome { loss })
     }
 
     /// Loss and gradients of a training pass; no weight changes.
     fn find_gradients(
         &mut self,
-        (network, state): (&Network, &NetworkState),
+        state: &NetworkState,
         batch: &Batch<'_>,
         draws: (u64, u64),
     ) -> Result<f64> {
@@ -106,27 +107,15 @@ impl Pass {
             return Err(Error::bug("network: expected at least one example, found none"));
         }
         let examples = Examples { rows: batch.rows, inputs: batch.inputs, sums: batch.sums };
-        self.engine.forward(Mode::Train, &state.weights, draws, &examples)?;
+        self.engine.forward(Mode::Train, state, draws, &examples)?;
         self.keep_answers(Mode::Train, &examples);
         let mut gradient = self.engine.gradient_buffer(self.logits.len());
         let into = &mut gradient[..self.logits.len()];
         let loss = loss::of_predictions(self.loss, &self.logits, batch.targets, Some(into))?;
         let start = (self.engine.plan.logits, gradient);
-        self.engine.backward(Mode::Train, &state.weights, draws, &examples, start)?;
-        self.add_penalties(network, state);
-        Ok(loss + loss::penalties(&self.engine.plan, state))
-    }
-
-    /// Adds what penalties contribute to the gradients of weights: `2 c w`.
-    fn add_penalties(&mut self, network: &Network, state: &NetworkState) {
-        let weights = network.shapes.iter().zip(&state.weights);
-        for ((shape, weights), gradient) in weights.zip(&mut self.engine.weight_gradients) {
-            let coefficient = 2.0 * shape.l2 as f32;
-            if coefficient != 0.0 {
-                let entries = gradient.iter_mut().zip(weights);
-                entries.for_each(|(gradient, &w)| *gradient = coefficient.mul_add(w, *gradient));
-            }
-        }
+        self.engine.backward(Mode::Train, state, draws, &examples, start)?;
+        let gradients = Some(self.engine.weight_gradients.as_mut_slice());
+        Ok(loss + loss::penalties(&self.engine.plan, state, gradients)?)
     }
 
     /// The optimiser's step.
@@ -174,7 +163,7 @@ impl Pass {
         self.logits.clear();
         self.predictions.clear();
         if rows > 0 {
-            self.engine.forward(Mode::Predict, &state.weights, (0, 0), &examples)?;
+            self.engine.forward(Mode::Predict, state, (0, 0), &examples)?;
             self.keep_answers(Mode::Predict, &examples);
         }
         out.clear();
@@ -191,6 +180,12 @@ impl Pass {
         self.predictions.extend_from_slice(self.engine.value(mode, plan.prediction, examples));
     }
 
+    /// f32 values of activations and gradients that are held for the next step.
+    pub fn held_values(&self) -> usize {
+        let explaining = self.explaining.as_ref().map_or(0, Engine::held_values);
+        self.engine.held_values() + explaining
+    }
+
     /// Predictions of the last training step, before its weights changed, or of the last
     /// [`Pass::predict`]: `[rows, outputs_per_example]`.
     pub fn predictions(&self) -> &[f32] {
@@ -203,7 +198,7 @@ impl Pass {
     /// `Bug` if `targets` are not those of as many examples.
     pub fn loss(&self, state: &NetworkState, targets: &[f32]) -> Result<f64> {
         let loss = loss::of_predictions(self.loss, &self.logits, targets, None)?;
-        Ok(loss + loss::penalties(&self.engine.plan, state))
+        Ok(loss + loss::penalties(&self.engine.plan, state, None)?)
     }
 
     /// Gradients of the last training step's loss with respect to trained weights, penalties
@@ -249,12 +244,12 @@ impl Pass {
             return Ok(vec![Vec::new(); inputs.len()]);
         }
         let (draws, mode) = ((0, 0), Mode::Explain);
-        engine.forward(mode, &state.weights, draws, &examples)?;
+        engine.forward(mode, state, draws, &examples)?;
         let mut gradient = engine.gradient_buffer(rows * outputs);
         let chosen = |index: usize| if index % outputs == output_index { 1.0 } else { 0.0 };
         gradient.iter_mut().enumerate().for_each(|(index, value)| *value = chosen(index));
         let start = (engine.plan.prediction, gradient);
-        engine.backward(mode, &state.weights, draws, &examples, start)?;
+        engine.backward(mode, state, draws, &examples, start)?;
         Ok((0..inputs.len()).map(|input| engine.input_gradient(input, rows).to_vec()).collect())
     }
 }

@@ -9,6 +9,8 @@ use glmeval_common::network::{
 };
 use std::ops::Range;
 
+mod rewrite;
+
 /// Index of a value: inputs first, then outputs of operations.
 pub(super) type ValueIndex = usize;
 
@@ -62,6 +64,25 @@ pub(super) struct Norm {
     pub(super) epsilon: f32,
 }
 
+/// A dropout: which layer it is, which decides what is dropped, and its rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Drop {
+    pub(super) layer: u32,
+    pub(super) rate: f32,
+}
+
+/// A normalisation and what is done to its output at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct NormBlock {
+    pub(super) norm: Norm,
+    pub(super) function: Activation,
+    /// Before the pool, or without one.
+    pub(super) before: Option<Drop>,
+    /// Positions of the input, and of each pool.
+    pub(super) pool: Option<(usize, usize)>,
+    pub(super) after: Option<Drop>,
+}
+
 /// What an operation computes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
@@ -81,6 +102,7 @@ pub(super) enum Kind {
     BatchNorm {
         norm: Norm,
     },
+    NormBlock(NormBlock),
     LayerNorm {
         width: usize,
         gamma: usize,
@@ -90,10 +112,7 @@ pub(super) enum Kind {
         function: Activation,
         width: usize,
     },
-    Dropout {
-        layer: u32,
-        rate: f32,
-    },
+    Dropout(Drop),
     MaxPool {
         length: usize,
         width: usize,
@@ -189,6 +208,8 @@ impl Plan {
         }
         plan.prune();
         plan.fold_normalisations();
+        plan.join_blocks();
+        plan.find_undropped();
         plan
     }
 
@@ -268,9 +289,6 @@ impl Plan {
         let needs_gradient =
             !weights.is_empty() || inputs.iter().any(|&input| self.values[input].needs_gradient);
         let output = self.add_value(length, needs_gradient);
-        if matches!(kind, Kind::Dropout { .. }) {
-            self.values[output].undropped = self.values[inputs[0]].undropped;
-        }
         self.nodes.push(Node { kind, inputs, output, weights });
         output
     }
@@ -297,6 +315,16 @@ impl Plan {
         self.add_node(Kind::Function { function, width }, vec![output], 0..0)
     }
 
+    /// Finds the value that stands for each where nothing is dropped.
+    fn find_undropped(&mut self) {
+        for node in &self.nodes {
+            self.values[node.output].undropped = match node.kind {
+                Kind::Dropout(_) => self.values[node.inputs[0]].undropped,
+                _ => node.output,
+            };
+        }
+    }
+
     /// Removes what the prediction does not depend on.
     fn prune(&mut self) {
         let mut needed = vec![false; self.values.len()];
@@ -309,38 +337,6 @@ impl Plan {
         }
         self.nodes.retain(|node| needed[node.output]);
         self.weights = self.nodes.iter().flat_map(|node| node.weights.clone()).collect();
-    }
-
-    /// Operations that read `value`.
-    fn readers(&self, value: ValueIndex) -> usize {
-        let reads = self.nodes.iter().flat_map(|node| &node.inputs);
-        let answers = [self.logits, self.prediction];
-        reads.chain(&answers).filter(|&&read| read == value).count()
-    }
-
-    /// Lets a product of one tap read its input through the normalisation before it, where nobody
-    /// asks for the gradient of what is normalised: no normalised copy is formed.
-    fn fold_normalisations(&mut self) {
-        for index in 0..self.nodes.len() {
-            let Kind::Product { taps, norm: None, .. } = self.nodes[index].kind else { continue };
-            let read = self.nodes[index].inputs[0];
-            let Some(before) = self.nodes.iter().position(|node| node.output == read) else {
-                continue;
-            };
-            let Kind::BatchNorm { norm: found } = self.nodes[before].kind else { continue };
-            let source = self.nodes[before].inputs[0];
-            let fits = taps.kernel == 1 && taps.input_width == found.width;
-            if !fits || self.values[source].needs_gradient || self.readers(read) != 1 {
-                continue;
-            }
-            if let Kind::Product { norm, .. } = &mut self.nodes[index].kind {
-                *norm = Some(found);
-            }
-            self.nodes[index].inputs[0] = source;
-            // What nobody reads is removed below.
-            self.nodes[before].inputs.clear();
-        }
-        self.nodes.retain(|node| !node.inputs.is_empty());
     }
 }
 
@@ -385,7 +381,8 @@ fn kind_of(index: usize, layer: &ResolvedLayer, input: Extent) -> Option<Kind> {
         LayerKind::Activation { function } => Kind::Function { function: *function, width },
         LayerKind::Dropout { rate } if *rate == 0.0 => return None,
         LayerKind::Dropout { rate } => {
-            Kind::Dropout { layer: u32::try_from(index).unwrap_or(u32::MAX), rate: *rate as f32 }
+            let layer = u32::try_from(index).unwrap_or(u32::MAX);
+            Kind::Dropout(Drop { layer, rate: *rate as f32 })
         }
         LayerKind::MaxPool { size: 1 } | LayerKind::AveragePool { size: 1 } => return None,
         LayerKind::MaxPool { size } => Kind::MaxPool { length, width, size: *size },

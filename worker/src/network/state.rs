@@ -18,6 +18,8 @@ pub struct NetworkState {
     pub(super) first: Vec<Vec<f32>>,
     pub(super) second: Vec<Vec<f32>>,
     pub(super) step: u64,
+    /// Another one after every change of weights, so that a pass knows whether it packed these.
+    version: Arc<()>,
 }
 
 /// A whole state as named arrays.
@@ -45,7 +47,7 @@ impl NetworkState {
             shapes.iter().map(|shape| vec![0.0; count(shape)]).collect()
         };
         let (first, second) = (moments(), moments());
-        Self { shapes, weights, first, second, step: 0 }
+        Self { shapes, weights, first, second, step: 0, version: Arc::new(()) }
     }
 
     /// Steps taken.
@@ -73,6 +75,7 @@ impl NetworkState {
         }
         self.weights = weights;
         self.weights.truncate(self.shapes.len());
+        self.mark_changed();
         Ok(())
     }
 
@@ -109,7 +112,18 @@ impl NetworkState {
         }
         [self.weights, self.first, self.second] = found;
         self.step = stored.step;
+        self.mark_changed();
         Ok(())
+    }
+
+    /// Which weights these are.
+    pub(super) fn version(&self) -> &Arc<()> {
+        &self.version
+    }
+
+    /// Makes these other weights than any before.
+    pub(super) fn mark_changed(&mut self) {
+        self.version = Arc::new(());
     }
 }
 

@@ -87,11 +87,13 @@ impl Layer<'_> {
         self.place.wrong(&format!("{}.{name}", self.key), expected, found)
     }
 
+    /// A key without a default.
     fn needed<T>(&self, name: &str, value: Option<T>) -> Result<T, InputError> {
         let expected = format!("a value for {}", self.table.kind);
         value.ok_or_else(|| self.wrong(name, &expected, "nothing"))
     }
 
+    /// What the layer computes; numbers are checked where extents are known.
     fn kind(&self) -> Result<LayerKind, InputError> {
         self.refuse_others()?;
         let t = self.table;
@@ -140,6 +142,7 @@ impl Layer<'_> {
         })
     }
 
+    /// Three words and one with a number of its own.
     fn initializer(&self) -> Result<Initializer, InputError> {
         let t = self.table;
         let name = t.initializer.as_deref().unwrap_or("glorot-uniform");

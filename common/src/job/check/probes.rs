@@ -71,6 +71,7 @@ impl Written<'_> {
         Ok(Some(values.clone()))
     }
 
+    /// A finite number above zero, if there is one.
     fn positive(&self, name: &str, value: Option<f64>) -> Result<Option<f64>, InputError> {
         let is_good = |value: &f64| value.is_finite() && *value > 0.0;
         self.checked(name, value, "a positive number", is_good)
@@ -100,6 +101,7 @@ pub(super) fn check(
     Ok(probes)
 }
 
+/// One table; what the protocol decides stays open, since it depends on what is read.
 fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProbe, InputError> {
     let table = written.table;
     let choice = choice(written)?;
@@ -139,6 +141,7 @@ fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProb
     })
 }
 
+/// What the table's `kind` names, with the keys that belong to it.
 fn choice(written: &Written<'_>) -> Result<ProbeChoice, InputError> {
     let table = written.table;
     Ok(match table.kind.as_str() {
@@ -154,6 +157,12 @@ fn choice(written: &Written<'_>) -> Result<ProbeChoice, InputError> {
         "network" => {
             let name = table.name.clone().unwrap_or_else(|| "network".to_owned());
             super::check_name(written.place, &format!("{}.name", written.key), &name)?;
+            // Reports would show two different probes under one name.
+            let is_taken = |(taken, _): &(&str, NetworkKind)| *taken == name;
+            if NetworkChoice::NAMED.iter().any(is_taken) {
+                let expected = "a name that no kind of probe has";
+                return Err(written.wrong("name", expected, format!("{name:?}")));
+            }
             let network = layers::network(written.place, &written.key, table)?;
             ProbeChoice::Network(NetworkChoice::of(NetworkKind::Own { name, network }))
         }
@@ -201,7 +210,6 @@ fn refuse_others(written: &Written<'_>, choice: &ProbeChoice) -> Result<(), Inpu
         ("factors", t.factors.is_some(), has_width),
         ("reduce", t.reduce.is_some(), is(&["rep-cnn"])),
         ("front", t.front.is_some(), is(&["chip-cnn", "splicing-cnn"])),
-        ("fractions", t.fractions.is_some(), is_trained),
         ("repeats", t.repeats.is_some(), is_trained),
         // The study's probes differ in their loss; one for all would suit none.
         ("loss", t.loss.is_some(), kind.is_some()),
@@ -236,6 +244,7 @@ fn refuse_others(written: &Written<'_>, choice: &ProbeChoice) -> Result<(), Inpu
     }
 }
 
+/// The keys of training; ranges are those in which a step is defined, not those that are wise.
 fn training(written: &Written<'_>) -> Result<TrainingChanges, InputError> {
     let t = written.table;
     let at_least_one = |value: &u32| *value >= 1;

@@ -16,6 +16,7 @@ fn scaled(width: usize, factor: f64) -> usize {
     ((width as f64 * factor) as usize).max(1)
 }
 
+/// The reduction has neither activation nor factor; the exponential belongs to the first filters.
 pub(super) fn rep_cnn(factor: f64, reduce: usize, targets: usize) -> NetworkSpec {
     let mut chain = Chain::new(&["sequence"], NARROW);
     chain
@@ -32,18 +33,21 @@ pub(super) fn rep_cnn(factor: f64, reduce: usize, targets: usize) -> NetworkSpec
     chain.finish()
 }
 
+/// With 56 targets the published `embed_MLP`.
 pub(super) fn rep_mlp(inputs: &[Extent], factor: f64, targets: usize) -> NetworkSpec {
     let mut chain = as_vector(inputs);
     rep_head(&mut chain, factor, targets);
     chain.finish()
 }
 
+/// The published `linear_model`; other than ridge regression it is trained by steps.
 pub(super) fn linear(inputs: &[Extent], targets: usize) -> NetworkSpec {
     let mut chain = as_vector(inputs);
     chain.dense("output", targets, Activation::Linear);
     chain.finish()
 }
 
+/// The dense layers that rep-cnn and rep-mlp share.
 fn rep_head(chain: &mut Chain, factor: f64, targets: usize) {
     chain
         .dense_block("dense1", scaled(512, factor), Activation::Relu)
@@ -79,6 +83,7 @@ fn as_vector(inputs: &[Extent]) -> Chain {
     chain
 }
 
+/// Convolutions are drawn as He, dense layers as Glorot proposed.
 pub(super) fn chip_cnn(front: ChipFront, targets: usize) -> NetworkSpec {
     let mut chain = Chain::new(&["input"], Initializer::HeUniform);
     if front == ChipFront::Normalised {

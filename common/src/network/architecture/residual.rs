@@ -27,6 +27,7 @@ fn residual(chain: &mut Chain, filters: usize, dilations: &[usize], function: Ac
     chain.sum("res_add", &input).activation("res_out", function);
 }
 
+/// The dense layer before the mean acts at each position.
 pub(super) fn resnet(targets: usize) -> NetworkSpec {
     let silu = Activation::Silu;
     let mut chain = Chain::new(&["sequence"], Initializer::GlorotUniform);
@@ -75,6 +76,7 @@ fn tail(chain: &mut Chain, filters: usize) {
         .flatten();
 }
 
+/// No normalisation stands before the reduction: the published option for one is off.
 pub(super) fn insert_cnn(targets: usize) -> NetworkSpec {
     let mut chain = Chain::new(&["input"], Initializer::GlorotUniform);
     chain.conv("reduce", Conv::valid(48, 1));
@@ -88,6 +90,7 @@ pub(super) fn insert_cnn(targets: usize) -> NetworkSpec {
     chain.finish()
 }
 
+/// The second relu after the residual block changes nothing and is published so.
 pub(super) fn rbp_cnn(targets: usize) -> NetworkSpec {
     let mut chain = Chain::new(&["input"], Initializer::GlorotUniform);
     body(&mut chain);

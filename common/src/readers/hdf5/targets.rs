@@ -23,7 +23,8 @@ pub(super) enum Rule {
     Real,
     /// (N,) or (N, E): ln(column 0 + 1).
     LogOfFirst,
-    /// (N, 56, 2): difference of logits, then logit of the mean; NaN = not measured.
+    /// (N, 56, 2): difference of logits, then logit of the mean; NaN = not measured. The mean is NaN
+    /// only in rows without any measured tissue.
     DeltaLogit,
 }
 
@@ -90,6 +91,12 @@ impl Targets {
         let values: Vec<f64> = match self.rule {
             Rule::DeltaLogit => {
                 let (pairs, _) = self.row.as_chunks::<2>();
+                let unknown = pairs.iter().position(|[_, mean]| mean.is_nan());
+                if let Some(tissue) = unknown.filter(|_| pairs.iter().any(|[d, _]| !d.is_nan())) {
+                    let expected = "a mean logit, as tissues of the row are measured";
+                    let found = format!("NaN in tissue {tissue}");
+                    return Err(self.array.defect(row_number, expected, found));
+                }
                 pairs.iter().map(|[delta, _]| *delta).chain(pairs.iter().map(|[_, m]| *m)).collect()
             }
             Rule::LogOfFirst => self.row.iter().take(1).copied().collect(),

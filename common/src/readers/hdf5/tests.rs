@@ -142,6 +142,38 @@ fn several_binary_targets_are_for_the_users_own_data_only() {
     assert_eq!(error, "y_train: expected shape (rows,) or (rows, 1), found shape (3, 2)");
 }
 
+/// Two rows of the splicing layout per split; `change` sets targets of the last one of `valid`.
+fn splicing_file(change: impl Fn(&mut [f32])) -> (TempDir, PathBuf) {
+    let mut file = FileBuilder::new();
+    for split in ["train", "valid", "test"] {
+        let values = onehot(&["ACGTNA", "TTTGCA"], None);
+        file.create_dataset(&format!("x_{split}")).with_f32_data(&values).with_shape(&[2, 6, 4]);
+        let mut targets = [0.5, -1.0].repeat(112);
+        if split == "valid" {
+            change(&mut targets[112..]);
+        }
+        file.create_dataset(&format!("Y_{split}")).with_f32_data(&targets).with_shape(&[2, 56, 2]);
+    }
+    saved(file)
+}
+
+#[test]
+fn splicing_rows_have_two_windows_and_a_mean_wherever_a_tissue_is_measured() {
+    let read = |path: &Path| read(path, &Hdf5Layout::DeltaLogit, TaskName::Splicing);
+    let (_folder, path) = splicing_file(|row| row[6] = f32::NAN);
+    let examples = read(&path).unwrap();
+    let windows = |row: usize| examples[row].sequences.iter().map(DnaSequence::as_str);
+    assert_eq!(windows(0).collect::<Vec<_>>(), ["ACG", "TNA"]);
+    assert_eq!((examples[3].targets[2], examples[3].targets[56]), (0.5, -1.0));
+    assert!(examples[3].targets[3].is_nan());
+    let (_folder, path) = splicing_file(|row| row.fill(f32::NAN));
+    assert!(read(&path).unwrap()[3].targets.iter().all(|target| target.is_nan()));
+    let (_folder, path) = splicing_file(|row| row[5] = f32::NAN);
+    let expected = "Y_valid row 1: expected a mean logit, as tissues of the row are measured, \
+                    found NaN in tissue 2";
+    assert_eq!(message(read(&path)), expected);
+}
+
 #[test]
 fn rows_of_an_array_come_in_batches_and_end() {
     let values: Vec<f32> = (0..60_u8).map(f32::from).collect();

@@ -210,6 +210,10 @@ fn probes_that_cannot_be_fitted_are_refused_with_the_reason() {
     let short = DatasetFacts { length_min: 20, length_max: 20, ..split_facts(100) };
     let error = refused(&convolutions, short);
     assert!(error.contains("resnet") && error.contains("layer"), "{error}");
+    let mut nowhere = convolutions.clone();
+    nowhere.probes[0].dataset_indices.clear();
+    let error = refused(&nowhere, split_facts(100));
+    assert!(error.contains("probe.datasets: expected at least one data set"), "{error}");
     let changes = TrainingChanges { loss: Some(Loss::BinaryCrossEntropy), ..Default::default() };
     let probe = JobProbe { training: changes, ..network(NetworkKind::ResNet) };
     let error = refused(&job_of(TaskName::LentiMpra, vec![probe]), split_facts(100));
@@ -252,4 +256,15 @@ fn training_costs_products_of_every_example_over_the_epochs_and_is_held_in_memor
     let features = 1_000 * 230;
     assert!(memory.training > weights + features && memory.training < 1 << 30);
     assert_eq!(memory.total(), memory.weights + memory.program + memory.training);
+}
+
+#[test]
+fn a_linear_probe_has_a_learning_curve_but_no_repeats() {
+    let mut probe = JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0]);
+    probe.fractions = Some(vec![0.5, 1.0]);
+    let mut job = job_of(TaskName::LentiMpra, vec![probe]);
+    job.embeddings.clear();
+    let plan = planned(&job, split_facts(100), "gpn").unwrap();
+    let fractions: Vec<_> = fits(&plan).iter().map(|fit| fit.identity.fraction).collect();
+    assert_eq!(fractions, [0.5, 1.0, 0.5, 1.0], "of one-hot and k-mers");
 }

@@ -1,114 +1,135 @@
 //! The gradients with respect to weights and bias: sums over all positions of a batch.
 //!
 //! Leaves out: products over channels. Invariant: blocks of 512 positions are summed from zero, and
-//! their sums added in order, whatever the threads.
+//! their sums added in order.
+
+mod blocks;
+mod gather;
+mod rounded;
+mod strict;
 
 use super::taps::Taps;
-use crate::isa::Isa;
-use crate::ops::linear::Left;
+use crate::isa::{Isa, per_isa};
 use crate::ops::precision::Precision;
-use crate::tile::bf16::{SIDE, STEP_WIDTH, Step, Sums, Unit, pack_row, round_panel};
-use crate::tile::{LeftStep, PanelStep, Rows, TILE_COLUMNS, TILE_ROWS, Tile, pack_columns};
-use rayon::prelude::*;
+use crate::tile::bf16::Unit;
+use blocks::Product;
+use rounded::Rounded;
+use std::cell::Cell;
+use std::ops::Range;
+use std::thread::LocalKey;
+use strict::Strict;
 
 /// Positions whose products are one chain; part of the meaning of the sums.
 const POSITIONS_PER_BLOCK: usize = 512;
+/// How the products of one block are computed, and operands are laid out for them.
+trait Arithmetic: Copy + Sync + 'static {
+    /// What a packed panel of 32 columns of `dy` is made of.
+    type Columns: Copy + Send + Sync;
+    /// What a packed tile of columns of the gathered input is made of.
+    type Rows: Copy + Send + Sync;
+    /// The sums of a tile and a panel.
+    type Sums: Copy + Send + Sync;
+    /// Rows of the weights that a tile holds.
+    const TILE: usize;
+    /// Zeros.
+    const NO_COLUMNS: Self::Columns;
+    /// Zeros.
+    const NO_ROWS: Self::Rows;
+    /// Zeros.
+    const NO_SUMS: Self::Sums;
 
-/// Replaces `dbias` by the sums of the rows of `dy`.
-pub(super) fn bias(dy: &[f32], dbias: &mut [f32]) {
-    let width = dbias.len();
-    dbias.fill(0.0);
-    let mut sums = vec![0.0; width];
-    for block in dy.chunks(POSITIONS_PER_BLOCK * width) {
-        sums.fill(0.0);
-        for row in block.chunks_exact(width) {
-            sums.iter_mut().zip(row).for_each(|(sum, dy)| *sum += dy);
-        }
-        dbias.iter_mut().zip(&sums).for_each(|(total, sum)| *total += sum);
+    /// Memory of whole products, and of tasks, kept by each thread between calls.
+    fn memory() -> [&'static LocalKey<Cell<Memory<Self>>>; 2];
+
+    /// Elements of a packed panel or tile for so many positions.
+    fn steps(positions: usize) -> usize;
+
+    /// Packs the columns of `dy`, rows of `width` values, from `first` on.
+    fn pack_columns(self, dy: &[f32], width: usize, first: usize, packed: &mut [Self::Columns]);
+
+    /// Packs `tiles` of rows of the weights at `positions`, one tile after the other.
+    fn pack_rows(
+        self,
+        taps: &Taps<'_>,
+        tiles: Range<usize>,
+        positions: Range<usize>,
+        packed: &mut [Self::Rows],
+    );
+
+    /// Products of one tile and every panel, each added up from zero and given to `take`; the
+    /// extents are the rows of this tile and the columns of all panels.
+    fn products(
+        self,
+        extents: (usize, usize),
+        tile: &[Self::Rows],
+        panels: &[Self::Columns],
+        take: impl FnMut(usize, &Self::Sums),
+    );
+
+    /// Adds a block's sums to those before it.
+    fn add(self, totals: &mut Self::Sums, sums: &Self::Sums);
+
+    /// Writes the sums of a panel to the columns of `out`, rows of `width` values, from `first` on.
+    fn write(self, sums: &Self::Sums, out: &mut [f32], width: usize, first: usize);
+}
+
+/// What is packed and summed; kept by each thread, since every step needs the same again.
+struct Memory<A: Arithmetic> {
+    /// Panels of a block, one after the other.
+    columns: Vec<A::Columns>,
+    /// Tiles of a task, one after the other.
+    rows: Vec<A::Rows>,
+    /// Sums of several blocks.
+    sums: Vec<A::Sums>,
+    /// Sums of all blocks so far, by tile, then panel.
+    totals: Vec<A::Sums>,
+    /// Sums of the columns of `dy`, block by block.
+    bias: Vec<f32>,
+}
+
+impl<A: Arithmetic> Memory<A> {
+    const EMPTY: Self = Self {
+        columns: Vec::new(),
+        rows: Vec::new(),
+        sums: Vec::new(),
+        totals: Vec::new(),
+        bias: Vec::new(),
+    };
+}
+
+impl<A: Arithmetic> Default for Memory<A> {
+    fn default() -> Self {
+        Self::EMPTY
     }
 }
 
-/// Replaces `dkernel`, rows of `width` values, by the products of taps and `dy`.
-pub(super) fn kernel(
+/// Replaces `dkernel` and `dbias`, if there is one, by the products of all positions' taps and
+/// `dy`, rows of `width` values.
+pub(super) fn weight_gradient(
     isa: Isa,
     precision: Precision,
     (taps, dy): (&Taps<'_>, &[f32]),
     width: usize,
     dkernel: &mut [f32],
+    dbias: Option<&mut [f32]>,
 ) {
-    dkernel.fill(0.0);
-    let steps = dkernel.len() / width;
-    for (block, dy) in dy.chunks(POSITIONS_PER_BLOCK * width).enumerate() {
-        let first = block * POSITIONS_PER_BLOCK;
-        let count = dy.len() / width;
-        let mut gathered = Vec::new();
-        let x: Vec<f32> =
-            (first..first + count).flat_map(|row| taps.row(row, &mut gathered).to_vec()).collect();
-        let panels: Vec<Vec<PanelStep>> = (0..width.div_ceil(TILE_COLUMNS))
-            .map(|panel| {
-                let mut steps = vec![PanelStep::ZERO; count];
-                pack_columns(Rows::new(dy, width, width), panel * TILE_COLUMNS, &mut steps);
-                steps
-            })
-            .collect();
-        match precision {
-            Precision::F32 => strict(isa, (&x, steps), &panels, width, dkernel),
-            Precision::Bf16 => rounded(Unit::beside(isa), (&x, steps), &panels, width, dkernel),
+    match precision {
+        Precision::F32 => {
+            Product::new(Strict(isa), (taps, dy), width, dkernel).run(isa, dkernel, dbias);
+        }
+        Precision::Bf16 => {
+            let arithmetic = Rounded(Unit::beside(isa));
+            Product::new(arithmetic, (taps, dy), width, dkernel).run(isa, dkernel, dbias);
         }
     }
 }
 
-fn strict(
-    isa: Isa,
-    (x, steps): (&[f32], usize),
-    panels: &[Vec<PanelStep>],
-    width: usize,
-    dkernel: &mut [f32],
-) {
-    dkernel.par_chunks_mut(TILE_ROWS * width).enumerate().for_each(|(tile, out)| {
-        let first = tile * TILE_ROWS;
-        let rows = out.len() / width;
-        let left: Vec<LeftStep> = x
-            .chunks_exact(steps)
-            .map(|x| std::array::from_fn(|row| if row < rows { x[first + row] } else { 0.0 }))
-            .collect();
-        for (panel, right) in panels.iter().enumerate() {
-            let mut sums = Tile::ZERO;
-            sums.add_products(isa, rows, &left, right);
-            for (out, sums) in out.chunks_exact_mut(width).zip(&sums.0) {
-                let out = out[panel * TILE_COLUMNS..].iter_mut();
-                out.zip(sums).for_each(|(out, sum)| *out += sum);
-            }
-        }
-    });
-}
+per_isa!(
+    /// Adds a block's sums to those before it.
+    fn add(totals: &mut [f32], sums: &[f32]) = add_of
+);
 
-fn rounded(
-    unit: Unit,
-    (x, steps): (&[f32], usize),
-    panels: &[Vec<PanelStep>],
-    width: usize,
-    dkernel: &mut [f32],
-) {
-    let count = x.len() / steps;
-    let groups = count.div_ceil(STEP_WIDTH);
-    dkernel.par_chunks_mut(SIDE * width).enumerate().for_each(|(tile, out)| {
-        let mut left = vec![Step::ZERO; groups];
-        let rows = out.len() / width;
-        for row in 0..rows {
-            let column: Vec<f32> = x.chunks_exact(steps).map(|x| x[tile * SIDE + row]).collect();
-            pack_row(unit.isa(), &column, row, &mut left);
-        }
-        let ready = unit.ready();
-        for (panel, right) in panels.iter().enumerate() {
-            let mut packed = vec![Step::ZERO; groups];
-            round_panel(unit.isa(), right, &mut packed);
-            let mut sums = Sums([[0.0; SIDE]; SIDE]);
-            ready.add_products(&mut sums, Some(&[0.0; SIDE]), rows, &left, &packed);
-            for (out, sums) in out.chunks_exact_mut(width).zip(&sums.0) {
-                let out = out[panel * TILE_COLUMNS..].iter_mut();
-                out.zip(sums).for_each(|(out, sum)| *out += sum);
-            }
-        }
-    });
+#[inline(always)]
+fn add_of(totals: &mut [f32], sums: &[f32]) {
+    totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
 }

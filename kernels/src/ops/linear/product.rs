@@ -7,7 +7,7 @@ use super::split::{Left, Split};
 use super::{Epilogue, PackedLinear};
 use crate::isa::Isa;
 use crate::parallel::SharedRows;
-use crate::tile::{LeftStep, PanelStep, TILE_ROWS, Tile};
+use crate::tile::{LeftStep, PanelStep, TILE_COLUMNS, TILE_ROWS, Tile};
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -73,12 +73,18 @@ impl<L: Left> Product<'_, L> {
         let steps = self.weights.input_width;
         let right = &self.panels[panel * steps..][..steps];
         let tiles = rows.len().div_ceil(TILE_ROWS);
+        let columns = self.weights.output_width - panel * self.weights.outputs_per_panel();
+        let half = !self.weights.gated && columns <= TILE_COLUMNS / 2;
         let mut sums = [Tile([self.weights.bias[panel].0; TILE_ROWS]); TILES_PER_BLOCK_MAX];
         for (block, right) in right.chunks(STEPS_PER_BLOCK).enumerate() {
             for (tile, sums) in sums[..tiles].iter_mut().enumerate() {
                 let left = &packed[tile * steps + block * STEPS_PER_BLOCK..][..right.len()];
                 let filled = TILE_ROWS.min(rows.len() - tile * TILE_ROWS);
-                sums.add_products(self.isa, filled, left, right);
+                if half {
+                    sums.add_half_products(self.isa, filled, left, right);
+                } else {
+                    sums.add_products(self.isa, filled, left, right);
+                }
             }
         }
         for (tile, sums) in sums[..tiles].iter_mut().enumerate() {

@@ -25,6 +25,37 @@ pub(crate) fn pack_row(isa: Isa, row: &[f32], place: usize, packed: &mut [Step])
     }
 }
 
+/// Writes all 32 rows of a left operand at 32 values of k.
+pub(crate) fn round_rows(isa: Isa, rows: &[PanelStep; SIDE], step: &mut Step) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Isa::available` saw these features before it made this value.
+        Isa::Avx512 => unsafe { rows_by_words(rows, step) },
+        _ => rows_one_by_one(isa, rows, step),
+    }
+}
+
+per_isa!(
+    /// [`round_rows`] by loops.
+    fn rows_one_by_one(rows: &[PanelStep; SIDE], step: &mut Step) = left_of_rows
+);
+
+#[inline(always)]
+fn left_of_rows(rows: &[PanelStep; SIDE], step: &mut Step) {
+    for (place, row) in rows.iter().enumerate() {
+        left_of_row(&[row.0], place, std::slice::from_mut(step));
+    }
+}
+
+/// [`round_rows`] by [`whole_by_words`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn rows_by_words(rows: &[PanelStep; SIDE], step: &mut Step) {
+    for (place, row) in rows.iter().enumerate() {
+        whole_by_words(&[row.0], place, std::slice::from_mut(step));
+    }
+}
+
 per_isa!(
     /// Writes values of one row, a step per 32 of k.
     fn pack_whole(values: &[[f32; STEP_WIDTH]], place: usize, packed: &mut [Step]) = left_of_row
@@ -47,6 +78,7 @@ fn left_of_row(values: &[[f32; STEP_WIDTH]], place: usize, packed: &mut [Step]) 
 
 /// [`pack_whole`] by a shuffle of halves of words, which compilers do not find by themselves.
 #[cfg(target_arch = "x86_64")]
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn whole_by_words(values: &[[f32; STEP_WIDTH]], place: usize, packed: &mut [Step]) {
     use std::arch::x86_64::{
@@ -94,11 +126,12 @@ fn right_of_panel(panel: &[PanelStep], packed: &mut [Step]) {
         for pair in 0..HALF {
             let even = panel.get(2 * pair).map_or(&ZERO, |step| &step.0);
             let odd = panel.get(2 * pair + 1).map_or(&ZERO, |step| &step.0);
-            let pairs: [u32; SIDE] =
-                std::array::from_fn(|i| rounded(even[i]) >> 16 | rounded(odd[i]));
-            let (low, high) = pairs.split_at(HALF);
-            step.0[0].0[pair].copy_from_slice(low);
-            step.0[1].0[pair].copy_from_slice(high);
+            for (half, columns) in step.0.iter_mut().zip([0..HALF, HALF..SIDE]) {
+                let values = even[columns.clone()].iter().zip(&odd[columns]);
+                for (word, (even, odd)) in half.0[pair].iter_mut().zip(values) {
+                    *word = rounded(*even) >> 16 | rounded(*odd);
+                }
+            }
         }
     }
 }

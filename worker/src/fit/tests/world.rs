@@ -144,6 +144,7 @@ impl World {
             end: end as u64,
             row_ids: (start..end).map(|row| self.examples[row].id.clone()).collect(),
             example_indices: None,
+            sequences: 1,
             tensors: vec![tensor(Pooling::Mean, &mean), tensor(Pooling::Full, &full)],
             token_offsets: Some(offsets),
         };

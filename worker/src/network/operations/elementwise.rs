@@ -3,6 +3,7 @@
 //! Leaves out: formulas (kernels). Invariant: what is dropped depends on seed, step, layer and place.
 
 use super::{Needs, Operation, Reads, Run, Seen, Wanted};
+use crate::network::plan::Drop;
 use glmeval_common::network::Activation;
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::dropout::{DropoutMask, dropout};
@@ -63,15 +64,12 @@ impl Operation for Function {
 }
 
 /// Zeroes values at random; only ever run in training.
-pub(super) struct Dropout {
-    pub(super) layer: u32,
-    pub(super) rate: f32,
-}
+pub(super) struct Dropout(pub(super) Drop);
 
 impl Dropout {
     fn mask(&self, run: &Run<'_>) -> DropoutMask {
         let (seed, step) = run.draws;
-        DropoutMask { seed, step, layer: self.layer, rate: self.rate }
+        DropoutMask { seed, step, layer: self.0.layer, rate: self.0.rate }
     }
 }
 

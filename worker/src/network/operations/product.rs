@@ -80,18 +80,17 @@ fn shape(taps: Taps) -> BatchConv1dShape {
 }
 
 impl Folded {
-    /// Finds statistics and weights for one pass.
-    fn prepare(
-        &mut self,
-        run: &Run<'_>,
-        reads: &Reads<'_>,
-        weights: &[f32],
-        bias: Option<&[f32]>,
-    ) -> Result<(), KernelError> {
+    /// Finds the statistics of one pass.
+    fn find_statistics(&mut self, run: &Run<'_>, reads: &Reads<'_>) -> Result<(), KernelError> {
         self.statistics.find(run, &self.norm, reads.inputs[0], reads.sums)?;
         for (scale, &variance) in self.scale.iter_mut().zip(&self.statistics.variance) {
             *scale = 1.0 / (variance + self.norm.epsilon).sqrt();
         }
+        Ok(())
+    }
+
+    /// Finds W' and b'.
+    fn fold(&mut self, run: &Run<'_>, weights: &[f32], bias: Option<&[f32]>) {
         let (gamma, beta) = (&run.weights[self.norm.gamma], &run.weights[self.norm.beta()]);
         let width = self.bias.len();
         let mut shifts: Vec<f64> = match bias {
@@ -106,7 +105,6 @@ impl Folded {
             }
         }
         self.bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias = shift as f32);
-        Ok(())
     }
 
     fn input<'a>(&'a self, values: &'a [f32]) -> Input<'a> {
@@ -158,12 +156,17 @@ impl Operation for Product {
         let bias = self.bias.map(|bias| run.weights[bias].as_slice());
         let input = match &mut self.folded {
             Some(folded) => {
-                folded.prepare(run, reads, weights, bias)?;
-                self.packed.set_weights(&folded.kernel, Some(&folded.bias))?;
+                folded.find_statistics(run, reads)?;
+                if run.repack {
+                    folded.fold(run, weights, bias);
+                    self.packed.set_weights(&folded.kernel, Some(&folded.bias))?;
+                }
                 folded.input(reads.inputs[0])
             }
             None => {
-                self.packed.set_weights(weights, bias)?;
+                if run.repack {
+                    self.packed.set_weights(weights, bias)?;
+                }
                 Input::plain(reads.inputs[0])
             }
         };
@@ -190,7 +193,7 @@ impl Operation for Product {
                 self.packed.weight_gradient(Input::plain(x), dy, &mut dkernel, dbias)
             }
             Some(folded) => {
-                // b' has done its work in this pass: its memory takes its gradient.
+                // b' is packed: its memory takes its gradient.
                 let mut dbias = std::mem::take(&mut folded.bias);
                 let input = folded.input(x);
                 let result = self.packed.weight_gradient(input, dy, &mut dkernel, Some(&mut dbias));
