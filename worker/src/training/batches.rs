@@ -120,6 +120,8 @@ pub fn for_each_batch(
     }
     std::thread::scope(|scope| {
         scope.spawn(move || gather_all(source, rows, &send, &free));
+        // Dropped on every way out, so that the gatherer does not wait for a batch that never comes.
+        let (receive, give_back) = (receive, give_back);
         for batch in receive {
             let batch = batch?;
             if take(&batch)?.is_break() {
