@@ -433,6 +433,23 @@ fn map_back_rows(backward: &Backward, mean: &[f32], (x, dy): (&[f32], &[f32]), d
     }
 }
 
+per_isa!(
+    /// Replaces the gradients of some normalised rows by those of their inputs.
+    pub(crate) fn replace_back(backward: &Backward, mean: &[f32], x: &[f32], dx: &mut [f32]) = replace_back_rows
+);
+
+#[inline(always)]
+fn replace_back_rows(backward: &Backward, mean: &[f32], x: &[f32], dx: &mut [f32]) {
+    let width = mean.len();
+    for (x, dx) in x.chunks_exact(width).zip(dx.chunks_exact_mut(width)) {
+        let channels = backward.scales.iter().zip(&backward.offsets).zip(&backward.slopes);
+        let given = x.iter().zip(mean).zip(channels);
+        for (dx, ((&x, &mean), ((&scale, &offset), &slope))) in dx.iter_mut().zip(given) {
+            *dx = mapped_back(*dx, x - mean, (scale, offset, slope));
+        }
+    }
+}
+
 /// One input gradient.
 #[inline(always)]
 pub(crate) fn mapped_back(dy: f32, apart: f32, (scale, offset, slope): (f32, f32, f32)) -> f32 {

@@ -6,7 +6,9 @@
 use super::NormBlock;
 use super::forward::{VALUES_PER_TASK, rows_at_once, start_of};
 use crate::isa::{Isa, per_isa};
-use crate::ops::batch_norm::{Backward, NormGradient, map_back, mapped_back, normalise, sum_slice};
+use crate::ops::batch_norm::{
+    Backward, NormGradient, map_back, mapped_back, normalise, replace_back, sum_slice,
+};
 use crate::ops::batch_pool::PoolShape;
 use crate::ops::dropout::Stream;
 use crate::ops::function::{gradient_part, replace_part};
@@ -31,25 +33,42 @@ pub(super) fn run(
 ) {
     let (width, scales) = (block.normalisation.width(), block.normalisation.scales());
     let rows = given.x.len() / width;
-    let sums = slices::sum(rows, 2 * width, |rows, sums| match &block.pool {
-        Some(pool) => sum_windows(Back::new(isa, block, &scales, 1), pool, given, rows, sums),
-        None => sum_rows(Back::new(isa, block, &scales, rows_at_once(width)), given, rows, sums),
-    });
-    let backward = Backward::new(&block.normalisation, &sums, if training { rows } else { 0 });
-    backward.write_sums(&sums, gradient.dgamma, gradient.dbeta);
-    let Some(dx) = gradient.dx else { return };
+    let backward_of = |sums: &[f64], gradient: &mut NormGradient<'_>| {
+        let backward = Backward::new(&block.normalisation, sums, if training { rows } else { 0 });
+        backward.write_sums(sums, gradient.dgamma, gradient.dbeta);
+        backward
+    };
+    let mut gradient = gradient;
     let Some(pool) = &block.pool else {
+        let back = || Back::new(isa, block, &scales, rows_at_once(width));
+        let Some(dx) = gradient.dx.take() else {
+            let sums = slices::sum(rows, 2 * width, |rows, sums| {
+                sum_rows(back(), given, rows, (sums, None));
+            });
+            backward_of(&sums, &mut gradient);
+            return;
+        };
+        // What lies before the normalisation is kept in dx: it costs more to make again.
+        let sums = slices::sum_and_write(2 * width, (&mut *dx, width), |rows, sums, dz| {
+            sum_rows(back(), given, rows, (sums, Some(dz)));
+        });
+        let backward = backward_of(&sums, &mut gradient);
         parallel::for_rows(dx, width, |first, dx| {
-            let back = Back::new(isa, block, &scales, rows_at_once(width));
-            map_rows(back, &backward, (given, first), dx);
+            let x = &given.x[first * width..][..dx.len()];
+            replace_back(isa, &backward, block.normalisation.mean, x, dx);
         });
         return;
     };
+    let back = || Back::new(isa, block, &scales, 1);
+    let sums = slices::sum(rows, 2 * width, |rows, sums| {
+        sum_windows(back(), pool, given, rows, sums);
+    });
+    let backward = backward_of(&sums, &mut gradient);
+    let Some(dx) = gradient.dx else { return };
     let sequence = pool.length * width;
     let per_task = VALUES_PER_TASK.div_ceil(sequence);
     dx.par_chunks_mut(per_task * sequence).enumerate().for_each(|(task, dx)| {
-        let back = Back::new(isa, block, &scales, 1);
-        map_windows((back, pool), &backward, (given, task * per_task), dx);
+        map_windows((back(), pool), &backward, (given, task * per_task), dx);
     });
 }
 
@@ -158,16 +177,24 @@ fn clear_all((first, last): (u32, u32), picked: &[u16], dz: &mut [f32]) {
     }
 }
 
-/// Adds the gradients after the normalisation of some rows, and their products with `x - mean`.
-fn sum_rows(mut back: Back<'_>, given: &Given<'_>, rows: Range<usize>, sums: &mut [f32]) {
-    let width = back.scales.len();
-    let (values, count) = (rows.start * width..rows.end * width, rows_at_once(width) * width);
-    let parts = given.x[values.clone()].chunks(count).zip(given.dy[values.clone()].chunks(count));
-    let mut start = values.start;
-    for (x, dy) in parts {
-        let (isa, mean) = (back.isa, back.block.normalisation.mean);
-        sum_slice(isa, mean, x, back.rows(start, x, dy), sums);
-        start += x.len();
+/// Adds the gradients of some normalised rows, and their products with `x - mean`; writes them too
+/// if there is a place for them.
+fn sum_rows(
+    mut back: Back<'_>,
+    given: &Given<'_>,
+    rows: Range<usize>,
+    (sums, mut place): (&mut [f32], Option<&mut [f32]>),
+) {
+    let (isa, mean, width) = (back.isa, back.block.normalisation.mean, back.scales.len());
+    let (first, count) = (rows.start * width, rows_at_once(width) * width);
+    for start in (first..rows.end * width).step_by(count) {
+        let values = start..(start + count).min(rows.end * width);
+        let x = &given.x[values.clone()];
+        let dz = back.rows(start, x, &given.dy[values.clone()]);
+        sum_slice(isa, mean, x, dz, sums);
+        if let Some(place) = &mut place {
+            place[values.start - first..values.end - first].copy_from_slice(dz);
+        }
     }
 }
 
@@ -194,23 +221,6 @@ fn sum_windows(
         let (x, dz) = back.window(given, window, (start, row - start..end - start));
         sum_slice(isa, mean, x, dz, sums);
         row = end;
-    }
-}
-
-/// Writes the input gradient of some rows from the given one on.
-fn map_rows(
-    mut back: Back<'_>,
-    backward: &Backward,
-    (given, first): (&Given<'_>, usize),
-    dx: &mut [f32],
-) {
-    let (isa, mean, width) = (back.isa, back.block.normalisation.mean, back.scales.len());
-    let mut start = first * width;
-    for dx in dx.chunks_mut(rows_at_once(width) * width) {
-        let values = start..start + dx.len();
-        let x = &given.x[values.clone()];
-        map_back(isa, backward, mean, (x, back.rows(start, x, &given.dy[values])), dx);
-        start += dx.len();
     }
 }
 
