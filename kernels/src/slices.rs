@@ -17,11 +17,31 @@ pub(crate) fn sum(
     columns: usize,
     f: impl Fn(Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f64> {
-    let mut total = vec![0.0; columns];
     let mut sums = vec![0.0_f32; rows.div_ceil(ROWS) * columns];
     sums.par_chunks_mut(columns.max(1)).enumerate().for_each(|(slice, sums)| {
         f(slice * ROWS..rows.min((slice + 1) * ROWS), sums);
     });
+    merge(&sums, columns)
+}
+
+/// As [`sum`], while `f` also writes the slice's own rows of `out`.
+pub(crate) fn sum_and_write(
+    columns: usize,
+    (out, width): (&mut [f32], usize),
+    f: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync,
+) -> Vec<f64> {
+    let rows = out.len() / width;
+    let mut sums = vec![0.0_f32; rows.div_ceil(ROWS) * columns];
+    let places = sums.par_chunks_mut(columns.max(1)).zip(out.par_chunks_mut(ROWS * width));
+    places.enumerate().for_each(|(slice, (sums, out))| {
+        f(slice * ROWS..rows.min((slice + 1) * ROWS), sums, out);
+    });
+    merge(&sums, columns)
+}
+
+/// Adds the sums of all slices in order.
+fn merge(sums: &[f32], columns: usize) -> Vec<f64> {
+    let mut total = vec![0.0; columns];
     for sums in sums.chunks_exact(columns.max(1)) {
         for (total, &sum) in total.iter_mut().zip(sums) {
             *total += f64::from(sum);

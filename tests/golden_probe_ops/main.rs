@@ -100,7 +100,8 @@ fn losses_agree() {
 fn penalty_agrees(case: &Case) -> bool {
     let weights = case.f32("w");
     let mut slopes = vec![0.0; weights.len()];
-    let value = l2_penalty(case.number("coefficient") as f32, &weights, Some(&mut slopes)).unwrap();
+    let value = l2_penalty(case.number("coefficient") as f32, &weights, Some(&mut slopes))
+        .expect("a case fits its own description");
     let expected = case.number("value");
     assert!((value - expected).abs() <= 1e-6 * expected.abs(), "{}: {value}", case.name());
     case.check("dw", &slopes, GRADIENT);
@@ -128,7 +129,8 @@ fn adam_agrees(case: &Case) -> bool {
             torch_form,
         };
         let gradient = &gradients[index * weights.len()..][..weights.len()];
-        adam(&step, gradient, &mut m, &mut v, &mut weights).unwrap();
+        adam(&step, gradient, &mut m, &mut v, &mut weights)
+            .expect("a case fits its own description");
         found.extend_from_slice(&weights);
     }
     case.check("w", &found, ADAM);

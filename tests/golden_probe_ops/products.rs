@@ -39,17 +39,20 @@ fn dense_layers_agree() {
     });
 }
 
+/// Why no operation refuses a case.
+const FITS: &str = "a case fits its own description";
+
 /// Runs a product and its three gradients.
 fn products_agree(case: &Case, shape: BatchConv1dShape) {
     let bias = case.has("bias").then(|| case.f32("bias"));
-    let mut product = BatchConv1d::new(shape, Precision::F32, bias.is_some(), true).unwrap();
-    product.set_weights(&case.f32("kernel"), bias.as_deref()).unwrap();
+    let mut product = BatchConv1d::new(shape, Precision::F32, bias.is_some(), true).expect(FITS);
+    product.set_weights(&case.f32("kernel"), bias.as_deref()).expect(FITS);
     let (x, dy) = (case.f32("x"), case.f32("dy"));
     let (mut y, mut dx, mut dw) = (case.place("y"), case.place("dx"), case.place("dw"));
-    product.forward(Input::plain(&x), Epilogue::None, &mut y).unwrap();
-    product.input_gradient(&dy, &mut dx).unwrap();
+    product.forward(Input::plain(&x), Epilogue::None, &mut y).expect(FITS);
+    product.input_gradient(&dy, &mut dx).expect(FITS);
     let mut db = bias.as_ref().map(|bias| vec![0.0; bias.len()]);
-    product.weight_gradient(Input::plain(&x), &dy, &mut dw, db.as_deref_mut()).unwrap();
+    product.weight_gradient(Input::plain(&x), &dy, &mut dw, db.as_deref_mut()).expect(FITS);
     case.check("y", &y, FORWARD);
     case.check("dx", &dx, GRADIENT);
     case.check("dw", &dw, SUM);

@@ -281,7 +281,10 @@ pub fn batch_norm(x: &[f32], normalisation: &Normalisation<'_>, out: &mut [f32])
     Ok(())
 }
 
-per_isa!(fn normalise(norm: Normalisation<'_>, scales: &[f32], x: &[f32], out: &mut [f32]) = normalise_rows);
+per_isa!(
+    /// [`batch_norm`] on this thread alone.
+    pub(crate) fn normalise(norm: Normalisation<'_>, scales: &[f32], x: &[f32], out: &mut [f32]) = normalise_rows
+);
 
 #[inline(always)]
 fn normalise_rows(norm: Normalisation<'_>, scales: &[f32], x: &[f32], out: &mut [f32]) {
@@ -296,7 +299,7 @@ fn normalise_rows(norm: Normalisation<'_>, scales: &[f32], x: &[f32], out: &mut 
 
 /// One normalised value.
 #[inline(always)]
-pub(crate) fn normalised(x: f32, mean: f32, scale: f32, beta: f32) -> f32 {
+fn normalised(x: f32, mean: f32, scale: f32, beta: f32) -> f32 {
     (x - mean).mul_add(scale, beta)
 }
 
@@ -345,7 +348,7 @@ pub fn batch_norm_gradient(
 
 per_isa!(
     /// Adds `dy`, then `dy (x - mean)`, of a slice's rows.
-    fn sum_slice(mean: &[f32], x: &[f32], dy: &[f32], sums: &mut [f32]) = sum_slice_of
+    pub(crate) fn sum_slice(mean: &[f32], x: &[f32], dy: &[f32], sums: &mut [f32]) = sum_slice_of
 );
 
 #[inline(always)]
@@ -359,7 +362,7 @@ fn sum_slice_of(mean: &[f32], x: &[f32], dy: &[f32], sums: &mut [f32]) {
 
 /// Adds one row's gradient, and its product with the distance from the mean.
 #[inline(always)]
-pub(crate) fn add_gradient_sums(
+fn add_gradient_sums(
     mean: &[f32],
     (x, dy): (&[f32], &[f32]),
     plain: &mut [f32],
@@ -412,7 +415,10 @@ impl Backward {
     }
 }
 
-per_isa!(fn map_back(backward: &Backward, mean: &[f32], given: (&[f32], &[f32]), dx: &mut [f32]) = map_back_rows);
+per_isa!(
+    /// Writes the input gradient of some rows.
+    pub(crate) fn map_back(backward: &Backward, mean: &[f32], given: (&[f32], &[f32]), dx: &mut [f32]) = map_back_rows
+);
 
 #[inline(always)]
 fn map_back_rows(backward: &Backward, mean: &[f32], (x, dy): (&[f32], &[f32]), dx: &mut [f32]) {
@@ -423,6 +429,23 @@ fn map_back_rows(backward: &Backward, mean: &[f32], (x, dy): (&[f32], &[f32]), d
         let given = x.iter().zip(dy).zip(mean).zip(channels);
         for (dx, (((&x, &dy), &mean), ((&scale, &offset), &slope))) in dx.iter_mut().zip(given) {
             *dx = mapped_back(dy, x - mean, (scale, offset, slope));
+        }
+    }
+}
+
+per_isa!(
+    /// Replaces the gradients of some normalised rows by those of their inputs.
+    pub(crate) fn replace_back(backward: &Backward, mean: &[f32], x: &[f32], dx: &mut [f32]) = replace_back_rows
+);
+
+#[inline(always)]
+fn replace_back_rows(backward: &Backward, mean: &[f32], x: &[f32], dx: &mut [f32]) {
+    let width = mean.len();
+    for (x, dx) in x.chunks_exact(width).zip(dx.chunks_exact_mut(width)) {
+        let channels = backward.scales.iter().zip(&backward.offsets).zip(&backward.slopes);
+        let given = x.iter().zip(mean).zip(channels);
+        for (dx, ((&x, &mean), ((&scale, &offset), &slope))) in dx.iter_mut().zip(given) {
+            *dx = mapped_back(*dx, x - mean, (scale, offset, slope));
         }
     }
 }

@@ -20,12 +20,10 @@ pub struct DropoutMask {
     pub rate: f32,
 }
 
-/// Counters that are run through the generator at once, one word of each after another.
-const LANES: usize = 16;
+/// Counters of one group; their first words lie one after another, then their second words, …
+const LANES: usize = 256;
 /// Elements of one group of counters.
 const GROUP: usize = 4 * LANES;
-/// Elements whose bits are held at once.
-const BLOCK: usize = 16 * GROUP;
 
 impl DropoutMask {
     /// Factor of what is kept: `1 / (1 - rate)`.
@@ -38,68 +36,65 @@ impl DropoutMask {
         (f64::from(self.rate) * 4_294_967_296.0) as u32
     }
 
-    /// The bits of the elements from `first` on.
-    ///
-    /// Element `e` is word `e / 16 % 4` of the counter `(16 (e / 64) + e % 16, layer, step)`.
-    #[inline(always)]
-    pub(crate) fn bits_of(&self, first: usize, out: &mut [u32]) {
-        let mut rest = out;
-        let mut element = first;
-        while !rest.is_empty() {
-            let within = element % GROUP;
-            let count = (GROUP - within).min(rest.len());
-            let (here, after) = rest.split_at_mut(count);
-            let words = self.group((element / GROUP) as u64);
-            match here.first_chunk_mut::<GROUP>() {
-                Some(here) => *here = words,
-                None => here.copy_from_slice(&words[within..within + count]),
-            }
-            (element, rest) = (element + count, after);
-        }
+    /// Word of the counter that the step is in.
+    fn step_words(&self) -> [u32; 2] {
+        [self.step as u32, (self.step >> 32) as u32]
     }
 
-    /// The bits of one group of elements: Philox4x32 with ten rounds.
-    #[inline(always)]
-    fn group(&self, group: u64) -> [u32; GROUP] {
-        let mut counters = [[0_u32; LANES]; 4];
-        for lane in 0..LANES {
-            let counter = group * LANES as u64 + lane as u64;
-            counters[0][lane] = counter as u32;
-            // Above 2^36 elements the index would reach into the layer's word.
-            counters[1][lane] = self.layer ^ (((counter >> 32) as u32) << 28);
-            counters[2][lane] = self.step as u32;
-            counters[3][lane] = (self.step >> 32) as u32;
+    /// The keys of the ten rounds.
+    fn keys(&self) -> [[u32; 2]; ROUNDS] {
+        const STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+        let (mut keys, mut key) = ([[0; 2]; ROUNDS], [self.seed as u32, (self.seed >> 32) as u32]);
+        for place in &mut keys {
+            *place = key;
+            key = [key[0].wrapping_add(STEPS[0]), key[1].wrapping_add(STEPS[1])];
         }
-        let words = philox(counters, [self.seed as u32, (self.seed >> 32) as u32]);
-        let mut bits = [0; GROUP];
-        for (bits, words) in bits.chunks_exact_mut(LANES).zip(&words) {
-            bits.copy_from_slice(words);
-        }
-        bits
+        keys
     }
 }
 
-/// Ten rounds of Philox4x32 on sixteen counters.
+const ROUNDS: usize = 10;
+
+per_isa!(
+    /// Writes the bits of whole groups of elements, the first of which is `group`.
+    ///
+    /// Element `e` is word `e / 256 % 4` of the counter `(256 (e / 1024) + e % 256, layer, step)`.
+    fn fill_part(mask: DropoutMask, group: usize, bits: &mut [u32]) = fill_all
+);
+
+#[inline(always)]
+fn fill_all(mask: DropoutMask, group: usize, bits: &mut [u32]) {
+    let (keys, [low, high]) = (mask.keys(), mask.step_words());
+    for (index, bits) in bits.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+        let first = (group + index) * LANES;
+        // Above 2^32 counters the index reaches into the layer's word.
+        let layer = mask.layer ^ (((first >> 32) as u32) << 28);
+        let (front, back) = bits.split_at_mut(2 * LANES);
+        let ((a, b), (c, d)) = (front.split_at_mut(LANES), back.split_at_mut(LANES));
+        let places = a.iter_mut().zip(b).zip(c.iter_mut().zip(d));
+        for (lane, ((a, b), (c, d))) in (0_u32..).zip(places) {
+            let counter = (first as u32).wrapping_add(lane);
+            [*a, *b, *c, *d] = philox([counter, layer, low, high], &keys);
+        }
+    }
+}
+
+/// Philox4x32-10 of one counter; rounds are written out so that loops over it vectorise.
 ///
 /// Source: Salmon et al. 2011, section 3.3 and table 2.
 #[inline(always)]
-fn philox(counters: [[u32; LANES]; 4], key: [u32; 2]) -> [[u32; LANES]; 4] {
-    const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
-    const STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-    let [mut a, mut b, mut c, mut d] = counters;
-    let mut key = key;
-    for _ in 0..10 {
-        for lane in 0..LANES {
-            let first = MULTIPLIERS[0] * u64::from(a[lane]);
-            let second = MULTIPLIERS[1] * u64::from(c[lane]);
-            a[lane] = (second >> 32) as u32 ^ b[lane] ^ key[0];
-            b[lane] = second as u32;
-            c[lane] = (first >> 32) as u32 ^ d[lane] ^ key[1];
-            d[lane] = first as u32;
-        }
-        key = [key[0].wrapping_add(STEPS[0]), key[1].wrapping_add(STEPS[1])];
-    }
-    [a, b, c, d]
+fn philox(counter: [u32; 4], keys: &[[u32; 2]; ROUNDS]) -> [u32; 4] {
+    let [k0, k1, k2, k3, k4, k5, k6, k7, k8, k9] = *keys;
+    let words = round(round(round(round(round(counter, k0), k1), k2), k3), k4);
+    round(round(round(round(round(words, k5), k6), k7), k8), k9)
+}
+
+#[inline(always)]
+fn round([a, b, c, d]: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let first = 0xD251_1F53 * u64::from(a);
+    let second = 0xCD9E_8D57 * u64::from(c);
+    let (first_high, second_high) = ((first >> 32) as u32, (second >> 32) as u32);
+    [second_high ^ b ^ key[0], second as u32, first_high ^ d ^ key[1], first as u32]
 }
 
 /// The bits of elements that are asked for in order, made for many at a time.
@@ -117,22 +112,41 @@ impl Stream {
     /// For a mask, or none that drops anything; `count` elements are asked for at most at once.
     pub(crate) fn new(mask: Option<DropoutMask>, count: usize) -> Self {
         let (length, threshold, scale) = match mask {
-            Some(mask) => (BLOCK + count.next_multiple_of(GROUP), mask.threshold(), mask.scale()),
+            Some(mask) => {
+                (4 * GROUP + count.next_multiple_of(GROUP), mask.threshold(), mask.scale())
+            }
             None => (count, 0, 1.0),
         };
         Self { mask, bits: vec![0; length], first: usize::MAX, threshold, scale }
     }
 
     /// The bits of `count` elements from `first` on.
-    #[inline(always)]
-    pub(crate) fn bits(&mut self, first: usize, count: usize) -> &[u32] {
+    pub(crate) fn bits(&mut self, isa: Isa, first: usize, count: usize) -> &[u32] {
         let Some(mask) = self.mask else { return &self.bits[..count] };
         let is_held = self.first <= first && first + count <= self.first + self.bits.len();
         if self.first == usize::MAX || !is_held {
             self.first = first - first % GROUP;
-            mask.bits_of(self.first, &mut self.bits);
+            fill_part(isa, mask, first / GROUP, &mut self.bits);
         }
         &self.bits[first - self.first..][..count]
+    }
+
+    /// Applies the mask to the elements from `first` on.
+    pub(crate) fn drop_from(&mut self, isa: Isa, first: usize, values: &mut [f32]) {
+        if self.mask.is_some() {
+            let (threshold, scale) = (self.threshold, self.scale);
+            let bits = self.bits(isa, first, values.len());
+            drop_bits(isa, bits, threshold, scale, values);
+        }
+    }
+}
+
+per_isa!(fn drop_bits(bits: &[u32], threshold: u32, scale: f32, values: &mut [f32]) = drop_bits_all);
+
+#[inline(always)]
+fn drop_bits_all(bits: &[u32], threshold: u32, scale: f32, values: &mut [f32]) {
+    for (value, &bits) in values.iter_mut().zip(bits) {
+        *value = dropped(*value, bits, threshold, scale);
     }
 }
 
@@ -151,25 +165,20 @@ impl Stream {
 pub fn dropout(mask: &DropoutMask, x: &[f32], out: &mut [f32]) -> Result<()> {
     check_length("dropout", "out", out.len(), x.len())?;
     let isa = Isa::best();
-    parallel::for_rows(out, BLOCK, |first, out| {
-        let first = first * BLOCK;
+    parallel::for_rows(out, GROUP, |first, out| {
+        let first = first * GROUP;
         drop_part(isa, *mask, first, &x[first..first + out.len()], out);
     });
     Ok(())
 }
 
-per_isa!(fn drop_part(mask: DropoutMask, first: usize, x: &[f32], out: &mut [f32]) = drop_all);
-
-#[inline(always)]
-fn drop_all(mask: DropoutMask, first: usize, x: &[f32], out: &mut [f32]) {
-    let (scale, threshold) = (mask.scale(), mask.threshold());
-    let mut bits = [0_u32; BLOCK];
-    for (block, (x, out)) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
-        let bits = &mut bits[..x.len()];
-        mask.bits_of(first + block * BLOCK, bits);
-        for ((out, &x), &bits) in out.iter_mut().zip(x).zip(&*bits) {
-            *out = dropped(x, bits, threshold, scale);
-        }
+/// [`dropout`] of the elements from `first` on, on this thread alone.
+fn drop_part(isa: Isa, mask: DropoutMask, first: usize, x: &[f32], out: &mut [f32]) {
+    let mut stream = Stream::new(Some(mask), GROUP);
+    let parts = x.chunks(GROUP).zip(out.chunks_mut(GROUP));
+    for (start, (x, out)) in (first..).step_by(GROUP).zip(parts) {
+        out.copy_from_slice(x);
+        stream.drop_from(isa, start, out);
     }
 }
 

@@ -107,7 +107,6 @@ macro_rules! with_element {
         }
     }};
 }
-pub(crate) use with_element;
 
 /// Writes the function of `x`.
 ///
@@ -136,6 +135,18 @@ per_isa!(fn apply_part(function: Function, x: &[f32], out: &mut [f32]) = apply_a
 fn apply_all(function: Function, x: &[f32], out: &mut [f32]) {
     with_element!(function, E => for (out, &x) in out.iter_mut().zip(x) {
         *out = <E as Element>::value(x);
+    });
+}
+
+per_isa!(
+    /// Replaces elements by their function, which is not softmax, on this thread alone.
+    pub(crate) fn replace_part(function: Function, x: &mut [f32]) = replace_all
+);
+
+#[inline(always)]
+fn replace_all(function: Function, x: &mut [f32]) {
+    with_element!(function, E => for x in x {
+        *x = <E as Element>::value(*x);
     });
 }
 
@@ -185,7 +196,10 @@ pub fn gradient(
     Ok(())
 }
 
-per_isa!(fn gradient_part(function: Function, given: (&[f32], &[f32]), dy: &[f32], dx: &mut [f32]) = gradient_all);
+per_isa!(
+    /// [`gradient`] of a function that is not softmax, on this thread alone.
+    pub(crate) fn gradient_part(function: Function, given: (&[f32], &[f32]), dy: &[f32], dx: &mut [f32]) = gradient_all
+);
 
 #[inline(always)]
 fn gradient_all(function: Function, (x, y): (&[f32], &[f32]), dy: &[f32], dx: &mut [f32]) {

@@ -16,7 +16,7 @@ pub(crate) fn ln(x: f64) -> f64 {
     }
     let bits = x.to_bits();
     let fraction = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52));
-    let exponent = ((bits >> 52) as i32 - 1023) as f64;
+    let exponent = f64::from((bits >> 52) as i32 - 1023);
     let (fraction, exponent) =
         if fraction > SQRT_2 { (fraction / 2.0, exponent + 1.0) } else { (fraction, exponent) };
     exponent * LN_2_HIGH + (ln_near_one(fraction - 1.0) + exponent * LN_2_LOW)

@@ -4,18 +4,17 @@
 //! the same slices of rows as in a normalisation that stands alone.
 
 use super::NormBlock;
-use super::forward::start_of;
+use super::forward::{VALUES_PER_TASK, rows_at_once, start_of};
 use crate::isa::{Isa, per_isa};
-use crate::ops::batch_norm::{Backward, NormGradient, add_gradient_sums, mapped_back, normalised};
+use crate::ops::batch_norm::{
+    Backward, NormGradient, map_back, mapped_back, normalise, replace_back, sum_slice,
+};
 use crate::ops::batch_pool::PoolShape;
-use crate::ops::dropout::{Stream, dropped};
-use crate::ops::function::{Element, with_element};
+use crate::ops::dropout::Stream;
+use crate::ops::function::{gradient_part, replace_part};
 use crate::{parallel, slices};
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Input values of one task, at least.
-const VALUES_PER_TASK: usize = 1 << 15;
 
 /// What a block was given, what it picked, and the gradient of its output.
 pub(super) struct Given<'a> {
@@ -34,160 +33,180 @@ pub(super) fn run(
 ) {
     let (width, scales) = (block.normalisation.width(), block.normalisation.scales());
     let rows = given.x.len() / width;
-    let sums = slices::sum(rows, 2 * width, |rows, sums| {
-        sum_slice(isa, *block, &scales, (given, rows), sums);
-    });
-    let backward = Backward::new(&block.normalisation, &sums, if training { rows } else { 0 });
-    backward.write_sums(&sums, gradient.dgamma, gradient.dbeta);
-    let Some(dx) = gradient.dx else { return };
+    let backward_of = |sums: &[f64], gradient: &mut NormGradient<'_>| {
+        let backward = Backward::new(&block.normalisation, sums, if training { rows } else { 0 });
+        backward.write_sums(sums, gradient.dgamma, gradient.dbeta);
+        backward
+    };
+    let mut gradient = gradient;
     let Some(pool) = &block.pool else {
+        let back = || Back::new(isa, block, &scales, rows_at_once(width));
+        let Some(dx) = gradient.dx.take() else {
+            let sums = slices::sum(rows, 2 * width, |rows, sums| {
+                sum_rows(back(), given, rows, (sums, None));
+            });
+            backward_of(&sums, &mut gradient);
+            return;
+        };
+        // What lies before the normalisation is kept in dx: it costs more to make again.
+        let sums = slices::sum_and_write(2 * width, (&mut *dx, width), |rows, sums, dz| {
+            sum_rows(back(), given, rows, (sums, Some(dz)));
+        });
+        let backward = backward_of(&sums, &mut gradient);
         parallel::for_rows(dx, width, |first, dx| {
-            map_rows(isa, *block, &backward, (given, first), dx);
+            let x = &given.x[first * width..][..dx.len()];
+            replace_back(isa, &backward, block.normalisation.mean, x, dx);
         });
         return;
     };
+    let back = || Back::new(isa, block, &scales, 1);
+    let sums = slices::sum(rows, 2 * width, |rows, sums| {
+        sum_windows(back(), pool, given, rows, sums);
+    });
+    let backward = backward_of(&sums, &mut gradient);
+    let Some(dx) = gradient.dx else { return };
     let sequence = pool.length * width;
     let per_task = VALUES_PER_TASK.div_ceil(sequence);
     dx.par_chunks_mut(per_task * sequence).enumerate().for_each(|(task, dx)| {
-        map_windows(isa, *block, &backward, (given, task * per_task), dx);
+        map_windows((back(), pool), &backward, (given, task * per_task), dx);
     });
 }
 
-per_isa!(
-    /// Adds the gradients after the normalisation of some rows, and their products with `x - mean`.
-    fn sum_slice(block: NormBlock<'_>, scales: &[f32], given: (&Given<'_>, Range<usize>), sums: &mut [f32]) = sum_slice_of
-);
-
-#[inline(always)]
-fn sum_slice_of(
-    block: NormBlock<'_>,
-    scales: &[f32],
-    (given, rows): (&Given<'_>, Range<usize>),
-    sums: &mut [f32],
-) {
-    with_element!(block.function, E => match &block.pool {
-        Some(pool) => sum_windows::<E>(&block, scales, (given, pool, rows), sums),
-        None => sum_rows::<E>(&block, scales, (given, rows), sums),
-    });
-}
-
-#[inline(always)]
-fn sum_rows<E: Element>(
-    block: &NormBlock<'_>,
-    scales: &[f32],
-    (given, rows): (&Given<'_>, Range<usize>),
-    sums: &mut [f32],
-) {
-    let width = scales.len();
-    let (plain, weighted) = sums.split_at_mut(width);
-    let mut row_back = RowBack::new(block, scales);
-    for row in rows {
-        let values = row * width..(row + 1) * width;
-        let (x, dy) = (&given.x[values.clone()], &given.dy[values.clone()]);
-        let dz = row_back.run::<E>(values.start, x, dy);
-        add_gradient_sums(block.normalisation.mean, (x, dz), plain, weighted);
-    }
-}
-
-/// Takes a row's gradient back through dropout and function, where no pool lies between.
-struct RowBack<'a> {
+/// Takes a few rows' gradients back through dropout and function.
+struct Back<'a> {
+    isa: Isa,
     block: &'a NormBlock<'a>,
     scales: &'a [f32],
     streams: [Stream; 2],
+    /// Inputs, normalised inputs, outputs of the function, and two gradients.
+    x: Vec<f32>,
+    z: Vec<f32>,
+    y: Vec<f32>,
+    dy: Vec<f32>,
     dz: Vec<f32>,
 }
 
-impl<'a> RowBack<'a> {
-    fn new(block: &'a NormBlock<'a>, scales: &'a [f32]) -> Self {
-        let width = scales.len();
-        let streams = [block.after, block.before].map(|mask| Stream::new(mask, width));
-        Self { block, scales, streams, dz: vec![0.0; width] }
+impl<'a> Back<'a> {
+    fn new(isa: Isa, block: &'a NormBlock<'a>, scales: &'a [f32], rows: usize) -> Self {
+        let zeros = vec![0.0; rows * scales.len()];
+        let streams = [block.after, block.before].map(|mask| Stream::new(mask, zeros.len()));
+        let [x, z, y, dy, dz] = [zeros.clone(), zeros.clone(), zeros.clone(), zeros.clone(), zeros];
+        Self { isa, block, scales, streams, x, z, y, dy, dz }
     }
 
-    /// The gradient of the normalised row; `first` is the index of its first element.
-    #[inline(always)]
-    fn run<E: Element>(&mut self, first: usize, x: &[f32], dy: &[f32]) -> &[f32] {
-        self.dz.copy_from_slice(dy);
-        for stream in &mut self.streams {
-            let (threshold, scale) = (stream.threshold, stream.scale);
-            if threshold > 0 {
-                let bits = stream.bits(first, dy.len());
-                for (dz, &bits) in self.dz.iter_mut().zip(bits) {
-                    *dz = dropped(*dz, bits, threshold, scale);
-                }
-            }
-        }
-        let norm = &self.block.normalisation;
-        let channels = norm.mean.iter().zip(self.scales).zip(norm.beta);
-        for ((dz, &x), ((&mean, &scale), &beta)) in self.dz.iter_mut().zip(x).zip(channels) {
-            let z = normalised(x, mean, scale, beta);
-            *dz = E::back(z, E::value(z), *dz);
-        }
-        &self.dz
+    /// Makes `dz` of the inputs `x` and `self.dy`, both after every mask.
+    fn through_function(&mut self, x: &[f32]) {
+        let count = x.len();
+        let (z, y) = (&mut self.z[..count], &mut self.y[..count]);
+        normalise(self.isa, self.block.normalisation, self.scales, x, z);
+        y.copy_from_slice(z);
+        replace_part(self.isa, self.block.function, y);
+        let (dy, dz) = (&self.dy[..count], &mut self.dz[..count]);
+        gradient_part(self.isa, self.block.function, (z, y), dy, dz);
+    }
+
+    /// The gradients of normalised rows that no pool follows; `first` is their first element.
+    fn rows(&mut self, first: usize, x: &[f32], dy: &[f32]) -> &[f32] {
+        let here = &mut self.dy[..dy.len()];
+        here.copy_from_slice(dy);
+        self.streams.iter_mut().for_each(|stream| stream.drop_from(self.isa, first, here));
+        self.through_function(x);
+        &self.dz[..x.len()]
+    }
+
+    /// The inputs that a window picked from its rows `inside`, and their gradients once
+    /// normalised, which are zero where none of these rows was picked.
+    fn window(
+        &mut self,
+        given: &Given<'_>,
+        window: usize,
+        (start, inside): (usize, Range<usize>),
+    ) -> (&[f32], &[f32]) {
+        let width = self.scales.len();
+        let at = window * width;
+        let picked = &given.picked[at..at + width];
+        self.dy.copy_from_slice(&given.dy[at..at + width]);
+        let rows = &given.x[(start + inside.start) * width..(start + inside.end) * width];
+        let scales = (self.streams[0].scale, self.streams[1].scale);
+        let mut x = std::mem::take(&mut self.x);
+        gather(self.isa, (rows, inside.start), picked, scales, (&mut x, &mut self.dy));
+        self.through_function(&x);
+        self.x = x;
+        clear(self.isa, (inside.start as u32, inside.end as u32), picked, &mut self.dz);
+        (&self.x, &self.dz)
     }
 }
 
 per_isa!(
-    /// Writes the input gradient of some rows from the given one on.
-    fn map_rows(block: NormBlock<'_>, backward: &Backward, given: (&Given<'_>, usize), dx: &mut [f32]) = map_rows_of
+    /// Gathers the rows that were picked, named from `first` on, and scales their gradients.
+    fn gather(
+        given: (&[f32], usize),
+        picked: &[u16],
+        scales: (f32, f32),
+        places: (&mut [f32], &mut [f32])
+    ) = gather_rows
 );
 
 #[inline(always)]
-fn map_rows_of(
-    block: NormBlock<'_>,
-    backward: &Backward,
-    given: (&Given<'_>, usize),
-    dx: &mut [f32],
+fn gather_rows(
+    (rows, first): (&[f32], usize),
+    picked: &[u16],
+    (after, before): (f32, f32),
+    (x, dy): (&mut [f32], &mut [f32]),
 ) {
-    with_element!(block.function, E => map_rows_with::<E>(&block, backward, given, dx));
+    for (j, row) in rows.chunks_exact(x.len()).enumerate() {
+        // Channels whose row lies elsewhere get any value, here that of the first row.
+        let name = (first + j) as u16;
+        for ((x, &picked), &value) in x.iter_mut().zip(picked).zip(row) {
+            *x = if (picked == name) | (j == 0) { value } else { *x };
+        }
+    }
+    dy.iter_mut().for_each(|dy| *dy = *dy * after * before);
 }
 
+per_isa!(
+    /// Clears the gradients of channels whose picked row is not among the given ones.
+    fn clear(inside: (u32, u32), picked: &[u16], dz: &mut [f32]) = clear_all
+);
+
 #[inline(always)]
-fn map_rows_with<E: Element>(
-    block: &NormBlock<'_>,
-    backward: &Backward,
-    (given, first): (&Given<'_>, usize),
-    dx: &mut [f32],
-) {
-    let width = backward.scales.len();
-    let mut row_back = RowBack::new(block, &backward.scales);
-    for (index, dx) in dx.chunks_exact_mut(width).enumerate() {
-        let values = (first + index) * width..(first + index + 1) * width;
-        let (x, dy) = (&given.x[values.clone()], &given.dy[values.clone()]);
-        let dz = row_back.run::<E>(values.start, x, dy);
-        map_row(block, backward, x, |c| dz[c], dx);
+fn clear_all((first, last): (u32, u32), picked: &[u16], dz: &mut [f32]) {
+    for (dz, &picked) in dz.iter_mut().zip(picked) {
+        let is_inside = (first <= u32::from(picked)) & (u32::from(picked) < last);
+        *dz = if is_inside { *dz } else { 0.0 };
     }
 }
 
-/// Takes a row back through the normalisation; `dz` names the gradient of each channel.
-#[inline(always)]
-fn map_row(
-    block: &NormBlock<'_>,
-    backward: &Backward,
-    x: &[f32],
-    dz: impl Fn(usize) -> f32,
-    dx: &mut [f32],
+/// Adds the gradients of some normalised rows, and their products with `x - mean`; writes them too
+/// if there is a place for them.
+fn sum_rows(
+    mut back: Back<'_>,
+    given: &Given<'_>,
+    rows: Range<usize>,
+    (sums, mut place): (&mut [f32], Option<&mut [f32]>),
 ) {
-    let width = dx.len();
-    let (x, mean) = (&x[..width], &block.normalisation.mean[..width]);
-    let (scales, offsets) = (&backward.scales[..width], &backward.offsets[..width]);
-    let slopes = &backward.slopes[..width];
-    for c in 0..width {
-        dx[c] = mapped_back(dz(c), x[c] - mean[c], (scales[c], offsets[c], slopes[c]));
+    let (isa, mean, width) = (back.isa, back.block.normalisation.mean, back.scales.len());
+    let (first, count) = (rows.start * width, rows_at_once(width) * width);
+    for start in (first..rows.end * width).step_by(count) {
+        let values = start..(start + count).min(rows.end * width);
+        let x = &given.x[values.clone()];
+        let dz = back.rows(start, x, &given.dy[values.clone()]);
+        sum_slice(isa, mean, x, dz, sums);
+        if let Some(place) = &mut place {
+            place[values.start - first..values.end - first].copy_from_slice(dz);
+        }
     }
 }
 
 /// Windows that a slice cuts count in the slice that their picked row is in.
-#[inline(always)]
-fn sum_windows<E: Element>(
-    block: &NormBlock<'_>,
-    scales: &[f32],
-    (given, pool, rows): (&Given<'_>, &PoolShape, Range<usize>),
+fn sum_windows(
+    mut back: Back<'_>,
+    pool: &PoolShape,
+    given: &Given<'_>,
+    rows: Range<usize>,
     sums: &mut [f32],
 ) {
-    let width = scales.len();
-    let (plain, weighted) = sums.split_at_mut(width);
-    let mut window_back = WindowBack::new(block, scales);
+    let (isa, mean) = (back.isa, back.block.normalisation.mean);
     let mut row = rows.start;
     while row < rows.end {
         let (sequence, position) = (row / pool.length, row % pool.length);
@@ -199,106 +218,68 @@ fn sum_windows<E: Element>(
         let window = sequence * pool.output_length() + window;
         let start = start_of(pool, window);
         let end = rows.end.min(start + pool.size);
-        window_back.run::<E>(given, window, (start, row - start..end - start));
-        let WindowBack { x, dz, .. } = &window_back;
-        add_gradient_sums(block.normalisation.mean, (x, dz), plain, weighted);
+        let (x, dz) = back.window(given, window, (start, row - start..end - start));
+        sum_slice(isa, mean, x, dz, sums);
         row = end;
     }
 }
 
-/// Takes a window's gradient back to the elements that were picked.
-struct WindowBack<'a> {
-    block: &'a NormBlock<'a>,
-    scales: &'a [f32],
-    /// The picked inputs, `[C]`.
-    x: Vec<f32>,
-    /// The gradients of these once normalised; zero where none of the rows was picked.
-    dz: Vec<f32>,
-}
-
-impl<'a> WindowBack<'a> {
-    fn new(block: &'a NormBlock<'a>, scales: &'a [f32]) -> Self {
-        let zeros = vec![0.0; scales.len()];
-        Self { block, scales, x: zeros.clone(), dz: zeros }
-    }
-
-    /// Looks at the rows `inside` of the window that begins at row `start`.
-    #[inline(always)]
-    fn run<E: Element>(
-        &mut self,
-        given: &Given<'_>,
-        window: usize,
-        (start, inside): (usize, Range<usize>),
-    ) {
-        let width = self.scales.len();
-        let at = window * width;
-        let (picked, dy) = (&given.picked[at..at + width], &given.dy[at..at + width]);
-        for j in inside.clone() {
-            let row = &given.x[(start + j) * width..][..width];
-            for ((x, &picked), &value) in self.x.iter_mut().zip(picked).zip(row) {
-                *x = if usize::from(picked) == j || j == inside.start { value } else { *x };
-            }
+/// Writes the input gradient of some sequences from the given one on.
+fn map_windows(
+    (mut back, pool): (Back<'_>, &PoolShape),
+    backward: &Backward,
+    (given, first): (&Given<'_>, usize),
+    dx: &mut [f32],
+) {
+    let (isa, mean) = (back.isa, back.block.normalisation.mean);
+    let (width, windows) = (pool.width, pool.output_length());
+    let nowhere = vec![0.0; width];
+    for (index, dx) in dx.chunks_exact_mut(pool.length * width).enumerate() {
+        let start = (first + index) * pool.length;
+        let x = &given.x[start * width..][..dx.len()];
+        let (inside, rest) = dx.split_at_mut(windows * pool.size * width);
+        let places = inside.chunks_exact_mut(pool.size * width);
+        for (position, (dx, x)) in places.zip(x.chunks(pool.size * width)).enumerate() {
+            let window = (first + index) * windows + position;
+            let rows = (start + position * pool.size, 0..pool.size);
+            let (_, dz) = back.window(given, window, rows);
+            let picked = &given.picked[window * width..][..width];
+            map_window(isa, backward, mean, (x, dz, picked), dx);
         }
-        let scale_of = |mask: Option<_>| Stream::new(mask, 0).scale;
-        let (after, before) = (scale_of(self.block.after), scale_of(self.block.before));
-        let norm = &self.block.normalisation;
-        let channels = norm.mean.iter().zip(self.scales).zip(norm.beta);
-        let places = self.dz.iter_mut().zip(&self.x).zip(channels);
-        let (first, last) = (inside.start as u32, inside.end as u32);
-        for (((dz, &x), ((&mean, &scale), &beta)), (&picked, &dy)) in
-            places.zip(picked.iter().zip(dy))
-        {
-            let z = normalised(x, mean, scale, beta);
-            let back = E::back(z, E::value(z), dy * after * before);
-            let is_inside = (first <= u32::from(picked)) & (u32::from(picked) < last);
-            *dz = if is_inside { back } else { 0.0 };
+        let outside = x[windows * pool.size * width..].chunks_exact(width);
+        for (dx, x) in rest.chunks_exact_mut(width).zip(outside) {
+            map_back(isa, backward, mean, (x, &nowhere), dx);
         }
     }
 }
 
 per_isa!(
-    /// Writes the input gradient of some sequences from the given one on.
-    fn map_windows(block: NormBlock<'_>, backward: &Backward, given: (&Given<'_>, usize), dx: &mut [f32]) = map_windows_of
+    /// Writes the input gradient of a window's rows; `dz` goes to the picked ones.
+    fn map_window(
+        backward: &Backward,
+        mean: &[f32],
+        given: (&[f32], &[f32], &[u16]),
+        dx: &mut [f32]
+    ) = map_window_rows
 );
 
 #[inline(always)]
-fn map_windows_of(
-    block: NormBlock<'_>,
+fn map_window_rows(
     backward: &Backward,
-    given: (&Given<'_>, usize),
+    mean: &[f32],
+    (x, dz, picked): (&[f32], &[f32], &[u16]),
     dx: &mut [f32],
 ) {
-    with_element!(block.function, E => map_windows_with::<E>(&block, backward, given, dx));
-}
-
-#[inline(always)]
-fn map_windows_with<E: Element>(
-    block: &NormBlock<'_>,
-    backward: &Backward,
-    (given, first): (&Given<'_>, usize),
-    dx: &mut [f32],
-) {
-    let Some(pool) = &block.pool else { return };
-    let (width, windows) = (pool.width, pool.output_length());
-    let mut window_back = WindowBack::new(block, &backward.scales);
-    for (index, dx) in dx.chunks_exact_mut(pool.length * width).enumerate() {
-        let sequence = first + index;
-        for (position, dx) in dx.chunks_exact_mut(width).enumerate() {
-            let (window, j) = (position / pool.size, position % pool.size);
-            let at = sequence * pool.length + position;
-            let x = &given.x[at * width..][..width];
-            if window >= windows {
-                map_row(block, backward, x, |_| 0.0, dx);
-                continue;
-            }
-            let window = sequence * windows + window;
-            if j == 0 {
-                window_back.run::<E>(given, window, (at, 0..pool.size));
-            }
-            let picked = &given.picked[window * width..][..width];
-            let dz = &window_back.dz[..width];
-            let of = |c: usize| if usize::from(picked[c]) == j { dz[c] } else { 0.0 };
-            map_row(block, backward, x, of, dx);
+    let width = mean.len();
+    let rows = x.chunks_exact(width).zip(dx.chunks_exact_mut(width));
+    for (j, (x, dx)) in rows.enumerate() {
+        let channels = backward.scales.iter().zip(&backward.offsets).zip(&backward.slopes);
+        let given = x.iter().zip(mean).zip(dz.iter().zip(picked)).zip(channels);
+        for (dx, (((&x, &mean), (&dz, &picked)), ((&scale, &offset), &slope))) in
+            dx.iter_mut().zip(given)
+        {
+            let dz = if picked == j as u16 { dz } else { 0.0 };
+            *dx = mapped_back(dz, x - mean, (scale, offset, slope));
         }
     }
 }
