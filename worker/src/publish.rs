@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::Result;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::store::Store;
-use glmeval_common::store::fits::{Prediction, find_scores, read_predictions};
+use glmeval_common::store::fits::{Prediction, find_scores, read_history, read_predictions};
 use glmeval_common::store::jobs::{failed_units, read_plan};
 use glmeval_common::store::reports::commit_report;
 use glmeval_common::unit::{Fit, ReportUnit};
@@ -27,7 +27,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Reads the scores and predictions of every committed fit of `plan`.
+    /// Reads the scores, predictions and history of every committed fit of `plan`.
     ///
     /// # Errors
     /// `Corrupt` for objects that are not what their commit says; store errors.
@@ -67,9 +67,11 @@ impl Gathered {
 async fn result(store: &Store, fit: &Fit) -> Result<Option<FitResult>> {
     let Some(scores) = find_scores(store, fit.id()).await? else { return Ok(None) };
     let predictions = columns(read_predictions(store, &scores).await?);
+    let is_trained = scores.objects.iter().any(|object| object.role == "history");
+    let history = if is_trained { read_history(store, &scores).await? } else { Vec::new() };
     // Equal fits of several jobs share one commit; the names are this job's.
     let scores = glmeval_common::score::FitScores { identity: fit.identity.clone(), ..scores };
-    Ok(Some(FitResult { scores, predictions }))
+    Ok(Some(FitResult { scores, predictions, history }))
 }
 
 /// Rows of one table to one vector per target.

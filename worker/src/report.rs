@@ -3,10 +3,13 @@
 //! Leaves out: reading and writing the store (runner). Invariant: pure; the same input gives the
 //! same bytes, whatever the order of the fits.
 
+mod comparisons;
 mod figures;
 mod html;
+mod html_results;
 mod page_style;
 mod published;
+mod summary;
 mod svg;
 mod tables;
 mod view;
@@ -14,6 +17,7 @@ mod view;
 use glmeval_common::error::Result;
 use glmeval_common::plan::Plan;
 use glmeval_common::score::FitScores;
+use glmeval_common::store::fits::EpochRecord;
 
 pub use tables::text_table;
 
@@ -37,6 +41,8 @@ pub struct FitResult {
     pub scores: FitScores,
     /// Its predictions; empty if they could not be read, which costs figures only.
     pub predictions: Predictions,
+    /// Its epochs in order; empty for closed forms.
+    pub history: Vec<EpochRecord>,
 }
 
 /// Everything a report is made from.
@@ -59,21 +65,30 @@ pub struct ReportFile {
     pub bytes: Vec<u8>,
 }
 
-/// Renders `report.html`, `scores.csv`, `scores.parquet`, `scores.txt` and `figures/*.svg`.
+/// Renders `report.html`, the tables `scores`, `summary` and `comparisons` (and `histories`, if any
+/// fit has one) as CSV and Parquet, `scores.txt` and `figures/*.svg`.
 ///
 /// # Errors
 /// `Bug` if the Parquet writer refuses the rows.
 pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
     let view = view::View::new(input);
-    let figures: Vec<Vec<figures::Figure>> =
-        view.datasets.iter().map(|dataset| figures::figures(&view, dataset)).collect();
+    let summaries = summary::Summaries::new(&view);
+    let comparisons = comparisons::Comparisons::new(&view, &summaries);
+    let figures: Vec<Vec<figures::Figure>> = (view.datasets.iter().zip(&summaries.datasets))
+        .map(|(dataset, summary)| figures::figures(&view, dataset, summary))
+        .collect();
+    let results = html_results::Results { summaries: &summaries, comparisons: &comparisons };
     let file = |name: &str, bytes: Vec<u8>| ReportFile { name: name.to_owned(), bytes };
     let mut files = vec![
-        file("report.html", html::page(&view, &figures).into_bytes()),
-        file("scores.csv", tables::csv(&view).into_bytes()),
-        file("scores.parquet", tables::parquet(&view)?),
+        file("report.html", html::page(&view, &results, &figures).into_bytes()),
         file("scores.txt", text_table(input).into_bytes()),
     ];
+    files.extend(tables::scores_table(&view).files()?);
+    files.extend(summaries.table(&view).files()?);
+    files.extend(comparisons.table(&view).files()?);
+    if input.fits.iter().any(|fit| !fit.history.is_empty()) {
+        files.extend(tables::histories_table(&view).files()?);
+    }
     for figure in figures.iter().flatten() {
         let svg = svg::standalone(&figure.svg);
         files.push(file(&format!("figures/{}.svg", figure.name), svg.into_bytes()));

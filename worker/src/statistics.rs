@@ -8,14 +8,27 @@ mod bootstrap;
 mod correlation;
 mod curves;
 mod keras;
+mod mann_whitney;
+mod multiple;
+mod normal;
+mod paired;
 mod ranking;
+mod repeats;
 mod scores;
+mod splicing;
 
 pub use bootstrap::{RESAMPLES, bootstrap_interval};
 pub use correlation::{
     NanPolicy, PairSums, mean_squared_error, pearson, r_squared, spearman, spearman_columns,
 };
 pub use curves::{CurvePoint, precision_recall_curve, roc_curve};
-pub use keras::KerasCounts;
+pub use keras::{KERAS_THRESHOLDS, KerasCounts};
+pub use mann_whitney::{Alternative, MannWhitney, mann_whitney};
+pub use multiple::{benjamini_hochberg, holm};
+pub use paired::{PairedDifference, mean_over_repeats, paired_difference};
 pub use ranking::{accuracy, auroc, average_precision};
-pub use scores::{ScoreContext, primary_statistic, scores};
+pub use repeats::{RepeatSummary, two_level_interval};
+pub use scores::{
+    Resampled, ScoreContext, Scored, compared_statistic, primary_statistic, resampled, scores,
+};
+pub use splicing::{splicing_exons, splicing_tissues};

@@ -75,10 +75,13 @@ impl Predicted<'_> {
         Evaluated { statistics, predictions: self.table(&targets), notes }
     }
 
-    /// One row per target and example.
+    /// One row per target and example; NaN for targets that are measured and never predicted, such
+    /// as the means of splicing, which decide what is scored.
     fn table(&self, targets: &[Vec<f64>]) -> Vec<Prediction> {
         let mut table = Vec::new();
-        let columns = self.target_names.iter().zip(targets).zip(&self.predictions);
+        let unpredicted = vec![f64::NAN; self.rows.len()];
+        let predicted = self.predictions.iter().chain(std::iter::repeat(&unpredicted));
+        let columns = self.target_names.iter().zip(targets).zip(predicted);
         for ((name, targets), predicted) in columns {
             for ((&row, &measured), &prediction) in self.rows.iter().zip(targets).zip(predicted) {
                 table.push(Prediction {

@@ -5,9 +5,13 @@
 
 mod bars;
 mod curves;
+mod histories;
+mod profiles;
 mod scatter;
 
+use super::summary::DatasetSummary;
 use super::view::{DatasetView, View};
+use crate::statistics::compared_statistic;
 
 /// Bars of a figure; the rest stands in the tables.
 const BARS_MAX: usize = 40;
@@ -27,20 +31,30 @@ pub(super) struct Figure {
 }
 
 /// The figures of one data set, in the order they are shown.
-pub(super) fn figures(view: &View<'_>, dataset: &DatasetView<'_>) -> Vec<Figure> {
+pub(super) fn figures(
+    view: &View<'_>,
+    dataset: &DatasetView<'_>,
+    summary: &DatasetSummary<'_>,
+) -> Vec<Figure> {
     let mut figures = Vec::new();
+    let first = super::view::statistic_names(dataset);
     if dataset.task.is_binary() {
-        figures.extend(bars::bars(dataset, "auroc_exact", 0.5));
-        figures.extend(bars::bars(dataset, "auroc_hard", 0.5));
+        figures.extend(bars::bars(dataset, summary, "auroc_exact", 0.5));
+        figures.extend(bars::bars(dataset, summary, "auroc_hard", 0.5));
         figures.extend(curves::roc(dataset));
         figures.extend(curves::precision_recall(dataset));
     } else {
-        let first = super::view::statistic_names(dataset);
         if let Some(name) = first.first() {
-            figures.extend(bars::bars(dataset, name, 0.0));
+            figures.extend(bars::bars(dataset, summary, name, 0.0));
         }
         figures.extend(scatter::scatter(dataset));
     }
+    let (name, chance) =
+        (compared_statistic(dataset.task), if dataset.task.is_binary() { 0.5 } else { 0.0 });
+    figures.extend(bars::factor_bars(dataset, summary, name, chance));
+    figures.extend(profiles::fractions(dataset, summary, name, view.plan.protocol));
+    figures.extend(profiles::layers(dataset, summary, name, view.plan.protocol));
+    figures.extend(histories::histories(dataset, summary));
     let place = view.datasets.iter().position(|other| std::ptr::eq(other, dataset)).unwrap_or(0);
     for figure in &mut figures {
         figure.name = format!("{place:02}-{}-{}", file_stem(dataset.name), figure.name);

@@ -3,16 +3,18 @@
 //! Leaves out: scripts and anything fetched. Invariant: every text from a job is escaped.
 
 use super::figures::Figure;
+use super::html_results::Results;
 use super::page_style::PAGE_STYLE;
 use super::svg::{STYLE, escape};
 use super::view::{
-    DatasetView, View, headline, input_label, number, statistic, statistic_names, statistic_title,
+    DatasetView, View, fit_probe_label, headline, input_label, number, statistic, statistic_names,
+    statistic_title,
 };
 use crate::statistics::primary_statistic;
-use glmeval_common::score::{FitScores, Statistic};
+use glmeval_common::score::FitScores;
 
 /// The whole page; `figures` has one list per data set of the view.
-pub(super) fn page(view: &View<'_>, figures: &[Vec<Figure>]) -> String {
+pub(super) fn page(view: &View<'_>, results: &Results<'_>, figures: &[Vec<Figure>]) -> String {
     let title = escape(&view.plan.name);
     let mut body = format!("<h1>{title}</h1>\n{}", facts(view));
     body.push_str(&failed(view));
@@ -24,7 +26,7 @@ pub(super) fn page(view: &View<'_>, figures: &[Vec<Figure>]) -> String {
         body.push_str(&format!("<nav>{}</nav>\n", links.join("\n")));
     }
     for (i, (dataset, figures)) in view.datasets.iter().zip(figures).enumerate() {
-        body.push_str(&section(view, dataset, figures, i));
+        body.push_str(&section(view, (i, dataset), results, figures));
     }
     body.push_str(&notes(view));
     format!(
@@ -64,7 +66,7 @@ fn facts(view: &View<'_>) -> String {
         ("Data sets", datasets.join(", ")),
         ("gLMs", or_none(models.join("; "))),
         ("Embeddings", or_none(classes.join("; "))),
-        ("Probes", "fitted in f64 on a CPU".to_owned()),
+        ("Probes", "linear ones fitted in f64, networks trained in f32 or bf16".to_owned()),
         ("Protocol", protocol(view)),
         ("Root seed", plan.seed.to_string()),
         ("Job", plan.job.to_string()),
@@ -110,7 +112,12 @@ fn failed(view: &View<'_>) -> String {
     )
 }
 
-fn section(view: &View<'_>, dataset: &DatasetView<'_>, figures: &[Figure], i: usize) -> String {
+fn section(
+    view: &View<'_>,
+    (i, dataset): (usize, &DatasetView<'_>),
+    results: &Results<'_>,
+    figures: &[Figure],
+) -> String {
     let facts = &dataset.planned.facts;
     let splits: Vec<String> = ["train", "valid", "test"]
         .iter()
@@ -131,6 +138,7 @@ fn section(view: &View<'_>, dataset: &DatasetView<'_>, figures: &[Figure], i: us
         splits.join(", "),
     );
     out.push_str(&score_table(view, dataset));
+    out.push_str(&results.section(i, dataset.task));
     out.push_str(&published_table(dataset));
     let (wide, square): (Vec<_>, Vec<_>) = figures.iter().partition(|figure| figure.wide);
     out.extend(wide.into_iter().map(figure_element));
@@ -173,10 +181,10 @@ fn score_table(view: &View<'_>, dataset: &DatasetView<'_>) -> String {
         let value = statistic(&fit.scores, &first).and_then(|s| s.value);
         let class = if value == Some(best) { " class=\"best\"" } else { "" };
         let identity = &fit.scores.identity;
-        let (input, probe) = (escape(&input_label(identity)), escape(&identity.probe));
+        let (input, probe) = (escape(&input_label(identity)), escape(&fit_probe_label(identity)));
         rows.push_str(&format!("<tr{class}><td class=\"first\">{input}</td><td>{probe}</td>"));
         for name in &names {
-            rows.push_str(&cell(statistic(&fit.scores, name)));
+            rows.push_str(&cell(&fit.scores, name));
         }
         if compared {
             let text = counterpart(dataset, &fit.scores, &first).unwrap_or_else(|| "–".to_owned());
@@ -203,10 +211,15 @@ fn counterpart(dataset: &DatasetView<'_>, scores: &FitScores, name: &str) -> Opt
     Some(format!("{mean:.3} ({:+.3})", ours - mean))
 }
 
-fn cell(statistic: Option<&Statistic>) -> String {
-    let Some(statistic) = statistic else {
+fn cell(scores: &FitScores, name: &str) -> String {
+    let Some(statistic) = statistic(scores, name) else {
         return "<td class=\"number\">–</td>".to_owned();
     };
+    if statistic.value.is_none() {
+        // The notes at the end of the page repeat what the fit said.
+        let said = escape(&scores.notes.join("; "));
+        return format!("<td class=\"number\" title=\"{said}\">n/a</td>");
+    }
     let interval = match (statistic.low, statistic.high) {
         (Some(low), Some(high)) => format!("<small>{low:.3} to {high:.3}</small>"),
         _ => String::new(),
@@ -272,6 +285,7 @@ fn notes(view: &View<'_>) -> String {
             lines.push(format!("{}, {label}: {note}", fit.identity.dataset));
         }
     }
+    lines.extend(view.fits().flat_map(undefined_targets));
     lines.push(
         "AUROC is exact (ties count one half) and AUPR is average precision, both from predicted \
          probabilities; “200 thresholds” follows the Keras metric behind the published neural rows; \
@@ -280,9 +294,31 @@ fn notes(view: &View<'_>) -> String {
     );
     lines.push(
         "Intervals are percentiles of 1,000 bootstrap resamples of the test examples; they do not \
-         cover the choice of training examples or the seed."
+         cover the choice of training examples or the seed. n/a: the statistic is undefined (one class, \
+         constant predictions or measurements); such values count in no mean."
             .to_owned(),
     );
     let items: String = lines.iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
     format!("<h2>Notes</h2>\n<ul>{items}</ul>\n")
+}
+
+/// For each statistic that a mean over targets stands for: of how many targets it is undefined.
+fn undefined_targets(fit: &FitScores) -> Vec<String> {
+    let stands = headline(fit);
+    let mut lines = Vec::new();
+    for mean in stands.iter().filter(|s| s.target == "mean") {
+        let of_targets =
+            || fit.statistics.iter().filter(|s| s.name == mean.name && s.target != mean.target);
+        let (all, without) =
+            (of_targets().count(), of_targets().filter(|s| s.value.is_none()).count());
+        if without > 0 {
+            lines.push(format!(
+                "{}, {}: {} is undefined for {without} of {all} targets, which its mean leaves out",
+                fit.identity.dataset,
+                super::view::fit_label(&fit.identity),
+                statistic_title(&mean.name)
+            ));
+        }
+    }
+    lines
 }

@@ -1,9 +1,9 @@
-//! Score tables: CSV and Parquet (one row per statistic with its whole identity), plain text.
+//! Tables: columns written as CSV and Parquet, the scores of every fit, and the plain text for a terminal.
 //!
-//! Leaves out: figures. Invariant: CSV and Parquet hold the same rows in the same order.
+//! Leaves out: what summaries and comparisons hold (their modules). Invariant: CSV and Parquet hold the same rows in the same order.
 
-use super::ReportInput;
 use super::view::{View, fit_label, headline, number, statistic_title};
+use super::{ReportFile, ReportInput};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::score::{FitScores, Statistic};
@@ -13,51 +13,140 @@ use std::sync::Arc;
 /// Statistics of each fit in the text table.
 const TEXT_STATISTICS_MAX: usize = 4;
 
-const HEADER: &str = "job,fit,task,dataset,dataset_id,model,model_id,layer,representation,probe,\
-                      factor,fraction,repeat,seed,protocol,split,target,statistic,value,low,high,\
-                      examples,seconds,worker";
-
-fn rows<'a>(view: &'a View<'a>) -> Vec<(&'a FitScores, &'a Statistic)> {
-    view.fits().flat_map(|fit| fit.statistics.iter().map(move |s| (fit, s))).collect()
+/// Values of one column, one per row.
+pub(super) enum Values {
+    /// `None` = not there.
+    Text(Vec<Option<String>>),
+    /// `None` = undefined or not there.
+    Real(Vec<Option<f64>>),
+    /// `None` = not there.
+    Small(Vec<Option<u32>>),
+    /// Counts.
+    Large(Vec<u64>),
 }
 
-/// One row per statistic; empty = not there or undefined.
-pub(super) fn csv(view: &View<'_>) -> String {
-    let mut out = format!("{HEADER}\n");
-    let job = view.plan.job.as_str();
-    let real = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    for (fit, statistic) in rows(view) {
-        let id = &fit.identity;
-        let fields = [
-            job.to_owned(),
-            id.fit.to_string(),
-            id.task.clone(),
-            id.dataset.clone(),
-            id.dataset_id.to_string(),
-            id.model.clone().unwrap_or_default(),
-            id.model_id.as_ref().map_or(String::new(), ToString::to_string),
-            id.layer.map_or(String::new(), |layer| layer.to_string()),
-            id.representation.clone(),
-            id.probe.clone(),
-            id.factor.to_string(),
-            id.fraction.to_string(),
-            id.repeat.to_string(),
-            id.seed.to_string(),
-            id.protocol.clone(),
-            statistic.split.clone(),
-            statistic.target.clone(),
-            statistic.name.clone(),
-            real(statistic.value),
-            real(statistic.low),
-            real(statistic.high),
-            statistic.examples.to_string(),
-            fit.seconds.to_string(),
-            fit.worker.clone(),
-        ];
-        out.push_str(&fields.map(|field| quoted(&field)).join(","));
-        out.push('\n');
+/// Named columns of one length, written as CSV and as Parquet.
+pub(super) struct Table {
+    name: &'static str,
+    columns: Vec<(&'static str, Values)>,
+}
+
+impl Table {
+    /// An empty table; files are named `name`.csv and `name`.parquet.
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, columns: Vec::new() }
     }
-    out
+
+    pub(super) fn text<R>(
+        mut self,
+        name: &'static str,
+        rows: &[R],
+        get: impl Fn(&R) -> Option<String>,
+    ) -> Self {
+        self.columns.push((name, Values::Text(rows.iter().map(get).collect())));
+        self
+    }
+
+    pub(super) fn real<R>(
+        mut self,
+        name: &'static str,
+        rows: &[R],
+        get: impl Fn(&R) -> Option<f64>,
+    ) -> Self {
+        self.columns.push((name, Values::Real(rows.iter().map(get).collect())));
+        self
+    }
+
+    pub(super) fn small<R>(
+        mut self,
+        name: &'static str,
+        rows: &[R],
+        get: impl Fn(&R) -> Option<u32>,
+    ) -> Self {
+        self.columns.push((name, Values::Small(rows.iter().map(get).collect())));
+        self
+    }
+
+    pub(super) fn large<R>(
+        mut self,
+        name: &'static str,
+        rows: &[R],
+        get: impl Fn(&R) -> u64,
+    ) -> Self {
+        self.columns.push((name, Values::Large(rows.iter().map(get).collect())));
+        self
+    }
+
+    /// `name`.csv and `name`.parquet.
+    ///
+    /// # Errors
+    /// `Bug` if the Parquet writer refuses the rows.
+    pub(super) fn files(&self) -> Result<[ReportFile; 2]> {
+        let file = |extension: &str, bytes| {
+            let name = format!("{}.{extension}", self.name);
+            ReportFile { name, bytes }
+        };
+        Ok([file("csv", self.csv().into_bytes()), file("parquet", self.parquet()?)])
+    }
+
+    /// Header and rows; empty = `None`.
+    fn csv(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        let mut out = format!("{}\n", names.join(","));
+        let rows = self.columns.first().map_or(0, |(_, values)| values.len());
+        for row in 0..rows {
+            for (i, (_, values)) in self.columns.iter().enumerate() {
+                out.push_str(if i == 0 { "" } else { "," });
+                out.push_str(&quoted(&values.field(row)));
+            }
+            out.push('\n');
+        }
+        out
+    }
+
+    fn parquet(&self) -> Result<Vec<u8>> {
+        let bug = |e: &dyn std::fmt::Display| Error::bug(format!("{}.parquet: {e}", self.name));
+        let columns = self.columns.iter().map(|(name, values)| (*name, values.array(), true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| bug(&e))?;
+        let mut bytes = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None)
+            .map_err(|e| bug(&e))?;
+        writer.write(&batch).map_err(|e| bug(&e))?;
+        writer.close().map_err(|e| bug(&e))?;
+        Ok(bytes)
+    }
+}
+
+impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(values) => values.len(),
+            Self::Real(values) => values.len(),
+            Self::Small(values) => values.len(),
+            Self::Large(values) => values.len(),
+        }
+    }
+
+    fn field(&self, row: usize) -> String {
+        fn shown<T: ToString>(values: &[Option<T>], row: usize) -> String {
+            values.get(row).and_then(Option::as_ref).map_or(String::new(), T::to_string)
+        }
+        match self {
+            Self::Text(values) => shown(values, row),
+            Self::Real(values) => shown(values, row),
+            Self::Small(values) => shown(values, row),
+            Self::Large(values) => values.get(row).map_or(String::new(), u64::to_string),
+        }
+    }
+
+    fn array(&self) -> ArrayRef {
+        match self {
+            Self::Text(values) => Arc::new(StringArray::from_iter(values)),
+            Self::Real(values) => Arc::new(Float64Array::from_iter(values.iter().copied())),
+            Self::Small(values) => Arc::new(UInt32Array::from_iter(values.iter().copied())),
+            Self::Large(values) => Arc::new(UInt64Array::from_iter_values(values.iter().copied())),
+        }
+    }
 }
 
 /// RFC 4180 quoting.
@@ -69,65 +158,59 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// The rows of [`csv`] as one Parquet file.
-///
-/// # Errors
-/// `Bug` if the writer refuses the rows.
-pub(super) fn parquet(view: &View<'_>) -> Result<Vec<u8>> {
-    let bug = |e: &dyn std::fmt::Display| Error::bug(format!("scores.parquet: {e}"));
-    let batch = batch(view).map_err(|e| bug(&e))?;
-    let mut bytes = Vec::new();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None)
-        .map_err(|e| bug(&e))?;
-    writer.write(&batch).map_err(|e| bug(&e))?;
-    writer.close().map_err(|e| bug(&e))?;
-    Ok(bytes)
+/// One row per statistic of each fit.
+pub(super) fn scores_table(view: &View<'_>) -> Table {
+    let rows: Vec<(&FitScores, &Statistic)> =
+        view.fits().flat_map(|fit| fit.statistics.iter().map(move |s| (fit, s))).collect();
+    let rows = &rows;
+    let job = view.plan.job.to_string();
+    Table::new("scores")
+        .text("job", rows, |_| Some(job.clone()))
+        .text("fit", rows, |(fit, _)| Some(fit.identity.fit.to_string()))
+        .text("task", rows, |(fit, _)| Some(fit.identity.task.clone()))
+        .text("dataset", rows, |(fit, _)| Some(fit.identity.dataset.clone()))
+        .text("dataset_id", rows, |(fit, _)| Some(fit.identity.dataset_id.to_string()))
+        .text("model", rows, |(fit, _)| fit.identity.model.clone())
+        .text("model_id", rows, |(f, _)| f.identity.model_id.as_ref().map(ToString::to_string))
+        .small("layer", rows, |(fit, _)| fit.identity.layer)
+        .text("representation", rows, |(fit, _)| Some(fit.identity.representation.clone()))
+        .text("probe", rows, |(fit, _)| Some(fit.identity.probe.clone()))
+        .real("factor", rows, |(fit, _)| Some(fit.identity.factor))
+        .real("fraction", rows, |(fit, _)| Some(fit.identity.fraction))
+        .small("repeat", rows, |(fit, _)| Some(fit.identity.repeat))
+        .large("seed", rows, |(fit, _)| fit.identity.seed)
+        .text("protocol", rows, |(fit, _)| Some(fit.identity.protocol.clone()))
+        .text("split", rows, |(_, s)| Some(s.split.clone()))
+        .text("target", rows, |(_, s)| Some(s.target.clone()))
+        .text("statistic", rows, |(_, s)| Some(s.name.clone()))
+        .real("value", rows, |(_, s)| s.value)
+        .real("low", rows, |(_, s)| s.low)
+        .real("high", rows, |(_, s)| s.high)
+        .large("examples", rows, |(_, s)| s.examples)
+        .real("seconds", rows, |(fit, _)| Some(fit.seconds))
+        .text("worker", rows, |(fit, _)| Some(fit.worker.clone()))
 }
 
-fn batch(view: &View<'_>) -> std::result::Result<RecordBatch, arrow_schema::ArrowError> {
-    let rows = rows(view);
-    let job = Some(view.plan.job.to_string());
-    let text = |get: &dyn Fn(&FitScores, &Statistic) -> Option<String>| -> ArrayRef {
-        Arc::new(StringArray::from_iter(rows.iter().map(|(fit, s)| get(fit, s))))
-    };
-    let real = |get: &dyn Fn(&FitScores, &Statistic) -> Option<f64>| -> ArrayRef {
-        Arc::new(Float64Array::from_iter(rows.iter().map(|(fit, s)| get(fit, s))))
-    };
-    let small = |get: &dyn Fn(&FitScores) -> Option<u32>| -> ArrayRef {
-        Arc::new(UInt32Array::from_iter(rows.iter().map(|(fit, _)| get(fit))))
-    };
-    let large = |get: &dyn Fn(&FitScores, &Statistic) -> u64| -> ArrayRef {
-        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(fit, s)| get(fit, s))))
-    };
-    let columns: Vec<ArrayRef> = vec![
-        text(&|_, _| job.clone()),
-        text(&|fit, _| Some(fit.identity.fit.to_string())),
-        text(&|fit, _| Some(fit.identity.task.clone())),
-        text(&|fit, _| Some(fit.identity.dataset.clone())),
-        text(&|fit, _| Some(fit.identity.dataset_id.to_string())),
-        text(&|fit, _| fit.identity.model.clone()),
-        text(&|fit, _| fit.identity.model_id.as_ref().map(ToString::to_string)),
-        small(&|fit| fit.identity.layer),
-        text(&|fit, _| Some(fit.identity.representation.clone())),
-        text(&|fit, _| Some(fit.identity.probe.clone())),
-        real(&|fit, _| Some(fit.identity.factor)),
-        real(&|fit, _| Some(fit.identity.fraction)),
-        small(&|fit| Some(fit.identity.repeat)),
-        large(&|fit, _| fit.identity.seed),
-        text(&|fit, _| Some(fit.identity.protocol.clone())),
-        text(&|_, s| Some(s.split.clone())),
-        text(&|_, s| Some(s.target.clone())),
-        text(&|_, s| Some(s.name.clone())),
-        real(&|_, s| s.value),
-        real(&|_, s| s.low),
-        real(&|_, s| s.high),
-        large(&|_, s| s.examples),
-        real(&|fit, _| Some(fit.seconds)),
-        text(&|fit, _| Some(fit.worker.clone())),
-    ];
-    RecordBatch::try_from_iter_with_nullable(
-        HEADER.split(',').zip(columns).map(|(name, column)| (name, column, true)),
-    )
+/// One row per epoch of each fit that was trained by steps.
+pub(super) fn histories_table(view: &View<'_>) -> Table {
+    let fits = view.datasets.iter().flat_map(|dataset| dataset.fits.iter());
+    let rows: Vec<_> =
+        fits.flat_map(|fit| fit.history.iter().map(move |epoch| (&fit.scores, epoch))).collect();
+    let rows = &rows;
+    Table::new("histories")
+        .text("fit", rows, |(fit, _)| Some(fit.identity.fit.to_string()))
+        .text("dataset", rows, |(fit, _)| Some(fit.identity.dataset.clone()))
+        .text("label", rows, |(fit, _)| Some(fit_label(&fit.identity)))
+        .small("epoch", rows, |(_, epoch)| Some(epoch.epoch))
+        .real("loss", rows, |(_, epoch)| Some(epoch.loss))
+        .real("valid_loss", rows, |(_, epoch)| epoch.val_loss)
+        .real("learning_rate", rows, |(_, epoch)| Some(epoch.learning_rate))
+        .real("accuracy", rows, |(_, epoch)| Some(epoch.train?.accuracy))
+        .real("auroc", rows, |(_, epoch)| Some(epoch.train?.auroc))
+        .real("aupr", rows, |(_, epoch)| Some(epoch.train?.aupr))
+        .real("valid_accuracy", rows, |(_, epoch)| Some(epoch.valid?.accuracy))
+        .real("valid_auroc", rows, |(_, epoch)| Some(epoch.valid?.auroc))
+        .real("valid_aupr", rows, |(_, epoch)| Some(epoch.valid?.aupr))
 }
 
 /// The score table for a terminal: one block per data set, one line per fit.

@@ -69,6 +69,7 @@ fn fit(
     let context =
         ScoreContext { task, protocol: Protocol::Published, probe, split: Split::Test, seed: 7 };
     let (targets, predictions) = (vec![targets], vec![predictions]);
+    let statistics = scores(&context, &names, &targets, &predictions);
     FitResult {
         scores: FitScores {
             version: 1,
@@ -88,7 +89,7 @@ fn fit(
                 seed: 7,
                 protocol: "published".to_owned(),
             },
-            statistics: scores(&context, &names, &targets, &predictions),
+            statistics,
             objects: Vec::new(),
             seconds: 1.5,
             worker: "w0".to_owned(),
@@ -100,6 +101,7 @@ fn fit(
             targets,
             predictions,
         },
+        history: Vec::new(),
     }
 }
 
@@ -115,6 +117,49 @@ fn fits() -> Vec<FitResult> {
         fit(hepg2, (Some("NT-2B5-1000G"), "mean"), "ridge", 0.5),
         fit(hepg2, (Some("NT-2B5-1000G"), "cls"), "least-squares", 0.45),
     ]
+}
+
+/// One probe at several fractions, factors and layers, five times each, with learning curves.
+fn grid() -> Vec<FitResult> {
+    let rest = ("REST", TaskName::ChipSeq, 150);
+    let mut fits = Vec::new();
+    for (layer, factor, fraction) in
+        [(10, 1.0, 1.0), (32, 1.0, 1.0), (32, 0.5, 1.0), (32, 2.0, 1.0), (32, 1.0, 0.25)]
+    {
+        for repeat in 0..5 {
+            let skill = 0.6 + 0.3 * fraction + 0.005 * f64::from(layer);
+            // The examples are those of the name; only the guesses differ between repeats.
+            let mut fit = fit(rest, (Some("NT"), "full"), "cnn", skill + 0.05 * f64::from(repeat));
+            let identity = &mut fit.scores.identity;
+            identity.fit = FitId::new(format!("{layer}-{factor}-{fraction}-{repeat}"));
+            (identity.layer, identity.factor) = (Some(layer), factor);
+            (identity.fraction, identity.repeat) = (fraction, repeat);
+            let epoch = |epoch: u32| EpochRecord {
+                epoch,
+                loss: 1.0 / f64::from(epoch),
+                val_loss: Some(1.2 / f64::from(epoch)),
+                learning_rate: if epoch < 6 { 1e-3 } else { 2e-4 },
+                ..EpochRecord::default()
+            };
+            fit.history = (1..=100).map(epoch).collect();
+            fits.push(fit);
+        }
+    }
+    fits
+}
+
+/// One field of a CSV line, by its name in the first line.
+fn field<'a>(csv: &'a str, line: usize, name: &str) -> &'a str {
+    fn fields(line: &str) -> Vec<&str> {
+        let mut is_quoted = false;
+        let part = |c: char| {
+            is_quoted ^= c == '"';
+            c == ',' && !is_quoted
+        };
+        line.split(part).collect()
+    }
+    let place = fields(csv.lines().next().unwrap()).iter().position(|field| *field == name);
+    fields(csv.lines().nth(line).unwrap())[place.unwrap()]
 }
 
 fn text(files: &[ReportFile], name: &str) -> String {
@@ -180,4 +225,125 @@ fn text_table_has_one_line_per_fit() {
     let (plan, fits) = (plan(), fits());
     let table = text_table(&ReportInput { plan: &plan, fits: &fits, failed: &[] });
     assert_eq!(table.lines().filter(|line| line.contains(" · ") && line.contains('[')).count(), 7);
+}
+
+#[test]
+fn summary_has_the_mean_and_deviation_of_the_repeats() {
+    let (plan, fits) = (plan(), grid());
+    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[] }).unwrap();
+    let summary = text(&files, "summary.csv");
+    let per_fit = fits[0].scores.statistics.len();
+    assert_eq!(summary.lines().count(), 1 + 5 * per_fit);
+    let line = (1..6 * per_fit).find(|&line| {
+        field(&summary, line, "layer") == "10"
+            && field(&summary, line, "statistic") == "auroc_exact"
+    });
+    let value = |name: &str| field(&summary, line.unwrap(), name).parse::<f64>().unwrap();
+    let values: Vec<f64> =
+        fits[..5].iter().map(|fit| fit.scores.statistics[0].value.unwrap()).collect();
+    assert_eq!(fits[0].scores.statistics[0].name, "auroc_exact");
+    let mean = values.iter().sum::<f64>() / 5.0;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    assert!((value("mean") - mean).abs() < 1e-12);
+    assert!((value("sd") - (squares / 4.0).sqrt()).abs() < 1e-12);
+    assert_eq!((value("n"), value("undefined")), (5.0, 0.0));
+    assert!(value("low") < mean && mean < value("high"));
+    assert!(text(&files, "report.html").contains("Over repeats"));
+}
+
+#[test]
+fn comparisons_pair_arms_of_one_fraction_and_are_corrected_per_task() {
+    let (plan, mut fits) = (plan(), grid());
+    // Other examples, and another task whose two fits share theirs.
+    fits.push(fit(("REST", TaskName::ChipSeq, 80), (None, "one-hot"), "cnn", 1.0));
+    let hepg2 = ("HepG2", TaskName::LentiMpra, 200);
+    for (repeat, skill) in [(0, 0.5), (1, 0.9)] {
+        let mut one = fit(hepg2, (Some("NT"), "mean"), "mlp", skill);
+        one.scores.identity.factor = f64::from(repeat + 1);
+        fits.push(one);
+    }
+    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[] }).unwrap();
+    let table = text(&files, "comparisons.csv");
+    let of = |name: &str| {
+        (1..table.lines().count()).filter(|&line| field(&table, line, "dataset") == name).count()
+    };
+    // Four repeated arms of REST at fraction 1, each with each.
+    assert_eq!((of("REST"), of("HepG2")), (6, 1));
+    for line in 1..table.lines().count() {
+        let value = |name: &str| field(&table, line, name).parse::<f64>().unwrap();
+        assert!(value("low") <= value("high"));
+        assert!(value("p") <= value("p_bh") && value("p_bh") <= value("p_holm"), "line {line}");
+        assert!(value("p_holm") <= 1.0 && value("p") >= 2e-4);
+        let is_alone = field(&table, line, "dataset") == "HepG2";
+        assert!(!is_alone || value("p") == value("p_holm"));
+        assert_eq!(field(&table, line, "u_repeats").is_empty(), is_alone);
+    }
+    let page = text(&files, "report.html");
+    assert!(page.contains("lack predictions on the same examples"), "the 80 examples");
+}
+
+#[test]
+fn an_undefined_value_is_not_a_zero() {
+    let (plan, mut fits) = (plan(), grid());
+    for statistic in &mut fits[0].scores.statistics {
+        (statistic.value, statistic.low, statistic.high) = (None, None, None);
+    }
+    let expected: f64 =
+        fits[1..5].iter().map(|fit| fit.scores.statistics[0].value.unwrap()).sum::<f64>() / 4.0;
+    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[] }).unwrap();
+    let page = text(&files, "report.html");
+    assert!(
+        page.contains(">n/a</td>") && page.contains("1 n/a") && !page.contains("undefined for")
+    );
+    assert!(page.contains("title=\"a note, with &quot;quotes&quot;\""));
+    let summary = text(&files, "summary.csv");
+    let row = (1..summary.lines().count())
+        .find(|&l| {
+            field(&summary, l, "undefined") == "1"
+                && field(&summary, l, "statistic") == "auroc_exact"
+        })
+        .unwrap();
+    assert_eq!(field(&summary, row, "n"), "4");
+    assert!((field(&summary, row, "mean").parse::<f64>().unwrap() - expected).abs() < 1e-12);
+}
+
+#[test]
+fn axes_with_several_values_have_figures() {
+    let (plan, fits) = (plan(), grid());
+    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[] }).unwrap();
+    for name in ["fractions", "layers", "factors", "learning-curves"] {
+        let svg = text(&files, &format!("figures/00-REST-{name}.svg"));
+        assert!(svg.contains("NT, layer 32, full") || name == "layers", "{name}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}");
+    }
+    assert_eq!(text(&files, "histories.csv").lines().count(), 1 + 25 * 100);
+    let layers = text(&files, "figures/00-REST-layers.svg");
+    assert_eq!(layers.matches("<polygon").count(), 1);
+    let without = render(&ReportInput { plan: &plan, fits: &self::fits(), failed: &[] }).unwrap();
+    assert!(
+        !without.iter().any(|file| file.name.contains("layers") || file.name.contains("histories"))
+    );
+}
+
+#[test]
+fn hundreds_of_fits_do_not_swell_the_figures() {
+    let plan = plan();
+    let template = fit(("REST", TaskName::ChipSeq, 40), (Some("NT"), "full"), "cnn", 0.8);
+    let fits: Vec<FitResult> = (0..300)
+        .map(|i| {
+            let mut fit = template.clone();
+            fit.scores.identity.fit = FitId::new(format!("{i}"));
+            fit.scores.identity.layer = Some(i);
+            let epoch = |epoch: u32| EpochRecord { epoch, loss: 0.5, ..EpochRecord::default() };
+            fit.history = (1..=200).map(epoch).collect();
+            fit
+        })
+        .collect();
+    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[] }).unwrap();
+    for file in files.iter().filter(|file| file.name.ends_with(".svg")) {
+        assert!(file.bytes.len() < 150_000, "{}: {} bytes", file.name, file.bytes.len());
+    }
+    assert!(text(&files, "report.html").len() < 1_000_000);
+    // The best hundred arms, each with each.
+    assert_eq!(text(&files, "comparisons.csv").lines().count(), 1 + 100 * 99 / 2);
 }

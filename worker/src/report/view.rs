@@ -83,19 +83,37 @@ pub(super) fn input_label(identity: &FitIdentity) -> String {
     }
 }
 
-/// What the probe reads and the probe, with whatever else tells it from its neighbours.
-pub(super) fn fit_label(identity: &FitIdentity) -> String {
-    let mut label = format!("{} · {}", input_label(identity), identity.probe);
+/// The probe with whatever else tells it from its neighbours, but the repeat.
+pub(super) fn probe_label(identity: &FitIdentity) -> String {
+    let mut label = identity.probe.clone();
     if identity.factor != 1.0 {
         label.push_str(&format!(" ×{}", identity.factor));
     }
     if identity.fraction != 1.0 {
-        label.push_str(&format!(", {:.0} % of train", identity.fraction * 100.0));
-    }
-    if identity.repeat != 0 {
-        label.push_str(&format!(", repeat {}", identity.repeat));
+        label.push_str(&format!(", {} % of train", rounded(identity.fraction * 100.0)));
     }
     label
+}
+
+/// Two decimals at most.
+pub(super) fn rounded(value: f64) -> String {
+    ((value * 100.0).round() / 100.0).to_string()
+}
+
+/// What the probe reads and the probe, without the repeat.
+pub(super) fn arm_label(identity: &FitIdentity) -> String {
+    format!("{} · {}", input_label(identity), probe_label(identity))
+}
+
+/// The probe with whatever else tells it from its neighbours.
+pub(super) fn fit_probe_label(identity: &FitIdentity) -> String {
+    let label = probe_label(identity);
+    if identity.repeat == 0 { label } else { format!("{label}, repeat {}", identity.repeat) }
+}
+
+/// What the probe reads and the probe, with whatever else tells it from its neighbours.
+pub(super) fn fit_label(identity: &FitIdentity) -> String {
+    format!("{} · {}", input_label(identity), fit_probe_label(identity))
 }
 
 /// The statistics that stand for a fit: on test, of the first target (the mean over several).
@@ -145,7 +163,7 @@ pub(super) fn statistic_title(name: &str) -> &str {
     }
 }
 
-/// Three decimals, or `undefined`.
+/// Three decimals, or `n/a`.
 pub(super) fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "undefined".to_owned(), |value| format!("{value:.3}"))
+    value.map_or_else(|| "n/a".to_owned(), |value| format!("{value:.3}"))
 }

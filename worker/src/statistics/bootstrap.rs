@@ -8,45 +8,44 @@ use rayon::prelude::*;
 /// Resamples behind each reported interval.
 pub const RESAMPLES: usize = 1000;
 /// Share of resamples that must have a value for an interval to be reported.
-const DEFINED_SHARE_MIN: f64 = 0.9;
+pub(super) const DEFINED_SHARE_MIN: f64 = 0.9;
 
 /// A statistic of examples with counts; called from many threads.
 pub(super) type Counted<'a> = Box<dyn Fn(&[u32]) -> Option<f64> + Sync + 'a>;
 
-/// The 95 % percentile interval of each of `statistics` over resamples of `examples` examples.
+/// `statistics` of how often each of `examples` examples was drawn, for each of `resamples` resamples.
 ///
-/// All statistics see the same resamples. `None` where fewer than 90 % of the resamples define the
-/// statistic, or with fewer than two examples.
-pub(super) fn intervals(
-    examples: usize,
-    statistics: &[Counted<'_>],
+/// Resample b of one seed and number of examples is the same in every call.
+pub(super) fn resample<T: Send>(
+    (examples, resamples): (usize, usize),
     seed: u64,
-) -> Vec<Option<(f64, f64)>> {
-    if examples < 2 {
-        return vec![None; statistics.len()];
-    }
-    let rows: Vec<Vec<Option<f64>>> = (0..RESAMPLES)
+    statistics: impl Fn(&[u32]) -> T + Sync,
+) -> Vec<T> {
+    (0..resamples)
         .into_par_iter()
         .map_init(
             || vec![0_u32; examples],
             |counts, resample| {
                 draw(counts, seed, resample);
-                statistics.iter().map(|statistic| statistic(counts)).collect()
+                statistics(counts)
             },
         )
-        .collect();
-    (0..statistics.len())
-        .map(|s| percentiles(rows.iter().filter_map(|row| row.get(s).copied().flatten()).collect()))
         .collect()
 }
 
 /// The 95 % percentile interval of one statistic that takes the count of each example.
+///
+/// `None` where fewer than 90 % of the resamples define the statistic, or below two examples.
 pub fn bootstrap_interval(
     examples: usize,
     statistic: impl Fn(&[u32]) -> Option<f64> + Sync,
     seed: u64,
 ) -> Option<(f64, f64)> {
-    intervals(examples, &[Box::new(statistic)], seed).into_iter().next().flatten()
+    if examples < 2 {
+        return None;
+    }
+    let values = resample((examples, RESAMPLES), seed, statistic);
+    percentiles(values.into_iter().flatten().collect(), RESAMPLES)
 }
 
 fn draw(counts: &mut [u32], seed: u64, resample: usize) {
@@ -58,8 +57,9 @@ fn draw(counts: &mut [u32], seed: u64, resample: usize) {
     }
 }
 
-fn percentiles(mut values: Vec<f64>) -> Option<(f64, f64)> {
-    if (values.len() as f64) < DEFINED_SHARE_MIN * RESAMPLES as f64 {
+/// The 2.5 and 97.5 percentiles of the `values` that are defined among `resamples`; `None` if too few are.
+pub(super) fn percentiles(mut values: Vec<f64>, resamples: usize) -> Option<(f64, f64)> {
+    if (values.len() as f64) < DEFINED_SHARE_MIN * resamples as f64 {
         return None;
     }
     values.sort_unstable_by(f64::total_cmp);

@@ -1,11 +1,11 @@
-//! Areas as `tf.keras.metrics.AUC` computes them: 200 thresholds, float32 buckets.
+//! Areas as `tf.keras.metrics.AUC` computes them: evenly spaced thresholds, float32 buckets.
 //!
 //! Leaves out: exact areas (ranking). Invariant: counts of parts merge by addition.
 
 use super::correlation::defined;
 
-/// Thresholds: -1e-7, 1/199, …, 198/199, 1 + 1e-7.
-const THRESHOLDS: usize = 200;
+/// Thresholds that Keras takes if not told otherwise.
+pub const KERAS_THRESHOLDS: usize = 200;
 
 /// Positives and negatives by bucket of their score.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,24 +14,34 @@ pub struct KerasCounts {
     negatives: Vec<f64>,
 }
 
-impl Default for KerasCounts {
-    fn default() -> Self {
-        Self { positives: vec![0.0; THRESHOLDS], negatives: vec![0.0; THRESHOLDS] }
-    }
-}
-
 /// Bucket of a score: the highest threshold index that it exceeds, scores clipped to [0, 1].
-pub(super) fn bucket(score: f64) -> usize {
-    let scaled = (score as f32).clamp(0.0, 1.0) * (THRESHOLDS - 1) as f32;
+///
+/// In f32 as in Keras: in f64 some scores on a threshold would fall on its other side.
+pub(super) fn bucket(score: f64, thresholds: usize) -> usize {
+    let scaled = (score as f32).clamp(0.0, 1.0) * thresholds.saturating_sub(1) as f32;
     (scaled.ceil() as usize).saturating_sub(1)
 }
 
 impl KerasCounts {
-    /// Counts of `targets` and `scores`; matrices are given flattened.
+    /// No counts, for `thresholds` thresholds -1e-7, 1/(n-1), …, (n-2)/(n-1), 1 + 1e-7; at least two.
+    pub fn empty(thresholds: usize) -> Self {
+        let buckets = thresholds.max(2);
+        Self { positives: vec![0.0; buckets], negatives: vec![0.0; buckets] }
+    }
+
+    /// Counts of `targets` and `scores` with 200 thresholds; matrices are given flattened.
     pub fn new(targets: &[f64], scores: &[f64]) -> Self {
-        let mut counts = Self::default();
+        Self::with_thresholds(targets, scores, KERAS_THRESHOLDS)
+    }
+
+    /// Counts of `targets` and `scores` with `thresholds` thresholds, at least two.
+    ///
+    /// Source: Keras 2.12 `metrics.AUC(num_thresholds=…)`.
+    pub fn with_thresholds(targets: &[f64], scores: &[f64], thresholds: usize) -> Self {
+        let mut counts = Self::empty(thresholds);
+        let buckets = counts.positives.len();
         for (&target, &score) in targets.iter().zip(scores) {
-            counts.add(target > 0.5, bucket(score), 1.0);
+            counts.add(target > 0.5, bucket(score, buckets), 1.0);
         }
         counts
     }
@@ -41,9 +51,10 @@ impl KerasCounts {
         side[bucket] += weight;
     }
 
-    /// Adds the counts of `other`.
+    /// Adds the counts of `other`, which must have as many thresholds.
     #[must_use]
     pub fn merge(mut self, other: &Self) -> Self {
+        debug_assert_eq!(self.positives.len(), other.positives.len(), "buckets of one width");
         let add = |into: &mut [f64], from: &[f64]| {
             into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
         };
@@ -134,5 +145,21 @@ mod tests {
         let parts = KerasCounts::new(&targets[..1], &scores[..1])
             .merge(&KerasCounts::new(&targets[1..], &scores[1..]));
         assert_eq!(parts, KerasCounts::new(&targets, &scores));
+    }
+
+    #[test]
+    fn three_thresholds_part_the_scores_at_one_half() {
+        // Above -1e-7: all; above 1/2: one positive, one negative; above 1 + 1e-7: none.
+        let counts = KerasCounts::with_thresholds(&[1.0, 1.0, 0.0, 0.0], &[0.9, 0.5, 0.6, 0.1], 3);
+        assert_eq!(counts.true_positives(), [2.0, 1.0, 0.0]);
+        assert_eq!(counts.false_positives(), [2.0, 1.0, 0.0]);
+        assert_eq!(counts.roc(), Some(0.5));
+    }
+
+    #[test]
+    fn two_thresholds_say_nothing_but_one_half() {
+        let counts = KerasCounts::with_thresholds(&[1.0, 0.0], &[0.9, 0.1], 2);
+        assert_eq!((counts.true_positives(), counts.roc()), (vec![1.0, 0.0], Some(0.5)));
+        assert_eq!(KerasCounts::empty(0), KerasCounts::empty(2));
     }
 }

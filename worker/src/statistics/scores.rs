@@ -1,12 +1,13 @@
 //! Which statistics a task reports, in the order the paper reports them.
 //!
 //! Leaves out: the fit. Invariant: examples whose target or prediction is NaN are left out of the
-//! statistics of that target only.
+//! statistics of that target only; undefined values are left out of means over targets.
 
-use super::bootstrap::{Counted, intervals};
+use super::bootstrap::{Counted, RESAMPLES, percentiles, resample};
 use super::correlation::{PairSums, Ranked, mean};
-use super::keras::{KerasCounts, bucket};
+use super::keras::{KERAS_THRESHOLDS, KerasCounts, bucket};
 use super::ranking::{RankedBinary, accuracy_counted, hits};
+use super::splicing::{splicing_exons, splicing_tissues};
 use glmeval_common::dataset::TaskName;
 use glmeval_common::example::Split;
 use glmeval_common::job::Protocol;
@@ -30,45 +31,240 @@ pub struct ScoreContext<'a> {
     pub seed: u64,
 }
 
-/// The statistics of every target, the one the paper reports for the task first.
+/// Measured and predicted values of one split.
+#[derive(Clone, Copy, Debug)]
+pub struct Scored<'a> {
+    /// Names of the targets as the data set has them.
+    pub names: &'a [String],
+    /// One vector per target, one value per example; NaN = not measured.
+    pub targets: &'a [Vec<f64>],
+    /// Likewise; probabilities for binary targets. For splicing, those of the differences are enough.
+    pub predictions: &'a [Vec<f64>],
+}
+
+/// The statistics of every target, the one the paper reports for the task first; the columns are
+/// those of [`Scored`].
 ///
-/// `target_names`, `targets` and `predictions` have one entry per target; predictions of binary
-/// targets are probabilities. With more than one target, the mean over targets follows each
-/// group as target `mean`.
+/// With more than one target, the mean over the targets that define a statistic comes first, as
+/// target `mean`. For the paper's splicing targets only the differences are scored, on the exons
+/// of [`splicing_exons`]. Intervals resample examples, all targets of an example together.
 pub fn scores(
     context: &ScoreContext<'_>,
-    target_names: &[String],
+    names: &[String],
     targets: &[Vec<f64>],
     predictions: &[Vec<f64>],
 ) -> Vec<Statistic> {
+    let scored = Scored { names, targets, predictions };
+    let Some(sample) = Sample::new(context, &scored) else { return Vec::new() };
     let mut rows = Vec::new();
-    for ((name, targets), predictions) in target_names.iter().zip(targets).zip(predictions) {
-        let complete = |pair: &(f64, f64)| pair.0.is_finite() && pair.1.is_finite();
-        let pairs = targets.iter().copied().zip(predictions.iter().copied());
-        let (targets, predictions): (Vec<f64>, Vec<f64>) = pairs.filter(complete).unzip();
-        let named = statistics(context, &targets, &predictions);
-        let (names, functions): (Vec<_>, Vec<_>) = named.into_iter().unzip();
-        let bounds = intervals(targets.len(), &functions, context.seed);
-        let once = vec![1; targets.len()];
-        for ((statistic, function), bounds) in names.iter().zip(&functions).zip(bounds) {
-            let value = function(&once);
-            let bounds = value.and(bounds);
-            rows.push(Statistic {
-                name: (*statistic).to_owned(),
-                split: context.split.name().to_owned(),
-                target: name.clone(),
-                value,
-                low: bounds.map(|(low, _)| low),
-                high: bounds.map(|(_, high)| high),
-                examples: targets.len() as u64,
-            });
+    let mut means = Means::default();
+    for (target, name) in sample.names.iter().enumerate() {
+        let of_target = sample.evaluate(context, target, None, RESAMPLES);
+        means.add(&of_target);
+        for (s, name_of_statistic) in of_target.names.iter().enumerate() {
+            let series = of_target.series(s);
+            let values = (of_target.once[s], interval(series, of_target.examples));
+            rows.push(row(context, name_of_statistic, name, values, of_target.examples));
         }
     }
-    if target_names.len() > 1 {
-        let means = means_over_targets(&rows);
-        rows.splice(0..0, means);
+    if sample.names.len() > 1 {
+        let examples = sample.examples;
+        let mean_rows = means.names.iter().enumerate().map(|(s, name)| {
+            let values = (means.value(s), interval(means.series(s), examples));
+            row(context, name, MEAN_TARGET, values, examples)
+        });
+        rows.splice(0..0, mean_rows.collect::<Vec<_>>());
     }
     rows
+}
+
+/// A statistic on resamples of the examples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resampled {
+    /// As [`scores`] names it.
+    pub name: &'static str,
+    /// On the examples themselves.
+    pub value: Option<f64>,
+    /// One per resample.
+    pub series: Vec<Option<f64>>,
+}
+
+/// Those of the statistics `names` that the task has, as they stand for a fit: of its target, or the
+/// mean over several.
+///
+/// Resample b is the same for all fits with as many examples and the same seed.
+pub fn resampled(
+    context: &ScoreContext<'_>,
+    scored: &Scored<'_>,
+    names: &[&str],
+    resamples: usize,
+) -> Vec<Resampled> {
+    let Some(sample) = Sample::new(context, scored) else { return Vec::new() };
+    let mut means = Means::default();
+    for target in 0..sample.names.len() {
+        means.add(&sample.evaluate(context, target, Some(names), resamples));
+    }
+    let one = |(s, name): (usize, &&'static str)| Resampled {
+        name,
+        value: means.value(s),
+        series: means.series(s).collect(),
+    };
+    means.names.iter().enumerate().map(one).collect()
+}
+
+fn row(
+    context: &ScoreContext<'_>,
+    name: &str,
+    target: &str,
+    (value, bounds): (Option<f64>, Option<(f64, f64)>),
+    examples: usize,
+) -> Statistic {
+    let bounds = value.and(bounds);
+    Statistic {
+        name: name.to_owned(),
+        split: context.split.name().to_owned(),
+        target: target.to_owned(),
+        value,
+        low: bounds.map(|(low, _)| low),
+        high: bounds.map(|(_, high)| high),
+        examples: examples as u64,
+    }
+}
+
+fn interval(series: impl Iterator<Item = Option<f64>>, examples: usize) -> Option<(f64, f64)> {
+    let values: Vec<f64> = series.flatten().collect();
+    if examples < 2 { None } else { percentiles(values, RESAMPLES) }
+}
+
+/// The targets and examples that are scored.
+struct Sample<'a> {
+    names: &'a [String],
+    targets: Vec<Vec<f64>>,
+    predictions: Vec<Vec<f64>>,
+    examples: usize,
+}
+
+impl<'a> Sample<'a> {
+    /// `None` without targets or with columns of unequal length.
+    fn new(context: &ScoreContext<'_>, scored: &Scored<'a>) -> Option<Self> {
+        let examples = scored.targets.first()?.len();
+        let columns = || scored.targets.iter().chain(scored.predictions);
+        if columns().any(|column| column.len() != examples) {
+            return None;
+        }
+        if context.task == TaskName::Splicing
+            && let Some(tissues) = splicing_tissues(scored.names)
+        {
+            let (differences, means) = scored.targets.split_at_checked(tissues)?;
+            let exons = splicing_exons(differences, means);
+            let select = |columns: &[Vec<f64>]| -> Vec<Vec<f64>> {
+                let pick = |column: &Vec<f64>| exons.iter().map(|&exon| column[exon]).collect();
+                columns.iter().take(tissues).map(pick).collect()
+            };
+            return Some(Self {
+                names: scored.names.get(..tissues)?,
+                targets: select(differences),
+                predictions: select(scored.predictions),
+                examples: exons.len(),
+            });
+        }
+        Some(Self {
+            names: scored.names,
+            targets: scored.targets.to_vec(),
+            predictions: scored.predictions.to_vec(),
+            examples,
+        })
+    }
+
+    /// The statistics of one target, or those of `only`.
+    fn evaluate(
+        &self,
+        context: &ScoreContext<'_>,
+        target: usize,
+        only: Option<&[&str]>,
+        resamples: usize,
+    ) -> OfTarget {
+        let empty = Vec::new();
+        let (targets, predictions) = (
+            self.targets.get(target).unwrap_or(&empty),
+            self.predictions.get(target).unwrap_or(&empty),
+        );
+        let complete = |i: &usize| targets[*i].is_finite() && predictions[*i].is_finite();
+        let kept: Vec<usize> = (0..targets.len().min(predictions.len())).filter(complete).collect();
+        let pick = |column: &[f64]| -> Vec<f64> { kept.iter().map(|&i| column[i]).collect() };
+        let (targets, predictions) = (pick(targets), pick(predictions));
+        let mut named = statistics(context, &targets, &predictions);
+        named.retain(|(name, _)| only.is_none_or(|only| only.contains(name)));
+        let (names, functions): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+        let at = |counts: &[u32]| -> Vec<Option<f64>> {
+            functions.iter().map(|function| function(counts)).collect()
+        };
+        let once = at(&vec![1; kept.len()]);
+        let rows = resample((self.examples, resamples), context.seed, |counts| {
+            at(&kept.iter().map(|&i| counts[i]).collect::<Vec<u32>>())
+        });
+        OfTarget { examples: kept.len(), names, once, rows }
+    }
+}
+
+/// The statistics of one target.
+struct OfTarget {
+    examples: usize,
+    names: Vec<&'static str>,
+    once: Vec<Option<f64>>,
+    /// By resample, then statistic.
+    rows: Vec<Vec<Option<f64>>>,
+}
+
+impl OfTarget {
+    fn series(&self, statistic: usize) -> impl Iterator<Item = Option<f64>> {
+        self.rows.iter().map(move |row| row.get(statistic).copied().flatten())
+    }
+}
+
+/// Sums over the targets that define a statistic, as they come; what is held does not grow with
+/// the number of targets.
+#[derive(Default)]
+struct Means {
+    names: Vec<&'static str>,
+    /// By statistic.
+    once: Vec<Vec<f64>>,
+    /// By statistic, then resample: sum and number.
+    sums: Vec<Vec<(f64, u32)>>,
+}
+
+impl Means {
+    fn add(&mut self, of_target: &OfTarget) {
+        if self.names.is_empty() {
+            self.names.clone_from(&of_target.names);
+            self.once = vec![Vec::new(); self.names.len()];
+            self.sums = vec![vec![(0.0, 0); of_target.rows.len()]; self.names.len()];
+        }
+        for (s, (once, sums)) in self.once.iter_mut().zip(&mut self.sums).enumerate() {
+            once.extend(of_target.once.get(s).copied().flatten());
+            for (sum, value) in sums.iter_mut().zip(of_target.series(s)) {
+                if let Some(value) = value {
+                    *sum = (sum.0 + value, sum.1 + 1);
+                }
+            }
+        }
+    }
+
+    fn value(&self, statistic: usize) -> Option<f64> {
+        let values = self.once.get(statistic)?;
+        (!values.is_empty()).then(|| mean(values))
+    }
+
+    fn series(&self, statistic: usize) -> impl Iterator<Item = Option<f64>> {
+        let sums = self.sums.get(statistic).map_or(&[][..], Vec::as_slice);
+        sums.iter().map(|&(sum, count)| (count > 0).then(|| sum / f64::from(count)))
+    }
+}
+
+/// The statistic by which fits of `task` are compared: the paper's, but from probabilities even
+/// where the published logistic rows take hard labels, so that every two probes share it.
+pub fn compared_statistic(task: TaskName) -> &'static str {
+    primary_statistic(task, Protocol::Corrected, "")
 }
 
 /// The statistic the paper reports for `task`, as [`scores`] names it.
@@ -153,10 +349,11 @@ fn binary<'a>(targets: &'a [f64], predictions: &'a [f64], hard: bool) -> Vec<Nam
         named.extend(exact);
         named.push(accuracy);
     }
-    let buckets: Vec<usize> = predictions.iter().map(|&score| bucket(score)).collect();
+    let buckets: Vec<usize> =
+        predictions.iter().map(|&score| bucket(score, KERAS_THRESHOLDS)).collect();
     let of_curve = buckets.clone();
     let keras = move |buckets: &[usize], counts: &[u32]| {
-        let mut sums = KerasCounts::default();
+        let mut sums = KerasCounts::empty(KERAS_THRESHOLDS);
         for ((&count, &bucket), &target) in counts.iter().zip(buckets).zip(targets) {
             sums.add(target > 0.5, bucket, f64::from(count));
         }
@@ -167,76 +364,5 @@ fn binary<'a>(targets: &'a [f64], predictions: &'a [f64], hard: bool) -> Vec<Nam
     named
 }
 
-/// Unweighted means over the targets that define each statistic, in order of first appearance.
-fn means_over_targets(rows: &[Statistic]) -> Vec<Statistic> {
-    let mut names: Vec<&str> = Vec::new();
-    for row in rows {
-        if !names.contains(&row.name.as_str()) {
-            names.push(&row.name);
-        }
-    }
-    let mean_row = |name: &&str| {
-        let of_name: Vec<&Statistic> = rows.iter().filter(|row| row.name == **name).collect();
-        let values: Vec<f64> = of_name.iter().filter_map(|row| row.value).collect();
-        Statistic {
-            name: (*name).to_owned(),
-            split: of_name.first().map_or(String::new(), |row| row.split.clone()),
-            target: MEAN_TARGET.to_owned(),
-            value: (!values.is_empty()).then(|| mean(&values)),
-            low: None,
-            high: None,
-            examples: of_name.iter().map(|row| row.examples).max().unwrap_or(0),
-        }
-    };
-    names.iter().map(mean_row).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn context(task: TaskName, protocol: Protocol, probe: &str) -> ScoreContext<'_> {
-        ScoreContext { task, protocol, probe, split: Split::Test, seed: 1 }
-    }
-
-    fn names(rows: &[Statistic]) -> Vec<&str> {
-        rows.iter().map(|row| row.name.as_str()).collect()
-    }
-
-    #[test]
-    fn published_logistic_reports_hard_labels_first() {
-        let targets = vec![vec![1.0, 0.0, 1.0, 0.0, 1.0]];
-        let predictions = vec![vec![0.9, 0.2, 0.3, 0.4, 0.8]];
-        let target = ["bound".to_owned()];
-        for (protocol, first) in
-            [(Protocol::Published, "auroc_hard"), (Protocol::Corrected, "auroc_exact")]
-        {
-            let context = context(TaskName::ChipSeq, protocol, "logistic");
-            let rows = scores(&context, &target, &targets, &predictions);
-            assert_eq!(rows[0].name, first);
-            assert_eq!(rows[0].name, primary_statistic(TaskName::ChipSeq, protocol, "logistic"));
-            assert!(names(&rows).contains(&"auroc_exact"));
-        }
-    }
-
-    #[test]
-    fn several_targets_open_with_their_mean() {
-        let target = ["liver".to_owned(), "lung".to_owned()];
-        let targets = vec![vec![1.0, 2.0, f64::NAN, 3.0], vec![3.0, 2.0, 1.0, 0.0]];
-        let predictions = vec![vec![1.0, 2.0, 9.0, 3.0], vec![0.0, 1.0, 2.0, 3.0]];
-        let context = context(TaskName::Splicing, Protocol::Published, "ridge");
-        let rows = scores(&context, &target, &targets, &predictions);
-        assert_eq!((rows[0].name.as_str(), rows[0].target.as_str()), ("spearman", "mean"));
-        assert_eq!(rows[0].value, Some(0.0));
-        let lung = rows.iter().find(|row| row.target == "lung" && row.name == "spearman").unwrap();
-        assert_eq!((lung.value, lung.examples), (Some(-1.0), 4));
-    }
-
-    #[test]
-    fn undefined_statistics_are_none() {
-        let context = context(TaskName::Eclip, Protocol::Corrected, "logistic");
-        let rows = scores(&context, &["y".to_owned()], &[vec![1.0; 4]], &[vec![0.5; 4]]);
-        assert_eq!(rows[0].value, None);
-        assert_eq!(rows[0].low, None);
-    }
-}
+mod tests;

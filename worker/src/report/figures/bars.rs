@@ -2,8 +2,9 @@
 //!
 //! Leaves out: tables. Invariant: bars start at the value of a probe that knows nothing.
 
+use super::super::summary::{Arm, DatasetSummary};
 use super::super::svg::{Canvas, PALETTE, Scale, round_range, text_width};
-use super::super::view::{DatasetView, fit_label, statistic, statistic_title};
+use super::super::view::{DatasetView, input_label, rounded, statistic_title};
 use super::{BARS_MAX, Figure};
 
 const ROW: f64 = 24.0;
@@ -22,8 +23,13 @@ struct Bar {
 }
 
 /// One figure of statistic `name`; `None` if no fit has it.
-pub(super) fn bars(dataset: &DatasetView<'_>, name: &str, chance: f64) -> Option<Figure> {
-    let mut ours = own_bars(dataset, name);
+pub(super) fn bars(
+    dataset: &DatasetView<'_>,
+    summary: &DatasetSummary<'_>,
+    name: &str,
+    chance: f64,
+) -> Option<Figure> {
+    let mut ours = own_bars(dataset, summary, name);
     let all = ours.len();
     if all == 0 {
         return None;
@@ -35,9 +41,12 @@ pub(super) fn bars(dataset: &DatasetView<'_>, name: &str, chance: f64) -> Option
     let published = published_bars(dataset, name);
     let title = format!("{} on {}", statistic_title(name), dataset.name);
     let svg = draw(&ours, &published, &title, statistic_title(name), chance);
+    let is_repeated = summary.arms.iter().any(|arm| arm.fits.len() > 1);
+    let over = if is_repeated { "repeats and test examples" } else { "test examples" };
+    let mean = if is_repeated { ", mean over repeats" } else { "" };
     let mut caption = format!(
-        "{title}, test split. Bars start at {chance}, the value of a probe that knows nothing; \
-         whiskers are 95 % bootstrap intervals over test examples."
+        "{title}, test split{mean}. Bars start at {chance}, the value of a probe that knows \
+         nothing; whiskers are 95 % bootstrap intervals over {over}."
     );
     if ours.iter().any(|bar| Some(bar.colour) != ours.first().map(|first| first.colour)) {
         caption.push_str(" One colour per probe.");
@@ -52,32 +61,95 @@ pub(super) fn bars(dataset: &DatasetView<'_>, name: &str, chance: f64) -> Option
     if ours.iter().any(|bar| bar.counterpart.is_some()) {
         caption.push_str(" Diamonds: the published value of the same probe on the same input.");
     }
-    if all > BARS_MAX {
-        caption.push_str(&format!(" The best {BARS_MAX} of {all} fits are shown."));
-    }
+    caption.push_str(&left_out(summary, all));
     Some(Figure { name: format!("{}-bars", name.replace('_', "-")), caption, svg, wide: true })
 }
 
-fn own_bars(dataset: &DatasetView<'_>, name: &str) -> Vec<Bar> {
+/// Bars of the arms that were fitted at several width factors, one colour per factor; `None` if no arm was.
+pub(super) fn factor_bars(
+    dataset: &DatasetView<'_>,
+    summary: &DatasetSummary<'_>,
+    name: &str,
+    chance: f64,
+) -> Option<Figure> {
+    let group = |arm: &Arm<'_>| {
+        let identity = arm.identity;
+        (input_label(identity), identity.probe.clone(), identity.fraction.to_bits())
+    };
+    let is_varied = |arm: &&Arm<'_>| {
+        summary
+            .arms
+            .iter()
+            .any(|other| group(other) == group(arm) && other.identity.factor != arm.identity.factor)
+    };
+    let arms: Vec<&Arm<'_>> = summary.arms.iter().filter(is_varied).collect();
+    let mut factors: Vec<f64> = arms.iter().map(|arm| arm.identity.factor).collect();
+    factors.sort_by(f64::total_cmp);
+    factors.dedup();
+    let bar = |arm: &&Arm<'_>| {
+        let place = factors.iter().position(|factor| *factor == arm.identity.factor)?;
+        let mut bar = own_bar(arm, name, place)?;
+        if arm.identity.factor == 1.0 {
+            bar.label.push_str(" ×1");
+        }
+        Some(bar)
+    };
+    let mut ours: Vec<Bar> = arms.iter().filter_map(bar).collect();
+    let all = ours.len();
+    if all < 2 {
+        return None;
+    }
+    ours.truncate(BARS_MAX);
+    let title = format!("{} by width of the probe on {}", statistic_title(name), dataset.name);
+    let svg = draw(&ours, &[], &title, statistic_title(name), chance);
+    let factors: Vec<String> = factors.iter().map(|factor| rounded(*factor)).collect();
+    let mut caption = format!(
+        "{title}, test split; one colour per width factor ({}); whiskers are 95 % intervals.",
+        factors.join(", ")
+    );
+    if all > BARS_MAX {
+        caption.push_str(&format!(" The first {BARS_MAX} of {all} are shown."));
+    }
+    Some(Figure { name: "factors".to_owned(), caption, svg, wide: true })
+}
+
+/// What the caption says of arms without a bar.
+fn left_out(summary: &DatasetSummary<'_>, with_value: usize) -> String {
+    let mut text = String::new();
+    if with_value > BARS_MAX {
+        text.push_str(&format!(" The best {BARS_MAX} of {with_value} are shown."));
+    }
+    let without = summary.arms.len() - with_value;
+    if without > 0 {
+        text.push_str(&format!(" {without} without a value (n/a) are left out."));
+    }
+    text
+}
+
+fn own_bar(arm: &Arm<'_>, name: &str, place: usize) -> Option<Bar> {
+    let row = arm.headline(name)?;
+    Some(Bar {
+        label: arm.label.clone(),
+        value: row.summary.mean?,
+        low: row.interval.map(|(low, _)| low),
+        high: row.interval.map(|(_, high)| high),
+        colour: PALETTE.get(place % PALETTE.len()).copied(),
+        counterpart: None,
+    })
+}
+
+fn own_bars(dataset: &DatasetView<'_>, summary: &DatasetSummary<'_>, name: &str) -> Vec<Bar> {
     let mut probes: Vec<&str> =
-        dataset.fits.iter().map(|fit| fit.scores.identity.probe.as_str()).collect();
+        summary.arms.iter().map(|arm| arm.identity.probe.as_str()).collect();
     probes.sort_unstable();
     probes.dedup();
-    let bar = |fit: &&super::super::FitResult| {
-        let identity = &fit.scores.identity;
-        let statistic = statistic(&fit.scores, name)?;
-        let place = probes.iter().position(|probe| *probe == identity.probe).unwrap_or(0);
-        let counterpart = dataset.published.iter().find(|row| row.is_counterpart(identity));
-        Some(Bar {
-            label: fit_label(identity),
-            value: statistic.value?,
-            low: statistic.low,
-            high: statistic.high,
-            colour: PALETTE.get(place % PALETTE.len()).copied(),
-            counterpart: counterpart.and_then(|row| row.value(name)).map(|(mean, _)| mean),
-        })
+    let bar = |arm: &Arm<'_>| {
+        let place = probes.iter().position(|probe| *probe == arm.identity.probe).unwrap_or(0);
+        let counterpart = dataset.published.iter().find(|row| row.is_counterpart(arm.identity));
+        let counterpart = counterpart.and_then(|row| row.value(name)).map(|(mean, _)| mean);
+        Some(Bar { counterpart, ..own_bar(arm, name, place)? })
     };
-    dataset.fits.iter().filter_map(bar).collect()
+    summary.arms.iter().filter_map(bar).collect()
 }
 
 fn published_bars(dataset: &DatasetView<'_>, name: &str) -> Vec<Bar> {

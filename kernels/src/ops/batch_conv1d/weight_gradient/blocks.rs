@@ -18,6 +18,8 @@ const TASKS_MIN: usize = 8;
 const BLOCKS_AT_A_TIME: usize = 16;
 /// Tiles of sums of such a block, so that they stay in the second cache.
 const SUMS_OF_BLOCK_MAX: usize = 1 << 8;
+/// Channels below which a block of the input stays in the second cache by itself.
+const FETCHED_WIDTH_MIN: usize = 256;
 
 /// One call's operands.
 pub(super) struct Product<'a, A> {
@@ -195,14 +197,15 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         let next = tiles.end * A::TILE;
         let next = next..self.rows.min(next + tiles.len() * A::TILE);
         let positions_per_product = positions.len().div_ceil(tiles.len() * self.panels);
+        let fetched = if self.taps.width < FETCHED_WIDTH_MIN { 0 } else { positions_per_product };
         let mut ahead = positions;
         for (index, (tile, packed)) in tiles.zip(packed.chunks_exact(steps)).enumerate() {
             let extents = (A::TILE.min(self.rows - tile * A::TILE), self.width);
             self.arithmetic.products(extents, packed, columns, |panel, sums| {
                 take(index, panel, sums);
-                for position in ahead.by_ref().take(positions_per_product) {
-                    fetch(self.taps, next.clone(), position);
-                }
+                let some = ahead.start..ahead.end.min(ahead.start + fetched);
+                ahead.start = some.end;
+                fetch(self.taps, next.clone(), some);
             });
         }
     }

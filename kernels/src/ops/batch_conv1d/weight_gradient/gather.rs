@@ -39,17 +39,23 @@ fn panel_of(taps: &Taps<'_>, row: usize, position: usize, steps: &mut [PanelStep
     columns::<PanelStep, TILE_COLUMNS>(taps, row, position, steps, |step| &mut step.0);
 }
 
-/// Asks for the values that some rows of the weights meet at a position, so that they are near
+/// Asks for the values that some rows of the weights meet at some positions, so that they are near
 /// when they are gathered.
-pub(super) fn fetch(taps: &Taps<'_>, rows: Range<usize>, position: usize) {
+pub(super) fn fetch(taps: &Taps<'_>, rows: Range<usize>, at: Range<usize>) {
     let (width, positions) = (taps.width, &taps.positions);
-    let (sequence, place) =
-        (position / positions.output_length, position % positions.output_length);
     let (tap, channel) = (rows.start / width, rows.start % width);
-    let source = (place + tap * positions.dilation).saturating_sub(positions.padding_left);
-    let first = (sequence * positions.length + source) * width + channel;
-    for line in (first..first + rows.len()).step_by(VALUES_PER_LINE) {
-        fetch_line(taps.values, line);
+    let (mut sequence, mut place) =
+        (at.start / positions.output_length, at.start % positions.output_length);
+    for _ in at {
+        let source = (place + tap * positions.dilation).saturating_sub(positions.padding_left);
+        let first = (sequence * positions.length + source) * width + channel;
+        for line in (first..first + rows.len()).step_by(VALUES_PER_LINE) {
+            fetch_line(taps.values, line);
+        }
+        place += 1;
+        if place == positions.output_length {
+            (sequence, place) = (sequence + 1, 0);
+        }
     }
 }
 
@@ -229,8 +235,17 @@ impl Part {
         map: &Map<COUNT>,
         to: &mut [f32; COUNT],
     ) {
+        let (first, end) = (start + self.ahead, self.behind + x.len());
+        if first + self.count <= self.behind || first >= end {
+            if self.count == COUNT {
+                *to = [0.0; COUNT];
+            } else {
+                to[self.first..self.first + self.count].fill(0.0);
+            }
+            return;
+        }
         for column in 0..self.count {
-            let from = (start + self.ahead + column).checked_sub(self.behind);
+            let from = (first + column).checked_sub(self.behind);
             let column = self.first + column;
             to[column] = match (from.and_then(|from| x.get(from)), &map.0) {
                 (None, _) => 0.0,

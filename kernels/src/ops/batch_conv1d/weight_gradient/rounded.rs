@@ -12,6 +12,9 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;
 
+/// Steps gathered before they are rounded, in the nearest cache.
+const STEPS_AT_A_TIME: usize = 4;
+
 thread_local! {
     static SHARED: Cell<Memory<Rounded>> = const { Cell::new(Memory::EMPTY) };
     static OWN: Cell<Memory<Rounded>> = const { Cell::new(Memory::EMPTY) };
@@ -56,13 +59,14 @@ impl Arithmetic for Rounded {
         packed: &mut [Step],
     ) {
         let steps = Self::steps(positions.len());
-        let mut gathered = [PanelStep::ZERO; STEP_WIDTH];
-        for (index, first) in positions.clone().step_by(STEP_WIDTH).enumerate() {
-            let count = STEP_WIDTH.min(positions.end - first);
+        let mut gathered = [PanelStep::ZERO; STEPS_AT_A_TIME * STEP_WIDTH];
+        for first_step in (0..steps).step_by(STEPS_AT_A_TIME) {
+            let some = first_step..steps.min(first_step + STEPS_AT_A_TIME);
+            let first = positions.start + first_step * STEP_WIDTH;
+            let gathered = &mut gathered[..(some.len() * STEP_WIDTH).min(positions.end - first)];
             for (tile, packed) in tiles.clone().zip(packed.chunks_exact_mut(steps)) {
-                let gathered = &mut gathered[..count];
                 gather_panel(self.0.isa(), taps, tile * SIDE, first, gathered);
-                round_panel(self.0.isa(), gathered, &mut packed[index..=index]);
+                round_panel(self.0.isa(), gathered, &mut packed[some.clone()]);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::thread::LocalKey;
 
 /// Positions that are packed for all tiles before the next, so that their cache lines are read once.
-const POSITIONS_AT_A_TIME: usize = 32;
+const POSITIONS_AT_A_TIME: usize = 128;
 
 thread_local! {
     static SHARED: Cell<Memory<Strict>> = const { Cell::new(Memory::EMPTY) };

@@ -1,0 +1,201 @@
+//! Repeats of one probe on one input gathered into an arm, and each statistic over them.
+//!
+//! Leaves out: comparing arms (comparisons). Invariant: a repeat without a value is counted, never
+//! averaged; arms are in the order of the fits.
+
+use super::FitResult;
+use super::tables::Table;
+use super::view::{DatasetView, View, arm_label, headline};
+use crate::statistics::{
+    RESAMPLES, RepeatSummary, Resampled, ScoreContext, Scored, resampled, splicing_tissues,
+    two_level_interval,
+};
+use glmeval_common::dataset::TaskName;
+use glmeval_common::example::Split;
+use glmeval_common::job::Protocol;
+use glmeval_common::score::{FitIdentity, Statistic};
+
+/// Fits that differ in their repeat only.
+pub(super) struct Arm<'a> {
+    pub(super) identity: &'a FitIdentity,
+    pub(super) label: String,
+    pub(super) fits: Vec<&'a FitResult>,
+    /// Every statistic of the first fit, over the repeats.
+    pub(super) rows: Vec<ArmStatistic<'a>>,
+}
+
+/// One statistic of an arm.
+pub(super) struct ArmStatistic<'a> {
+    /// Name, split and target, as the first repeat has them.
+    pub(super) of: &'a Statistic,
+    pub(super) summary: RepeatSummary,
+    /// 95 % over repeats and examples.
+    pub(super) interval: Option<(f64, f64)>,
+    /// Most examples any repeat was scored on.
+    pub(super) examples: u64,
+}
+
+/// The arms of one data set.
+pub(super) struct DatasetSummary<'a> {
+    pub(super) arms: Vec<Arm<'a>>,
+}
+
+/// The arms of every data set, in the order of the view.
+pub(super) struct Summaries<'a> {
+    pub(super) datasets: Vec<DatasetSummary<'a>>,
+}
+
+/// What decides the statistics of `fit`, as the fit itself had it.
+pub(super) fn context<'a>(
+    dataset: &DatasetView<'_>,
+    fit: &'a FitResult,
+    seed: u64,
+) -> ScoreContext<'a> {
+    let identity = &fit.scores.identity;
+    let corrected = identity.protocol == Protocol::Corrected.name();
+    ScoreContext {
+        task: dataset.task,
+        protocol: if corrected { Protocol::Corrected } else { Protocol::Published },
+        probe: &identity.probe,
+        split: Split::Test,
+        seed,
+    }
+}
+
+/// The predictions of `fit` as statistics take them.
+pub(super) fn scored(fit: &FitResult) -> Scored<'_> {
+    let of = &fit.predictions;
+    Scored { names: &of.target_names, targets: &of.targets, predictions: &of.predictions }
+}
+
+/// Whether the predictions are there, and for splicing the means that its filter needs.
+pub(super) fn is_whole(dataset: &DatasetView<'_>, fit: &FitResult) -> bool {
+    let names = &fit.predictions.target_names;
+    let needs_means = dataset.task == TaskName::Splicing
+        && names.first().is_some_and(|name| name == "delta_0")
+        && splicing_tissues(names).is_none();
+    !fit.predictions.ids.is_empty() && !needs_means
+}
+
+impl<'a> Summaries<'a> {
+    pub(super) fn new(view: &View<'a>) -> Self {
+        let datasets = view.datasets.iter().map(|dataset| {
+            let mut arms: Vec<Arm<'a>> = Vec::new();
+            for &fit in &dataset.fits {
+                let identity = &fit.scores.identity;
+                // Fits are sorted with the repeat last, so those of an arm are neighbours.
+                match arms.last_mut() {
+                    Some(arm) if is_same_arm(arm.identity, identity) => arm.fits.push(fit),
+                    _ => arms.push(Arm {
+                        identity,
+                        label: arm_label(identity),
+                        fits: vec![fit],
+                        rows: Vec::new(),
+                    }),
+                }
+            }
+            for arm in &mut arms {
+                arm.rows = statistics(view, dataset, &arm.fits);
+            }
+            DatasetSummary { arms }
+        });
+        Self { datasets: datasets.collect() }
+    }
+
+    /// One row per statistic of each arm.
+    pub(super) fn table(&self, view: &View<'_>) -> Table {
+        let arms = self.datasets.iter().flat_map(|dataset| dataset.arms.iter());
+        let rows: Vec<(&Arm<'_>, &ArmStatistic<'_>)> =
+            arms.flat_map(|arm| arm.rows.iter().map(move |row| (arm, row))).collect();
+        let (rows, job) = (&rows, view.plan.job.to_string());
+        Table::new("summary")
+            .text("job", rows, |_| Some(job.clone()))
+            .text("task", rows, |(arm, _)| Some(arm.identity.task.clone()))
+            .text("dataset", rows, |(arm, _)| Some(arm.identity.dataset.clone()))
+            .text("model", rows, |(arm, _)| arm.identity.model.clone())
+            .small("layer", rows, |(arm, _)| arm.identity.layer)
+            .text("representation", rows, |(arm, _)| Some(arm.identity.representation.clone()))
+            .text("probe", rows, |(arm, _)| Some(arm.identity.probe.clone()))
+            .real("factor", rows, |(arm, _)| Some(arm.identity.factor))
+            .real("fraction", rows, |(arm, _)| Some(arm.identity.fraction))
+            .text("protocol", rows, |(arm, _)| Some(arm.identity.protocol.clone()))
+            .text("split", rows, |(_, row)| Some(row.of.split.clone()))
+            .text("target", rows, |(_, row)| Some(row.of.target.clone()))
+            .text("statistic", rows, |(_, row)| Some(row.of.name.clone()))
+            .real("mean", rows, |(_, row)| row.summary.mean)
+            .real("sd", rows, |(_, row)| row.summary.deviation)
+            .real("min", rows, |(_, row)| row.summary.min)
+            .real("max", rows, |(_, row)| row.summary.max)
+            .real("low", rows, |(_, row)| row.interval.map(|(low, _)| low))
+            .real("high", rows, |(_, row)| row.interval.map(|(_, high)| high))
+            .large("n", rows, |(_, row)| row.summary.repeats as u64)
+            .large("undefined", rows, |(_, row)| row.summary.undefined as u64)
+            .large("examples", rows, |(_, row)| row.examples)
+    }
+}
+
+impl<'a> Arm<'a> {
+    /// The statistic `name` that stands for the arm, as [`headline`] has it for a fit.
+    pub(super) fn headline(&self, name: &str) -> Option<&ArmStatistic<'a>> {
+        let first = self.fits.first()?;
+        let of = headline(&first.scores).into_iter().find(|s| s.name == name)?;
+        self.rows.iter().find(|row| std::ptr::eq(row.of, of))
+    }
+}
+
+fn is_same_arm(a: &FitIdentity, b: &FitIdentity) -> bool {
+    let key = |identity: &FitIdentity| FitIdentity {
+        fit: a.fit.clone(),
+        repeat: 0,
+        seed: 0,
+        ..identity.clone()
+    };
+    key(a) == key(b)
+}
+
+fn statistics<'a>(
+    view: &View<'_>,
+    dataset: &DatasetView<'_>,
+    fits: &[&'a FitResult],
+) -> Vec<ArmStatistic<'a>> {
+    let Some(first) = fits.first() else { return Vec::new() };
+    let stands: Vec<&Statistic> = headline(&first.scores);
+    let names: Vec<&str> = stands.iter().map(|stands| stands.name.as_str()).collect();
+    let repeated = if fits.len() > 1 { series(view, dataset, fits, &names) } else { Vec::new() };
+    let row = |of: &'a Statistic| {
+        let same =
+            |s: &&Statistic| s.name == of.name && s.target == of.target && s.split == of.split;
+        let found: Vec<Option<&Statistic>> =
+            fits.iter().map(|fit| fit.scores.statistics.iter().find(same)).collect();
+        let values: Vec<Option<f64>> = found.iter().map(|s| s.and_then(|s| s.value)).collect();
+        let interval = if fits.len() == 1 {
+            of.low.zip(of.high)
+        } else if stands.iter().any(|stands| std::ptr::eq(*stands, of)) {
+            let with_value = repeated.iter().flatten().filter(|one| one.name == of.name);
+            let series: Vec<&[Option<f64>]> = with_value
+                .filter(|one| one.value.is_some())
+                .map(|one| one.series.as_slice())
+                .collect();
+            two_level_interval(&series, view.plan.seed)
+        } else {
+            None
+        };
+        let examples = found.iter().flatten().map(|s| s.examples).max().unwrap_or(0);
+        ArmStatistic { of, summary: RepeatSummary::new(&values), interval, examples }
+    };
+    first.scores.statistics.iter().map(row).collect()
+}
+
+/// The statistics `names` on resamples of the examples, for each repeat.
+fn series(
+    view: &View<'_>,
+    dataset: &DatasetView<'_>,
+    fits: &[&FitResult],
+    names: &[&str],
+) -> Vec<Vec<Resampled>> {
+    let of_fit = |fit: &&FitResult| {
+        let context = context(dataset, fit, view.plan.seed);
+        resampled(&context, &scored(fit), names, RESAMPLES)
+    };
+    fits.iter().filter(|fit| is_whole(dataset, fit)).map(of_fit).collect()
+}
