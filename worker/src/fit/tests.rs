@@ -48,7 +48,7 @@ fn on_pool<T: Send>(threads: usize, run: impl Future<Output = T> + Send) -> T {
 fn shards_threads_and_where_rows_lie_do_not_change_a_byte() {
     let unit = regression(fits_of_all_orders());
     let mut all = Vec::new();
-    for (shard_rows, threads, budget) in [(60, 1, u64::MAX), (7, 3, 0), (13, 2, 1_000)] {
+    for (shard_rows, threads, budget) in [(60, 1, u64::MAX), (7, 24, 0), (13, 2, 1_000)] {
         let found = on_pool(threads, async {
             let world = World::new(60, false);
             world.write(shard_rows).await;
@@ -126,6 +126,20 @@ async fn a_damaged_checkpoint_is_passed_over() {
     world.store.delete(&newest.path).await.unwrap();
     world.store.put_data("checkpoint", &newest.path, state.slice(..50)).await.unwrap();
     assert_eq!(remains(&world, &unit).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fit_whose_history_is_damaged_is_trained_again() {
+    let unit = regression(fits_of_all_orders().into_iter().take(1).collect());
+    let world = World::new(40, false);
+    world.write(9).await;
+    let expected = remains(&world, &unit).await;
+    let scores = world.run(&unit).await.remove(0);
+    let history = scores.objects.iter().find(|object| object.role == "history").unwrap();
+    world.store.delete(&history.path).await.unwrap();
+    assert_eq!(remains(&world, &unit).await, expected);
+    let again = world.run(&unit).await.remove(0);
+    assert!(read_history(&world.store, &again).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
