@@ -24,6 +24,7 @@ mod reading;
 #[cfg(test)]
 mod tests;
 mod watching;
+mod work;
 
 /// Fits, scores and commits each probe of a unit that is not committed yet.
 ///

@@ -3,18 +3,18 @@
 //! Leaves out: the loop over epochs (training), what is kept of it (watching). Invariant: all that can
 //! be refused is refused before the first step.
 
-use super::measured::{Chosen, Measured, choose, missing};
+use super::measured::{Measured, choose, missing};
 use super::reading::Examples;
 use super::watching::{FitWatcher, resume};
+use super::work::{Blueprint, Layout, Prepared, Work};
 use crate::attempt::UnitContext;
 use crate::network::Network;
-use crate::training::batches::{BatchSource, Targets};
+use crate::training::batches::Targets;
 use crate::training::run::{Networks, Run, Seeds, Source, train};
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::example::Split;
-use glmeval_common::model::Precision;
 use glmeval_common::network::{
-    Architecture, ExampleOrder, Extent, Loss, Monitor, NetworkSpec, Restore, TrainingSpec,
+    Architecture, Extent, Loss, Monitor, NetworkSpec, Restore, TrainingSpec,
 };
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 use std::collections::BTreeMap;
@@ -26,63 +26,6 @@ use tokio::runtime::Handle;
 const THREADS_PER_RUN: usize = 8;
 /// Bytes of activations of all runs that are trained at a time.
 const ACTIVATION_BYTES_MAX: usize = 8 << 30;
-
-/// How targets stand in a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Layout {
-    /// One value for each prediction.
-    Plain,
-    /// Pairs of difference and mean.
-    Pairs,
-}
-
-/// A network and all that decides how it is compiled.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Blueprint {
-    pub(super) spec: NetworkSpec,
-    pub(super) inputs: Vec<Extent>,
-    loss: Loss,
-    precision: Precision,
-}
-
-/// One fit, ready to be trained.
-pub(super) struct Prepared<'a> {
-    pub(super) fit: &'a Fit,
-    /// Unlike that of any other fit of the unit.
-    pub(super) name: String,
-    pub(super) spec: &'a TrainingSpec,
-    /// Index of its blueprint.
-    pub(super) network: usize,
-    pub(super) chosen: Chosen,
-    pub(super) notes: Vec<String>,
-    layout: Layout,
-    input_values: Vec<usize>,
-}
-
-impl Prepared<'_> {
-    /// Whether both see the same batches in every epoch.
-    fn shares_batches(&self, other: &Prepared<'_>) -> bool {
-        let is_stored = |one: &Prepared<'_>| one.spec.order == ExampleOrder::Stored;
-        is_stored(self)
-            && is_stored(other)
-            && self.spec.batch_rows == other.spec.batch_rows
-            && (self.layout, &self.input_values) == (other.layout, &other.input_values)
-            && self.chosen == other.chosen
-    }
-}
-
-/// All network fits of a unit.
-pub(super) struct Work<'a> {
-    pub(super) context: &'a UnitContext<'a>,
-    pub(super) unit: &'a FitUnit,
-    pub(super) target_names: &'a [String],
-    pub(super) examples: &'a Examples,
-    pub(super) runtime: Handle,
-    pub(super) blueprints: Vec<Blueprint>,
-    pub(super) fits: Vec<Prepared<'a>>,
-    networks: Vec<Network>,
-    targets: BTreeMap<Layout, Targets>,
-}
 
 /// Trains, scores and commits `fits`; whether one of the commits is this attempt's.
 ///
@@ -283,17 +226,6 @@ impl<'a> Work<'a> {
         let mut watcher = FitWatcher::new(self, &fits, is_failed);
         train(&source, runs, &mut Networks::new(&self.networks), &mut watcher)?;
         Ok(watcher.is_won())
-    }
-
-    /// Where the batches of a fit come from.
-    pub(super) fn batches(&self, fit: &'a Prepared<'_>) -> Result<BatchSource<'_>> {
-        let targets = self.targets.get(&fit.layout);
-        Ok(BatchSource {
-            cache: &self.examples.cache,
-            inputs: &fit.input_values,
-            targets: targets.ok_or_else(|| Error::bug("a layout without targets"))?,
-            batch_rows: usize::try_from(fit.spec.batch_rows).unwrap_or(usize::MAX),
-        })
     }
 }
 

@@ -48,7 +48,7 @@ fn on_pool<T: Send>(threads: usize, run: impl Future<Output = T> + Send) -> T {
 fn shards_threads_and_where_rows_lie_do_not_change_a_byte() {
     let unit = regression(fits_of_all_orders());
     let mut all = Vec::new();
-    for (shard_rows, threads, budget) in [(60, 1, u64::MAX), (7, 3, 0), (13, 2, 1_000)] {
+    for (shard_rows, threads, budget) in [(60, 1, u64::MAX), (7, 24, 0), (13, 2, 1_000)] {
         let found = on_pool(threads, async {
             let world = World::new(60, false);
             world.write(shard_rows).await;
@@ -70,7 +70,6 @@ fn shards_threads_and_where_rows_lie_do_not_change_a_byte() {
 async fn a_fit_becomes_the_same_alone_and_beside_others() {
     let mut fits = fits_of_all_orders();
     let mut other = fits[0].clone();
-    other.identity.fit = glmeval_common::ids::FitId::new("stored again, another repeat");
     other.identity.fit = glmeval_common::ids::FitId::new("repeat");
     other.identity.repeat = 1;
     fits.push(other);
@@ -95,14 +94,17 @@ async fn an_interrupted_fit_goes_on_to_the_same_bytes() {
     for (step_ms, stops) in [(60_000, 4..9), (1, 4..9)] {
         let world = World::new(40, false);
         world.write(9).await;
+        let mut checkpoints_seen = 0;
         for stop_at in stops {
             let (stopped, _) = world.run_on(&unit, (step_ms, Some(stop_at)), u64::MAX).await;
             if let Err(error) = stopped {
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
                 let kept = world.store.list("probes").await.unwrap();
-                assert!(kept.iter().any(|entry| entry.path.contains("/epochs/")));
+                let is_state = |path: &str| path.contains("/epochs/data/");
+                checkpoints_seen += kept.iter().filter(|entry| is_state(&entry.path)).count();
             }
         }
+        assert!(checkpoints_seen >= 3, "{checkpoints_seen}");
         assert_eq!(remains(&world, &unit).await, expected);
         let left = world.store.list("probes").await.unwrap();
         assert!(left.iter().all(|entry| !entry.path.contains("/epochs/")), "{left:?}");
@@ -124,6 +126,20 @@ async fn a_damaged_checkpoint_is_passed_over() {
     world.store.delete(&newest.path).await.unwrap();
     world.store.put_data("checkpoint", &newest.path, state.slice(..50)).await.unwrap();
     assert_eq!(remains(&world, &unit).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fit_whose_history_is_damaged_is_trained_again() {
+    let unit = regression(fits_of_all_orders().into_iter().take(1).collect());
+    let world = World::new(40, false);
+    world.write(9).await;
+    let expected = remains(&world, &unit).await;
+    let scores = world.run(&unit).await.remove(0);
+    let history = scores.objects.iter().find(|object| object.role == "history").unwrap();
+    world.store.delete(&history.path).await.unwrap();
+    assert_eq!(remains(&world, &unit).await, expected);
+    let again = world.run(&unit).await.remove(0);
+    assert!(read_history(&world.store, &again).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

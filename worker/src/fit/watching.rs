@@ -5,7 +5,7 @@
 
 use super::commit;
 use super::evaluation::Predicted;
-use super::networks::{Blueprint, Prepared, Work};
+use super::work::{Blueprint, Prepared, Work};
 use crate::agent::FitProgress;
 use crate::attempt::UnitContext;
 use crate::training::arrays::ArrayFile;

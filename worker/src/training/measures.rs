@@ -62,6 +62,6 @@ mod tests {
         };
         assert_eq!(measured(1), measured(6));
         assert_eq!(measured(4).accuracy, 4.0 / 6.0);
-        assert!((measured(4).auroc - 7.0 / 9.0).abs() < 1e-6);
+        assert!((measured(4).auroc - 6.0 / 9.0).abs() < 1e-6);
     }
 }

@@ -131,7 +131,9 @@ async fn delete(
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::gc;
     use super::*;
+    use std::time::Duration;
 
     async fn write(store: &Store, epoch: u32, text: &'static str) {
         let who = (&Attempt::new("a"), &WorkerId::new("w"));
@@ -162,5 +164,27 @@ mod tests {
         assert_eq!(newest(&store).await, Some((10, Bytes::from_static(b"ten"))));
         delete_checkpoints(&store, &FitId::new("f")).await.unwrap();
         assert_eq!(store.list("probes").await.unwrap(), []);
+    }
+
+    /// Sweeps until something is old enough to go; what is left below `probes`.
+    async fn swept(store: &Store) -> Vec<String> {
+        let sweep = || gc::sweep(store, Duration::ZERO, true);
+        while sweep().await.unwrap().orphans.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        store.list("probes").await.unwrap().into_iter().map(|entry| entry.path).collect()
+    }
+
+    #[tokio::test]
+    async fn checkpoints_are_swept_once_the_scores_are_there() {
+        let (store, fit) = (Store::memory(), FitId::new("f"));
+        write(&store, 3, "three").await;
+        // Written later, so once it is gone the checkpoint was old enough to go as well.
+        let orphan = layout::checkpoint_data_path(&fit, 4, &Attempt::new("b"));
+        store.put_data("checkpoint", &orphan, Bytes::from_static(b"four")).await.unwrap();
+        assert_eq!(swept(&store).await.len(), 2);
+        let scores = layout::scores_path(&fit);
+        store.create(&scores, Bytes::from_static(b"{\"version\": 1}")).await.unwrap();
+        assert_eq!(swept(&store).await, [scores]);
     }
 }

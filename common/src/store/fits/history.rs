@@ -40,8 +40,10 @@ pub struct BinaryMeasures {
     pub aupr: f64,
 }
 
+type Measure = fn(&BinaryMeasures) -> f64;
+
 /// Names of the measures, in the order they are stored.
-const MEASURES: [(&str, fn(&BinaryMeasures) -> f64); 3] =
+const MEASURES: [(&str, Measure); 3] =
     [("accuracy", |m| m.accuracy), ("auroc", |m| m.auroc), ("aupr", |m| m.aupr)];
 
 /// Columns of `history.parquet`.

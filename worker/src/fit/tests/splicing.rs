@@ -5,6 +5,7 @@ use glmeval_common::dataset::TaskName;
 use glmeval_common::example::{Example, Split};
 use glmeval_common::network::{
     Activation, Architecture, ExampleOrder, JoinAxis, LayerKind, LayerSpec, Loss, NetworkSpec,
+    TrainingSpec,
 };
 use glmeval_common::representation::{FeatureSource, SequenceFeature};
 use glmeval_common::store::fits::read_predictions;
@@ -66,7 +67,12 @@ fn one_headed() -> Architecture {
 async fn sides_are_read_apart_or_one_after_the_other_and_missing_tissues_masked() {
     let world = world();
     world.write(60).await;
-    let training = || training(Loss::SplicingDivergence, ExampleOrder::Buffered { rows: 16 });
+    let training = || TrainingSpec {
+        epochs_max: 60,
+        stop_patience: None,
+        plateau: None,
+        ..training(Loss::SplicingDivergence, ExampleOrder::Buffered { rows: 16 })
+    };
     let fits = vec![
         network_fit("two", two_headed(), training()),
         network_fit("one", one_headed(), training()),
