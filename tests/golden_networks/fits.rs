@@ -2,88 +2,65 @@
 //!
 //! Leaves out: shuffling, which Keras draws otherwise. Tolerances: those of the fixtures' README.
 
-use crate::fixture::{Complaints, Fixture, slices};
-use crate::keras::{adam, count, list, loss, number, plateau};
+use crate::fixture::{Complaints, Fixture, largest};
+use crate::keras::{self, adam, count, list, number, plateau};
 use glmeval_common::error::Result;
 use glmeval_common::model::Precision;
 use glmeval_common::network::{Draws, ExampleOrder, Monitor, Restore, TrainingSpec};
 use glmeval_common::representation::StoredDtype;
 use glmeval_common::store::fits::{BinaryMeasures, EpochRecord};
-use glmeval_worker::network::{NetworkState, Pass};
 use glmeval_worker::training::batches::{BatchSource, Targets};
 use glmeval_worker::training::cache::{ExampleCache, RowFormat};
 use glmeval_worker::training::run::{Ending, Networks, Run, Seeds, Source, Watcher, train};
-use std::collections::BTreeMap;
 
-/// Statistics whose scores differ by float32 noise may count an example in the next of 200 buckets.
+/// Of accuracies and areas: scores differ by less than the next of 200 thresholds.
 const STATISTIC_TOLERANCE: f64 = 1e-6;
+/// Bytes of examples in memory; the rest lies in a file.
+const BUDGET_BYTES: u64 = 1 << 14;
 
 /// What a fit left behind.
 struct Fit {
-    history: BTreeMap<String, Vec<f64>>,
+    run: Run,
+    /// Weights at the end of every epoch.
     epochs: Vec<Vec<Vec<f32>>>,
-    best_epoch: usize,
-    stopped_epoch: Option<usize>,
-    state: NetworkState,
+    /// Of the examples watched, with the final weights.
+    predictions: Vec<f32>,
 }
 
-/// Keeps the weights of every epoch, and the run that ended.
-#[derive(Default)]
-struct Keeper {
+/// Keeps weights of epochs and the ended run.
+struct Keeper<'a> {
+    source: &'a Source<'a>,
     epochs: Vec<Vec<Vec<f32>>>,
-    run: Option<Run>,
+    ended: Option<(Run, Vec<f32>)>,
 }
 
-impl Watcher for Keeper {
+impl Watcher for Keeper<'_> {
     fn go_on(&mut self) -> Result<()> {
         Ok(())
     }
 
-    fn trained(&mut self, _: usize) {}
+    fn trained(&mut self, _rows: usize) {}
 
-    fn epoch_done(&mut self, _: usize, run: &Run) -> Result<()> {
+    fn epoch_done(&mut self, _index: usize, run: &Run) -> Result<()> {
         self.epochs.push(run.state.copy_weights());
         Ok(())
     }
 
-    fn ended(&mut self, _: usize, run: Run, _: &mut Networks<'_>) -> Result<()> {
-        self.run = Some(run);
+    fn ended(&mut self, _index: usize, run: Run, networks: &mut Networks<'_>) -> Result<()> {
+        let predictions = networks.predict(&run, &self.source.batches, &self.source.valid)?;
+        self.ended = Some((run, predictions));
         Ok(())
     }
 }
 
-/// All examples, first those to train on: how many those are, rows and targets.
-fn examples(fixture: &Fixture) -> (usize, ExampleCache, Vec<usize>, Targets) {
-    let (mut bytes, mut targets, mut widths) = (Vec::new(), Vec::new(), Vec::new());
-    let mut counts = Vec::new();
-    for split in ["train", "val"] {
-        let values = fixture.tensor(&format!("{split}/y"));
-        let rows = values.shape[0];
-        let inputs = fixture.inputs(split);
-        widths = inputs.iter().map(|input| input.len() / rows).collect::<Vec<_>>();
-        for row in 0..rows {
-            for (input, width) in inputs.iter().zip(&widths) {
-                let values = &input[row * width..(row + 1) * width];
-                values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
-            }
-        }
-        targets.extend(values.f32());
-        counts.push(rows);
-    }
-    let (row_values, rows) = (widths.iter().sum(), counts[0] + counts[1]);
-    let format = RowFormat::Numbers(StoredDtype::F32);
-    let mut cache = ExampleCache::new(format, row_values, rows, u64::MAX).unwrap();
-    cache.push(&bytes).unwrap();
-    (counts[0], cache, widths, Targets { per_example: targets.len() / rows, values: targets })
-}
-
+/// The settings of a fixture.
 fn training(fixture: &Fixture) -> TrainingSpec {
     let settings = &fixture.description;
-    let (adam, rate) = adam(settings);
+    let (optimizer, _) = adam(settings);
     TrainingSpec {
-        loss: loss(settings),
-        learning_rate: f64::from(rate),
-        adam,
+        loss: keras::loss(settings),
+        learning_rate: number(&settings["optimizer"]["learning_rate"]),
+        adam: optimizer,
         batch_rows: count(&settings["batch_size"]) as u32,
         epochs_max: count(&settings["max_epochs"]) as u32,
         order: ExampleOrder::Stored,
@@ -97,54 +74,74 @@ fn training(fixture: &Fixture) -> TrainingSpec {
     }
 }
 
+/// Examples of both splits, inputs side by side, and their targets.
+fn examples(fixture: &Fixture) -> (ExampleCache, Vec<usize>, Targets, [usize; 2]) {
+    let extents = &fixture.network.resolved().inputs;
+    let widths: Vec<usize> = extents.iter().map(|extent| extent.values()).collect();
+    let rows = ["train", "val"].map(|name| fixture.tensor(&format!("{name}/y")).shape[0]);
+    let values = widths.iter().sum();
+    let format = RowFormat::Numbers(StoredDtype::F32);
+    let mut cache = ExampleCache::new(format, values, rows[0] + rows[1], BUDGET_BYTES).unwrap();
+    let mut targets = Vec::new();
+    for (name, rows) in ["train", "val"].into_iter().zip(rows) {
+        let inputs = fixture.inputs(name);
+        for row in 0..rows {
+            let parts = inputs.iter().zip(&widths);
+            let parts = parts.flat_map(|(input, width)| &input[row * width..(row + 1) * width]);
+            let bytes: Vec<u8> = parts.flat_map(|value| value.to_le_bytes()).collect();
+            cache.push(&bytes).unwrap();
+        }
+        targets.extend(fixture.tensor(&format!("{name}/y")).f32());
+    }
+    let per_example = fixture.network.targets_per_example();
+    (cache, widths, Targets { per_example, values: targets }, rows)
+}
+
 fn fit(fixture: &Fixture) -> Fit {
-    let (trained, cache, inputs, targets) = examples(fixture);
+    let (cache, inputs, targets, [trained, watched]) = examples(fixture);
     let spec = training(fixture);
     let batch_rows = spec.batch_rows as usize;
     let batches = BatchSource { cache: &cache, inputs: &inputs, targets: &targets, batch_rows };
-    let valid = (trained..cache.rows()).collect();
+    let valid = (trained..trained + watched).collect();
     let source = Source { batches, train: (0..trained).collect(), valid };
-    let networks = [fixture.network.clone()];
+    let compiled = std::slice::from_ref(&fixture.network);
     let mut run = Run::new(0, spec, Seeds::derive(1, 0), &fixture.network);
     run.state = fixture.state("w0");
-    let mut keeper = Keeper::default();
-    train(&source, vec![run], &mut Networks::new(&networks), &mut keeper).unwrap();
-    let run = keeper.run.expect("the run has ended");
-    let is_stopped = run.ending == Some(Ending::Stopped);
-    Fit {
-        history: columns(&run.history),
-        best_epoch: run.stopping.best_epoch() as usize,
-        stopped_epoch: is_stopped.then(|| run.history.len() - 1),
-        epochs: keeper.epochs,
-        state: run.state,
-    }
+    let mut keeper = Keeper { source: &source, epochs: Vec::new(), ended: None };
+    train(&source, vec![run], &mut Networks::new(compiled), &mut keeper).unwrap();
+    let (run, predictions) = keeper.ended.expect("the run ended");
+    Fit { run, epochs: keeper.epochs, predictions }
 }
 
-/// A history as Keras names it.
-fn columns(history: &[EpochRecord]) -> BTreeMap<String, Vec<f64>> {
-    let mut columns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for epoch in history {
-        let mut push = |name: String, value: Option<f64>| {
-            columns.entry(name).or_default().extend(value);
-        };
-        push("loss".to_owned(), Some(epoch.loss));
-        push("val_loss".to_owned(), epoch.val_loss);
-        push("learning_rate".to_owned(), Some(epoch.learning_rate));
-        for (prefix, measures) in [("", epoch.train), ("val_", epoch.valid)] {
-            let named: [(&str, fn(BinaryMeasures) -> f64); 3] =
-                [("accuracy", |m| m.accuracy), ("auroc", |m| m.auroc), ("aupr", |m| m.aupr)];
-            for (name, of) in named {
-                push(format!("{prefix}{name}"), measures.map(of));
-            }
+/// What a record says under Keras' name.
+fn recorded(record: &EpochRecord, key: &str) -> Option<f64> {
+    let of = |measures: Option<BinaryMeasures>, name: &str| {
+        let measures = measures?;
+        match name {
+            "accuracy" => Some(measures.accuracy),
+            "auroc" => Some(measures.auroc),
+            "aupr" => Some(measures.aupr),
+            _ => None,
         }
+    };
+    match key {
+        "loss" => Some(record.loss),
+        "val_loss" => record.val_loss,
+        "learning_rate" => Some(record.learning_rate),
+        _ => match key.strip_prefix("val_") {
+            Some(name) => of(record.valid, name),
+            None => of(record.train, key),
+        },
     }
-    columns
 }
 
 fn compare_history(complaints: &mut Complaints, fixture: &Fixture, fit: &Fit) {
     let expected = fixture.description["history_f64"].as_object().expect("a history");
     for (key, expected) in expected {
-        let found = fit.history.get(key).unwrap_or_else(|| panic!("{}: {key}", fixture.name));
+        let found = fit.run.history.iter().map(|record| {
+            recorded(record, key).unwrap_or_else(|| panic!("{}: no {key}", fixture.name))
+        });
+        let found: Vec<f64> = found.collect();
         let expected: Vec<f64> = list(expected).iter().map(number).collect();
         assert_eq!(found.len(), expected.len(), "{}: epochs of {key}", fixture.name);
         for (epoch, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -189,19 +186,19 @@ fn losses_rates_and_weights_of_every_epoch_are_those_of_keras() {
         let fit = fit(&fixture);
         let settings = &fixture.description;
         assert_eq!(fit.epochs.len(), count(&settings["epochs_run"]), "{name}");
-        assert_eq!(fit.best_epoch, count(&settings["best_epoch"]), "{name}");
-        let stopped = settings["stopped_epoch"].as_u64();
-        assert_eq!(fit.stopped_epoch.map(|epoch| epoch as u64), stopped, "{name}");
+        let best = fit.run.stopping.best_epoch() as usize;
+        assert_eq!(best, count(&settings["best_epoch"]), "{name}");
+        let ending = match settings["stopped_epoch"].is_null() {
+            true => Ending::EpochsOver,
+            false => Ending::Stopped,
+        };
+        assert_eq!(fit.run.ending, Some(ending), "{name}");
         compare_history(&mut complaints, &fixture, &fit);
         compare_weights(&mut complaints, &fixture, &fit);
-        let (inputs, rows) = (fixture.inputs("val"), fixture.tensor("val/y").shape[0]);
-        let mut found = Vec::new();
-        let mut pass = Pass::new(&fixture.network).unwrap();
-        pass.predict(&fit.state, rows, &slices(&inputs), &mut found).unwrap();
         let expected = &fixture.tensor("val/pred_final64").values;
         let noise = number(&settings["noise"]["val_pred"]);
-        let bound = (20.0 * noise).max(1e-4 * crate::fixture::largest(expected));
-        complaints.compare(&format!("{name} final prediction"), &found, expected, bound);
+        let bound = (20.0 * noise).max(1e-4 * largest(expected));
+        complaints.compare(&format!("{name} prediction"), &fit.predictions, expected, bound);
     }
     complaints.end();
 }
