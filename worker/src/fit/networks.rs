@@ -9,6 +9,7 @@ use super::watching::{FitWatcher, resume};
 use super::work::{Blueprint, Layout, Prepared, Work};
 use crate::attempt::UnitContext;
 use crate::network::Network;
+use crate::statistics::splicing_tissues;
 use crate::training::batches::Targets;
 use crate::training::run::{Networks, Run, Seeds, Source, train};
 use glmeval_common::error::{Error, InputError, Result};
@@ -257,7 +258,7 @@ fn layout(dataset: &str, loss: Loss, names: &[String]) -> Result<(Layout, usize)
     if names.is_empty() {
         return Err(Error::invalid(format!("data set {dataset}: expected targets, found none")));
     }
-    match (tissues(names), loss) {
+    match (splicing_tissues(names), loss) {
         (Some(tissues), Loss::SplicingDivergence) => Ok((Layout::Pairs, tissues)),
         (Some(tissues), _) => Ok((Layout::Plain, tissues)),
         (None, Loss::SplicingDivergence) => {
@@ -267,17 +268,6 @@ fn layout(dataset: &str, loss: Loss, names: &[String]) -> Result<(Layout, usize)
         }
         (None, _) => Ok((Layout::Plain, names.len())),
     }
-}
-
-/// Number of differences if `names` are `delta_0` … followed by as many `mean_0` ….
-fn tissues(names: &[String]) -> Option<usize> {
-    let (differences, means) = names.split_at(names.len() / 2);
-    let numbered = |names: &[String], stem: &str| {
-        names.iter().enumerate().all(|(index, name)| *name == format!("{stem}_{index}"))
-    };
-    let is_paired = differences.len() == means.len();
-    (is_paired && numbered(differences, "delta") && numbered(means, "mean"))
-        .then_some(differences.len())
 }
 
 /// Whether a loss can be computed on example `row`; missing differences are masked by their loss.
