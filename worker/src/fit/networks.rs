@@ -104,16 +104,9 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The fit's label, with what tells it from the others.
+    /// The fit's label, and its id where another has the same.
     fn name(&self, fit: &Fit) -> String {
-        let identity = &fit.identity;
         let mut name = fit.label();
-        if identity.fraction != 1.0 {
-            name.push_str(&format!(", fraction {}", identity.fraction));
-        }
-        if self.unit.fits.iter().any(|other| other.identity.repeat != identity.repeat) {
-            name.push_str(&format!(", repeat {}", identity.repeat));
-        }
         if self.fits.iter().any(|known| known.name == name) {
             name.push_str(&format!(" ({})", fit.id()));
         }
