@@ -145,6 +145,7 @@ pub struct ExtractUnit {
 
 /// Fits probes that read the same features, and scores each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredFitUnit")]
 pub struct FitUnit {
     /// The data set.
     pub dataset: DatasetId,
@@ -154,6 +155,28 @@ pub struct FitUnit {
     pub features: FeatureSource,
     /// The fits; each is committed by itself and does not depend on the others.
     pub fits: Vec<Fit>,
+}
+
+/// A fit unit as any plan holds it: the first ones had one fit each, written without a list.
+#[derive(Deserialize)]
+struct StoredFitUnit {
+    dataset: DatasetId,
+    task: TaskName,
+    features: FeatureSource,
+    #[serde(default)]
+    fits: Vec<Fit>,
+    #[serde(default)]
+    identity: Option<FitIdentity>,
+    #[serde(default)]
+    probe: Option<ProbeSpec>,
+}
+
+impl From<StoredFitUnit> for FitUnit {
+    fn from(stored: StoredFitUnit) -> Self {
+        let StoredFitUnit { dataset, task, features, mut fits, identity, probe } = stored;
+        fits.extend(identity.zip(probe).map(|(identity, probe)| Fit { identity, probe }));
+        Self { dataset, task, features, fits }
+    }
 }
 
 /// One fit of a probe.

@@ -190,11 +190,14 @@ fn gradients_are_slopes_of_the_loss_whatever_the_layers() {
             let mut rng = Rng::derive(5, &shape.name);
             slope += gradient.iter().map(|&g| f64::from(g) * rng.normal()).sum::<f64>();
         }
-        let far = 1e-3;
-        let up = loss_along(&network, &state, &examples, far);
-        let down = loss_along(&network, &state, &examples, -far);
-        let expected = (up - down) / f64::from(2.0 * far);
-        assert!((slope - expected).abs() < 2e-3 * expected.abs() + 1e-3, "{slope} {expected}");
+        // Sharp blocks curve, so a long way is no slope, and a short one is noise: some way is neither.
+        let slopes = [1e-3, 3e-4, 1e-4, 3e-5].map(|far: f32| {
+            let up = loss_along(&network, &state, &examples, far);
+            let down = loss_along(&network, &state, &examples, -far);
+            (up - down) / f64::from(2.0 * far)
+        });
+        let agrees = |expected: &f64| (slope - expected).abs() < 2e-3 * expected.abs() + 1e-3;
+        assert!(slopes.iter().any(agrees), "{slope} {slopes:?}");
     }
 }
 
