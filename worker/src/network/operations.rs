@@ -9,6 +9,7 @@ use glmeval_common::error::Result;
 use glmeval_kernels::error::KernelError;
 
 mod block;
+mod composed;
 mod elementwise;
 mod joining;
 mod normalisation;
@@ -103,9 +104,13 @@ pub(super) trait Operation: Send {
 pub(super) fn build(network: &Network, plan: &Plan, node: &Node) -> Result<Box<dyn Operation>> {
     let needs_input = node.inputs.iter().any(|&input| plan.values[input].needs_gradient);
     Ok(match node.kind.clone() {
-        Kind::Product { taps, kernel, bias, norm } => {
-            let product = product::Product::new(network, taps, (kernel, bias), norm, needs_input);
+        Kind::Product(linear) => {
+            let product = product::Product::new(network, linear, needs_input);
             Box::new(product.map_err(defect)?)
+        }
+        Kind::Composed(inner, outer) => {
+            let composed = composed::Composed::new(network, inner, outer);
+            Box::new(composed.map_err(defect)?)
         }
         Kind::Depthwise { taps, kernel, bias } => {
             Box::new(positional::Depthwise { taps, kernel, bias })

@@ -64,6 +64,16 @@ pub(super) struct Norm {
     pub(super) epsilon: f32,
 }
 
+/// A convolution or a dense layer; with `norm`, of its normalised input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Linear {
+    pub(super) taps: Taps,
+    /// Index of its weights.
+    pub(super) kernel: usize,
+    pub(super) bias: Option<usize>,
+    pub(super) norm: Option<Norm>,
+}
+
 /// A dropout: which layer it is, which decides what is dropped, and its rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Drop {
@@ -86,13 +96,9 @@ pub(super) struct NormBlock {
 /// What an operation computes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// A convolution or a dense layer; with `norm`, of its normalised input.
-    Product {
-        taps: Taps,
-        kernel: usize,
-        bias: Option<usize>,
-        norm: Option<Norm>,
-    },
+    Product(Linear),
+    /// The second of two products, of the first's output, as one product.
+    Composed(Linear, Linear),
     /// A convolution of every channel with its own taps.
     Depthwise {
         taps: Taps,
@@ -208,6 +214,7 @@ impl Plan {
         }
         plan.prune();
         plan.fold_normalisations();
+        plan.compose_products();
         plan.join_blocks();
         plan.find_undropped();
         plan
@@ -276,7 +283,9 @@ impl Plan {
     ) -> ValueIndex {
         let reads = |index: usize| self.values[inputs[index]].length;
         let length = match &kind {
-            Kind::Product { taps, .. } => taps.output_length() * taps.output_width,
+            Kind::Product(Linear { taps, .. }) | Kind::Composed(_, Linear { taps, .. }) => {
+                taps.output_length() * taps.output_width
+            }
             Kind::Depthwise { taps, .. } => taps.output_length() * taps.input_width,
             Kind::MaxPool { length, width, size } | Kind::AveragePool { length, width, size } => {
                 length / size * width
@@ -360,7 +369,7 @@ fn kind_of(index: usize, layer: &ResolvedLayer, input: Extent) -> Option<Kind> {
         LayerKind::Conv1d { kernel: k, dilation, padding, bias: wanted, .. } => {
             let (kernel_width, dilation, padding) = (*k, *dilation, *padding);
             let taps = taps((length, width, output_width), (kernel_width, dilation), padding);
-            Kind::Product { taps, kernel, bias: bias(*wanted), norm: None }
+            Kind::Product(Linear { taps, kernel, bias: bias(*wanted), norm: None })
         }
         LayerKind::DepthwiseConv1d { kernel: k, dilation, padding, bias: wanted, .. } => {
             let taps = taps((length, width, width), (*k, *dilation), *padding);
@@ -368,7 +377,7 @@ fn kind_of(index: usize, layer: &ResolvedLayer, input: Extent) -> Option<Kind> {
         }
         LayerKind::Dense { bias: wanted, .. } => {
             let taps = taps((length, width, output_width), (1, 1), Padding::Valid);
-            Kind::Product { taps, kernel, bias: bias(*wanted), norm: None }
+            Kind::Product(Linear { taps, kernel, bias: bias(*wanted), norm: None })
         }
         LayerKind::BatchNorm { momentum, epsilon } => {
             let (momentum, epsilon) = (*momentum as f32, *epsilon as f32);

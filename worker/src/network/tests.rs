@@ -112,6 +112,35 @@ fn blocks(loss: Loss) -> Network {
     Network::new(resolved, loss, Precision::F32).unwrap()
 }
 
+/// A convolution that is composed with the one before it; with `norm`, both with a normalisation.
+fn composed(norm: bool, padding: Padding) -> Network {
+    let with = |mut kind: LayerKind, wanted: Padding, has_bias: bool| {
+        if let LayerKind::Conv1d { padding, bias, .. } = &mut kind {
+            (*padding, *bias) = (wanted, has_bias);
+        }
+        kind
+    };
+    let reduce = with(conv(8, 1, 1, Activation::Linear), Padding::Same, norm);
+    let wide = with(conv(6, 3, 2, Activation::Tanh), padding, !norm);
+    let mut layers = vec![
+        layer("reduce", &[if norm { "input_norm" } else { "x" }], reduce),
+        layer("wide", &["reduce"], wide),
+        layer("flat", &["wide"], LayerKind::Flatten),
+        layer("output", &["flat"], dense(2, Activation::Linear)),
+    ];
+    if norm {
+        layers.insert(0, layer("input_norm", &["x"], NORM));
+    }
+    let resolved = resolve(&["x"], &[sequence(LENGTH, CHANNELS)], layers);
+    Network::new(resolved, Loss::MeanSquaredError, Precision::F32).unwrap()
+}
+
+fn all_composed() -> [Network; 4] {
+    let (same, valid) = (Padding::Same, Padding::Valid);
+    [(true, same), (true, valid), (false, same), (false, valid)]
+        .map(|(norm, padding)| composed(norm, padding))
+}
+
 /// Inputs and targets of `rows` examples.
 struct Examples {
     rows: usize,
@@ -180,7 +209,8 @@ fn loss_along(network: &Network, state: &NetworkState, examples: &Examples, far:
 
 #[test]
 fn gradients_are_slopes_of_the_loss_whatever_the_layers() {
-    for network in [everything(), blocks(Loss::MeanSquaredError)] {
+    let networks = [everything(), blocks(Loss::MeanSquaredError)];
+    for network in networks.into_iter().chain(all_composed()) {
         let state = scattered(&network, 3);
         let examples = Examples::new(&network, ROWS, 4);
         let mut pass = Pass::new(&network).unwrap();
@@ -232,21 +262,54 @@ fn plans_form_no_normalised_input_and_join_blocks() {
 }
 
 #[test]
-fn folded_and_whole_passes_agree() {
-    let network = blocks(Loss::MeanSquaredError);
-    let examples = Examples::new(&network, ROWS, 2);
-    let passes = [Pass::new(&network), Pass::with_input_gradients(&network)];
-    let found = passes.map(|pass| {
-        let mut pass = pass.unwrap();
-        let mut state = scattered(&network, 1);
-        examples.train(&mut pass, &network, &mut state);
-        let gradients: Vec<f32> =
-            pass.gradients(&network).flat_map(|(_, gradient)| gradient.to_vec()).collect();
-        (gradients, pass.predictions().to_vec())
-    });
-    let [(gradients, predictions), (others, other_predictions)] = found;
-    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
-    assert!(near(&predictions, &other_predictions) && near(&gradients, &others));
+fn plans_compose_products_where_shapes_make_it_cheaper() {
+    let count = |network: &Network, input_gradients: bool| {
+        let plan = Plan::new(network.resolved(), Loss::MeanSquaredError, input_gradients);
+        plan.nodes.len()
+    };
+    for network in all_composed() {
+        let norms = network.resolved().layers.len() - 4;
+        let counts = [false, true].map(|input_gradients| count(&network, input_gradients));
+        // The wide product with its function, and the output.
+        assert_eq!(counts, [3, 4 + norms]);
+    }
+    let narrow = |filters: usize, last: Option<LayerSpec>| {
+        let mut layers = vec![
+            layer("reduce", &["x"], conv(filters, 1, 1, Activation::Linear)),
+            layer("second", &["reduce"], conv(8, 3, 1, Activation::Linear)),
+        ];
+        layers.extend(last);
+        let resolved = resolve(&["x"], &[sequence(LENGTH, CHANNELS)], layers);
+        count(&Network::new(resolved, Loss::MeanSquaredError, Precision::F32).unwrap(), false)
+    };
+    assert_eq!(narrow(8, None), 1);
+    assert_eq!(narrow(2, None), 2, "it would cost more");
+    let both = layer("both", &["second", "reduce"], LayerKind::Add);
+    assert_eq!(narrow(8, Some(both)), 3, "another layer reads what the first gives");
+}
+
+#[test]
+fn joined_and_whole_passes_agree() {
+    for network in all_composed().into_iter().chain([blocks(Loss::MeanSquaredError)]) {
+        let examples = Examples::new(&network, ROWS, 2);
+        let passes = [Pass::new(&network), Pass::with_input_gradients(&network)];
+        let found = passes.map(|pass| {
+            let mut pass = pass.unwrap();
+            let mut state = scattered(&network, 1);
+            let given = examples.predict(&mut pass, &state);
+            examples.train(&mut pass, &network, &mut state);
+            let gradients = pass.gradients(&network).flat_map(|(_, gradient)| gradient);
+            let moving = state.weights().filter(|(shape, _)| !shape.role.is_trained());
+            let moving = moving.flat_map(|(_, values)| values);
+            let trained = gradients.chain(moving).chain(pass.predictions());
+            let found: Vec<f32> = given.iter().chain(trained).copied().collect();
+            found
+        });
+        assert_eq!(found[0].len(), found[1].len());
+        for (joined, whole) in found[0].iter().zip(&found[1]) {
+            assert!((joined - whole).abs() < 1e-5 * whole.abs().max(1.0), "{joined} {whole}");
+        }
+    }
 }
 
 /// Weights and predictions after a few steps on batches of two sizes.
@@ -264,14 +327,15 @@ fn run(network: &Network) -> Vec<Vec<f32>> {
 
 #[test]
 fn bits_do_not_depend_on_the_number_of_threads() {
-    let network = everything();
-    let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| run(&network))
-    };
-    let one = with(1);
-    assert_eq!(one, with(2));
-    assert_eq!(one, with(3));
+    for network in [everything(), composed(true, Padding::Same)] {
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run(&network))
+        };
+        let one = with(1);
+        assert_eq!(one, with(2));
+        assert_eq!(one, with(3));
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::normalisation::{Statistics, pair};
 use super::{Needs, Operation, Reads, Run, Seen, Wanted};
 use crate::network::Network;
-use crate::network::plan::{Norm, Taps};
+use crate::network::plan::{Linear, Norm, Taps};
 use glmeval_common::model::Precision as NamedPrecision;
 use glmeval_common::network::Padding;
 use glmeval_kernels::error::KernelError;
@@ -30,44 +30,41 @@ pub(super) struct Product {
 /// y[k] = b[k] + sum_c (gamma[c] n[c] + beta[c]) W[c,k] = b'[k] + sum_c n[c] W'[c,k]
 /// W'[c,k] = gamma[c] W[c,k];  b'[k] = b[k] + sum_c beta[c] W[c,k]
 /// ```
-struct Folded {
-    norm: Norm,
-    statistics: Statistics,
+pub(super) struct Folded {
+    pub(super) norm: Norm,
+    pub(super) statistics: Statistics,
     /// `1 / sqrt(variance + epsilon)`, `[C]`.
     scale: Vec<f32>,
     /// W' and b'.
-    kernel: Vec<f32>,
-    bias: Vec<f32>,
+    pub(super) kernel: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
 impl Product {
     pub(super) fn new(
         network: &Network,
-        taps: Taps,
-        (kernel, bias): (usize, Option<usize>),
-        norm: Option<Norm>,
+        linear: Linear,
         needs_input_gradient: bool,
     ) -> Result<Self, KernelError> {
-        let shape = shape(taps);
-        let precision = match network.precision {
-            NamedPrecision::F32 => Precision::F32,
-            NamedPrecision::Bf16 => Precision::Bf16,
-        };
+        let Linear { taps, kernel, bias, norm } = linear;
         let has_bias = bias.is_some() || norm.is_some();
-        let packed = BatchConv1d::new(shape, precision, has_bias, needs_input_gradient)?;
-        let folded = norm.map(|norm| Folded {
-            norm,
-            statistics: Statistics::new(norm.width),
-            scale: vec![0.0; norm.width],
-            kernel: vec![0.0; norm.width * taps.output_width],
-            bias: vec![0.0; taps.output_width],
-        });
+        let precision = precision(network);
+        let packed = BatchConv1d::new(shape(taps), precision, has_bias, needs_input_gradient)?;
+        let folded = norm.map(|norm| Folded::new(norm, taps.output_width));
         Ok(Self { packed, kernel, bias, folded, needs_input_gradient })
     }
 }
 
+/// Precision as the kernels name it.
+pub(super) fn precision(network: &Network) -> Precision {
+    match network.precision {
+        NamedPrecision::F32 => Precision::F32,
+        NamedPrecision::Bf16 => Precision::Bf16,
+    }
+}
+
 /// Extents as the kernels name them.
-fn shape(taps: Taps) -> BatchConv1dShape {
+pub(super) fn shape(taps: Taps) -> BatchConv1dShape {
     let Taps { length, input_width, output_width, kernel, dilation, padding } = taps;
     match padding {
         Padding::Same => {
@@ -80,8 +77,23 @@ fn shape(taps: Taps) -> BatchConv1dShape {
 }
 
 impl Folded {
+    /// Of a product that gives `output_width` channels.
+    pub(super) fn new(norm: Norm, output_width: usize) -> Self {
+        Self {
+            norm,
+            statistics: Statistics::new(norm.width),
+            scale: vec![0.0; norm.width],
+            kernel: vec![0.0; norm.width * output_width],
+            bias: vec![0.0; output_width],
+        }
+    }
+
     /// Finds the statistics of one pass.
-    fn find_statistics(&mut self, run: &Run<'_>, reads: &Reads<'_>) -> Result<(), KernelError> {
+    pub(super) fn find_statistics(
+        &mut self,
+        run: &Run<'_>,
+        reads: &Reads<'_>,
+    ) -> Result<(), KernelError> {
         self.statistics.find(run, &self.norm, reads.inputs[0], reads.sums)?;
         for (scale, &variance) in self.scale.iter_mut().zip(&self.statistics.variance) {
             *scale = 1.0 / (variance + self.norm.epsilon).sqrt();
@@ -90,7 +102,7 @@ impl Folded {
     }
 
     /// Finds W' and b'.
-    fn fold(&mut self, run: &Run<'_>, weights: &[f32], bias: Option<&[f32]>) {
+    pub(super) fn fold(&mut self, run: &Run<'_>, weights: &[f32], bias: Option<&[f32]>) {
         let (gamma, beta) = (&run.weights[self.norm.gamma], &run.weights[self.norm.beta()]);
         let width = self.bias.len();
         let mut shifts: Vec<f64> = match bias {
@@ -107,9 +119,13 @@ impl Folded {
         self.bias.iter_mut().zip(shifts).for_each(|(bias, shift)| *bias = shift as f32);
     }
 
+    /// What gives n of x, channel by channel.
+    pub(super) fn affine(&self) -> Affine<'_> {
+        Affine { shift: &self.statistics.mean, scale: &self.scale }
+    }
+
     fn input<'a>(&'a self, values: &'a [f32]) -> Input<'a> {
-        let affine = Affine { shift: &self.statistics.mean, scale: &self.scale };
-        Input { values, affine: Some(affine) }
+        Input { values, affine: Some(self.affine()) }
     }
 
     /// From the gradients of W' and b' to those of W, gamma and beta.
@@ -118,7 +134,7 @@ impl Folded {
     /// dgamma[c] = sum_k W[c,k] dW'[c,k];  dbeta[c] = sum_k W[c,k] db[k]
     /// dW[c,k] = gamma[c] dW'[c,k] + beta[c] db[k]
     /// ```
-    fn unfold(
+    pub(super) fn unfold(
         &self,
         run: &Run<'_>,
         weights: &[f32],

@@ -1,8 +1,9 @@
-//! Operations that are computed together: normalisations within products and with what follows.
+//! Operations that are computed together: normalisations within products and with what follows,
+//! products of products.
 //!
 //! Leaves out: how (operations). Invariant: a rewritten plan computes the same network.
 
-use super::{Kind, NormBlock, Plan, ValueIndex};
+use super::{Kind, Linear, NormBlock, Plan, ValueIndex};
 use glmeval_common::network::Activation;
 
 impl Plan {
@@ -17,7 +18,9 @@ impl Plan {
     /// asks for the gradient of what is normalised: no normalised copy is formed.
     pub(super) fn fold_normalisations(&mut self) {
         for index in 0..self.nodes.len() {
-            let Kind::Product { taps, norm: None, .. } = self.nodes[index].kind else { continue };
+            let Kind::Product(Linear { taps, norm: None, .. }) = self.nodes[index].kind else {
+                continue;
+            };
             let read = self.nodes[index].inputs[0];
             let Some(before) = self.nodes.iter().position(|node| node.output == read) else {
                 continue;
@@ -28,9 +31,32 @@ impl Plan {
             if !fits || self.values[source].needs_gradient || self.readers(read) != 1 {
                 continue;
             }
-            if let Kind::Product { norm, .. } = &mut self.nodes[index].kind {
+            if let Kind::Product(Linear { norm, .. }) = &mut self.nodes[index].kind {
                 *norm = Some(found);
             }
+            self.nodes[index].inputs[0] = source;
+            // What nobody reads is removed below.
+            self.nodes[before].inputs.clear();
+        }
+        self.nodes.retain(|node| !node.inputs.is_empty());
+    }
+
+    /// Makes one product of two where the first alone stands between the second and a value whose
+    /// gradient nobody asks for: what the first gives is never formed.
+    pub(super) fn compose_products(&mut self) {
+        for index in 0..self.nodes.len() {
+            let Kind::Product(outer) = self.nodes[index].kind else { continue };
+            let read = self.nodes[index].inputs[0];
+            let Some(before) = self.nodes.iter().position(|node| node.output == read) else {
+                continue;
+            };
+            let Kind::Product(inner) = self.nodes[before].kind else { continue };
+            let source = self.nodes[before].inputs[0];
+            let is_seen = self.values[source].needs_gradient || self.readers(read) != 1;
+            if is_seen || !inner.is_cheaper_within(&outer) {
+                continue;
+            }
+            self.nodes[index].kind = Kind::Composed(inner, outer);
             self.nodes[index].inputs[0] = source;
             // What nobody reads is removed below.
             self.nodes[before].inputs.clear();
@@ -68,6 +94,30 @@ impl Plan {
             joined.into_iter().for_each(|joined| self.nodes[joined].inputs.clear());
         }
         self.nodes.retain(|node| !node.inputs.is_empty());
+    }
+}
+
+impl Linear {
+    /// Whether `outer` of this product costs less than half as one product, and so much less that
+    /// a single example makes up for composing the weights.
+    ///
+    /// Only one of a single tap is the same map wherever `outer` reads it. Shapes alone decide, so
+    /// that a network is computed one way, whatever the batch.
+    fn is_cheaper_within(&self, outer: &Self) -> bool {
+        let (inner, outer) = (&self.taps, &outer.taps);
+        // Flattened positions are other channels than those the first gives.
+        if inner.kernel != 1 || inner.output_width != outer.input_width {
+            return false;
+        }
+        // In floating point, since extents may be past counting; exact for all that fit in memory.
+        let count =
+            |extents: &[usize]| extents.iter().map(|&extent| extent as f64).product::<f64>();
+        let first = count(&[inner.input_width, inner.output_width]);
+        let apart = first + count(&[outer.kernel, outer.input_width, outer.output_width]);
+        let together = count(&[inner.input_width + 1, outer.kernel, outer.output_width]);
+        let composing = together * count(&[inner.output_width]);
+        let spared = (apart - together) * count(&[outer.output_length()]);
+        2.0 * together < apart && composing < spared
     }
 }
 
