@@ -11,3 +11,4 @@ mod fixture;
 mod keras;
 mod models;
 mod paper_scale;
+mod published;
