@@ -3,14 +3,13 @@
 //! Leaves out: the order of its parts (plan). Invariant: the same bits as its parts one by one; only
 //! the input is kept for the gradient.
 
-use super::elementwise::kernel;
+use super::elementwise::{kernel, mask};
 use super::normalisation::{Statistics, pair};
 use super::{Needs, Operation, Reads, Run, Seen, Wanted};
 use crate::network::plan::{Drop, NormBlock};
 use glmeval_kernels::error::KernelError;
-use glmeval_kernels::ops::batch_norm::{NormGradient, Normalisation};
+use glmeval_kernels::ops::batch_norm::NormGradient;
 use glmeval_kernels::ops::batch_pool::PoolShape;
-use glmeval_kernels::ops::dropout::DropoutMask;
 use glmeval_kernels::ops::norm_block::{self as kernels, norm_block, norm_block_gradient};
 
 /// Normalisation, function, dropout, pool, dropout.
@@ -29,21 +28,11 @@ impl Block {
 
     fn kernel<'a>(&'a self, run: &Run<'a>) -> kernels::NormBlock<'a> {
         let NormBlock { norm, function, before, pool, after } = self.parts;
-        let normalisation = Normalisation {
-            mean: &self.statistics.mean,
-            variance: &self.statistics.variance,
-            gamma: &run.weights[norm.gamma],
-            beta: &run.weights[norm.beta()],
-            epsilon: norm.epsilon,
-        };
-        let mask = |drop: Option<Drop>| {
-            let Drop { layer, rate } = drop.filter(|_| run.training)?;
-            let (seed, step) = run.draws;
-            Some(DropoutMask { seed, step, layer, rate })
-        };
+        let normalisation = self.statistics.normalisation(&norm, run.weights);
+        let in_training = |drop: Option<Drop>| Some(mask(drop.filter(|_| run.training)?, run));
         let width = norm.width;
         let pool = pool.map(|(length, size)| PoolShape { length, width, size });
-        let (before, after) = (mask(before), mask(after));
+        let (before, after) = (in_training(before), in_training(after));
         kernels::NormBlock { normalisation, function: kernel(function), before, pool, after }
     }
 }

@@ -66,11 +66,10 @@ impl Operation for Function {
 /// Zeroes values at random; only ever run in training.
 pub(super) struct Dropout(pub(super) Drop);
 
-impl Dropout {
-    fn mask(&self, run: &Run<'_>) -> DropoutMask {
-        let (seed, step) = run.draws;
-        DropoutMask { seed, step, layer: self.0.layer, rate: self.0.rate }
-    }
+/// What one step of training drops.
+pub(super) fn mask(Drop { layer, rate }: Drop, run: &Run<'_>) -> DropoutMask {
+    let (seed, step) = run.draws;
+    DropoutMask { seed, step, layer, rate }
 }
 
 impl Operation for Dropout {
@@ -80,7 +79,7 @@ impl Operation for Dropout {
         reads: &Reads<'_>,
         output: &mut [f32],
     ) -> Result<(), KernelError> {
-        dropout(&self.mask(run), reads.inputs[0], output)
+        dropout(&mask(self.0, run), reads.inputs[0], output)
     }
 
     fn backward(
@@ -90,6 +89,6 @@ impl Operation for Dropout {
         wanted: &mut Wanted<'_, '_>,
     ) -> Result<(), KernelError> {
         let Some(Some(dx)) = wanted.inputs.first_mut() else { return Ok(()) };
-        dropout(&self.mask(run), seen.gradient, dx)
+        dropout(&mask(self.0, run), seen.gradient, dx)
     }
 }

@@ -42,6 +42,21 @@ impl Statistics {
         kernels::statistics_of_sums(sums, squares, shift, rows, mean, variance)
     }
 
+    /// The normalisation by these, as the kernels take it.
+    pub(super) fn normalisation<'a>(
+        &'a self,
+        norm: &Norm,
+        weights: &'a [Vec<f32>],
+    ) -> Normalisation<'a> {
+        Normalisation {
+            mean: &self.mean,
+            variance: &self.variance,
+            gamma: &weights[norm.gamma],
+            beta: &weights[norm.beta()],
+            epsilon: norm.epsilon,
+        }
+    }
+
     /// Moves the moving statistics towards these.
     pub(super) fn update_moving(
         &self,
@@ -64,16 +79,6 @@ impl BatchNorm {
     pub(super) fn new(norm: Norm) -> Self {
         Self { norm, statistics: Statistics::new(norm.width) }
     }
-
-    fn normalisation<'a>(&'a self, weights: &'a [Vec<f32>]) -> Normalisation<'a> {
-        Normalisation {
-            mean: &self.statistics.mean,
-            variance: &self.statistics.variance,
-            gamma: &weights[self.norm.gamma],
-            beta: &weights[self.norm.beta()],
-            epsilon: self.norm.epsilon,
-        }
-    }
 }
 
 impl Operation for BatchNorm {
@@ -88,7 +93,8 @@ impl Operation for BatchNorm {
         output: &mut [f32],
     ) -> Result<(), KernelError> {
         self.statistics.find(run, &self.norm, reads.inputs[0], reads.sums)?;
-        kernels::batch_norm(reads.inputs[0], &self.normalisation(run.weights), output)
+        let normalisation = self.statistics.normalisation(&self.norm, run.weights);
+        kernels::batch_norm(reads.inputs[0], &normalisation, output)
     }
 
     fn backward(
@@ -100,7 +106,7 @@ impl Operation for BatchNorm {
         let dx = wanted.inputs.first_mut().and_then(|dx| dx.as_deref_mut());
         let [dgamma, dbeta] = pair(wanted.weights, self.norm.gamma);
         let gradient = NormGradient { dx, dgamma, dbeta };
-        let normalisation = self.normalisation(run.weights);
+        let normalisation = self.statistics.normalisation(&self.norm, run.weights);
         let (x, dy) = (seen.inputs[0], seen.gradient);
         kernels::batch_norm_gradient(x, dy, &normalisation, run.training, gradient)
     }
