@@ -137,6 +137,15 @@ impl EmbeddingShard {
         first..position(to).max(first)
     }
 
+    /// Tokens before each sequence of the example rows `rows`, and after the last; empty in a shard
+    /// without `full` tensors.
+    pub fn token_bounds(&self, rows: &std::ops::Range<usize>) -> &[u64] {
+        let sequences = usize::try_from(self.sequences).unwrap_or(usize::MAX);
+        let [first, last] = [rows.start, rows.end].map(|row| row.saturating_mul(sequences));
+        let offsets = self.token_offsets.as_deref().unwrap_or_default();
+        offsets.get(first..=last).unwrap_or_default()
+    }
+
     /// Values of example rows `rows` of one tensor, widened: `[E, S, D]`, or `[N, D]` for `full`.
     ///
     /// # Errors

@@ -318,6 +318,24 @@ fn cover_all(
     })
 }
 
+/// Reads the shard that a piece is part of.
+///
+/// # Errors
+/// `NotFound` when its commit is gone; `Corrupt`; store errors.
+pub async fn read_piece_shard(store: &Store, set: &SetId, piece: &Piece) -> Result<EmbeddingShard> {
+    let (start, end) = piece.commit;
+    let commit = find_commit(store, set, start, end).await?.ok_or_else(|| {
+        Error::not_found(format!("commit of shard {start}-{end} of embedding set {set}"))
+    })?;
+    read_shard(store, &commit).await
+}
+
+/// Tokens of each sequence between bounds that [`EmbeddingShard::token_bounds`] gave.
+pub fn token_counts(bounds: &[u64]) -> Vec<u64> {
+    let counts = bounds.iter().zip(bounds.iter().skip(1));
+    counts.map(|(from, to)| to.saturating_sub(*from)).collect()
+}
+
 /// Reads one layer and pooling of one piece.
 ///
 /// # Errors
@@ -328,23 +346,16 @@ pub async fn read_piece(
     (layer, pooling): (u32, Pooling),
     piece: Piece,
 ) -> Result<Rows> {
-    let (start, end) = piece.commit;
-    let commit = find_commit(store, set, start, end).await?.ok_or_else(|| {
-        Error::not_found(format!("commit of shard {start}-{end} of embedding set {set}"))
-    })?;
-    let shard = read_shard(store, &commit).await?;
+    let shard = read_piece_shard(store, set, &piece).await?;
     let range = shard.rows_of(piece.take.0, piece.take.1);
     let values = shard.values_f32(layer, pooling, range.clone())?;
     let width = shard.tensor(layer, pooling).map_or(0, |tensor| tensor.width);
     let width = usize::try_from(width).unwrap_or(usize::MAX);
     let sequences = usize::try_from(shard.sequences).unwrap_or(usize::MAX);
-    let mut token_counts = Vec::new();
-    if let (Pooling::Full, Some(offsets)) = (pooling, &shard.token_offsets) {
-        let [first, last] = [range.start, range.end].map(|row| row.saturating_mul(sequences));
-        let bounds = offsets.get(first..=last).unwrap_or_default();
-        let counts = bounds.iter().zip(bounds.iter().skip(1));
-        token_counts.extend(counts.map(|(from, to)| to.saturating_sub(*from)));
-    }
+    let token_counts = match pooling {
+        Pooling::Full => token_counts(shard.token_bounds(&range)),
+        Pooling::Cls | Pooling::Mean => Vec::new(),
+    };
     let ids = shard.row_ids.get(range).unwrap_or_default().to_vec();
     Ok(Rows { ids, sequences, width, values, token_counts })
 }

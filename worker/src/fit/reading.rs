@@ -19,7 +19,7 @@ use glmeval_common::network::Extent;
 use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature, StoredDtype};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::cover::{Piece, cover_range};
-use glmeval_common::store::embeddings::{committed_ranges, find_commit, read_shard};
+use glmeval_common::store::embeddings::{committed_ranges, read_piece_shard, token_counts};
 use glmeval_common::store::examples::{DatasetManifest, read_examples};
 use std::sync::Arc;
 
@@ -274,23 +274,17 @@ async fn read_piece(
     piece: Piece,
 ) -> Result<StoredRows> {
     let (start, end) = piece.commit;
-    let commit = find_commit(store, set, start, end).await?.ok_or_else(|| {
-        Error::not_found(format!("commit of shard {start}-{end} of embedding set {set}"))
-    })?;
-    let shard = read_shard(store, &commit).await?;
+    let shard = read_piece_shard(store, set, &piece).await?;
     let range = shard.rows_of(piece.take.0, piece.take.1);
     let name = tensor_name(layer, pooling);
     let tensor = shard.tensor(layer, pooling);
     let tensor =
         tensor.ok_or_else(|| Error::not_found(format!("{name} in shard {start}-{end}")))?;
-    let sequences = usize::try_from(shard.sequences).unwrap_or(usize::MAX);
-    let (mut rows, mut token_counts) = (range.start as u64..range.end as u64, Vec::new());
+    let (mut rows, mut counts) = (range.start as u64..range.end as u64, Vec::new());
     let mut width = tensor.width.saturating_mul(u64::from(shard.sequences));
-    if let (Pooling::Full, Some(offsets)) = (pooling, &shard.token_offsets) {
-        let [first, last] = [range.start, range.end].map(|row| row.saturating_mul(sequences));
-        let bounds = offsets.get(first..=last).unwrap_or_default();
-        let counts = bounds.iter().zip(bounds.iter().skip(1));
-        token_counts.extend(counts.map(|(from, to)| to.saturating_sub(*from)));
+    if pooling == Pooling::Full && shard.token_offsets.is_some() {
+        let bounds = shard.token_bounds(&range);
+        counts = token_counts(bounds);
         rows = bounds.first().copied().unwrap_or(0)..bounds.last().copied().unwrap_or(0);
         width = tensor.width;
     }
@@ -306,7 +300,7 @@ async fn read_piece(
         width: usize::try_from(width).unwrap_or(usize::MAX),
         dtype,
         values: tensor.values.slice(from..to),
-        token_counts,
+        token_counts: counts,
     })
 }
 
