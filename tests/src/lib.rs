@@ -8,5 +8,6 @@ pub mod hostile;
 pub mod jobs;
 pub mod process;
 pub mod python;
+pub mod real;
 pub mod results;
 pub mod s3;

@@ -3,6 +3,7 @@
 //! Leaves out: installing it (`cargo xtask test` does and names it in `GLMEVAL_TEST_PYTHON`).
 
 use crate::process::succeed;
+use crate::real;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
@@ -11,16 +12,10 @@ use tokio::process::Command;
 ///
 /// # Panics
 /// Without one where `GLMEVAL_REQUIRE_REAL=1`.
-#[expect(clippy::print_stderr, reason = "a skipped test is said aloud")]
 pub fn python(what: &str) -> Option<PathBuf> {
     let python = std::env::var_os("GLMEVAL_TEST_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        let required = std::env::var("GLMEVAL_REQUIRE_REAL").is_ok_and(|value| value == "1");
-        assert!(
-            !required,
-            "{what}: GLMEVAL_TEST_PYTHON is not set, and real components are required"
-        );
-        eprintln!("SKIPPED {what} (no Python: run `cargo xtask test`)");
+        real::skip(what, "no Python in GLMEVAL_TEST_PYTHON: run `cargo xtask test`");
     }
     python
 }

@@ -3,10 +3,11 @@
 //! Invariant: on a machine where nothing can be installed, missing parts are named and their tests
 //! skip aloud; with skips forbidden a missing part is a failure.
 
+use crate::packages::{self, succeeds};
 use crate::{run as run_command, say, sh};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Python packages that tests open our files with, and the S3 server they store in: every version pinned.
 const REQUIREMENTS: &str = "tests/python-requirements.txt";
@@ -14,6 +15,11 @@ const REQUIREMENTS: &str = "tests/python-requirements.txt";
 const REGISTRY_TIMEOUT_SECONDS: &str = "20";
 
 pub(crate) fn run(root: &Path, skips_forbidden: bool) -> Result<()> {
+    match packages::install() {
+        Ok(()) => {}
+        Err(error) if skips_forbidden => return Err(error),
+        Err(error) => say(&format!("SKIPPED tests of what is missing: {error:#}")),
+    }
     let python = python_tools(root);
     let mut environment: Vec<(&str, String)> = Vec::new();
     match python {
@@ -37,14 +43,6 @@ pub(crate) fn run(root: &Path, skips_forbidden: bool) -> Result<()> {
     }
     let mut tests = Command::new("cargo");
     run_command(tests.args(arguments).envs(environment).current_dir(root))
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// A virtual environment under `target/`, made once per list of packages.
@@ -88,19 +86,7 @@ fn make_venv(root: &Path, venv: &Path) -> Result<()> {
     if succeeds(&mut make()) {
         return Ok(());
     }
-    install_python().context("python3 makes no virtual environment (python3-venv is missing)")?;
+    packages::apt_install(&["python3", "python3-venv"])
+        .context("python3 makes no virtual environment (python3-venv is missing)")?;
     run_command(&mut make())
-}
-
-fn install_python() -> Result<()> {
-    let root = succeeds(Command::new("sh").args(["-c", "test \"$(id -u)\" = 0"]));
-    if !root || !Path::new("/usr/bin/apt-get").exists() {
-        bail!("not root on Debian, so nothing is installed");
-    }
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        run_command(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
-    };
-    apt(&["update", "-qq"])?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "python3", "python3-venv"])
 }
