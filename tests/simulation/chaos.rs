@@ -283,7 +283,8 @@ impl Chaos {
 
     /// A second coordinator of the name, while the first still runs.
     fn split_brain(&mut self, sim: &mut Sim<'_>) {
-        let host = if self.hosts.iter().any(|host| host == "c1") { self.pick("c") } else { "c1".into() };
+        let host =
+            if self.hosts.iter().any(|host| host == "c1") { self.pick("c") } else { "c1".into() };
         if sim_runs(sim, &self.hosts, &host) || self.down.contains(&host) {
             return;
         }

@@ -99,7 +99,11 @@ pub(crate) fn following(world: &Arc<World>, store: Store, who: &str) -> GrpcCont
 ///
 /// # Errors
 /// As the store; `NotFound` when there is none yet.
-pub(crate) async fn discovered(world: &Arc<World>, store: &Store, who: &str) -> Result<GrpcControl> {
+pub(crate) async fn discovered(
+    world: &Arc<World>,
+    store: &Store,
+    who: &str,
+) -> Result<GrpcControl> {
     let (world, who, address) = (Arc::clone(world), who.to_owned(), address(store).await?);
     let connector = tower::service_fn(move |_: tonic::codegen::http::Uri| {
         world.note(&who, format!("connects to {address}"));

@@ -13,7 +13,7 @@ use glmeval_common::error::{Error, Result};
 use glmeval_common::layout;
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::CoordinatorRecord;
-use glmeval_common::store::embeddings::{committed_revisions, find_commit, read_shard, read_rows};
+use glmeval_common::store::embeddings::{committed_revisions, find_commit, read_rows, read_shard};
 use glmeval_common::store::examples::{check_dataset, read_manifest};
 use glmeval_common::store::reports::{find_report, read_report};
 use glmeval_common::unit::WorkUnit;
@@ -45,7 +45,8 @@ pub(crate) async fn status(world: &Arc<World>, objects: &Arc<Objects>, status: &
     let said: u64 = status.kinds.iter().map(|kind| kind.committed).sum();
     let leased: u64 = status.kinds.iter().map(|kind| kind.leased).sum();
     let phase = status.phase.name();
-    world.note("op", format!("{phase}: {said} committed, {in_store} in the store, {leased} leased"));
+    world
+        .note("op", format!("{phase}: {said} committed, {in_store} in the store, {leased} leased"));
     if said > in_store {
         world.violation(format!("{said} units are called committed, {in_store} are"));
     }

@@ -113,11 +113,14 @@ impl Objects {
         }
         if path.as_ref().ends_with(".json") {
             let text = String::from_utf8_lossy(bytes);
-            let named = text.split("\"path\": \"").skip(1).filter_map(|rest| rest.split('"').next());
+            let named =
+                text.split("\"path\": \"").skip(1).filter_map(|rest| rest.split('"').next());
             guard.named.extend(named.map(str::to_owned));
             let too_old = lock(&self.world.orders).too_old.clone();
             let too_old = too_old.iter().filter(|attempt| text.contains(attempt.as_str()));
-            broken.extend(too_old.map(|attempt| format!("the fenced attempt {attempt} wrote {path}")));
+            broken.extend(
+                too_old.map(|attempt| format!("the fenced attempt {attempt} wrote {path}")),
+            );
         }
         drop(guard);
         for text in broken {
@@ -276,7 +279,10 @@ impl ObjectStore for View {
         _path: &Path,
         _options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        Err(Error::NotImplemented { operation: "multipart".into(), implementer: "simulated".into() })
+        Err(Error::NotImplemented {
+            operation: "multipart".into(),
+            implementer: "simulated".into(),
+        })
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
