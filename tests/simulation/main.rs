@@ -44,15 +44,12 @@ fn simulate(seed: u64) -> (Arc<World>, Vec<String>) {
         .rng_seed(seed)
         .tick_duration(TICK)
         .simulation_duration(Duration::from_secs(36_000))
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(100))
         .tcp_capacity(4_096)
         .epoch(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
-        .enable_random_order()
         .build();
     let site = Site { world: Arc::clone(&world), objects, host: "op".to_owned() };
-    let mut chaos = Chaos::new(site.clone(), &mut sim);
-    sim.client("op", operator(site));
+    sim.client("op", operator(site.clone()));
+    let mut chaos = Chaos::new(site, &mut sim);
     loop {
         let now_ms = sim.elapsed().as_millis() as u64;
         world.set_driver_ms(now_ms);
