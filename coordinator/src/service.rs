@@ -4,14 +4,18 @@
 //! told to stop answers nothing more, also on connections that are still open.
 
 use crate::driver::Coordinator;
+use futures::Stream;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::wire::{SERVICE_NAME, control_server};
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 
 #[cfg(test)]
@@ -30,6 +34,26 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
+    serve_connections(coordinator, TcpListenerStream::new(listener), stop).await
+}
+
+/// As [`serve`], over connections of any kind: sockets, or streams of a simulated network.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_connections<C>(
+    coordinator: Coordinator,
+    connections: impl Stream<Item = io::Result<C>>,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<()>
+where
+    C: AsyncRead
+        + AsyncWrite
+        + Connected<ConnectInfo: Clone + Send + Sync>
+        + Send
+        + Unpin
+        + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
     let (ending, ended) = tokio::sync::oneshot::channel::<()>();
@@ -38,12 +62,13 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MS)))
         .add_service(health_service)
         .add_service(control_server(Arc::new(coordinator.clone())))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(connections, async {
             // An error means that the sender is gone, which ends the service as well.
             let _ = ended.await;
         });
     tokio::pin!(server);
     let result = tokio::select! {
+        biased;
         served = &mut server => {
             return served.map_err(|e| Error::unavailable("serve").with_source(e));
         }

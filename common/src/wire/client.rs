@@ -37,20 +37,32 @@ impl GrpcControl {
     /// # Errors
     /// `Invalid` when the address is none.
     pub fn connect(address: &str) -> Result<Self> {
+        Ok(Self::with_channel(Self::endpoint(address)?.connect_lazy()))
+    }
+
+    /// `address` with the limits and signs of life of every connection to a coordinator.
+    ///
+    /// # Errors
+    /// As [`GrpcControl::connect`].
+    pub fn endpoint(address: &str) -> Result<Endpoint> {
         let scheme = if address.contains("://") { "" } else { "http://" };
         let endpoint = Endpoint::from_shared(format!("{scheme}{address}")).map_err(|e| {
             Error::invalid(format!("coordinator address {address:?}")).with_source(e)
         })?;
-        let channel = endpoint
+        Ok(endpoint
             .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
             .http2_keep_alive_interval(Duration::from_millis(CALL_MS_MAX))
             .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect_lazy();
+            .tcp_nodelay(true))
+    }
+
+    /// Speaks over a channel that the caller made of [`GrpcControl::endpoint`], such as one of a
+    /// simulated network.
+    pub fn with_channel(channel: Channel) -> Self {
         let client = ControlClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { client })
+        Self { client }
     }
 }
 

@@ -18,7 +18,13 @@ pub(super) fn to_status(error: &Error) -> Status {
     Status::new(error.kind().grpc_code(), error.chain())
 }
 
+/// What a coordinator answered; or, where nobody answered, that it could not be reached.
+///
+/// A status with a cause was made on this side of a broken connection, whatever code HTTP/2 gave it.
 pub(super) fn from_status(status: &Status) -> Error {
+    if std::error::Error::source(status).is_some() {
+        return Error::unavailable(status.message());
+    }
     Error::new(ErrorKind::from_grpc_code(status.code()), status.message())
 }
 

@@ -1,4 +1,4 @@
-use super::convert::{decode, encode, encode_named, report_in, report_out};
+use super::convert::{decode, encode, encode_named, from_status, report_in, report_out};
 use crate::control::{LeaseKey, Outcome, Report};
 use crate::dataset::{DatasetSource, Hdf5Layout, TaskName};
 use crate::error::ErrorKind;
@@ -118,6 +118,31 @@ fn every_kind_of_failure_returns_from_the_wire() {
         let report = Report { worker: WorkerId::new("w"), lease, outcome, seconds: 1.5 };
         assert_eq!(report_in(report_out(&report)).unwrap(), report);
     }
+}
+
+/// A connection that broke in the middle of a call, as HTTP/2 tells it.
+#[derive(Debug)]
+struct Broken(tonic::Status);
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_broken_connection_is_an_absent_coordinator_and_an_answer_is_an_answer() {
+    let said = tonic::Status::internal("h2 protocol error");
+    assert_eq!(from_status(&said).kind(), ErrorKind::Bug);
+    let broken = tonic::Status::from_error(Box::new(Broken(said)));
+    assert_eq!(broken.code(), tonic::Code::Internal);
+    assert_eq!(from_status(&broken).kind(), ErrorKind::Unavailable);
 }
 
 proptest! {

@@ -99,16 +99,20 @@ impl Control for Coordinator {
         let wait_ms = ask.wait_ms.min(self.inner.settings.heartbeat_interval_ms);
         let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
         tokio::pin!(wait);
-        let mut work = self.inner.work.subscribe();
         loop {
+            let work = self.inner.work.notified();
+            tokio::pin!(work);
+            // In line before it looks: what becomes ready in between wakes it.
+            work.as_mut().enable();
             let grants = self.ask_once(&ask)?;
             let over = ask.or_finished && grants.finished;
             if !grants.grants.is_empty() || over || ask.units_max == 0 {
                 return Ok(grants);
             }
             tokio::select! {
+                biased;
                 () = &mut wait => return Ok(grants),
-                changed = work.changed() => changed.map_err(|_| Error::bug("its own sender"))?,
+                () = work => {}
             }
         }
     }
