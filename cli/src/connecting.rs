@@ -6,6 +6,7 @@
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::error::{InputError, Result};
+use glmeval_common::ids::check_name;
 use glmeval_common::trust::{Credentials, Role, TlsFiles, TlsIdentity, Token};
 use glmeval_common::wire::GrpcControl;
 use std::path::PathBuf;
@@ -89,6 +90,12 @@ impl TrustArguments {
     pub(crate) fn connect(&self, address: &str) -> Result<GrpcControl> {
         GrpcControl::connect_as(address, &self.credentials(Role::Operator)?)
     }
+}
+
+/// Takes the name of a coordinator: part of an object path.
+pub(crate) fn coordinator_name(text: &str) -> Result<String, String> {
+    check_name("name", text).map_err(|e| e.chain())?;
+    Ok(text.to_owned())
 }
 
 /// Name of this machine, of letters that any log, record and object path takes.

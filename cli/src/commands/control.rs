@@ -97,7 +97,7 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
 
 pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let status = control.status(&JobId::new(arguments.job)).await;
+    let status = control.status(&JobId::parse(arguments.job)?).await;
     let status = status.map_err(|e| arguments.coordinator.named(e))?;
     if arguments.format == Format::Json {
         say_json(&status)?;
@@ -109,7 +109,7 @@ pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
 
 pub(crate) async fn watch(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let followed = follow(&control, &JobId::new(arguments.job), arguments.format).await;
+    let followed = follow(&control, &JobId::parse(arguments.job)?, arguments.format).await;
     followed.map_err(|e| arguments.coordinator.named(e))
 }
 
@@ -157,14 +157,14 @@ async fn followed(control: &GrpcControl, job: &JobId, format: Format) -> Result<
 
 pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let cancelled = control.cancel(&JobId::new(arguments.job)).await;
+    let cancelled = control.cancel(&JobId::parse(arguments.job)?).await;
     cancelled.map_err(|e| arguments.coordinator.named(e))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn drain(arguments: DrainArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let drained = control.drain(&WorkerId::new(arguments.worker)).await;
+    let drained = control.drain(&WorkerId::parse(arguments.worker)?).await;
     drained.map_err(|e| arguments.coordinator.named(e))?;
     Ok(ExitCode::SUCCESS)
 }

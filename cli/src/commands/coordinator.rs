@@ -1,6 +1,6 @@
 //! `glmeval coordinator --listen A --store URL`.
 
-use crate::connecting::{TrustArguments, host_name};
+use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::exit;
 use crate::output::complain;
 use clap::Args;
@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     store: String,
     /// Name; the newest coordinator of a name fences the older ones.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = coordinator_name)]
     name: String,
     /// A lease lives this long without a heartbeat.
     #[arg(long, default_value_t = glmeval_common::limits::LEASE_TTL_MS, value_name = "MS")]

@@ -1,6 +1,6 @@
 //! `glmeval worker`: units for a coordinator, or a static share of a job without one.
 
-use crate::connecting::{TrustArguments, host_name};
+use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::embedded::MachineArguments;
 use crate::exit;
 use crate::output::complain;
@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "coordinator")]
     discover: bool,
     /// Name of the coordinator to discover.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = coordinator_name)]
     name: String,
     /// Take share I of N of a job without a coordinator [default: from the array's variables].
     #[arg(long, value_name = "I/N", num_args = 0..=1, default_missing_value = "auto",

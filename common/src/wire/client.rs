@@ -145,7 +145,7 @@ impl Control for GrpcControl {
         // Listing the commits of a large job takes a while.
         let reply =
             call(&self.client, request, 600_000, |mut c, r| async move { c.submit(r).await });
-        Ok(JobId::new(reply.await?.job))
+        convert::job(reply.await?.job)
     }
 
     async fn status(&self, job: &JobId) -> Result<JobStatus> {
