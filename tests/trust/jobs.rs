@@ -38,6 +38,7 @@ async fn a_job_over_mutual_tls_gives_the_bits_of_one_process() {
     let record = std::fs::read_to_string(record).unwrap();
     assert!(record.contains("\"ca_sha256\""), "{record}");
     assert!(!record.contains("\"ca_sha256\":null"), "{record}");
+    crate::policies::check(&world.folder.join("store"));
 }
 
 #[tokio::test]

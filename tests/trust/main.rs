@@ -8,6 +8,7 @@
 mod certs;
 mod hostile;
 mod jobs;
+mod policies;
 mod refusals;
 mod secrets;
 mod world;

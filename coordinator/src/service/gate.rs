@@ -156,3 +156,82 @@ fn shown(path: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '?' };
     name.chars().take(PATH_CHARS_SHOWN).map(plain).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glmeval_common::limits::Rate;
+    use glmeval_common::trust::Token;
+    use glmeval_common::wire::SERVICE_NAME;
+    use glmeval_common::wire::methods::METHODS;
+    use tonic::Code;
+
+    fn path(method: &str) -> String {
+        format!("/{SERVICE_NAME}/{method}")
+    }
+
+    fn code(keeper: &Keeper, peer: &Peer, path: &str, headers: &HeaderMap) -> Code {
+        keeper.allowed(peer, path, headers).map_or_else(|status| status.code(), |()| Code::Ok)
+    }
+
+    fn bearer(token: &Token) -> HeaderMap {
+        let value = format!("bearer {}", token.reveal()).parse().unwrap();
+        HeaderMap::from_iter([("authorization".parse().unwrap(), value)])
+    }
+
+    #[test]
+    fn what_is_in_no_line_of_the_table_is_refused_even_without_identities() {
+        let (keeper, peer, none) =
+            (Keeper::new(Trust::open()), Peer::default(), HeaderMap::default());
+        assert_eq!(code(&keeper, &peer, &path("Register"), &none), Code::Ok);
+        for unknown in [&path("Erase"), "/x.Y/Register", "/", "", "/grpc.health.v1.Health/Erase"] {
+            assert_eq!(code(&keeper, &peer, unknown, &none), Code::Unimplemented, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn every_method_is_for_one_role() {
+        let (worker, operator) = (Token::random().unwrap(), Token::random().unwrap());
+        let trust = Trust::new(None, Some(worker.clone()), Some(operator.clone())).unwrap();
+        let (keeper, peer) = (Keeper::new(trust), Peer::default());
+        let stranger = Token::random().unwrap();
+        for (method, role) in METHODS {
+            let path = path(method);
+            let of = |headers: &HeaderMap| code(&keeper, &peer, &path, headers);
+            let (right, wrong) = match role {
+                Role::Worker => (&worker, &operator),
+                _ => (&operator, &worker),
+            };
+            assert_eq!(of(&bearer(right)), Code::Ok, "{method}");
+            assert_eq!(of(&bearer(wrong)), Code::PermissionDenied, "{method}");
+            assert_eq!(of(&bearer(&stranger)), Code::Unauthenticated, "{method}");
+            assert_eq!(of(&HeaderMap::default()), Code::Unauthenticated, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_asks_too_often_waits_and_others_do_not() {
+        let keeper = Keeper::new(Trust::open());
+        let peer = |port| Peer { address: Some(([10, 0, 0, 4], port).into()), ..Peer::default() };
+        let calls = |peer: &Peer, count: u64, now_ms| {
+            (0..count).filter(|_| keeper.in_rate(peer, now_ms).is_ok()).count() as u64
+        };
+        let Rate { per_second, burst } = CALLS_PER_CONNECTION;
+        assert_eq!(calls(&peer(1), 2 * burst, 0), burst);
+        assert_eq!(keeper.in_rate(&peer(1), 0).unwrap_err().code(), Code::ResourceExhausted);
+        assert_eq!(calls(&peer(2), burst, 0), burst);
+        assert_eq!(calls(&peer(1), 2 * burst, 1_000), per_second);
+    }
+
+    #[test]
+    fn one_address_has_a_bound_however_many_connections_it_opens() {
+        let keeper = Keeper::new(Trust::open());
+        let admitted = (1..=60_000_u16).filter(|port| {
+            let peer = Peer { address: Some(([10, 0, 0, 4], *port).into()), ..Peer::default() };
+            keeper.in_rate(&peer, 0).is_ok()
+        });
+        assert_eq!(admitted.count() as u64, CALLS_PER_ADDRESS.burst);
+        let other = Peer { address: Some(([10, 0, 0, 5], 1).into()), ..Peer::default() };
+        keeper.in_rate(&other, 0).unwrap();
+    }
+}
