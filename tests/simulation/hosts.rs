@@ -15,7 +15,7 @@ use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::rng::random_token;
 use glmeval_coordinator::{
-    Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, service,
+    Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, Trust, service,
 };
 use glmeval_worker::agent::{Agent, AgentExit, AgentSettings, stop_pair};
 use std::sync::Arc;
@@ -65,7 +65,10 @@ pub(crate) async fn coordinator(site: Site) -> turmoil::Result {
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
     oracles::claimed(&world, coordinator.epoch(), &who);
-    let served = service::serve_connections(coordinator, connections, std::future::pending()).await;
+    let served = {
+        let never = std::future::pending();
+        service::serve_over(coordinator, connections, Trust::open(), never).await
+    };
     let reason = served.err().map_or(String::new(), |error| error.chain());
     world.note(&who, format!("ends: {reason}"));
     world.count("coordinators fenced");

@@ -8,6 +8,7 @@ use futures::Stream;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::newest;
+use glmeval_common::trust::Credentials;
 use glmeval_common::wire::GrpcControl;
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -91,8 +92,9 @@ pub(crate) fn following(world: &Arc<World>, store: Store, who: &str) -> GrpcCont
             Ok::<_, Error>(TokioIo::new(stream))
         }
     });
-    let endpoint = GrpcControl::endpoint("http://newest").expect("a URL");
-    GrpcControl::with_channel(endpoint.connect_with_connector_lazy(connector))
+    let endpoint = GrpcControl::endpoint("http://newest", &Credentials::default()).expect("a URL");
+    let channel = endpoint.connect_with_connector_lazy(connector);
+    GrpcControl::over(channel, &Credentials::default()).expect("no token is a header")
 }
 
 /// The coordinator that was the newest when the process started, as `worker --discover` does.
@@ -110,8 +112,9 @@ pub(crate) async fn discovered(
         let stream = TcpStream::connect(address.clone());
         async move { Ok::<_, io::Error>(TokioIo::new(stream.await?)) }
     });
-    let endpoint = GrpcControl::endpoint("http://discovered").expect("a URL");
-    Ok(GrpcControl::with_channel(endpoint.connect_with_connector_lazy(connector)))
+    let endpoint =
+        GrpcControl::endpoint("http://discovered", &Credentials::default()).expect("a URL");
+    GrpcControl::over(endpoint.connect_with_connector_lazy(connector), &Credentials::default())
 }
 
 /// Address under which the coordinator on `host` is reached.

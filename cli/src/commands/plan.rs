@@ -74,7 +74,7 @@ struct Summary<'a> {
     /// Name in the job file.
     name: &'a str,
     /// Units of all stages.
-    units_total: usize,
+    units_total: u32,
     /// Tokens embedded, special tokens included.
     tokens_total: u64,
     /// Units, bytes written and FLOPs by stage.
