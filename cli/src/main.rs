@@ -8,15 +8,18 @@ use glmeval_common::error::Error;
 use std::process::ExitCode;
 
 mod commands;
+mod discovery;
 mod embedded;
 mod exit;
 mod fetching;
 mod full_disk;
+mod host;
 mod memory;
 mod model_arguments;
 mod output;
 mod planning;
 mod progress;
+mod stopping;
 
 use commands::{
     bench, completions, control, coordinator, doctor, embed, export, inspect, plan, report, run,
@@ -82,6 +85,9 @@ enum Command {
     /// List the jobs of a coordinator.
     #[command(after_help = "Example:\n  glmeval jobs --coordinator head:7070")]
     Jobs(control::JobsArguments),
+    /// Ask a worker, or every worker of a host, to finish its unit and leave.
+    #[command(after_help = "Example:\n  glmeval drain node17 --coordinator head:7070")]
+    Drain(control::DrainArguments),
     /// Look after a store.
     #[command(subcommand)]
     Store(store::Command),
@@ -120,6 +126,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Watch(arguments) => control::watch(arguments).await,
         Command::Cancel(arguments) => control::cancel(arguments).await,
         Command::Jobs(arguments) => control::jobs(arguments).await,
+        Command::Drain(arguments) => control::drain(arguments).await,
         Command::Store(command) => store::run(command).await,
         Command::Completions(arguments) => {
             use clap::CommandFactory;

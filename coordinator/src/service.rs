@@ -17,6 +17,8 @@ use tonic_health::ServingStatus;
 #[cfg(test)]
 mod tests;
 
+/// How long the store may take at the end.
+const LAST_WRITES_MS_MAX: u64 = 5_000;
 /// How long open connections may take to end.
 const FAREWELL_MS_MAX: u64 = 1_000;
 const KEEPALIVE_MS: u64 = 20_000;
@@ -51,6 +53,7 @@ pub async fn serve(
         () = stop => Ok(()),
     };
     coordinator.close();
+    coordinator.write_what_is_left(Duration::from_millis(LAST_WRITES_MS_MAX)).await;
     health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
     drop(ending);
     if tokio::time::timeout(Duration::from_millis(FAREWELL_MS_MAX), server).await.is_err() {

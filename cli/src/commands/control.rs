@@ -1,4 +1,4 @@
-//! `glmeval submit|status|watch|cancel|jobs`: a person's side of a coordinator.
+//! `glmeval submit|status|watch|cancel|jobs|drain`: a person's side of a coordinator.
 
 use crate::output::{Format, Table, complain, say, say_json, seconds};
 use crate::planning::{Planned, plan_file};
@@ -7,7 +7,7 @@ use clap::Args;
 use futures::StreamExt;
 use glmeval_common::control::{Control, JobStatus};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::ids::JobId;
+use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::wire::GrpcControl;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +67,16 @@ pub(crate) struct JobsArguments {
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// Arguments of `drain`.
+#[derive(Args)]
+pub(crate) struct DrainArguments {
+    /// Name of a worker, as its log has it, or of a host.
+    #[arg(required = true, value_name = "WORKER|HOST")]
+    names: Vec<String>,
+    #[command(flatten)]
+    coordinator: Coordinator,
 }
 
 pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
@@ -143,6 +153,15 @@ pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
     let cancelled = control.cancel(&JobId::new(arguments.job)).await;
     cancelled.map_err(|e| arguments.coordinator.named(e))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn drain(arguments: DrainArguments) -> Result<ExitCode> {
+    let control = arguments.coordinator.connect()?;
+    for name in arguments.names {
+        let drained = control.drain(&WorkerId::new(name)).await;
+        drained.map_err(|e| arguments.coordinator.named(e))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,7 @@
 //! `glmeval coordinator --listen A --store URL`.
 
+use crate::exit;
+use crate::host::host;
 use crate::output::complain;
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
@@ -11,6 +13,7 @@ use glmeval_coordinator::{
     Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, service,
 };
 use glmeval_worker::agent::StopSource;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,13 +23,15 @@ use std::sync::Arc;
   glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval
 
 It keeps nothing but short memory: after a crash, start it again with the same store and name; workers
-go on meanwhile. A second coordinator of the same name replaces the first.")]
+go on meanwhile. A second coordinator of the same name replaces the first. On SIGTERM, SIGINT or SIGUSR1
+it exits with 75 while a job is unfinished, with 0 otherwise.")]
 pub(crate) struct Arguments {
     /// Address to listen on; port 0 takes a free one and prints it.
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "HOST:PORT")]
     listen: String,
-    /// Address that workers reach it at [default: the one it listens on].
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Address that workers reach it at; without a port, the one it listens on [default: this host
+    /// when it listens on every address].
+    #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
     /// Folder or URL of the store.
     #[arg(long)]
@@ -47,7 +52,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let bound = listener
         .local_addr()
         .map_err(|e| Error::unavailable("read the bound address").with_source(e))?;
-    let address = arguments.advertise.clone().unwrap_or_else(|| bound.to_string());
+    let address = advertised(arguments.advertise.as_deref(), bound);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let record = CoordinatorRecord {
         version: FORMAT_VERSION,
@@ -67,9 +72,40 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Coordinator::start(name, jobs, clock, settings, &record, Recovery::AllJobs).await?;
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
     let stop = StopSource::from_signals(0)?;
-    service::serve(coordinator, listener, async move {
-        stop.stopped().await;
-    })
-    .await?;
-    Ok(ExitCode::SUCCESS)
+    let told = async {
+        let order = stop.stopped().await;
+        complain(&format!("coordinator {name} stops: {}", order.reason));
+    };
+    service::serve(coordinator.clone(), listener, told).await?;
+    let code = if coordinator.work_left() { exit::WORK_LEFT } else { 0 };
+    Ok(ExitCode::from(code))
+}
+
+/// Address that goes into the record.
+fn advertised(advertise: Option<&str>, bound: SocketAddr) -> String {
+    let here = || if bound.ip().is_unspecified() { host() } else { bound.ip().to_string() };
+    let address = advertise.map_or_else(here, str::to_owned);
+    // An address of version 6 has colons of its own and stands in brackets when a port follows.
+    if address.parse::<Ipv6Addr>().is_ok() {
+        return format!("[{address}]:{}", bound.port());
+    }
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port { address } else { format!("{address}:{}", bound.port()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advertised;
+
+    #[test]
+    fn what_is_advertised_can_be_reached() {
+        let bound = "127.0.0.1:7070".parse().unwrap();
+        assert_eq!(advertised(None, bound), "127.0.0.1:7070");
+        assert_eq!(advertised(Some("head"), bound), "head:7070");
+        assert_eq!(advertised(Some("http://head:9"), bound), "http://head:9");
+        assert_eq!(advertised(Some("::1"), bound), "[::1]:7070");
+        assert_eq!(advertised(None, "[::1]:7070".parse().unwrap()), "[::1]:7070");
+        let everywhere = advertised(None, "0.0.0.0:7070".parse().unwrap());
+        assert!(!everywhere.starts_with("0.0.0.0") && everywhere.ends_with(":7070"));
+    }
 }

@@ -1,19 +1,21 @@
 //! `glmeval worker`: units for a coordinator, or a static share of a job without one.
 
+use crate::discovery::Wanted;
 use crate::embedded::MachineArguments;
 use crate::exit;
+use crate::host::node;
 use crate::output::complain;
 use crate::planning::plan_file;
+use crate::stopping::StopArguments;
 use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
-use glmeval_common::error::{Error, ErrorKind, InputError, Result};
+use glmeval_common::error::{ErrorKind, InputError, Result};
 use glmeval_common::ids::WorkerId;
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
-use glmeval_common::store::coordinators::newest;
 use glmeval_common::wire::GrpcControl;
 use glmeval_coordinator::{JobStore, StoredJobs};
 use glmeval_worker::agent::{
@@ -48,8 +50,9 @@ enum Share {
   glmeval worker --discover --store s3://lab/glmeval
   glmeval worker --partition 3/16 --store s3://lab/glmeval job.toml
 
-A worker may be killed at any moment. On SIGTERM it finishes what fits into the grace time, hands the
-rest back and exits with 75 while work is left, with 0 once there is none.")]
+A worker may be killed at any moment. On SIGTERM, SIGINT, SIGUSR1, a cloud's notice, a drain file or
+`glmeval drain` it finishes what fits into the grace time, hands the rest back and exits with 75 while
+work is left, with 0 once there is none.")]
 pub(crate) struct Arguments {
     /// Address of the coordinator.
     #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
@@ -73,9 +76,11 @@ pub(crate) struct Arguments {
     /// Leave once every job is over, rather than wait for the next.
     #[arg(long)]
     until_idle: bool,
-    /// Seconds the unit in hand may go on after SIGTERM.
-    #[arg(long, default_value_t = 60)]
-    grace_seconds: u64,
+    /// Machine it runs on, as `drain` names it [default: Slurm's node, else the host's name].
+    #[arg(long, env = "GLMEVAL_HOST")]
+    host: Option<String>,
+    #[command(flatten)]
+    stop: StopArguments,
     #[command(flatten)]
     machine: MachineArguments,
 }
@@ -83,18 +88,20 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
     let store = Store::open(&arguments.store)?;
-    let stop = StopSource::from_signals(arguments.grace_seconds.saturating_mul(1_000))?;
+    let stop = arguments.stop.listen()?;
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
         return partition(&store, *share, job, stop).await;
     }
-    let address = address(&arguments, &store).await?;
-    let control: Arc<dyn Control> = Arc::new(GrpcControl::connect(&address)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let Some(control) = control(&arguments, &store, &clock, &stop).await? else {
+        return Ok(ExitCode::from(exit::WORK_LEFT));
+    };
     let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store, Arc::clone(&clock)));
-    let host = host();
+    let host = arguments.host.unwrap_or_else(node);
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
     let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
     settings.until_idle = arguments.until_idle;
+    tracing::info!(worker = %settings.worker, "worker starts");
     match Agent::new(control, runner, clock, settings, stop).run().await {
         Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
         // The coordinator will refuse this program on this machine every time.
@@ -106,20 +113,27 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-async fn address(arguments: &Arguments, store: &Store) -> Result<String> {
+/// The coordinator; `None` when the worker was told to stop before it found one.
+async fn control(
+    arguments: &Arguments,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    stop: &StopSource,
+) -> Result<Option<Arc<dyn Control>>> {
     if let Some(address) = &arguments.coordinator {
-        return Ok(address.clone());
+        return Ok(Some(Arc::new(GrpcControl::connect(address)?)));
     }
-    let record = newest(store, &arguments.name).await?;
-    record.and_then(|record| record.address).ok_or_else(|| {
-        let name = &arguments.name;
-        Error::not_found(format!("no record of a coordinator named {name} in {}", store.url()))
-    })
-}
-
-fn host() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    read.map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
+    let wanted = Wanted {
+        store: store.clone(),
+        name: arguments.name.clone(),
+        clock: Arc::clone(clock),
+        connect: Box::new(|record| {
+            let address = record.address.as_deref().unwrap_or_default();
+            Ok(Arc::new(GrpcControl::connect(address)?))
+        }),
+    };
+    let found = wanted.found(stop).await?;
+    Ok(found.map(|found| -> Arc<dyn Control> { Arc::new(found) }))
 }
 
 /// Commits as the store lists them.
@@ -144,7 +158,7 @@ async fn partition(store: &Store, share: Share, job: &Path, stop: StopSource) ->
     let runner = Runner::new(store.clone(), Arc::clone(&clock));
     let worker = PartitionWorker {
         plan: &planned.plan,
-        worker: WorkerId::new(format!("{}-{index}-{}", host(), random_token())),
+        worker: WorkerId::new(format!("{}-{index}-{}", node(), random_token())),
         check: &Committed(jobs),
         runner: &runner,
         clock: clock.as_ref(),

@@ -72,6 +72,12 @@ impl Coordinator {
         Ok(Grants { epoch: self.epoch(), grants, finished: self.finished() })
     }
 
+    /// Whether a job is not over yet.
+    pub fn work_left(&self) -> bool {
+        let is_open = |status: &JobStatus| !status.phase.is_over();
+        self.read(|state, now_ms| state.statuses(now_ms).iter().any(is_open))
+    }
+
     fn status_now(&self, job: &JobId) -> Result<JobStatus> {
         self.serving()?;
         let status = self.read(|state, now_ms| state.status(job, now_ms));
@@ -177,8 +183,7 @@ impl Control for Coordinator {
 
     async fn drain(&self, worker: &WorkerId) -> Result<()> {
         self.serving()?;
-        self.apply(Event::Drain { worker: worker.clone() });
-        Ok(())
+        told(worker, self.apply(Event::Drain { worker: worker.clone() })).map(drop)
     }
 
     async fn watch(&self, job: &JobId) -> Result<BoxStream<'static, Result<JobStatus>>> {
