@@ -3,8 +3,11 @@
 //! Leaves out: patience of a worker in the middle of its work (the agent's). Invariant: a worker that
 //! discovers never talks to an address that the newest record does not name for longer than one pause.
 
+mod ended;
+
 use crate::output::complain;
 use async_trait::async_trait;
+use ended::Ended;
 use futures::stream::BoxStream;
 use glmeval_common::clock::Clock;
 use glmeval_common::control::{
@@ -38,10 +41,7 @@ struct Seen {
 
 /// The newest coordinator of a name.
 pub(crate) struct Discovered {
-    store: Store,
-    name: String,
-    clock: Arc<dyn Clock>,
-    connect: Box<Connect>,
+    wanted: Wanted,
     seen: Mutex<Seen>,
 }
 
@@ -51,26 +51,38 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) connect: Box<Connect>,
+    /// The end of a name counts as the end of its work.
+    pub(crate) until_idle: bool,
 }
 
 impl Wanted {
+    /// Who speaks for the coordinator of `record`; nobody if it has ended and another may follow.
+    fn control(&self, record: &CoordinatorRecord) -> Result<Option<Arc<dyn Control>>> {
+        match (&record.address, self.until_idle) {
+            (Some(_), _) => (self.connect)(record).map(Some),
+            (None, true) => Ok(Some(Arc::new(Ended { epoch: record.epoch }))),
+            (None, false) => Ok(None),
+        }
+    }
+
     /// Waits for a coordinator's record; `None` when it was told to stop first.
     ///
     /// # Errors
     /// `Unavailable` when none comes in ten minutes; as the store and `connect`.
     pub(crate) async fn found(self, stop: &StopSource) -> Result<Option<Discovered>> {
-        let Self { store, name, clock, connect } = self;
-        let began_ms = clock.now_ms();
+        let began_ms = self.clock.now_ms();
         let mut told = false;
         loop {
-            let record = newest(&store, &name).await?.filter(|record| record.address.is_some());
-            if let Some(record) = record {
-                let (control, looked_ms) = (connect(&record)?, clock.now_ms());
+            let record = newest(&self.store, &self.name).await?;
+            let control = record.as_ref().map(|record| self.control(record)).transpose()?;
+            if let (Some(record), Some(Some(control))) = (record, control) {
+                let looked_ms = self.clock.now_ms();
                 let seen = Mutex::new(Seen { token: record.token, control, looked_ms });
-                return Ok(Some(Discovered { store, name, clock, connect, seen }));
+                return Ok(Some(Discovered { wanted: self, seen }));
             }
-            let missing = || format!("no record of a coordinator named {name} in {}", store.url());
-            if clock.now_ms().saturating_sub(began_ms) >= WAIT_MS_MAX {
+            let (name, url) = (&self.name, self.store.url());
+            let missing = || format!("no record of a coordinator named {name} in {url}");
+            if self.clock.now_ms().saturating_sub(began_ms) >= WAIT_MS_MAX {
                 return Err(Error::unavailable(missing()));
             }
             if !std::mem::replace(&mut told, true) {
@@ -104,7 +116,7 @@ impl Discovered {
 
     /// Whether the last look is a pause ago; if so, this is the next one.
     fn is_time(&self) -> bool {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.wanted.clock.now_ms();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_time = now_ms.saturating_sub(seen.looked_ms) >= PAUSE_MS;
         if is_time {
@@ -114,15 +126,16 @@ impl Discovered {
     }
 
     async fn look_again(&self) -> Result<()> {
-        let Some(record) = newest(&self.store, &self.name).await? else { return Ok(()) };
+        let Wanted { store, name, .. } = &self.wanted;
+        let Some(record) = newest(store, name).await? else { return Ok(()) };
         let is_known = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.token == record.token
         };
-        if is_known || record.address.is_none() {
+        if is_known {
             return Ok(());
         }
-        let control = (self.connect)(&record)?;
+        let Some(control) = self.wanted.control(&record)? else { return Ok(()) };
         tracing::info!(epoch = record.epoch, address = record.address, "a newer coordinator");
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         (seen.token, seen.control) = (record.token, control);

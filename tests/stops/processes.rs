@@ -128,8 +128,10 @@ async fn a_worker_that_discovers_waits_for_a_coordinator_and_follows_it_to_anoth
     write_long_job(folder, 800, 8);
     let mut early = worker(folder, &["--discover", "--until-idle"], &[]);
     early.line_with("waiting for one").await;
-    let stopped = worker(folder, &["--discover"], &[]);
+    let mut stopped = worker(folder, &["--discover"], &[]);
+    stopped.line_with("waiting for one").await;
     stopped.signal("TERM").await;
+    assert_eq!(stopped.exit().await.0, Some(75));
     let coordinator = Coordinator::start(folder, "127.0.0.1:0", &["--lease-ttl-ms", "3000"]).await;
     let at = ["--coordinator", &coordinator.address];
     succeeds(folder, &[&["submit", "job.toml"], &at[..]].concat()).await;
@@ -147,4 +149,24 @@ async fn a_worker_that_discovers_waits_for_a_coordinator_and_follows_it_to_anoth
     second.process.signal("TERM").await;
     assert_eq!(second.process.exit().await.0, Some(0), "nothing is left");
     check_committed_once(&folder.join("store")).await;
+}
+
+#[tokio::test]
+async fn a_coordinator_of_given_jobs_leaves_after_them_and_late_workers_leave_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_long_job(folder, 40, 8);
+    let more = ["--name", "run7", "--until-idle", "job.toml"];
+    let coordinator = Coordinator::start(folder, "127.0.0.1:0", &more).await;
+    let discover = ["--discover", "--name", "run7", "--until-idle"];
+    let first = worker(folder, &discover, &[]);
+    assert_eq!(first.exit().await.0, Some(0));
+    let (code, lines) = coordinator.process.exit().await;
+    assert_eq!(code, Some(0), "{lines:?}");
+    let late = worker(folder, &discover, &[]);
+    assert_eq!(late.exit().await.0, Some(0), "nothing is left for it");
+    let again = Coordinator::start(folder, "127.0.0.1:0", &more).await;
+    let early = worker(folder, &discover, &[]);
+    assert_eq!(early.exit().await.0, Some(0));
+    assert_eq!(again.process.exit().await.0, Some(0), "a name that ended can begin again");
 }

@@ -2,30 +2,45 @@
 
 use crate::exit;
 use crate::host::host;
-use crate::output::complain;
+use crate::output::{complain, say};
+use crate::planning::plan_file;
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
+use glmeval_common::control::Control;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
+use glmeval_common::store::coordinators::{Claim, end};
 use glmeval_coordinator::{
     Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, service,
 };
 use glmeval_worker::agent::StopSource;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time for workers to hear that every job is over.
+const LINGER_MS: u64 = 2_000;
 
 /// Arguments of `coordinator`.
 #[derive(Args)]
 #[command(after_help = "Example:
   glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval
+  glmeval coordinator --listen 0.0.0.0:0 --store s3://lab/glmeval --name run7 --until-idle job.toml
 
 It keeps nothing but short memory: after a crash, start it again with the same store and name; workers
 go on meanwhile. A second coordinator of the same name replaces the first. On SIGTERM, SIGINT or SIGUSR1
-it exits with 75 while a job is unfinished, with 0 otherwise.")]
+it exits with 75 while a job is unfinished.")]
 pub(crate) struct Arguments {
+    /// Jobs to start with. With them, jobs that the store holds from before are left to others.
+    #[arg(value_name = "JOB")]
+    jobs: Vec<PathBuf>,
+    /// Leave once every job is over; `worker --discover --until-idle` then leaves as well.
+    #[arg(long)]
+    until_idle: bool,
     /// Address to listen on; port 0 takes a free one and prints it.
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "HOST:PORT")]
     listen: String,
@@ -66,19 +81,58 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         heartbeat_interval_ms: (arguments.lease_ttl_ms / 6).max(1),
         ..Settings::default()
     };
-    let jobs = Arc::new(StoredJobs::shared(store));
+    let jobs = Arc::new(StoredJobs::shared(store.clone()));
     let name = &arguments.name;
-    let coordinator =
-        Coordinator::start(name, jobs, clock, settings, &record, Recovery::AllJobs).await?;
+    let recovery =
+        if arguments.jobs.is_empty() { Recovery::AllJobs } else { Recovery::SubmittedOnly };
+    let coordinator = Coordinator::start(name, jobs, clock, settings, &record, recovery).await?;
+    for job in &arguments.jobs {
+        let planned = tokio::task::block_in_place(|| plan_file(job))?;
+        say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
+    }
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
-    let stop = StopSource::from_signals(0)?;
-    let told = async {
-        let order = stop.stopped().await;
-        complain(&format!("coordinator {name} stops: {}", order.reason));
-    };
-    service::serve(coordinator.clone(), listener, told).await?;
-    let code = if coordinator.work_left() { exit::WORK_LEFT } else { 0 };
-    Ok(ExitCode::from(code))
+    service::serve(coordinator.clone(), listener, told_to_stop(&arguments, &coordinator)?).await?;
+    leave(&arguments, &coordinator, &store, record).await
+}
+
+/// Ends when this coordinator has to.
+fn told_to_stop(
+    arguments: &Arguments,
+    coordinator: &Coordinator,
+) -> Result<impl Future<Output = ()> + Send> {
+    let (name, until_idle) = (arguments.name.clone(), arguments.until_idle);
+    let (coordinator, stop) = (coordinator.clone(), StopSource::from_signals(0)?);
+    Ok(async move {
+        let idle = async {
+            coordinator.idle().await;
+            tokio::time::sleep(Duration::from_millis(LINGER_MS)).await;
+        };
+        tokio::select! {
+            order = stop.stopped() => complain(&format!("coordinator {name} stops: {}", order.reason)),
+            () = idle, if until_idle => {}
+        }
+    })
+}
+
+/// The exit code, after a last word to workers that will look for this coordinator.
+async fn leave(
+    arguments: &Arguments,
+    coordinator: &Coordinator,
+    store: &Store,
+    record: CoordinatorRecord,
+) -> Result<ExitCode> {
+    let statuses = coordinator.statuses();
+    if statuses.iter().any(|status| !status.phase.is_over()) {
+        return Ok(ExitCode::from(exit::WORK_LEFT));
+    }
+    if !arguments.until_idle || statuses.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let CoordinatorRecord { program, started_unix_ms, .. } = record;
+    let claim = Claim { token: random_token(), program, started_unix_ms, ..Claim::default() };
+    end(store, &arguments.name, coordinator.epoch(), &claim).await?;
+    let codes = statuses.iter().map(|status| status.phase.exit_code());
+    Ok(ExitCode::from(codes.max().unwrap_or(0)))
 }
 
 /// Address that goes into the record.

@@ -131,6 +131,7 @@ async fn control(
             let address = record.address.as_deref().unwrap_or_default();
             Ok(Arc::new(GrpcControl::connect(address)?))
         }),
+        until_idle: arguments.until_idle,
     };
     let found = wanted.found(stop).await?;
     Ok(found.map(|found| -> Arc<dyn Control> { Arc::new(found) }))

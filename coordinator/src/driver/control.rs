@@ -72,10 +72,16 @@ impl Coordinator {
         Ok(Grants { epoch: self.epoch(), grants, finished: self.finished() })
     }
 
-    /// Whether a job is not over yet.
-    pub fn work_left(&self) -> bool {
-        let is_open = |status: &JobStatus| !status.phase.is_over();
-        self.read(|state, now_ms| state.statuses(now_ms).iter().any(is_open))
+    /// Where every job stands; also once it is closed.
+    pub fn statuses(&self) -> Vec<JobStatus> {
+        self.read(State::statuses)
+    }
+
+    /// Waits until it knows a job and every job is over.
+    pub async fn idle(&self) {
+        let mut news = self.inner.news.subscribe();
+        news.mark_changed();
+        while news.changed().await.is_ok() && !self.finished() {}
     }
 
     fn status_now(&self, job: &JobId) -> Result<JobStatus> {
