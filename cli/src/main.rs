@@ -8,6 +8,7 @@ use glmeval_common::error::Error;
 use std::process::ExitCode;
 
 mod commands;
+mod connecting;
 mod discovery;
 mod embedded;
 mod exit;
@@ -22,8 +23,8 @@ mod progress;
 mod stopping;
 
 use commands::{
-    bench, completions, control, coordinator, doctor, embed, export, inspect, plan, report, run,
-    store, worker,
+    bench, certs, completions, control, coordinator, doctor, embed, export, inspect, plan, report,
+    run, store, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -34,8 +35,9 @@ Examples:
       Embeddings of your own sequences, as safetensors.
   glmeval plan job.toml
       What a job would do and cost; nothing is run.
-  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval
-  glmeval worker --coordinator host:7070 --store s3://lab/glmeval
+  glmeval certs new certificates
+  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval --tls certificates
+  glmeval worker --coordinator host:7070 --store s3://lab/glmeval --tls certificates
       The two halves of a cluster; any number of workers, any of which may vanish.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed units, 42 never retry this worker,
@@ -88,6 +90,9 @@ enum Command {
     /// Ask a worker, or every worker of a host, to finish its unit and leave.
     #[command(after_help = "Example:\n  glmeval drain node17 --coordinator head:7070")]
     Drain(control::DrainArguments),
+    /// Make certificates and tokens for a cluster.
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Look after a store.
     #[command(subcommand)]
     Store(store::Command),
@@ -127,6 +132,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Cancel(arguments) => control::cancel(arguments).await,
         Command::Jobs(arguments) => control::jobs(arguments).await,
         Command::Drain(arguments) => control::drain(arguments).await,
+        Command::Certs(command) => certs::run(command),
         Command::Store(command) => store::run(command).await,
         Command::Completions(arguments) => {
             use clap::CommandFactory;

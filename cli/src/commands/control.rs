@@ -1,5 +1,6 @@
 //! `glmeval submit|status|watch|cancel|jobs|drain`: a person's side of a coordinator.
 
+use crate::connecting::TrustArguments;
 use crate::output::{Format, Table, complain, say, say_json, seconds};
 use crate::planning::{Planned, plan_file};
 use crate::progress::{Progress, summary};
@@ -18,11 +19,13 @@ pub(crate) struct Coordinator {
     /// Address of the coordinator, such as `head:7070`.
     #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
     coordinator: String,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 impl Coordinator {
     fn connect(&self) -> Result<GrpcControl> {
-        GrpcControl::connect(&self.coordinator)
+        self.trust.connect(&self.coordinator)
     }
 
     /// Says which coordinator an error came from.
@@ -118,8 +121,12 @@ async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<Ex
 }
 
 /// Hands a planned job to the coordinator at `address` and shows its progress to its end.
-pub(crate) async fn submit_and_follow(address: &str, planned: &Planned) -> Result<JobStatus> {
-    let coordinator = Coordinator { coordinator: address.to_owned() };
+pub(crate) async fn submit_and_follow(
+    address: &str,
+    trust: &TrustArguments,
+    planned: &Planned,
+) -> Result<JobStatus> {
+    let coordinator = Coordinator { coordinator: address.to_owned(), trust: trust.clone() };
     let control = coordinator.connect()?;
     let submitted = control.submit(&planned.job.toml, planned.plan.clone()).await;
     let job = submitted.map_err(|e| coordinator.named(e))?;

@@ -1,7 +1,7 @@
 //! `glmeval coordinator --listen A --store URL`.
 
+use crate::connecting::{TrustArguments, host_name};
 use crate::exit;
-use crate::host::host;
 use crate::output::{complain, say};
 use crate::planning::plan_file;
 use clap::Args;
@@ -12,8 +12,9 @@ use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::{Claim, end};
+use glmeval_common::trust::{Role, Token};
 use glmeval_coordinator::{
-    Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, service,
+    Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, Trust, service,
 };
 use glmeval_worker::agent::StopSource;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -28,8 +29,12 @@ const LINGER_MS: u64 = 2_000;
 /// Arguments of `coordinator`.
 #[derive(Args)]
 #[command(after_help = "Example:
-  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval
-  glmeval coordinator --listen 0.0.0.0:0 --store s3://lab/glmeval --name run7 --until-idle job.toml
+  glmeval certs new certificates
+  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval --tls certificates
+  glmeval coordinator --store s3://lab/glmeval --name run7 --until-idle job.toml
+
+Beyond loopback it listens with certificates only. With --token-file each call needs that token too; with
+--operator-token-file the first token is for workers alone. Health checks need neither.
 
 It keeps nothing but short memory: after a crash, start it again with the same store and name; workers
 go on meanwhile. A second coordinator of the same name replaces the first. On SIGTERM, SIGINT or SIGUSR1
@@ -57,9 +62,22 @@ pub(crate) struct Arguments {
     /// A lease lives this long without a heartbeat.
     #[arg(long, default_value_t = glmeval_common::limits::LEASE_TTL_MS, value_name = "MS")]
     lease_ttl_ms: u64,
+    /// File with the token of operators [default: that of --token-file serves both].
+    #[arg(long, value_name = "FILE", env = "GLMEVAL_OPERATOR_TOKEN_FILE", requires = "token_file")]
+    operator_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArguments,
+}
+
+impl Arguments {
+    fn trust(&self) -> Result<Trust> {
+        let operator = self.operator_token_file.as_deref().map(Token::read).transpose()?;
+        Trust::new(self.trust.identity(Role::Coordinator)?, self.trust.token()?, operator)
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let trust = arguments.trust()?;
     let store = Store::open(&arguments.store)?;
     let listener = tokio::net::TcpListener::bind(&arguments.listen).await.map_err(|e| {
         Error::unavailable(format!("listen on {}", arguments.listen)).with_source(e)
@@ -67,6 +85,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let bound = listener
         .local_addr()
         .map_err(|e| Error::unavailable("read the bound address").with_source(e))?;
+    if let Err(error) = trust.allows(bound, arguments.trust.insecure) {
+        complain(&format!("error: {}", error.chain()));
+        return Ok(ExitCode::from(exit::WRONG_USAGE));
+    }
     let address = advertised(arguments.advertise.as_deref(), bound);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let record = CoordinatorRecord {
@@ -81,7 +103,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         heartbeat_interval_ms: (arguments.lease_ttl_ms / 6).max(1),
         ..Settings::default()
     };
-    let jobs = Arc::new(StoredJobs::shared(store.clone()));
+    let ca_sha256 = trust.ca_sha256();
+    let jobs = Arc::new(StoredJobs::shared(store.clone()).with_ca(ca_sha256.clone()));
     let name = &arguments.name;
     let recovery =
         if arguments.jobs.is_empty() { Recovery::AllJobs } else { Recovery::SubmittedOnly };
@@ -91,8 +114,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
     }
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
-    service::serve(coordinator.clone(), listener, told_to_stop(&arguments, &coordinator)?).await?;
-    leave(&arguments, &coordinator, &store, record).await
+    let told = told_to_stop(&arguments, &coordinator)?;
+    service::serve_trusted(coordinator.clone(), listener, trust, told).await?;
+    let claim = Claim {
+        token: random_token(),
+        address: None,
+        ca_sha256,
+        program: record.program,
+        started_unix_ms: record.started_unix_ms,
+    };
+    leave(&arguments, &coordinator, &store, &claim).await
 }
 
 /// Ends when this coordinator has to.
@@ -119,7 +150,7 @@ async fn leave(
     arguments: &Arguments,
     coordinator: &Coordinator,
     store: &Store,
-    record: CoordinatorRecord,
+    last_word: &Claim,
 ) -> Result<ExitCode> {
     let statuses = coordinator.statuses();
     if statuses.iter().any(|status| !status.phase.is_over()) {
@@ -128,16 +159,14 @@ async fn leave(
     if !arguments.until_idle || statuses.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let CoordinatorRecord { program, started_unix_ms, .. } = record;
-    let claim = Claim { token: random_token(), program, started_unix_ms, ..Claim::default() };
-    end(store, &arguments.name, coordinator.epoch(), &claim).await?;
+    end(store, &arguments.name, coordinator.epoch(), last_word).await?;
     let codes = statuses.iter().map(|status| status.phase.exit_code());
     Ok(ExitCode::from(codes.max().unwrap_or(0)))
 }
 
 /// Address that goes into the record.
 fn advertised(advertise: Option<&str>, bound: SocketAddr) -> String {
-    let here = || if bound.ip().is_unspecified() { host() } else { bound.ip().to_string() };
+    let here = || if bound.ip().is_unspecified() { host_name() } else { bound.ip().to_string() };
     let address = advertise.map_or_else(here, str::to_owned);
     // An address of version 6 has colons of its own and stands in brackets when a port follows.
     if address.parse::<Ipv6Addr>().is_ok() {

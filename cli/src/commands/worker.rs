@@ -1,5 +1,6 @@
 //! `glmeval worker`: units for a coordinator, or a static share of a job without one.
 
+use crate::connecting::TrustArguments;
 use crate::discovery::Wanted;
 use crate::embedded::MachineArguments;
 use crate::exit;
@@ -11,11 +12,13 @@ use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
-use glmeval_common::error::{ErrorKind, InputError, Result};
+use glmeval_common::error::{Error, ErrorKind, InputError, Result};
 use glmeval_common::ids::WorkerId;
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
+use glmeval_common::store::coordinators::CoordinatorRecord;
+use glmeval_common::trust::{Credentials, Role};
 use glmeval_common::wire::GrpcControl;
 use glmeval_coordinator::{JobStore, StoredJobs};
 use glmeval_worker::agent::{
@@ -83,6 +86,8 @@ pub(crate) struct Arguments {
     stop: StopArguments,
     #[command(flatten)]
     machine: MachineArguments,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -93,8 +98,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         return partition(&store, *share, job, stop).await;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let Some(control) = control(&arguments, &store, &clock, &stop).await? else {
-        return Ok(ExitCode::from(exit::WORK_LEFT));
+    let control = match control(&arguments, &store, &clock, &stop).await {
+        Ok(Some(control)) => control,
+        Ok(None) => return Ok(ExitCode::from(exit::WORK_LEFT)),
+        Err(error) => return refused(error),
     };
     let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store, Arc::clone(&clock)));
     let host = arguments.host.unwrap_or_else(node);
@@ -104,13 +111,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     tracing::info!(worker = %settings.worker, "worker starts");
     match Agent::new(control, runner, clock, settings, stop).run().await {
         Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
-        // The coordinator will refuse this program on this machine every time.
-        Err(error) if error.kind() == ErrorKind::Invalid => {
-            complain(&format!("error: {}", error.chain()));
-            Ok(ExitCode::from(exit::NEVER_RETRY))
-        }
-        Err(error) => Err(error),
+        Err(error) => refused(error),
     }
+}
+
+/// A worker that will be refused every time says so by its exit code.
+fn refused(error: Error) -> Result<ExitCode> {
+    if error.kind() != ErrorKind::Invalid {
+        return Err(error);
+    }
+    complain(&format!("error: {}", error.chain()));
+    Ok(ExitCode::from(exit::NEVER_RETRY))
 }
 
 /// The coordinator; `None` when the worker was told to stop before it found one.
@@ -120,21 +131,42 @@ async fn control(
     clock: &Arc<dyn Clock>,
     stop: &StopSource,
 ) -> Result<Option<Arc<dyn Control>>> {
+    let credentials = arguments.trust.credentials(Role::Worker)?;
     if let Some(address) = &arguments.coordinator {
-        return Ok(Some(Arc::new(GrpcControl::connect(address)?)));
+        return Ok(Some(Arc::new(GrpcControl::connect_as(address, &credentials)?)));
     }
     let wanted = Wanted {
         store: store.clone(),
         name: arguments.name.clone(),
         clock: Arc::clone(clock),
-        connect: Box::new(|record| {
+        connect: Box::new(move |record| {
+            check_record(record, &credentials)?;
             let address = record.address.as_deref().unwrap_or_default();
-            Ok(Arc::new(GrpcControl::connect(address)?))
+            Ok(Arc::new(GrpcControl::connect_as(address, &credentials)?))
         }),
         until_idle: arguments.until_idle,
     };
     let found = wanted.found(stop).await?;
     Ok(found.map(|found| -> Arc<dyn Control> { Arc::new(found) }))
+}
+
+/// Refuses a record that speaks of another CA than this worker was given.
+fn check_record(record: &CoordinatorRecord, credentials: &Credentials) -> Result<()> {
+    let place = format!("record of coordinator {} epoch {}", record.name, record.epoch);
+    let defect = |expected: &str, found: &str| {
+        Err(InputError::new(&place, "ca_sha256", expected, found).into())
+    };
+    match (&credentials.tls, &record.ca_sha256) {
+        (Some(given), Some(named)) if !given.believes(named) => {
+            defect(&format!("the CA given, {}", given.ca_sha256()), named)
+        }
+        (Some(given), None) => {
+            let expected = format!("the CA given, {}", given.ca_sha256());
+            defect(&expected, "a coordinator without TLS")
+        }
+        (None, Some(named)) => defect("a coordinator without TLS, as no --tls is given", named),
+        (Some(_), Some(_)) | (None, None) => Ok(()),
+    }
 }
 
 /// Commits as the store lists them.
@@ -195,8 +227,9 @@ fn array_share() -> Result<(u32, u32)> {
     let share = ARRAY_VARIABLES.iter().find_map(|(index, count)| {
         let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
         let first = if *index == "SLURM_ARRAY_TASK_ID" { first } else { 0 };
-        let share = (number(index)?.checked_sub(first)?, number(count)?);
-        (share.0 < share.1).then_some(share)
+        // A part of an array that is run again numbers its members with gaps; shares only spread them.
+        let (index, count) = (number(index)?.checked_sub(first)?, number(count)?);
+        Some((index.checked_rem(count)?, count))
     });
     share.ok_or_else(|| {
         let expected = "--partition I/N, or SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or \
