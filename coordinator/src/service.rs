@@ -19,12 +19,14 @@ use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 
 mod gate;
+mod health;
 mod incoming;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 use gate::Gate;
+pub use health::serve_health;
 pub use incoming::{Connection, Peer};
 pub use trust::Trust;
 

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 /// Time for workers to hear that every job is over.
 const LINGER_MS: u64 = 2_000;
@@ -53,6 +54,9 @@ pub(crate) struct Arguments {
     /// when it listens on every address].
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
+    /// Also answer gRPC health checks here, in plain text: for probes that speak no TLS.
+    #[arg(long, value_name = "HOST:PORT")]
+    health_listen: Option<String>,
     /// Folder or URL of the store.
     #[arg(long)]
     store: String,
@@ -79,9 +83,7 @@ impl Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let trust = arguments.trust()?;
     let store = Store::open(&arguments.store)?;
-    let listener = tokio::net::TcpListener::bind(&arguments.listen).await.map_err(|e| {
-        Error::unavailable(format!("listen on {}", arguments.listen)).with_source(e)
-    })?;
+    let listener = bind(&arguments.listen).await?;
     let bound = listener
         .local_addr()
         .map_err(|e| Error::unavailable("read the bound address").with_source(e))?;
@@ -109,12 +111,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let recovery =
         if arguments.jobs.is_empty() { Recovery::AllJobs } else { Recovery::SubmittedOnly };
     let coordinator = Coordinator::start(name, jobs, clock, settings, &record, recovery).await?;
+    let told = told_to_stop(&arguments, &coordinator)?;
+    if let Some(address) = &arguments.health_listen {
+        let listener = bind(address).await?;
+        tokio::spawn(service::serve_health(listener));
+    }
     for job in &arguments.jobs {
         let planned = tokio::task::block_in_place(|| plan_file(job))?;
         say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
     }
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
-    let told = told_to_stop(&arguments, &coordinator)?;
     service::serve_trusted(coordinator.clone(), listener, trust, told).await?;
     let claim = Claim {
         token: random_token(),
@@ -124,6 +130,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         started_unix_ms: record.started_unix_ms,
     };
     leave(&arguments, &coordinator, &store, &claim).await
+}
+
+async fn bind(address: &str) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|e| Error::unavailable(format!("listen on {address}")).with_source(e))
 }
 
 /// Ends when this coordinator has to.
