@@ -9,15 +9,18 @@ use std::process::ExitCode;
 
 mod commands;
 mod connecting;
+mod discovery;
 mod embedded;
 mod exit;
 mod fetching;
 mod full_disk;
+mod host;
 mod memory;
 mod model_arguments;
 mod output;
 mod planning;
 mod progress;
+mod stopping;
 
 use commands::{
     bench, certs, completions, control, coordinator, doctor, embed, export, inspect, plan, report,
@@ -84,8 +87,8 @@ enum Command {
     /// List the jobs of a coordinator.
     #[command(after_help = "Example:\n  glmeval jobs --coordinator head:7070")]
     Jobs(control::JobsArguments),
-    /// Let a worker finish what it runs, then leave.
-    #[command(after_help = "Example:\n  glmeval drain WORKER --coordinator head:7070")]
+    /// Ask a worker, or every worker of a host, to finish its unit and leave.
+    #[command(after_help = "Example:\n  glmeval drain node17 --coordinator head:7070")]
     Drain(control::DrainArguments),
     /// Make certificates and tokens for a cluster.
     #[command(subcommand)]

@@ -194,7 +194,7 @@ pub trait Control: Send + Sync {
     async fn jobs(&self) -> Result<Vec<JobStatus>>;
     /// Ends a job; what is committed stays.
     async fn cancel(&self, job: &JobId) -> Result<()>;
-    /// Asks a worker to finish what it runs and leave.
+    /// Asks a worker, or all workers of a host, to finish what they run and leave.
     async fn drain(&self, worker: &WorkerId) -> Result<()>;
     /// The status of a job now and after every change, until it is over.
     async fn watch(&self, job: &JobId) -> Result<BoxStream<'static, Result<JobStatus>>>;

@@ -147,6 +147,13 @@ impl Coordinator {
         self.inner.news.send_modify(|count| *count += 1);
     }
 
+    /// Writes what the store does not hold yet, for at most `limit`.
+    pub async fn write_what_is_left(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.write_records()).await.is_err() {
+            tracing::warn!("the store is slow: failures of units are not written down");
+        }
+    }
+
     /// Applies an event, queues what goes to the store, wakes who waits; the rest is for the caller.
     fn apply(&self, event: Event) -> Vec<Effect> {
         let now_ms = self.inner.clock.now_ms();

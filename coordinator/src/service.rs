@@ -19,15 +19,19 @@ use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 
 mod gate;
+mod health;
 mod incoming;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 use gate::Gate;
+pub use health::serve_health;
 pub use incoming::{Connection, Peer};
 pub use trust::Trust;
 
+/// How long the store may take at the end.
+const LAST_WRITES_MS_MAX: u64 = 5_000;
 /// How long open connections may take to end.
 const FAREWELL_MS_MAX: u64 = 1_000;
 const KEEPALIVE_MS: u64 = 20_000;
@@ -94,6 +98,7 @@ where
         () = stop => Ok(()),
     };
     coordinator.close();
+    coordinator.write_what_is_left(Duration::from_millis(LAST_WRITES_MS_MAX)).await;
     health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
     drop(ending);
     if tokio::time::timeout(Duration::from_millis(FAREWELL_MS_MAX), server).await.is_err() {

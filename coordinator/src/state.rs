@@ -97,11 +97,7 @@ impl State {
                 self.report(report, now_ms, &mut effects);
             }
             Event::Cancel { job } => self.cancel(&job),
-            Event::Drain { worker } => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.draining = true;
-                }
-            }
+            Event::Drain { worker } => self.drain(&worker, &mut effects),
             Event::Tick => self.tick(now_ms, &mut effects),
         }
         self.tell(&mut effects);
@@ -123,6 +119,20 @@ impl State {
         });
         if work_ready {
             effects.push(Effect::WorkReady);
+        }
+    }
+
+    /// Drains the worker of this name, or all that run on a host of this name.
+    fn drain(&mut self, name: &WorkerId, effects: &mut Vec<Effect>) {
+        let mut known = false;
+        for (id, worker) in &mut self.workers {
+            if id == name || worker.host == name.as_str() {
+                worker.draining = true;
+                known = true;
+            }
+        }
+        if !known {
+            effects.push(Effect::UnknownCaller);
         }
     }
 

@@ -11,3 +11,4 @@ pub mod python;
 pub mod real;
 pub mod results;
 pub mod s3;
+pub mod slurm;

@@ -16,6 +16,7 @@ mod layers;
 pub mod model;
 pub mod models;
 pub mod network;
+pub mod notice;
 pub mod prepare;
 pub mod probe;
 pub mod probes;

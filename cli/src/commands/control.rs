@@ -75,8 +75,9 @@ pub(crate) struct JobsArguments {
 /// Arguments of `drain`.
 #[derive(Args)]
 pub(crate) struct DrainArguments {
-    /// Name of the worker.
-    worker: String,
+    /// Name of a worker, as its log has it, or of a host.
+    #[arg(required = true, value_name = "WORKER|HOST")]
+    names: Vec<String>,
     #[command(flatten)]
     coordinator: Coordinator,
 }
@@ -164,8 +165,10 @@ pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
 
 pub(crate) async fn drain(arguments: DrainArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let drained = control.drain(&WorkerId::parse(arguments.worker)?).await;
-    drained.map_err(|e| arguments.coordinator.named(e))?;
+    for name in arguments.names {
+        let drained = control.drain(&WorkerId::parse(name)?).await;
+        drained.map_err(|e| arguments.coordinator.named(e))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,41 +2,61 @@
 
 use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::exit;
-use crate::output::complain;
+use crate::output::{complain, say};
+use crate::planning::plan_file;
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
+use glmeval_common::control::Control;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
+use glmeval_common::store::coordinators::{Claim, end};
 use glmeval_common::trust::{Role, Token};
 use glmeval_coordinator::{
     Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, Trust, service,
 };
 use glmeval_worker::agent::StopSource;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Time for workers to hear that every job is over.
+const LINGER_MS: u64 = 2_000;
 
 /// Arguments of `coordinator`.
 #[derive(Args)]
 #[command(after_help = "Example:
   glmeval certs new certificates
   glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval --tls certificates
+  glmeval coordinator --store s3://lab/glmeval --name run7 --until-idle job.toml
 
 Beyond loopback it listens with certificates only. With --token-file each call needs that token too; with
 --operator-token-file the first token is for workers alone. Health checks need neither.
 
 It keeps nothing but short memory: after a crash, start it again with the same store and name; workers
-go on meanwhile. A second coordinator of the same name replaces the first.")]
+go on meanwhile. A second coordinator of the same name replaces the first. On SIGTERM, SIGINT or SIGUSR1
+it exits with 75 while a job is unfinished.")]
 pub(crate) struct Arguments {
+    /// Jobs to start with. With them, jobs that the store holds from before are left to others.
+    #[arg(value_name = "JOB")]
+    jobs: Vec<PathBuf>,
+    /// Leave once every job is over; `worker --discover --until-idle` then leaves as well.
+    #[arg(long)]
+    until_idle: bool,
     /// Address to listen on; port 0 takes a free one and prints it.
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "HOST:PORT")]
     listen: String,
-    /// Address that workers reach it at [default: the one it listens on].
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Address that workers reach it at; without a port, the one it listens on [default: this host
+    /// when it listens on every address].
+    #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
+    /// Also answer gRPC health checks here, in plain text: for probes that speak no TLS.
+    #[arg(long, value_name = "HOST:PORT")]
+    health_listen: Option<String>,
     /// Folder or URL of the store.
     #[arg(long)]
     store: String,
@@ -58,24 +78,12 @@ impl Arguments {
         let operator = self.operator_token_file.as_deref().map(Token::read).transpose()?;
         Trust::new(self.trust.identity(Role::Coordinator)?, self.trust.token()?, operator)
     }
-
-    /// Where workers reach a coordinator that listens on `bound`.
-    fn address(&self, bound: SocketAddr) -> String {
-        match &self.advertise {
-            Some(address) => address.clone(),
-            // Nobody can connect to "every address".
-            None if bound.ip().is_unspecified() => format!("{}:{}", host_name(), bound.port()),
-            None => bound.to_string(),
-        }
-    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let trust = arguments.trust()?;
     let store = Store::open(&arguments.store)?;
-    let listener = tokio::net::TcpListener::bind(&arguments.listen).await.map_err(|e| {
-        Error::unavailable(format!("listen on {}", arguments.listen)).with_source(e)
-    })?;
+    let listener = bind(&arguments.listen).await?;
     let bound = listener
         .local_addr()
         .map_err(|e| Error::unavailable("read the bound address").with_source(e))?;
@@ -83,7 +91,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         complain(&format!("error: {}", error.chain()));
         return Ok(ExitCode::from(exit::WRONG_USAGE));
     }
-    let address = arguments.address(bound);
+    let address = advertised(arguments.advertise.as_deref(), bound);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let record = CoordinatorRecord {
         version: FORMAT_VERSION,
@@ -97,15 +105,101 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         heartbeat_interval_ms: (arguments.lease_ttl_ms / 6).max(1),
         ..Settings::default()
     };
-    let jobs = Arc::new(StoredJobs::shared(store).with_ca(trust.ca_sha256()));
+    let ca_sha256 = trust.ca_sha256();
+    let jobs = Arc::new(StoredJobs::shared(store.clone()).with_ca(ca_sha256.clone()));
     let name = &arguments.name;
-    let coordinator =
-        Coordinator::start(name, jobs, clock, settings, &record, Recovery::AllJobs).await?;
+    let recovery =
+        if arguments.jobs.is_empty() { Recovery::AllJobs } else { Recovery::SubmittedOnly };
+    let coordinator = Coordinator::start(name, jobs, clock, settings, &record, recovery).await?;
+    let told = told_to_stop(&arguments, &coordinator)?;
+    if let Some(address) = &arguments.health_listen {
+        let listener = bind(address).await?;
+        tokio::spawn(service::serve_health(listener));
+    }
+    for job in &arguments.jobs {
+        let planned = tokio::task::block_in_place(|| plan_file(job))?;
+        say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
+    }
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
-    let stop = StopSource::from_signals(0)?;
-    service::serve_trusted(coordinator, listener, trust, async move {
-        stop.stopped().await;
+    service::serve_trusted(coordinator.clone(), listener, trust, told).await?;
+    let claim = Claim {
+        token: random_token(),
+        address: None,
+        ca_sha256,
+        program: record.program,
+        started_unix_ms: record.started_unix_ms,
+    };
+    leave(&arguments, &coordinator, &store, &claim).await
+}
+
+async fn bind(address: &str) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|e| Error::unavailable(format!("listen on {address}")).with_source(e))
+}
+
+/// Ends when this coordinator has to.
+fn told_to_stop(
+    arguments: &Arguments,
+    coordinator: &Coordinator,
+) -> Result<impl Future<Output = ()> + Send> {
+    let (name, until_idle) = (arguments.name.clone(), arguments.until_idle);
+    let (coordinator, stop) = (coordinator.clone(), StopSource::from_signals(0)?);
+    Ok(async move {
+        let idle = async {
+            coordinator.idle().await;
+            tokio::time::sleep(Duration::from_millis(LINGER_MS)).await;
+        };
+        tokio::select! {
+            order = stop.stopped() => complain(&format!("coordinator {name} stops: {}", order.reason)),
+            () = idle, if until_idle => {}
+        }
     })
-    .await?;
-    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code, after a last word to workers that will look for this coordinator.
+async fn leave(
+    arguments: &Arguments,
+    coordinator: &Coordinator,
+    store: &Store,
+    last_word: &Claim,
+) -> Result<ExitCode> {
+    let statuses = coordinator.statuses();
+    if statuses.iter().any(|status| !status.phase.is_over()) {
+        return Ok(ExitCode::from(exit::WORK_LEFT));
+    }
+    if !arguments.until_idle || statuses.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    end(store, &arguments.name, coordinator.epoch(), last_word).await?;
+    let codes = statuses.iter().map(|status| status.phase.exit_code());
+    Ok(ExitCode::from(codes.max().unwrap_or(0)))
+}
+
+/// Address that goes into the record.
+fn advertised(advertise: Option<&str>, bound: SocketAddr) -> String {
+    let here = || if bound.ip().is_unspecified() { host_name() } else { bound.ip().to_string() };
+    let address = advertise.map_or_else(here, str::to_owned);
+    // An address of version 6 has colons of its own and stands in brackets when a port follows.
+    if address.parse::<Ipv6Addr>().is_ok() {
+        return format!("[{address}]:{}", bound.port());
+    }
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port { address } else { format!("{address}:{}", bound.port()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advertised;
+
+    #[test]
+    fn what_is_advertised_can_be_reached() {
+        let bound = "127.0.0.1:7070".parse().unwrap();
+        assert_eq!(advertised(None, bound), "127.0.0.1:7070");
+        assert_eq!(advertised(Some("head"), bound), "head:7070");
+        assert_eq!(advertised(Some("http://head:9"), bound), "http://head:9");
+        assert_eq!(advertised(Some("::1"), bound), "[::1]:7070");
+        assert_eq!(advertised(None, "[::1]:7070".parse().unwrap()), "[::1]:7070");
+        let everywhere = advertised(None, "0.0.0.0:7070".parse().unwrap());
+        assert!(!everywhere.starts_with("0.0.0.0") && everywhere.ends_with(":7070"));
+    }
 }

@@ -1,10 +1,13 @@
 //! `glmeval worker`: units for a coordinator, or a static share of a job without one.
 
-use crate::connecting::{TrustArguments, coordinator_name, host_name};
+use crate::connecting::{TrustArguments, coordinator_name};
+use crate::discovery::Wanted;
 use crate::embedded::MachineArguments;
 use crate::exit;
+use crate::host::node;
 use crate::output::complain;
 use crate::planning::plan_file;
+use crate::stopping::StopArguments;
 use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
@@ -14,7 +17,7 @@ use glmeval_common::ids::WorkerId;
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
-use glmeval_common::store::coordinators::newest;
+use glmeval_common::store::coordinators::CoordinatorRecord;
 use glmeval_common::trust::{Credentials, Role};
 use glmeval_common::wire::GrpcControl;
 use glmeval_coordinator::{JobStore, StoredJobs};
@@ -50,8 +53,9 @@ enum Share {
   glmeval worker --discover --store s3://lab/glmeval
   glmeval worker --partition 3/16 --store s3://lab/glmeval job.toml
 
-A worker may be killed at any moment. On SIGTERM it finishes what fits into the grace time, hands the
-rest back and exits with 75 while work is left, with 0 once there is none.")]
+A worker may be killed at any moment. On SIGTERM, SIGINT, SIGUSR1, a cloud's notice, a drain file or
+`glmeval drain` it finishes what fits into the grace time, hands the rest back and exits with 75 while
+work is left, with 0 once there is none.")]
 pub(crate) struct Arguments {
     /// Address of the coordinator.
     #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
@@ -75,9 +79,11 @@ pub(crate) struct Arguments {
     /// Leave once every job is over, rather than wait for the next.
     #[arg(long)]
     until_idle: bool,
-    /// Seconds the unit in hand may go on after SIGTERM.
-    #[arg(long, default_value_t = 60)]
-    grace_seconds: u64,
+    /// Machine it runs on, as `drain` names it [default: Slurm's node, else the host's name].
+    #[arg(long, env = "GLMEVAL_HOST")]
+    host: Option<String>,
+    #[command(flatten)]
+    stop: StopArguments,
     #[command(flatten)]
     machine: MachineArguments,
     #[command(flatten)]
@@ -87,20 +93,22 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
     let store = Store::open(&arguments.store)?;
-    let stop = StopSource::from_signals(arguments.grace_seconds.saturating_mul(1_000))?;
+    let stop = arguments.stop.listen()?;
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
         return partition(&store, *share, job, stop).await;
     }
-    let control = match connect(&arguments, &store).await {
-        Ok(control) => control,
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let control = match control(&arguments, &store, &clock, &stop).await {
+        Ok(Some(control)) => control,
+        Ok(None) => return Ok(ExitCode::from(exit::WORK_LEFT)),
         Err(error) => return refused(error),
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store, Arc::clone(&clock)));
-    let host = host_name();
+    let host = arguments.host.unwrap_or_else(node);
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
     let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
     settings.until_idle = arguments.until_idle;
+    tracing::info!(worker = %settings.worker, "worker starts");
     match Agent::new(control, runner, clock, settings, stop).run().await {
         Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
         Err(error) => refused(error),
@@ -116,38 +124,49 @@ fn refused(error: Error) -> Result<ExitCode> {
     Ok(ExitCode::from(exit::NEVER_RETRY))
 }
 
-async fn connect(arguments: &Arguments, store: &Store) -> Result<Arc<dyn Control>> {
+/// The coordinator; `None` when the worker was told to stop before it found one.
+async fn control(
+    arguments: &Arguments,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    stop: &StopSource,
+) -> Result<Option<Arc<dyn Control>>> {
     let credentials = arguments.trust.credentials(Role::Worker)?;
-    let address = match &arguments.coordinator {
-        Some(address) => address.clone(),
-        None => discovered(&arguments.name, store, &credentials).await?,
+    if let Some(address) = &arguments.coordinator {
+        return Ok(Some(Arc::new(GrpcControl::connect_as(address, &credentials)?)));
+    }
+    let wanted = Wanted {
+        store: store.clone(),
+        name: arguments.name.clone(),
+        clock: Arc::clone(clock),
+        connect: Box::new(move |record| {
+            check_record(record, &credentials)?;
+            let address = record.address.as_deref().unwrap_or_default();
+            Ok(Arc::new(GrpcControl::connect_as(address, &credentials)?))
+        }),
+        until_idle: arguments.until_idle,
     };
-    Ok(Arc::new(GrpcControl::connect_as(&address, &credentials)?))
+    let found = wanted.found(stop).await?;
+    Ok(found.map(|found| -> Arc<dyn Control> { Arc::new(found) }))
 }
 
-/// The address in the newest record, which must speak of the CA that this worker was given.
-async fn discovered(name: &str, store: &Store, credentials: &Credentials) -> Result<String> {
-    let record = newest(store, name).await?.ok_or_else(|| {
-        Error::not_found(format!("no record of a coordinator named {name} in {}", store.url()))
-    })?;
-    let place = format!("record of coordinator {name} epoch {}", record.epoch);
+/// Refuses a record that speaks of another CA than this worker was given.
+fn check_record(record: &CoordinatorRecord, credentials: &Credentials) -> Result<()> {
+    let place = format!("record of coordinator {} epoch {}", record.name, record.epoch);
     let defect = |expected: &str, found: &str| {
         Err(InputError::new(&place, "ca_sha256", expected, found).into())
     };
     match (&credentials.tls, &record.ca_sha256) {
         (Some(given), Some(named)) if !given.believes(named) => {
-            return defect(&format!("the CA given, {}", given.ca_sha256()), named);
+            defect(&format!("the CA given, {}", given.ca_sha256()), named)
         }
         (Some(given), None) => {
             let expected = format!("the CA given, {}", given.ca_sha256());
-            return defect(&expected, "a coordinator without TLS");
+            defect(&expected, "a coordinator without TLS")
         }
-        (None, Some(named)) => {
-            return defect("a coordinator without TLS, as no --tls is given", named);
-        }
-        (Some(_), Some(_)) | (None, None) => {}
+        (None, Some(named)) => defect("a coordinator without TLS, as no --tls is given", named),
+        (Some(_), Some(_)) | (None, None) => Ok(()),
     }
-    record.address.ok_or_else(|| Error::not_found(format!("{place}: it names no address")))
 }
 
 /// Commits as the store lists them.
@@ -172,7 +191,7 @@ async fn partition(store: &Store, share: Share, job: &Path, stop: StopSource) ->
     let runner = Runner::new(store.clone(), Arc::clone(&clock));
     let worker = PartitionWorker {
         plan: &planned.plan,
-        worker: WorkerId::new(format!("{}-{index}-{}", host_name(), random_token())),
+        worker: WorkerId::new(format!("{}-{index}-{}", node(), random_token())),
         check: &Committed(jobs),
         runner: &runner,
         clock: clock.as_ref(),
@@ -208,8 +227,9 @@ fn array_share() -> Result<(u32, u32)> {
     let share = ARRAY_VARIABLES.iter().find_map(|(index, count)| {
         let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
         let first = if *index == "SLURM_ARRAY_TASK_ID" { first } else { 0 };
-        let share = (number(index)?.checked_sub(first)?, number(count)?);
-        (share.0 < share.1).then_some(share)
+        // A part of an array that is run again numbers its members with gaps; shares only spread them.
+        let (index, count) = (number(index)?.checked_sub(first)?, number(count)?);
+        Some((index.checked_rem(count)?, count))
     });
     share.ok_or_else(|| {
         let expected = "--partition I/N, or SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or \

@@ -46,6 +46,21 @@ pub struct Claim {
     pub started_unix_ms: u64,
 }
 
+impl Claim {
+    fn record(&self, name: &str, epoch: u64) -> CoordinatorRecord {
+        CoordinatorRecord {
+            version: FORMAT_VERSION,
+            name: name.to_owned(),
+            epoch,
+            token: self.token.clone(),
+            address: self.address.clone(),
+            ca_sha256: self.ca_sha256.clone(),
+            program: self.program.clone(),
+            started_unix_ms: self.started_unix_ms,
+        }
+    }
+}
+
 /// The highest epoch taken under `name`, `None` if none is.
 ///
 /// # Errors
@@ -73,16 +88,7 @@ pub async fn newest(store: &Store, name: &str) -> Result<Option<CoordinatorRecor
 pub async fn claim_epoch(store: &Store, name: &str, claim: &Claim) -> Result<CoordinatorRecord> {
     for _ in 0..CLAIMS_MAX {
         let epoch = newest_epoch(store, name).await?.unwrap_or(0).saturating_add(1);
-        let record = CoordinatorRecord {
-            version: FORMAT_VERSION,
-            name: name.to_owned(),
-            epoch,
-            token: claim.token.clone(),
-            address: claim.address.clone(),
-            ca_sha256: claim.ca_sha256.clone(),
-            program: claim.program.clone(),
-            started_unix_ms: claim.started_unix_ms,
-        };
+        let record = claim.record(name, epoch);
         match store.create_record(&layout::coordinator_path(name, epoch), record).await {
             Ok(Outcome::Won(record)) => return Ok(record),
             Ok(Outcome::Lost(_)) => {}
@@ -100,4 +106,16 @@ pub async fn claim_epoch(store: &Store, name: &str, claim: &Claim) -> Result<Coo
             store.url()
         ),
     ))
+}
+
+/// Ends `name` after `epoch`: a record without an address tells who looks for a coordinator that its
+/// work is over. Returns whether it stands; a newer coordinator keeps its number.
+///
+/// # Errors
+/// Store errors.
+pub async fn end(store: &Store, name: &str, epoch: u64, claim: &Claim) -> Result<bool> {
+    let epoch = epoch.saturating_add(1);
+    let record = Claim { address: None, ..claim.clone() }.record(name, epoch);
+    let outcome = store.create_record(&layout::coordinator_path(name, epoch), record).await?;
+    Ok(matches!(outcome, Outcome::Won(_)))
 }

@@ -72,6 +72,18 @@ impl Coordinator {
         Ok(Grants { epoch: self.epoch(), grants, finished: self.finished() })
     }
 
+    /// Where every job stands; also once it is closed.
+    pub fn statuses(&self) -> Vec<JobStatus> {
+        self.read(State::statuses)
+    }
+
+    /// Waits until it knows a job and every job is over.
+    pub async fn idle(&self) {
+        let mut news = self.inner.news.subscribe();
+        news.mark_changed();
+        while news.changed().await.is_ok() && !self.finished() {}
+    }
+
     fn status_now(&self, job: &JobId) -> Result<JobStatus> {
         self.serving()?;
         let status = self.read(|state, now_ms| state.status(job, now_ms));
@@ -181,8 +193,7 @@ impl Control for Coordinator {
 
     async fn drain(&self, worker: &WorkerId) -> Result<()> {
         self.serving()?;
-        self.apply(Event::Drain { worker: worker.clone() });
-        Ok(())
+        told(worker, self.apply(Event::Drain { worker: worker.clone() })).map(drop)
     }
 
     async fn watch(&self, job: &JobId) -> Result<BoxStream<'static, Result<JobStatus>>> {

@@ -286,6 +286,16 @@ fn a_draining_worker_is_told_and_gets_nothing() {
 }
 
 #[test]
+fn a_host_is_drained_by_its_name_and_an_unknown_name_is_said() {
+    let mut bench = Bench::new();
+    bench.register("a", vec![]);
+    let host = bench.state.workers[&worker("a")].host.clone();
+    assert_eq!(bench.apply(Event::Drain { worker: worker("nobody") }), [Effect::UnknownCaller]);
+    assert!(bench.apply(Event::Drain { worker: worker(&host) }).is_empty());
+    assert_eq!(bench.beat("a", &[]), [Effect::DrainCaller]);
+}
+
+#[test]
 fn a_worker_of_another_numeric_class_never_gets_a_shard() {
     let mut bench = Bench::new();
     let (host, numeric_classes) = ("h".to_owned(), vec!["bf16.cuda.1".to_owned()]);

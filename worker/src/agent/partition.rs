@@ -3,7 +3,10 @@
 //! Leaves out: leases. Invariant: the order decides economy only; the commit decides who won, so
 //! any number of workers with any shares finish the job together.
 
-use super::{RunContext, StopSource, UnitOutcome, UnitProgress, UnitRunner, unit_rows};
+use super::{
+    RunContext, Stop, StopHandle, StopSource, UnitOutcome, UnitProgress, UnitRunner, stop_pair,
+    unit_rows,
+};
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::error::{Error, ErrorKind, Result};
@@ -18,6 +21,9 @@ use std::time::Duration;
 const ATTEMPTS_MAX: u32 = 3;
 /// How long a worker waits when all that is left waits for others.
 const WAIT_MS: u64 = 2_000;
+
+/// How long a unit may take to give up once told to.
+const ABANDON_MS_MAX: u64 = 2_000;
 
 /// Tells which units of a plan are committed.
 #[async_trait]
@@ -178,29 +184,56 @@ impl PartitionWorker<'_> {
     /// Runs one unit; whether this worker committed it.
     async fn run_unit(&self, unit: u32, ledger: &mut Ledger) -> bool {
         let Some(work) = self.plan.work_unit(unit) else { return false };
+        let (stop, source) = stop_pair();
         let context = RunContext {
             worker: self.worker.clone(),
             generation: Generation::default(),
             progress: Arc::new(UnitProgress::new(self.clock.now_ms(), unit_rows(&work))),
-            stop: self.stop.clone(),
+            stop: source,
         };
         let attempt = Attempt::new(random_token());
-        let result = self.runner.run(&work, &attempt, &context).await;
-        match result {
-            Ok(outcome) => {
+        tracing::debug!(unit = work.label(), "unit starts");
+        let running = self.runner.run(&work, &attempt, &context);
+        match self.within_grace(running, &context.progress, &stop).await {
+            Some(Ok(outcome)) => {
                 ledger.doubted.remove(&unit);
                 if let Some(committed) = ledger.committed.get_mut(unit as usize) {
                     *committed = true;
                 }
                 return outcome == UnitOutcome::Committed;
             }
-            Err(_) if self.stop.is_stopped() => {}
-            Err(error) => {
+            Some(Err(error)) if !stop.was_told() => {
                 tracing::warn!(unit = work.label(), error = error.chain(), "unit failed");
                 ledger.fail(self.plan, unit, &error);
             }
+            _ => tracing::info!(unit = work.label(), "unit handed back"),
         }
         false
+    }
+
+    /// The unit's result; `None` if it was dropped since it did not fit into the grace of a stop.
+    async fn within_grace(
+        &self,
+        running: impl Future<Output = Result<UnitOutcome>>,
+        progress: &UnitProgress,
+        stop: &StopHandle,
+    ) -> Option<Result<UnitOutcome>> {
+        tokio::pin!(running);
+        let Stop { grace_ms, reason } = tokio::select! {
+            biased;
+            result = &mut running => return Some(result),
+            order = self.stop.stopped() => order,
+        };
+        tracing::info!(reason, grace_ms, "worker stops");
+        // Another worker can begin at once what this one cannot finish.
+        if progress.left_ms(self.clock).is_none_or(|left_ms| left_ms <= grace_ms) {
+            let grace = Duration::from_millis(grace_ms);
+            if let Ok(result) = tokio::time::timeout(grace, &mut running).await {
+                return Some(result);
+            }
+        }
+        stop.stop(0, "grace is over");
+        tokio::time::timeout(Duration::from_millis(ABANDON_MS_MAX), running).await.ok()
     }
 }
 

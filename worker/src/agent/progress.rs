@@ -88,6 +88,12 @@ impl UnitProgress {
         clock.now_ms().saturating_sub(self.started_ms)
     }
 
+    /// How long the rest will take at the pace so far; `None` before a row is done.
+    pub fn left_ms(&self, clock: &dyn Clock) -> Option<u64> {
+        let left = self.rows_total().saturating_sub(self.rows_done());
+        self.elapsed_ms(clock).saturating_mul(left).checked_div(self.rows_done())
+    }
+
     /// Rows per second since the start; 0 in the first millisecond.
     pub fn rows_per_second(&self, clock: &dyn Clock) -> f64 {
         match self.elapsed_ms(clock) {

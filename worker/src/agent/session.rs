@@ -220,8 +220,15 @@ impl Session {
         if self.stopping.is_some() {
             return;
         }
-        tracing::info!(reason = order.reason, grace_ms = order.grace_ms, "worker stops");
-        let grace_ends = Instant::now() + Duration::from_millis(order.grace_ms);
+        let Stop { grace_ms, reason } = order;
+        let handed_back = self.queue.len();
+        tracing::info!(reason, grace_ms, handed_back, "worker stops");
+        let running = self.running.as_ref();
+        let left_ms = running.and_then(|running| running.progress.left_ms(&*self.agent.clock));
+        let fits = left_ms.is_none_or(|left_ms| left_ms <= grace_ms);
+        // Another worker can begin at once what this one cannot finish.
+        let grace_ms = if fits { grace_ms } else { 0 };
+        let grace_ends = Instant::now() + Duration::from_millis(grace_ms);
         let drop_at = grace_ends + Duration::from_millis(self.agent.settings.abandon_ms_max);
         self.stopping = Some(Stopping { grace_ends, drop_at });
         for grant in std::mem::take(&mut self.queue) {
