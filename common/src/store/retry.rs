@@ -40,21 +40,52 @@ pub(super) fn is_lasting(error: &StoreError) -> bool {
         | StoreError::PermissionDenied { .. }
         | StoreError::Unauthenticated { .. }
         | StoreError::UnknownConfigurationKey { .. } => true,
-        StoreError::NotFound { .. }
-        | StoreError::AlreadyExists { .. }
-        | StoreError::Precondition { .. } => false,
+        StoreError::NotFound { .. } => lacks_bucket(error),
+        StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => false,
         other => io_kind(other).is_some_and(|kind| lasting_io(kind).is_some()),
     }
 }
 
-/// Whether there is nothing at the path.
+/// Whether there is nothing at the path. A bucket that is missing is a wrong address, not an empty place.
 pub(super) fn is_not_found(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. })
+    matches!(error, StoreError::NotFound { .. }) && !lacks_bucket(error)
+}
+
+fn lacks_bucket(error: &StoreError) -> bool {
+    says(error, "NoSuchBucket")
+}
+
+/// Whether the server's answer holds this code of S3.
+fn says(error: &StoreError, code: &str) -> bool {
+    error.to_string().contains(&format!("<Code>{code}</Code>"))
+}
+
+/// What a user can do about a refusal, in words; `ahead_ms` is how far this machine's clock is ahead.
+pub(super) fn advice(error: &StoreError, ahead_ms: Option<i64>) -> Option<String> {
+    if says(error, "RequestTimeTooSkewed") {
+        let seconds = ahead_ms.unwrap_or(0) / 1_000;
+        let found = match seconds {
+            0 => "is too far from the store's".to_owned(),
+            1.. => format!("is {seconds} s ahead of the store's"),
+            _ => format!("is {} s behind the store's", seconds.unsigned_abs()),
+        };
+        return Some(format!("the clock of this machine {found}: set it"));
+    }
+    let codes = [
+        ("NoSuchBucket", "the store has no such bucket: make it, or mend the URL"),
+        ("InvalidAccessKeyId", "the store does not know this access key: see AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "the secret key is wrong: see AWS_SECRET_ACCESS_KEY"),
+        ("AccessDenied", "the credentials do not allow this"),
+        ("SlowDown", "the store asks for fewer requests"),
+    ];
+    let found = codes.into_iter().find(|(code, _)| says(error, code));
+    found.map(|(_, advice)| advice.to_owned())
 }
 
 /// What the caller does next about a store error.
 pub(super) fn kind_of(error: &StoreError) -> ErrorKind {
     match error {
+        StoreError::NotFound { .. } if lacks_bucket(error) => ErrorKind::Invalid,
         StoreError::NotFound { .. } => ErrorKind::NotFound,
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => ErrorKind::Conflict,
         StoreError::InvalidPath { .. }

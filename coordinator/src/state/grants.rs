@@ -158,7 +158,10 @@ impl State {
             self.renew(worker, progress.lease, now_ms, effects);
             let Some(job) = self.jobs.get_mut(&key.job) else { continue };
             if let Some(lease) = job.leases.get_mut(key.unit, worker, key.generation) {
-                if progress.running {
+                if progress.waiting_for_store {
+                    // Its work is done: no straggler, however long the store is away.
+                    lease.started_ms = None;
+                } else if progress.running {
                     lease.started_ms.get_or_insert(now_ms);
                 }
                 lease.rows_done = progress.rows_done;
