@@ -47,6 +47,8 @@ struct Inner {
     news: watch::Sender<u64>,
     fenced: AtomicBool,
     closed: AtomicBool,
+    /// The store did not answer when it was last asked: no unit is granted.
+    store_away: AtomicBool,
     fence_checked_ms: AtomicU64,
 }
 
@@ -93,6 +95,7 @@ impl Coordinator {
             news: watch::Sender::new(0),
             fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            store_away: AtomicBool::new(false),
             fence_checked_ms: AtomicU64::new(now_ms),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -190,22 +193,43 @@ impl Coordinator {
         lock(&self.inner.records).retain(|(of, ..)| of != job);
     }
 
+    /// Lists the epochs: a higher one fences this coordinator, no answer pauses its grants.
     async fn look_for_higher_epoch(&self) {
         let now_ms = self.inner.clock.now_ms();
         let checked_ms = self.inner.fence_checked_ms.load(Ordering::Relaxed);
-        if now_ms.saturating_sub(checked_ms) < self.inner.settings.fence_interval_ms {
+        let away = self.inner.store_away.load(Ordering::Relaxed);
+        if !away && now_ms.saturating_sub(checked_ms) < self.inner.settings.fence_interval_ms {
             return;
         }
         self.inner.fence_checked_ms.store(now_ms, Ordering::Relaxed);
-        match self.inner.store.highest_epoch(&self.inner.name).await {
-            Ok(highest) if highest > self.epoch() => {
-                tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
-                self.inner.fenced.store(true, Ordering::Relaxed);
-                self.inner.work.send_modify(|count| *count += 1);
-                self.inner.news.send_modify(|count| *count += 1);
+        let patience = Duration::from_millis(self.inner.settings.fence_interval_ms);
+        let asked =
+            tokio::time::timeout(patience, self.inner.store.highest_epoch(&self.inner.name));
+        match asked.await {
+            Ok(Ok(highest)) => {
+                self.store_answered(true, "");
+                if highest > self.epoch() {
+                    tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
+                    self.inner.fenced.store(true, Ordering::Relaxed);
+                    self.inner.work.send_modify(|count| *count += 1);
+                    self.inner.news.send_modify(|count| *count += 1);
+                }
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(error = error.chain(), "epochs cannot be listed"),
+            Ok(Err(error)) => self.store_answered(false, &error.chain()),
+            Err(_) => self.store_answered(false, "no answer in time"),
+        }
+    }
+
+    /// Pauses grants while the store is away: workers could read no input and commit nothing.
+    fn store_answered(&self, answered: bool, why: &str) {
+        let was_away = self.inner.store_away.swap(!answered, Ordering::Relaxed);
+        match (was_away, answered) {
+            (false, false) => tracing::warn!(why, "the store is away: no unit is granted"),
+            (true, true) => {
+                tracing::info!("the store is back");
+                self.inner.work.send_modify(|count| *count += 1);
+            }
+            _ => {}
         }
     }
 }

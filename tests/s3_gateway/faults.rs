@@ -83,7 +83,9 @@ async fn parts_that_fail_are_sent_again_and_the_object_is_whole() {
         assert!(straight.get_verified(&record).await.unwrap() == large, "{fault:?}");
     }
     // The end of an upload whose answer is lost cannot be told from one that failed.
-    proxy.script(&[Fault::AnswerLost], |method, target| method == "POST" && target.contains("uploadId"));
+    proxy.script(&[Fault::AnswerLost], |method, target| {
+        method == "POST" && target.contains("uploadId")
+    });
     let record = store.put_data("shard", "end.bin", large.clone()).await.unwrap();
     assert!(straight.get_verified(&record).await.unwrap() == large);
     assert_eq!(straight.uploads().await.unwrap(), []);
@@ -109,11 +111,16 @@ async fn races_under_chance_faults_have_one_winner_who_knows_it() {
     proxy.chance(7, 0.3, &[&BROKEN[..], &late].concat());
     for round in 0..10 {
         let path = &format!("race/{round}.json");
-        let race = join_all((0..16).map(|creator| {
-            let store = store.clone();
-            async move { (creator, store.create(path, bytes(&format!("creator {creator}"))).await) }
-        }))
-        .await;
+        let race =
+            join_all(
+                (0..16).map(|creator| {
+                    let store = store.clone();
+                    async move {
+                        (creator, store.create(path, bytes(&format!("creator {creator}"))).await)
+                    }
+                }),
+            )
+            .await;
         let standing = straight.get(path).await.unwrap();
         let mut winners = 0;
         for (creator, outcome) in race {

@@ -100,5 +100,9 @@ fn request(method: &str, address: SocketAddr, target: &str) -> std::io::Result<(
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(std::io::Error::other(answer.into_owned())) }
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(answer.into_owned()))
+    }
 }

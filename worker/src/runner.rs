@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::dataset::DatasetSource;
 use glmeval_common::error::{Error, Result};
-use glmeval_common::ids::{Attempt, DatasetId, ModelId};
+use glmeval_common::ids::{Attempt, DatasetId, ModelId, SetId};
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::windows::{WindowOptions, WindowReader};
@@ -22,9 +22,10 @@ use glmeval_common::store::embeddings::models::ModelRecord;
 use glmeval_common::store::embeddings::{SetManifest, ShardAttempt, find_commit, read_shard};
 use glmeval_common::survey::check_unchanged;
 use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 mod delivery;
 mod inputs;
@@ -39,6 +40,8 @@ pub struct Runner {
     models: Opened<(ModelId, Precision), Model>,
     genomes: Opened<DatasetId, Genome>,
     inputs: Inputs,
+    /// Sets whose description this process has seen in the store.
+    described: Mutex<BTreeSet<SetId>>,
     spool: Option<Arc<Spool>>,
     /// Finished shards that wait for the store in memory, for want of room in the spool.
     stranded: AtomicUsize,
@@ -53,6 +56,7 @@ impl Runner {
             models: Opened::default(),
             genomes: Opened::default(),
             inputs: Inputs::default(),
+            described: Mutex::default(),
             spool: None,
             stranded: AtomicUsize::new(0),
         }

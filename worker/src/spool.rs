@@ -111,7 +111,8 @@ impl Spool {
     fn adopt(&self, store: &Path) -> io::Result<()> {
         for entry in std::fs::read_dir(store)? {
             let other = entry?.path();
-            let hidden = other.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+            let hidden =
+                other.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
             if hidden || other == self.folder {
                 continue;
             }
@@ -137,7 +138,10 @@ impl Spool {
     fn take_stock(self: &Arc<Self>) -> io::Result<Vec<Ticket>> {
         let mut tickets = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
-            let (path, bytes) = { let entry = entry?; (entry.path(), entry.metadata()?.len()) };
+            let (path, bytes) = {
+                let entry = entry?;
+                (entry.path(), entry.metadata()?.len())
+            };
             if is_shard(&path) {
                 self.count(bytes);
                 tickets.push(Ticket { spool: Arc::clone(self), path, bytes });
@@ -249,7 +253,10 @@ impl Ticket {
             .map_err(|e| corrupt("not a shard of a spool").with_source(e))?;
         let bytes = bytes.slice(end + 1..);
         if head.version != SPOOL_VERSION {
-            return Err(corrupt(&format!("expected version {SPOOL_VERSION}, found {}", head.version)));
+            return Err(corrupt(&format!(
+                "expected version {SPOOL_VERSION}, found {}",
+                head.version
+            )));
         }
         if head.bytes != bytes.len() as u64 || head.sha256 != sha256_hex(&bytes) {
             return Err(corrupt("length or sha256 differ from what was written"));

@@ -1,5 +1,6 @@
 //! `glmeval coordinator --listen A --store URL`.
 
+use crate::commands::doctor::store::check_once;
 use crate::output::complain;
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
@@ -41,6 +42,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let store = Store::open(&arguments.store)?;
+    check_once(&store).await?;
     let listener = tokio::net::TcpListener::bind(&arguments.listen).await.map_err(|e| {
         Error::unavailable(format!("listen on {}", arguments.listen)).with_source(e)
     })?;

@@ -134,7 +134,7 @@ fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
         folder: Some(Arc::from(folder)),
         deadline: None,
         server_clock: ServerClock::default(),
-            bucket: None,
+        bucket: None,
     })
 }
 
@@ -170,7 +170,8 @@ fn open_s3(url: &str, rest: &str, variables: &[(&str, String)]) -> Result<Store>
         .build()
         .map_err(|e| Error::invalid(format!("store {url}")).with_source(e))?;
     let client = Arc::new(s3);
-    let bucket = Bucket { client: Arc::clone(&client), prefix: Arc::from(prefix.trim_matches('/')) };
+    let bucket =
+        Bucket { client: Arc::clone(&client), prefix: Arc::from(prefix.trim_matches('/')) };
     Ok(Store {
         inner: prefixed(client, prefix)?,
         url: Arc::from(url.trim_end_matches('/')),

@@ -161,7 +161,7 @@ pub(super) fn heartbeat_out(heartbeat: &Heartbeat) -> proto::HeartbeatRequest {
         running: progress.running,
         rows_done: progress.rows_done,
         rows_per_second: progress.rows_per_second,
-            waiting_for_store: progress.waiting_for_store,
+        waiting_for_store: progress.waiting_for_store,
     });
     proto::HeartbeatRequest {
         worker: heartbeat.worker.as_str().to_owned(),

@@ -18,6 +18,7 @@ use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::{Plan, UnitSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Effects sorted by what the caller is told.
@@ -60,7 +61,10 @@ impl Coordinator {
 
     fn ask_once(&self, ask: &Ask) -> Result<Grants> {
         self.serving()?;
-        let event = Event::Ask { worker: ask.worker.clone(), units_max: ask.units_max };
+        // Asking stays a sign of life.
+        let away = self.inner.store_away.load(Ordering::Relaxed);
+        let units_max = if away { 0 } else { ask.units_max };
+        let event = Event::Ask { worker: ask.worker.clone(), units_max };
         let told = told(&ask.worker, self.apply(event))?;
         let grants = self.read(|state, _| {
             let grants = told.leases.into_iter().filter_map(|lease| {

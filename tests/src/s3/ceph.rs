@@ -105,7 +105,10 @@ impl Gateway {
     /// When it cannot be killed.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.kill().and_then(|()| process.wait()).expect("the gateway is this process's own");
+            process
+                .kill()
+                .and_then(|()| process.wait())
+                .expect("the gateway is this process's own");
         }
     }
 }
@@ -140,7 +143,8 @@ fn free_port(address: IpAddr) -> io::Result<u16> {
 /// One folder for each build folder: runs of two checkouts have nothing in common.
 fn base() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let name = Sha256::digest(program.parent().unwrap_or(Path::new("/")).as_os_str().as_encoded_bytes());
+    let name =
+        Sha256::digest(program.parent().unwrap_or(Path::new("/")).as_os_str().as_encoded_bytes());
     let name: String = name.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     // Sockets lie below it, whose paths are short by nature.
     let folder = std::env::temp_dir().join(format!("glmeval-ceph-{name}"));

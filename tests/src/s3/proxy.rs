@@ -158,11 +158,7 @@ fn reset(client: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn exchange(
-    mut client: TcpStream,
-    server: SocketAddr,
-    plan: &Mutex<Plan>,
-) -> io::Result<()> {
+async fn exchange(mut client: TcpStream, server: SocketAddr, plan: &Mutex<Plan>) -> io::Result<()> {
     let (mut head, body) = read_request(&mut client).await?;
     let mut words = head.split(' ');
     let method = words.next().unwrap_or_default().to_owned();

@@ -4,7 +4,8 @@
 //! does delays a heartbeat, and its panic is its own failure.
 
 use super::{
-    Agent, AgentExit, REVOKED, Readiness, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress, stop_pair, unit_rows,
+    Agent, AgentExit, REVOKED, Readiness, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress,
+    stop_pair, unit_rows,
 };
 use glmeval_common::control::{Grant, LeaseKey, Outcome, Report};
 use glmeval_common::error::{Error, Result};
@@ -218,9 +219,10 @@ impl Session {
 
     async fn wait(&mut self) -> Woken {
         let stop = self.agent.stop.clone();
-        let wake_at = self.stopping.as_ref().map(|stopping| {
-            if stopping.pressed { stopping.drop_at } else { stopping.grace_ends }
-        });
+        let wake_at = self
+            .stopping
+            .as_ref()
+            .map(|stopping| if stopping.pressed { stopping.drop_at } else { stopping.grace_ends });
         let progress = self.running.as_ref().map(|running| Arc::clone(&running.progress));
         let computed = async {
             match progress {
@@ -315,7 +317,8 @@ impl Session {
     fn press_on(&mut self) {
         let Some(stopping) = &mut self.stopping else { return };
         if std::mem::replace(&mut stopping.pressed, true) {
-            let in_hand: Vec<Running> = self.running.take().into_iter().chain(self.committing.drain(..)).collect();
+            let in_hand: Vec<Running> =
+                self.running.take().into_iter().chain(self.committing.drain(..)).collect();
             for running in in_hand {
                 running.task.abort();
                 self.push_report(running.lease, Outcome::HandedBack, 0.0);

@@ -26,7 +26,9 @@ impl Session {
         if !self.registered {
             self.register().await?;
         }
-        let room = self.agent.settings.prefetch_units_max.saturating_sub(self.queue.len());
+        // While a shard is on its way to the store, the next unit may be computed.
+        let wanted = self.agent.settings.prefetch_units_max + usize::from(self.running.is_none());
+        let room = wanted.saturating_sub(self.queue.len());
         if room > 0 && self.has_in_hand() {
             self.ask_for(room, 0).await?;
         }

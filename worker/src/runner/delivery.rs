@@ -14,8 +14,8 @@ use glmeval_common::rng::{Rng, random_token};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::models::create_model;
 use glmeval_common::store::embeddings::{commit_shard, create_set};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Where a shard waits.
@@ -40,13 +40,6 @@ impl Drop for Stranded<'_> {
     }
 }
 
-/// Describes the set and its gLM in the store, for people, and commits the shard; whether this attempt won.
-async fn publish(store: &Store, shard: &SpooledShard, bytes: Bytes) -> Result<bool> {
-    create_model(store, &shard.model).await?;
-    create_set(store, &shard.manifest).await?;
-    Ok(commit_shard(store, &shard.attempt, bytes).await?.is_won())
-}
-
 impl Kept {
     fn read(&self) -> Result<Bytes> {
         match self {
@@ -62,46 +55,62 @@ impl Kept {
     }
 }
 
-/// Tries the store until it answers, one shard of the spool at a time.
-async fn try_on(
-    store: &Store,
-    spool: &Spool,
-    shard: &SpooledShard,
-    kept: Kept,
-    stop: &StopSource,
-) -> Result<bool> {
-    let mut wait_ms = limits::SPOOL_WAIT_MS_MIN;
-    loop {
-        let share = 0.5 + 0.5 * Rng::derive(0, &random_token()).uniform();
-        let wait = Duration::from_secs_f64(wait_ms as f64 * share / 1_000.0);
-        let order = tokio::select! {
-            biased;
-            order = stop.stopped() => order,
-            _turn = async { tokio::time::sleep(wait).await; spool.turn.lock().await } => {
-                let published = match kept.read() {
-                    Ok(bytes) => publish(store, shard, bytes).await,
-                    Err(error) => Err(error),
-                };
-                match published {
-                    Err(error) if error.kind() == ErrorKind::Unavailable => {
-                        wait_ms = (2 * wait_ms).min(limits::SPOOL_WAIT_MS_MAX);
-                        continue;
-                    }
-                    settled => {
-                        kept.remove();
-                        return settled;
+impl Runner {
+    /// Describes the set and its gLM in the store, for people, and commits the shard; whether this attempt won.
+    async fn publish(&self, store: &Store, shard: &SpooledShard, bytes: Bytes) -> Result<bool> {
+        let set = &shard.manifest.set;
+        let described = || self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_described = described().contains(set);
+        if !is_described {
+            create_model(store, &shard.model).await?;
+            create_set(store, &shard.manifest).await?;
+            described().insert(set.clone());
+        }
+        Ok(commit_shard(store, &shard.attempt, bytes).await?.is_won())
+    }
+
+    /// Tries the store until it answers, one shard of the spool at a time.
+    async fn try_on(
+        &self,
+        store: &Store,
+        spool: &Spool,
+        (shard, kept): (&SpooledShard, Kept),
+        stop: &StopSource,
+    ) -> Result<bool> {
+        let mut wait_ms = limits::SPOOL_WAIT_MS_MIN;
+        loop {
+            let share = 0.5 + 0.5 * Rng::derive(0, &random_token()).uniform();
+            let wait = Duration::from_secs_f64(wait_ms as f64 * share / 1_000.0);
+            let order = tokio::select! {
+                biased;
+                order = stop.stopped() => order,
+                _turn = async { tokio::time::sleep(wait).await; spool.turn.lock().await } => {
+                    let published = match kept.read() {
+                        Ok(bytes) => self.publish(store, shard, bytes).await,
+                        Err(error) => Err(error),
+                    };
+                    match published {
+                        Err(error) if error.kind() == ErrorKind::Unavailable => {
+                            wait_ms = (2 * wait_ms).min(limits::SPOOL_WAIT_MS_MAX);
+                            continue;
+                        }
+                        settled => {
+                            kept.remove();
+                            return settled;
+                        }
                     }
                 }
+            };
+            if order.reason == REVOKED {
+                kept.remove();
             }
-        };
-        if order.reason == REVOKED {
-            kept.remove();
+            return Err(Error::unavailable(format!(
+                "waiting for the store, told to stop: {}",
+                order.reason
+            )));
         }
-        return Err(Error::unavailable(format!("waiting for the store, told to stop: {}", order.reason)));
     }
-}
 
-impl Runner {
     /// Commits a finished shard, however long the store is away; whether this attempt won.
     pub(super) async fn deliver(
         &self,
@@ -110,9 +119,25 @@ impl Runner {
         bytes: Bytes,
     ) -> Result<bool> {
         context.progress().mark_computed();
-        let spool = match (&self.spool, publish(context.store, &shard, bytes.clone()).await) {
+        let (start, end) = (shard.attempt.start, shard.attempt.end);
+        tracing::debug!(start, end, "shard computed");
+        let won = self.deliver_or_keep(context, shard, bytes).await?;
+        tracing::debug!(start, end, won, "shard delivered");
+        Ok(won)
+    }
+
+    async fn deliver_or_keep(
+        &self,
+        context: &UnitContext<'_>,
+        shard: SpooledShard,
+        bytes: Bytes,
+    ) -> Result<bool> {
+        let spool = match (&self.spool, self.publish(context.store, &shard, bytes.clone()).await) {
             (Some(spool), Err(error)) if error.kind() == ErrorKind::Unavailable => {
-                tracing::warn!(error = error.chain(), "the store is away: a shard goes to the spool");
+                tracing::warn!(
+                    error = error.chain(),
+                    "the store is away: a shard goes to the spool"
+                );
                 spool
             }
             (_, settled) => return settled,
@@ -127,7 +152,7 @@ impl Runner {
                 (Kept::InMemory(bytes), Some(Stranded::new(&self.stranded)))
             }
         };
-        let won = try_on(context.store, spool, &shard, kept, context.stop()).await;
+        let won = self.try_on(context.store, spool, (&shard, kept), context.stop()).await;
         context.progress().set_waiting(false);
         won
     }
@@ -176,9 +201,14 @@ impl Runner {
             return;
         };
         let store = self.store.for_attempt_of_age(Arc::clone(&self.clock), age_ms);
-        match try_on(&store, spool, &shard, Kept::OnDisk(ticket), stop).await {
-            Ok(won) => tracing::info!(attempt = %shard.attempt.attempt, won, "a shard left the spool"),
-            Err(error) => tracing::warn!(error = error.chain(), "a shard of the spool is not committed"),
+        match self.try_on(&store, spool, (&shard, Kept::OnDisk(ticket)), stop).await {
+            Ok(won) => {
+                let (start, end) = (shard.attempt.start, shard.attempt.end);
+                tracing::debug!(start, end, won, "shard delivered");
+            }
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "a shard of the spool is not committed")
+            }
         }
     }
 }

@@ -38,7 +38,9 @@ impl Store {
         let mut marker: Option<(String, String)> = None;
         for _ in 0..PAGES_MAX {
             let answer = self.upload_page(bucket, marker.as_ref()).await?;
-            uploads.extend(elements(&answer, "Upload").filter_map(|text| upload(text, &bucket.prefix)));
+            uploads.extend(
+                elements(&answer, "Upload").filter_map(|text| upload(text, &bucket.prefix)),
+            );
             let text = |tag| element(&answer, tag).map(str::to_owned);
             marker = text("NextKeyMarker").zip(text("NextUploadIdMarker"));
             if element(&answer, "IsTruncated") != Some("true") || marker.is_none() {
@@ -68,7 +70,11 @@ impl Store {
     }
 
     /// One page of the bucket's uploads, as the XML that S3 answers.
-    async fn upload_page(&self, bucket: &Bucket, after: Option<&(String, String)>) -> Result<String> {
+    async fn upload_page(
+        &self,
+        bucket: &Bucket,
+        after: Option<&(String, String)>,
+    ) -> Result<String> {
         let mut query = vec![("uploads".to_owned(), String::new())];
         if !bucket.prefix.is_empty() {
             query.push(("prefix".to_owned(), format!("{}/", bucket.prefix)));

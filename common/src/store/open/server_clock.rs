@@ -100,7 +100,10 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
 }
 
 /// Seconds since 1970 of a day (month from 0) and a time of it, both in UTC.
-fn unix_seconds((year, month, day): (i64, i64, i64), (hour, minute, second): (i64, i64, i64)) -> i64 {
+fn unix_seconds(
+    (year, month, day): (i64, i64, i64),
+    (hour, minute, second): (i64, i64, i64),
+) -> i64 {
     // Years begin in March here, so that the leap day is the last one.
     let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let before_year = year * 365 + year / 4 - year / 100 + year / 400;
@@ -129,16 +132,22 @@ mod tests {
     fn timestamps_of_listings_are_seconds_since_1970() {
         assert_eq!(parse_timestamp("2026-11-21T21:55:24.719Z"), Some(1_795_298_124));
         assert_eq!(parse_timestamp("2000-02-29T23:59:59Z"), Some(951_868_799));
-        for text in ["", "2026-11-21", "2026-13-01T00:00:00Z", "2026-01-01T25:00:00Z", "x-y-zTa:b:cZ"] {
+        for text in
+            ["", "2026-11-21", "2026-13-01T00:00:00Z", "2026-01-01T25:00:00Z", "x-y-zTa:b:cZ"]
+        {
             assert_eq!(parse_timestamp(text), None, "{text}");
         }
     }
 
     #[test]
     fn other_texts_are_no_dates() {
-        for date in
-            ["", "now", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 6 Foo 1994 1:1:1 GMT", ", 1 Jan 1 GMT"]
-        {
+        for date in [
+            "",
+            "now",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 6 Foo 1994 1:1:1 GMT",
+            ", 1 Jan 1 GMT",
+        ] {
             assert_eq!(parse_http_date(date), None, "{date}");
         }
     }
