@@ -49,6 +49,8 @@ struct Inner {
     closed: AtomicBool,
     /// The store did not answer when it was last asked: no unit is granted.
     store_away: AtomicBool,
+    /// Until then, workers that the coordinator before knew may name what they hold.
+    settles_ms: AtomicU64,
     fence_checked_ms: AtomicU64,
 }
 
@@ -82,6 +84,9 @@ impl Coordinator {
             Recovery::SubmittedOnly => State::new(epoch, settings.clone()),
         };
         tracing::info!(name, epoch, "coordinator claimed its epoch");
+        let runs = state.statuses(now_ms).iter().any(|status| !status.phase.is_over());
+        let takes_over = epoch > 1 && runs;
+        let settles_ms = now_ms.saturating_add(if takes_over { settings.settle_ms } else { 0 });
         let inner = Inner {
             name: name.to_owned(),
             epoch,
@@ -96,6 +101,7 @@ impl Coordinator {
             fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             store_away: AtomicBool::new(false),
+            settles_ms: AtomicU64::new(settles_ms),
             fence_checked_ms: AtomicU64::new(now_ms),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -124,11 +130,27 @@ impl Coordinator {
     /// `Fenced` once a newer coordinator was found, `Unavailable` once closed.
     pub async fn tick(&self) -> Result<()> {
         self.serving()?;
+        self.settle();
         self.apply(Event::Tick);
         self.write_records().await;
         self.look_for_higher_epoch().await;
         self.inner.news.send_modify(|count| *count += 1);
         self.serving()
+    }
+
+    /// Whether units may be granted now: the store answers, and workers have had time to say what they hold.
+    fn grants(&self) -> bool {
+        let settled = self.inner.clock.now_ms() >= self.inner.settles_ms.load(Ordering::Relaxed);
+        settled && !self.inner.store_away.load(Ordering::Relaxed)
+    }
+
+    /// Wakes who waits for units once the coordinator has settled.
+    fn settle(&self) {
+        let settles_ms = self.inner.settles_ms.load(Ordering::Relaxed);
+        if settles_ms > 0 && self.inner.clock.now_ms() >= settles_ms {
+            self.inner.settles_ms.store(0, Ordering::Relaxed);
+            self.inner.work.send_modify(|count| *count += 1);
+        }
     }
 
     fn serving(&self) -> Result<()> {

@@ -53,6 +53,7 @@ pub(crate) struct Cluster<'a> {
     coordinator: Process,
     workers: Vec<Process>,
     mending: Vec<Mending>,
+    started: Instant,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -76,6 +77,7 @@ impl<'a> Cluster<'a> {
             coordinator,
             workers: Vec::new(),
             mending: Vec::new(),
+            started: Instant::now(),
             ledger: Arc::clone(&ledger),
         };
         // The coordinator listens once its record stands.
@@ -160,7 +162,8 @@ impl<'a> Cluster<'a> {
 
     /// Lets something go wrong.
     pub(crate) fn strike(&mut self, fault: Fault) {
-        self.ledger.lock().unwrap().note_fault(fault.name());
+        let story = format!("{:?} {fault:?}", self.started.elapsed());
+        self.ledger.lock().unwrap().note_fault(fault.name(), story);
         let cut = |this: &mut Self, ends: (u8, u8), way: Way, time: Duration| {
             this.network.cut(ends, way, true);
             this.mending.push((Instant::now() + time, Undo::Mend(ends, way)));
@@ -286,7 +289,7 @@ fn spawn(
     let ledger = Arc::clone(ledger);
     let log = tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            ledger.lock().unwrap().note_line(&line);
+            ledger.lock().unwrap().note_line(number, &line);
         }
     });
     Process { child, log, done: false }

@@ -18,11 +18,21 @@ pub(crate) struct Ledger {
     lost: u64,
     spooled: u64,
     messages: Vec<String>,
+    /// What was logged of each shard, by its first example, and by whom.
+    shards: BTreeMap<String, Vec<String>>,
+    /// Faults in order, as lines of the log.
+    story: Vec<String>,
+}
+
+/// The value of `name=` in a line of a log.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 impl Ledger {
-    pub(crate) fn note_fault(&mut self, name: &'static str) {
+    pub(crate) fn note_fault(&mut self, name: &'static str, story: String) {
         *self.faults.entry(name).or_default() += 1;
+        self.story.push(story);
     }
 
     pub(crate) fn note_exit(&mut self, who: &str, code: Option<i32>) {
@@ -30,8 +40,12 @@ impl Ledger {
         *self.exits.entry(format!("{who} {how}")).or_default() += 1;
     }
 
-    /// Takes note of one line of a worker's log.
-    pub(crate) fn note_line(&mut self, line: &str) {
+    /// Takes note of one line of the log of the process in `place`.
+    pub(crate) fn note_line(&mut self, place: u8, line: &str) {
+        if let Some(start) = field(line, "start") {
+            let told = self.shards.entry(start.to_owned()).or_default();
+            told.push(format!("{place}: {line}"));
+        }
         if line.contains("shard computed") {
             self.computed += 1;
         }
@@ -68,5 +82,12 @@ impl Ledger {
             "computed {}, of which {} in vain; spooled {}; messages {:#?}",
             self.computed, self.lost, self.spooled, self.messages
         );
+        let in_vain = self.shards.values().filter(|lines| {
+            lines.iter().filter(|line| line.contains("shard computed")).count() > 1
+        });
+        for lines in in_vain {
+            eprintln!("computed twice: {lines:#?}");
+        }
+        eprintln!("{:#?}", self.story);
     }
 }

@@ -61,6 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let settings = Settings {
         lease_ttl_ms: arguments.lease_ttl_ms,
         heartbeat_interval_ms: (arguments.lease_ttl_ms / 6).max(1),
+        settle_ms: arguments.lease_ttl_ms / 6,
         ..Settings::default()
     };
     let jobs = Arc::new(StoredJobs::shared(store));

@@ -31,8 +31,25 @@ impl Backoff {
     }
 }
 
+/// Codes of S3 that mean no for good, whatever kind of error the client makes of them: of a refused listing
+/// it makes one like that of a server that is away.
+const REFUSALS: [&str; 5] = [
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "NoSuchBucket",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+];
+
+fn is_refusal(error: &StoreError) -> bool {
+    REFUSALS.iter().any(|code| says(error, code))
+}
+
 /// Whether the request was certainly not carried out and repeating it cannot help.
 pub(super) fn is_lasting(error: &StoreError) -> bool {
+    if is_refusal(error) {
+        return true;
+    }
     match error {
         StoreError::InvalidPath { .. }
         | StoreError::NotSupported { .. }
@@ -40,19 +57,16 @@ pub(super) fn is_lasting(error: &StoreError) -> bool {
         | StoreError::PermissionDenied { .. }
         | StoreError::Unauthenticated { .. }
         | StoreError::UnknownConfigurationKey { .. } => true,
-        StoreError::NotFound { .. } => lacks_bucket(error),
-        StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => false,
+        StoreError::NotFound { .. }
+        | StoreError::AlreadyExists { .. }
+        | StoreError::Precondition { .. } => false,
         other => io_kind(other).is_some_and(|kind| lasting_io(kind).is_some()),
     }
 }
 
 /// Whether there is nothing at the path. A bucket that is missing is a wrong address, not an empty place.
 pub(super) fn is_not_found(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. }) && !lacks_bucket(error)
-}
-
-fn lacks_bucket(error: &StoreError) -> bool {
-    says(error, "NoSuchBucket")
+    matches!(error, StoreError::NotFound { .. }) && !says(error, "NoSuchBucket")
 }
 
 /// Whether the server's answer holds this code of S3.
@@ -84,8 +98,10 @@ pub(super) fn advice(error: &StoreError, ahead_ms: Option<i64>) -> Option<String
 
 /// What the caller does next about a store error.
 pub(super) fn kind_of(error: &StoreError) -> ErrorKind {
+    if is_refusal(error) {
+        return ErrorKind::Invalid;
+    }
     match error {
-        StoreError::NotFound { .. } if lacks_bucket(error) => ErrorKind::Invalid,
         StoreError::NotFound { .. } => ErrorKind::NotFound,
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => ErrorKind::Conflict,
         StoreError::InvalidPath { .. }

@@ -18,7 +18,6 @@ use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::{Plan, UnitSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Effects sorted by what the caller is told.
@@ -62,8 +61,7 @@ impl Coordinator {
     fn ask_once(&self, ask: &Ask) -> Result<Grants> {
         self.serving()?;
         // Asking stays a sign of life.
-        let away = self.inner.store_away.load(Ordering::Relaxed);
-        let units_max = if away { 0 } else { ask.units_max };
+        let units_max = if self.grants() { ask.units_max } else { 0 };
         let event = Event::Ask { worker: ask.worker.clone(), units_max };
         let told = told(&ask.worker, self.apply(event))?;
         let grants = self.read(|state, _| {
