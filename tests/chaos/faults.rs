@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Workers of the cluster.
 pub(crate) const WORKERS: usize = 4;
 
+/// A cut that outlasts the attempts at one request.
+const OUTAGE: Duration = Duration::from_secs(15);
+
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -56,6 +59,8 @@ impl Fault {
             3..=4 => Self::TerminateWorker(worker),
             5 => Self::FreezeWorker(worker, time),
             6 => Self::CutWorkerCoordinator(worker, time),
+            // Some longer than the store's own patience: shards go to the spool.
+            7 if rng.below(4) == 0 => Self::CutWorkerStore(worker, OUTAGE),
             7 => Self::CutWorkerStore(worker, time),
             8 => Self::LoseStoreAnswers(worker, time),
             9 => Self::UnplugWorker(worker, time),
