@@ -106,6 +106,8 @@ pub struct Progress {
     pub rows_done: u64,
     /// Rows per second.
     pub rows_per_second: f64,
+    /// Whether it is computed and waits, on the worker's disk, for the store to be reachable again.
+    pub waiting_for_store: bool,
 }
 
 /// A sign of life.

@@ -13,6 +13,7 @@
 //! jobs/<job-id>/resumed.r<n>.json                            opens round n of a job submitted again
 //! jobs/<job-id>/report/data/<attempt>/<file>   jobs/<job-id>/report/commit.json
 //! coordinators/<name>/<epoch>.json
+//! doctor/fit.json                                            this store keeps create-only writes apart
 //! ```
 //!
 //! `<name>.r<n>.json`, n from 1, is the n-th revision of the record `<name>.json`: of a commit, it stands
@@ -256,12 +257,15 @@ pub fn clock_probe_path(token: &str) -> String {
     format!("clock/{token}.json")
 }
 
+/// Says that a store stood the test of `doctor`, so that it is made once.
+pub const STORE_FITNESS_PATH: &str = "doctor/fit.json";
+
 /// Folders that hold attempt-private data.
 pub const DATA_PREFIXES: [&str; 4] = ["embeddings", "examples", "probes", JOBS_PREFIX];
 
 /// Every folder at the top of a store.
-pub const TOP_FOLDERS: [&str; 7] =
-    ["clock", "coordinators", "embeddings", "examples", "jobs", "models", "probes"];
+pub const TOP_FOLDERS: [&str; 8] =
+    ["clock", "coordinators", "doctor", "embeddings", "examples", "jobs", "models", "probes"];
 
 /// The first commit that would name the data object `path`; `None` if it is no data object.
 pub fn commit_path_of(path: &str) -> Option<String> {

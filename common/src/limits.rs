@@ -30,6 +30,14 @@ pub const REVISIONS_MAX: u32 = 64;
 pub const LEASE_TTL_MS: u64 = 30_000;
 /// A worker sends a heartbeat this often.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 5_000;
+/// Finished shards on their way to the store while the next unit is computed.
+pub const COMMITS_IN_FLIGHT_MAX: usize = 2;
+/// Bytes of finished shards that a worker keeps on its disk while the store is away.
+pub const SPOOL_BYTES_MAX: u64 = 2 << 30;
+/// First wait before a shard of the spool is tried again.
+pub const SPOOL_WAIT_MS_MIN: u64 = 500;
+/// Longest wait before a shard of the spool is tried again.
+pub const SPOOL_WAIT_MS_MAX: u64 = 15_000;
 /// Units a worker holds beyond the one it computes.
 pub const PREFETCH_UNITS_MAX: usize = 2;
 /// Failures of one unit, on at least [`FAILED_WORKERS_MIN`] workers if there are that many.

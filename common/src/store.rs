@@ -28,7 +28,7 @@ mod retry;
 mod table;
 
 pub use record::Outcome;
-use retry::{Backoff, is_lasting, is_not_found, kind_of};
+use retry::{Backoff, advice, is_lasting, is_not_found, kind_of};
 
 /// What became of a create-only write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct Store {
     /// Root folder of a store of local files.
     folder: Option<Arc<std::path::Path>>,
     deadline: Option<Deadline>,
+    server_clock: open::ServerClock,
+    bucket: Option<open::Bucket>,
 }
 
 /// When an attempt must not commit any more, by the worker's own clock.
@@ -82,11 +84,24 @@ impl Store {
         &self.url
     }
 
+    /// Milliseconds that this machine's clock was ahead of the server's at its last answer, to the second; `None`
+    /// for a store that is no server and before the first answer. For people: nothing is decided by it.
+    pub fn clock_ahead_ms(&self) -> Option<i64> {
+        self.server_clock.ahead_ms()
+    }
+
     /// The store as an attempt that begins now uses it: commits are refused once the attempt is older
     /// than [`limits::ATTEMPT_AGE_MS_MAX`], since `gc` might have swept its data by then.
     #[must_use]
     pub fn for_attempt(&self, clock: Arc<dyn Clock>) -> Self {
-        let at_ms = clock.now_ms().saturating_add(limits::ATTEMPT_AGE_MS_MAX);
+        self.for_attempt_of_age(clock, 0)
+    }
+
+    /// As [`Store::for_attempt`] for an attempt that began `age_ms` ago.
+    #[must_use]
+    pub fn for_attempt_of_age(&self, clock: Arc<dyn Clock>, age_ms: u64) -> Self {
+        let left_ms = limits::ATTEMPT_AGE_MS_MAX.saturating_sub(age_ms);
+        let at_ms = clock.now_ms().saturating_add(left_ms);
         Self { deadline: Some(Deadline { clock, at_ms }), ..self.clone() }
     }
 
@@ -358,7 +373,10 @@ impl Store {
     }
 
     fn error(&self, doing: &str, path: &str, error: object_store::Error) -> Error {
-        Error::new(kind_of(&error), format!("{doing} {path} in {}", self.url)).with_source(error)
+        let place = format!("{doing} {path} in {}", self.url);
+        let advice = advice(&error, self.clock_ahead_ms());
+        let message = advice.map_or(place.clone(), |advice| format!("{place}: {advice}"));
+        Error::new(kind_of(&error), message).with_source(error)
     }
 }
 

@@ -47,6 +47,10 @@ struct Inner {
     news: watch::Sender<u64>,
     fenced: AtomicBool,
     closed: AtomicBool,
+    /// The store did not answer when it was last asked: no unit is granted.
+    store_away: AtomicBool,
+    /// Until then, workers that the coordinator before knew may name what they hold.
+    settles_ms: AtomicU64,
     fence_checked_ms: AtomicU64,
 }
 
@@ -80,6 +84,9 @@ impl Coordinator {
             Recovery::SubmittedOnly => State::new(epoch, settings.clone()),
         };
         tracing::info!(name, epoch, "coordinator claimed its epoch");
+        let runs = state.statuses(now_ms).iter().any(|status| !status.phase.is_over());
+        let takes_over = epoch > 1 && runs;
+        let settles_ms = now_ms.saturating_add(if takes_over { settings.settle_ms } else { 0 });
         let inner = Inner {
             name: name.to_owned(),
             epoch,
@@ -93,6 +100,8 @@ impl Coordinator {
             news: watch::Sender::new(0),
             fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            store_away: AtomicBool::new(false),
+            settles_ms: AtomicU64::new(settles_ms),
             fence_checked_ms: AtomicU64::new(now_ms),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -121,11 +130,27 @@ impl Coordinator {
     /// `Fenced` once a newer coordinator was found, `Unavailable` once closed.
     pub async fn tick(&self) -> Result<()> {
         self.serving()?;
+        self.settle();
         self.apply(Event::Tick);
         self.write_records().await;
         self.look_for_higher_epoch().await;
         self.inner.news.send_modify(|count| *count += 1);
         self.serving()
+    }
+
+    /// Whether units may be granted now: the store answers, and workers have had time to say what they hold.
+    fn grants(&self) -> bool {
+        let settled = self.inner.clock.now_ms() >= self.inner.settles_ms.load(Ordering::Relaxed);
+        settled && !self.inner.store_away.load(Ordering::Relaxed)
+    }
+
+    /// Wakes who waits for units once the coordinator has settled.
+    fn settle(&self) {
+        let settles_ms = self.inner.settles_ms.load(Ordering::Relaxed);
+        if settles_ms > 0 && self.inner.clock.now_ms() >= settles_ms {
+            self.inner.settles_ms.store(0, Ordering::Relaxed);
+            self.inner.work.notify_waiters();
+        }
     }
 
     fn serving(&self) -> Result<()> {
@@ -197,22 +222,43 @@ impl Coordinator {
         lock(&self.inner.records).retain(|(of, ..)| of != job);
     }
 
+    /// Lists the epochs: a higher one fences this coordinator, no answer pauses its grants.
     async fn look_for_higher_epoch(&self) {
         let now_ms = self.inner.clock.now_ms();
         let checked_ms = self.inner.fence_checked_ms.load(Ordering::Relaxed);
-        if now_ms.saturating_sub(checked_ms) < self.inner.settings.fence_interval_ms {
+        let away = self.inner.store_away.load(Ordering::Relaxed);
+        if !away && now_ms.saturating_sub(checked_ms) < self.inner.settings.fence_interval_ms {
             return;
         }
         self.inner.fence_checked_ms.store(now_ms, Ordering::Relaxed);
-        match self.inner.store.highest_epoch(&self.inner.name).await {
-            Ok(highest) if highest > self.epoch() => {
-                tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
-                self.inner.fenced.store(true, Ordering::Relaxed);
-                self.inner.work.notify_waiters();
-                self.inner.news.send_modify(|count| *count += 1);
+        let patience = Duration::from_millis(self.inner.settings.fence_interval_ms);
+        let asked =
+            tokio::time::timeout(patience, self.inner.store.highest_epoch(&self.inner.name));
+        match asked.await {
+            Ok(Ok(highest)) => {
+                self.store_answered(true, "");
+                if highest > self.epoch() {
+                    tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
+                    self.inner.fenced.store(true, Ordering::Relaxed);
+                    self.inner.work.notify_waiters();
+                    self.inner.news.send_modify(|count| *count += 1);
+                }
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(error = error.chain(), "epochs cannot be listed"),
+            Ok(Err(error)) => self.store_answered(false, &error.chain()),
+            Err(_) => self.store_answered(false, "no answer in time"),
+        }
+    }
+
+    /// Pauses grants while the store is away: workers could read no input and commit nothing.
+    fn store_answered(&self, answered: bool, why: &str) {
+        let was_away = self.inner.store_away.swap(!answered, Ordering::Relaxed);
+        match (was_away, answered) {
+            (false, false) => tracing::warn!(why, "the store is away: no unit is granted"),
+            (true, true) => {
+                tracing::info!("the store is back");
+                self.inner.work.notify_waiters();
+            }
+            _ => {}
         }
     }
 }

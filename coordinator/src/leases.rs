@@ -97,6 +97,14 @@ impl Leases {
         self.starts.insert((started_ms, unit, generation));
     }
 
+    /// The holder of a lease says that its unit waits for something else than its own work.
+    pub fn pause(&mut self, unit: u32, worker: &WorkerId, generation: Generation) {
+        let Some(lease) = self.get_mut(unit, worker, generation) else { return };
+        if let Some(started_ms) = lease.started_ms.take() {
+            self.starts.remove(&(started_ms, unit, generation));
+        }
+    }
+
     /// The holder of a lease says how far it is: rows done, and rows per second.
     pub fn progress(
         &mut self,

@@ -36,6 +36,8 @@ pub struct Settings {
     pub straggler_units_min: usize,
     /// Most units granted by one ask.
     pub grants_per_ask_max: u32,
+    /// How long a coordinator that took up running jobs grants nothing, so that workers can name what they hold.
+    pub settle_ms: u64,
 }
 
 impl Default for Settings {
@@ -55,6 +57,7 @@ impl Default for Settings {
             failed_workers_min: limits::FAILED_WORKERS_MIN,
             straggler_units_min: 5,
             grants_per_ask_max: 64,
+            settle_ms: 0,
         }
     }
 }

@@ -80,13 +80,20 @@ fn states(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, FileState> {
 /// # Panics
 /// If anything cannot be read back.
 pub async fn results(folder: &Path) -> BTreeMap<String, String> {
-    let store = Store::open(folder.to_str().unwrap()).unwrap();
+    results_in(&Store::open(folder.to_str().unwrap()).unwrap()).await
+}
+
+/// As [`results`], of any store.
+///
+/// # Panics
+/// If anything cannot be read back.
+pub async fn results_in(store: &Store) -> BTreeMap<String, String> {
     let mut results = BTreeMap::new();
     for set in store.list_folders("embeddings").await.unwrap() {
-        results.extend(tensors(&store, &SetId::new(set)).await);
+        results.extend(tensors(store, &SetId::new(set)).await);
     }
     for fit in store.list_folders("probes").await.unwrap() {
-        let scores = find_scores(&store, &FitId::new(&fit)).await.unwrap();
+        let scores = find_scores(store, &FitId::new(&fit)).await.unwrap();
         let scores = scores.expect("every fit of a finished job is committed");
         let statistics = serde_json::to_string(&(&scores.identity, &scores.statistics)).unwrap();
         results.insert(format!("fit {fit} statistics"), statistics);
@@ -95,7 +102,7 @@ pub async fn results(folder: &Path) -> BTreeMap<String, String> {
             results.insert(format!("fit {fit} {}", object.role), object.sha256.clone());
         }
     }
-    assert!(!results.is_empty(), "{} holds no results", folder.display());
+    assert!(!results.is_empty(), "{} holds no results", store.url());
     results
 }
 

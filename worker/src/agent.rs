@@ -1,7 +1,7 @@
 //! The worker's one loop: register, ask, run, renew, report.
 //!
 //! Leaves out: what a unit does ([`UnitRunner`]), who gets which (coordinator).
-//! Invariant: one unit runs at a time; every lease taken ends in one report or one farewell; a
+//! Invariant: one unit is computed at a time, a few are on their way to the store; every lease taken ends in one report or one farewell; a
 //! coordinator that is away stops nothing that is in hand.
 
 use async_trait::async_trait;
@@ -45,6 +45,20 @@ pub struct RunContext {
     pub stop: StopSource,
 }
 
+/// Why a unit is told to stop that the coordinator needs no more.
+pub(crate) const REVOKED: &str = "revoked";
+
+/// Whether a runner can take a further unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// Not for now: finished work waits for the store and fills its place.
+    Full,
+    /// Not any more, and why: this worker had better be replaced.
+    Broken(String),
+}
+
 /// Does one unit.
 #[async_trait]
 pub trait UnitRunner: Send + Sync {
@@ -61,6 +75,11 @@ pub trait UnitRunner: Send + Sync {
         attempt: &Attempt,
         context: &RunContext,
     ) -> Result<UnitOutcome>;
+
+    /// Whether a further unit may be started.
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
 }
 
 /// How an agent behaves.

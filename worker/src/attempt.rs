@@ -2,7 +2,7 @@
 //!
 //! Leaves out: what the unit does. Invariant: nothing here decides a result.
 
-use crate::agent::{RunContext, UnitProgress};
+use crate::agent::{RunContext, StopSource, UnitProgress};
 use glmeval_common::clock::Clock;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
@@ -54,6 +54,11 @@ impl<'a> UnitContext<'a> {
             None => Ok(()),
             Some(order) => Err(Error::unavailable(format!("told to stop: {}", order.reason))),
         }
+    }
+
+    /// Hears the order to give up.
+    pub(crate) fn stop(&self) -> &StopSource {
+        &self.run.stop
     }
 
     /// Milliseconds of the worker's clock.

@@ -26,6 +26,7 @@ pub mod report;
 pub mod representation;
 pub mod runner;
 pub mod scoring;
+pub mod spool;
 pub mod statistics;
 pub mod tokenizer;
 pub mod tokenizers;

@@ -3,31 +3,34 @@
 //! Leaves out: which unit and when (`agent`). Invariant: a unit that is already committed is checked and,
 //! if sound, left alone; its result depends on the unit and the store only.
 
-use crate::agent::{RunContext, UnitOutcome, UnitRunner};
-use crate::attempt::{UnitContext, is_sound, lost_input};
+use crate::agent::{Readiness, RunContext, UnitOutcome, UnitRunner};
+use crate::attempt::{UnitContext, is_sound};
 use crate::extract::{ShardExamples, embed};
 use crate::model::{Model, Precision};
+use crate::spool::{Spool, SpooledShard};
 use crate::{fit, prepare, publish};
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::dataset::DatasetSource;
 use glmeval_common::error::{Error, Result};
-use glmeval_common::ids::{Attempt, DatasetId, ModelId};
+use glmeval_common::ids::{Attempt, DatasetId, ModelId, SetId};
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::windows::{WindowOptions, WindowReader};
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::models::{ModelRecord, create_model};
-use glmeval_common::store::embeddings::{
-    SetManifest, ShardAttempt, commit_shard, create_set, find_commit, read_shard,
-};
-use glmeval_common::store::examples::{read_examples, read_manifest};
+use glmeval_common::store::embeddings::models::ModelRecord;
+use glmeval_common::store::embeddings::{SetManifest, ShardAttempt, find_commit, read_shard};
 use glmeval_common::survey::check_unchanged;
-use glmeval_common::unit::{ExtractUnit, ModelRef, SetSpec, WorkUnit};
+use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
+mod delivery;
+mod inputs;
 mod opened;
+use inputs::Inputs;
 use opened::Opened;
 
 /// Runs units against a store, keeping opened gLMs.
@@ -36,12 +39,34 @@ pub struct Runner {
     clock: Arc<dyn Clock>,
     models: Opened<(ModelId, Precision), Model>,
     genomes: Opened<DatasetId, Genome>,
+    inputs: Inputs,
+    /// Sets whose description this process has seen in the store.
+    described: Mutex<BTreeSet<SetId>>,
+    spool: Option<Arc<Spool>>,
+    /// Finished shards that wait for the store in memory, for want of room in the spool.
+    stranded: AtomicUsize,
 }
 
 impl Runner {
     /// A runner without any gLM opened.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, models: Opened::default(), genomes: Opened::default() }
+        Self {
+            store,
+            clock,
+            models: Opened::default(),
+            genomes: Opened::default(),
+            inputs: Inputs::default(),
+            described: Mutex::default(),
+            spool: None,
+            stranded: AtomicUsize::new(0),
+        }
+    }
+
+    /// Keeps finished shards in `spool` while the store is away; without one, such units fail for now.
+    #[must_use]
+    pub fn with_spool(mut self, spool: Arc<Spool>) -> Self {
+        self.spool = Some(spool);
+        self
     }
 
     /// The gLM of a unit, opened once and checked against the id that was planned.
@@ -60,21 +85,15 @@ impl Runner {
         })
     }
 
-    /// Describes the set and its gLM in the store, for people; what is there stays.
-    async fn describe(&self, context: &UnitContext<'_>, set: &SetSpec) -> Result<()> {
-        let model = tokio::task::block_in_place(|| self.model(&set.model))?;
-        let record = ModelRecord::of(&set.model, model.facts(), model.tokenizer().digest());
-        create_model(context.store, &record).await?;
-        create_set(context.store, &SetManifest::of(set)).await
-    }
-
     async fn extract(&self, context: &UnitContext<'_>, unit: &ExtractUnit) -> Result<bool> {
         let set = &unit.set;
-        let standing = find_commit(context.store, &set.id, unit.start, unit.end).await;
-        if is_sound(standing, async |commit| read_shard(context.store, &commit).await.map(drop))
-            .await?
-        {
-            return Ok(false);
+        // Asking a store that is away takes long, and the commit decides anyway.
+        if !self.store_is_away() {
+            let standing = find_commit(context.store, &set.id, unit.start, unit.end).await;
+            let check = async |commit| read_shard(context.store, &commit).await.map(drop);
+            if is_sound(standing, check).await? {
+                return Ok(false);
+            }
         }
         let class = crate::numeric_class(set.model.options.precision);
         if set.numeric_class != class {
@@ -92,7 +111,8 @@ impl Runner {
         drop(examples);
         let bytes = tokio::task::block_in_place(|| shard.encode())?;
         drop(shard);
-        self.describe(context, set).await?;
+        let model = tokio::task::block_in_place(|| self.model(&set.model))?;
+        let seconds = context.seconds();
         let attempt = ShardAttempt {
             set: set.id.clone(),
             start: unit.start,
@@ -101,9 +121,15 @@ impl Runner {
             attempt: context.attempt.clone(),
             worker: context.worker.clone(),
             generation: context.generation,
-            seconds: context.seconds(),
+            seconds,
         };
-        Ok(commit_shard(context.store, &attempt, bytes).await?.is_won())
+        let shard = SpooledShard {
+            attempt,
+            manifest: SetManifest::of(set),
+            model: ModelRecord::of(&set.model, model.facts(), model.tokenizer().digest()),
+            started_unix_ms: self.clock.unix_ms().saturating_sub((seconds * 1_000.0) as u64),
+        };
+        self.deliver(context, shard, bytes).await
     }
 
     async fn examples(&self, store: &Store, unit: &ExtractUnit) -> Result<ShardExamples> {
@@ -111,8 +137,7 @@ impl Runner {
         if let Some(source) = &unit.lazy_source {
             return tokio::task::block_in_place(|| self.windows(unit, source));
         }
-        let manifest = read_manifest(store, &unit.set.dataset).await.map_err(lost_input)?;
-        let examples = read_examples(store, &manifest, start, end).await?;
+        let examples = self.inputs.examples(store, &unit.set.dataset, (start, end)).await?;
         Ok(ShardExamples { start, end, examples, indices: None })
     }
 
@@ -163,5 +188,9 @@ impl UnitRunner for Runner {
         };
         let won = won.map_err(|error| error.context(unit.label()))?;
         Ok(if won { UnitOutcome::Committed } else { UnitOutcome::Lost })
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.room()
     }
 }

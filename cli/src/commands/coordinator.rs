@@ -1,5 +1,6 @@
 //! `glmeval coordinator --listen A --store URL`.
 
+use crate::commands::doctor::store::check_once;
 use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::exit;
 use crate::output::{complain, say};
@@ -83,6 +84,7 @@ impl Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let trust = arguments.trust()?;
     let store = Store::open(&arguments.store)?;
+    check_once(&store).await?;
     let listener = bind(&arguments.listen).await?;
     let bound = listener
         .local_addr()
@@ -103,6 +105,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let settings = Settings {
         lease_ttl_ms: arguments.lease_ttl_ms,
         heartbeat_interval_ms: (arguments.lease_ttl_ms / 6).max(1),
+        settle_ms: arguments.lease_ttl_ms / 6,
         ..Settings::default()
     };
     let ca_sha256 = trust.ca_sha256();

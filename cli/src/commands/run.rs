@@ -1,6 +1,7 @@
 //! `glmeval run JOB.toml`.
 
 use crate::commands::control::complain_of_failures;
+use crate::commands::doctor::store::check_once;
 use crate::embedded::{self, MachineArguments};
 use crate::output::{Format, say, say_json};
 use crate::planning::plan_file;
@@ -40,6 +41,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
     let planned = tokio::task::block_in_place(|| plan_file(&arguments.job))?;
     let store = Store::open(&arguments.store)?;
+    check_once(&store).await?;
     let finished = embedded::run(&store, &planned, &arguments.machine).await?;
     complain_of_failures(&finished.status);
     let has_fits = planned.plan.fit_units().next().is_some();

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What to do with a store.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Delete data of attempts that no commit names; never committed data.
+    /// Delete data that no commit names, uploads that never ended and old snapshots; never committed data.
     Gc(GcArguments),
 }
 
@@ -39,8 +39,11 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     for entry in &sweep.orphans {
         say(&entry.path);
     }
+    for upload in &sweep.uploads {
+        say(&format!("{} (upload {} that never ended)", upload.path, upload.id));
+    }
     let deed = if arguments.dry_run { "would delete" } else { "deleted" };
-    let count = sweep.orphans.len() + sweep.staging_files.len();
+    let count = sweep.orphans.len() + sweep.staging_files.len() + sweep.uploads.len();
     complain(&format!(
         "{deed} {count} of {} objects, {}",
         sweep.examined,

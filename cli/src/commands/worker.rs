@@ -14,6 +14,7 @@ use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
 use glmeval_common::error::{Error, ErrorKind, InputError, Result};
 use glmeval_common::ids::WorkerId;
+use glmeval_common::limits;
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
@@ -25,6 +26,7 @@ use glmeval_worker::agent::{
     Agent, AgentSettings, CommitCheck, PartitionWorker, StopSource, UnitRunner,
 };
 use glmeval_worker::runner::Runner;
+use glmeval_worker::spool::Spool;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,7 +57,8 @@ enum Share {
 
 A worker may be killed at any moment. On SIGTERM, SIGINT, SIGUSR1, a cloud's notice, a drain file or
 `glmeval drain` it finishes what fits into the grace time, hands the rest back and exits with 75 while
-work is left, with 0 once there is none.")]
+work is left, with 0 once there is none. While the store is away it computes on and keeps finished shards
+in its spool; once that is full it hands back, and the next worker on the machine commits what is left there.")]
 pub(crate) struct Arguments {
     /// Address of the coordinator.
     #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
@@ -84,10 +87,43 @@ pub(crate) struct Arguments {
     host: Option<String>,
     #[command(flatten)]
     stop: StopArguments,
+    /// Folder for finished shards while the store is away [default: below the temporary folder].
+    #[arg(long, value_name = "FOLDER")]
+    spool: Option<PathBuf>,
+    /// Bytes of finished shards kept there; 0 keeps none.
+    #[arg(long, value_name = "BYTES", default_value_t = limits::SPOOL_BYTES_MAX)]
+    spool_bytes: u64,
     #[command(flatten)]
     machine: MachineArguments,
     #[command(flatten)]
     trust: TrustArguments,
+}
+
+/// A runner with its spool, which takes up what a worker that is gone has left there.
+fn runner(
+    arguments: &Arguments,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    stop: &StopSource,
+) -> Result<Arc<Runner>> {
+    let runner = Runner::new(store.clone(), Arc::clone(clock));
+    if arguments.spool_bytes == 0 {
+        return Ok(Arc::new(runner));
+    }
+    let default = || std::env::temp_dir().join("glmeval-spool");
+    let root = arguments.spool.clone().unwrap_or_else(default);
+    let (spool, left) = match Spool::open(&root, store.url(), arguments.spool_bytes) {
+        Ok(opened) => opened,
+        // Nobody asked for this folder: a worker can do without.
+        Err(error) if arguments.spool.is_none() => {
+            tracing::warn!(error = error.chain(), "no spool");
+            return Ok(Arc::new(runner));
+        }
+        Err(error) => return Err(error),
+    };
+    let runner = Arc::new(runner.with_spool(spool));
+    runner.deliver_left(left, stop);
+    Ok(runner)
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -95,7 +131,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let store = Store::open(&arguments.store)?;
     let stop = arguments.stop.listen()?;
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
-        return partition(&store, *share, job, stop).await;
+        return partition(&arguments, &store, (*share, job), stop).await;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let control = match control(&arguments, &store, &clock, &stop).await {
@@ -103,7 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Ok(None) => return Ok(ExitCode::from(exit::WORK_LEFT)),
         Err(error) => return refused(error),
     };
-    let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store, Arc::clone(&clock)));
+    let runner: Arc<dyn UnitRunner> = runner(&arguments, &store, &clock, &stop)?;
     let host = arguments.host.unwrap_or_else(node);
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
     let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
@@ -179,7 +215,12 @@ impl CommitCheck for Committed {
     }
 }
 
-async fn partition(store: &Store, share: Share, job: &Path, stop: StopSource) -> Result<ExitCode> {
+async fn partition(
+    arguments: &Arguments,
+    store: &Store,
+    (share, job): (Share, &Path),
+    stop: StopSource,
+) -> Result<ExitCode> {
     let (index, count) = match share {
         Share::OfArray => array_share()?,
         Share::Of(index, count) => (index, count),
@@ -188,12 +229,12 @@ async fn partition(store: &Store, share: Share, job: &Path, stop: StopSource) ->
     let jobs = StoredJobs::shared(store.clone());
     jobs.put_job(&planned.job.toml, &planned.plan).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let runner = Runner::new(store.clone(), Arc::clone(&clock));
+    let runner = runner(arguments, store, &clock, &stop)?;
     let worker = PartitionWorker {
         plan: &planned.plan,
         worker: WorkerId::new(format!("{}-{index}-{}", node(), random_token())),
         check: &Committed(jobs),
-        runner: &runner,
+        runner: &*runner,
         clock: clock.as_ref(),
         stop,
     };

@@ -89,7 +89,7 @@ pub struct ShardCommit {
 }
 
 /// An attempt at a shard: all that its commit says but the data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardAttempt {
     /// The set.
     pub set: SetId,

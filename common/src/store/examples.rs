@@ -8,6 +8,7 @@ use crate::example::{Example, ExampleSchema};
 use crate::ids::{Attempt, DatasetId, WorkerId};
 use crate::layout::{self, FORMAT_VERSION, ObjectRecord};
 use crate::limits;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -262,23 +263,47 @@ pub async fn read_examples(
     start: u64,
     end: u64,
 ) -> Result<Vec<Example>> {
+    let mut examples = Vec::new();
+    for (part, rows) in parts_of(manifest, (start, end))? {
+        let bytes = store.get_verified(&part.object).await?;
+        examples.extend(decode_part(store, manifest, part, rows, bytes)?);
+    }
+    Ok(examples)
+}
+
+/// The parts that hold the examples `start..end`, and which of each one's own rows they are.
+///
+/// # Errors
+/// `Invalid` when the range lies outside.
+pub fn parts_of(
+    manifest: &DatasetManifest,
+    (start, end): (u64, u64),
+) -> Result<Vec<(&PartRecord, (u64, u64))>> {
     if start > end || end > manifest.rows {
         return Err(Error::invalid(format!(
             "data set {}: expected a range within {} examples, found {start}..{end}",
             manifest.name, manifest.rows
         )));
     }
-    let mut examples = Vec::new();
-    for part in &manifest.parts {
+    let within = |part: &PartRecord| {
         let past = part.first_row.saturating_add(part.rows);
         let (from, to) = (start.max(part.first_row), end.min(past));
-        if from >= to {
-            continue;
-        }
-        let bytes = store.get_verified(&part.object).await?;
-        let place = format!("{} in {}", part.object.path, store.url());
-        let rows = (from - part.first_row, to - part.first_row);
-        examples.extend(parquet::decode(&manifest.schema, bytes, rows, &place)?);
-    }
-    Ok(examples)
+        (from < to).then(|| (from - part.first_row, to - part.first_row))
+    };
+    Ok(manifest.parts.iter().filter_map(|part| Some((part, within(part)?))).collect())
+}
+
+/// Rows `from..to` of the bytes of a part, which were checked.
+///
+/// # Errors
+/// `Corrupt` when they are no part of this data set.
+pub fn decode_part(
+    store: &Store,
+    manifest: &DatasetManifest,
+    part: &PartRecord,
+    rows: (u64, u64),
+    bytes: Bytes,
+) -> Result<Vec<Example>> {
+    let place = format!("{} in {}", part.object.path, store.url());
+    parquet::decode(&manifest.schema, bytes, rows, &place)
 }

@@ -1,4 +1,5 @@
-//! Sweeps data that no commit names, and checkpoints of fits that are done.
+//! Sweeps data that no commit names, checkpoints of fits that are done, uploads that never ended, and
+//! snapshots that newer ones stand for.
 //!
 //! Leaves out: when to sweep (command line). Invariant: an object goes only if it is older than the grace
 //! by the store's own clock, and every commit that could name it was read and does not or a commit
@@ -7,6 +8,7 @@
 use super::record::mentions;
 use super::{ObjectEntry, Store};
 use crate::error::{Error, Result};
+use crate::ids::JobId;
 use crate::layout;
 use crate::limits;
 use crate::rng::random_token;
@@ -17,6 +19,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod uploads;
+
+pub use uploads::Upload;
+
+/// Newest snapshots of a job that stay whatever their age: one may be damaged.
+const SNAPSHOTS_KEPT: usize = 2;
 /// Commits read at the same time.
 const READS_IN_FLIGHT_MAX: usize = 16;
 
@@ -27,6 +35,8 @@ pub struct Sweep {
     pub orphans: Vec<ObjectEntry>,
     /// Files of interrupted writes in a store of local files.
     pub staging_files: Vec<PathBuf>,
+    /// Uploads in parts that never ended, sorted.
+    pub uploads: Vec<Upload>,
     /// Data objects looked at.
     pub examined: u64,
 }
@@ -81,17 +91,37 @@ pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep
             .await?;
         found.orphans.extend(orphans.into_iter().flatten());
     }
+    found.orphans.extend(old_snapshots(store, newest_ms).await?);
+    found.uploads = store.uploads().await?;
+    found.uploads.retain(|upload| upload.begun_ms < newest_ms);
     found.orphans.sort_by(|a, b| a.path.cmp(&b.path));
     found.staging_files = staging_files(store, newest_ms);
     if delete {
         for entry in &found.orphans {
             store.delete(&entry.path).await?;
         }
+        for upload in &found.uploads {
+            store.abort_upload(upload).await?;
+        }
         for path in &found.staging_files {
             std::fs::remove_file(path).map_err(|e| crate::error::io_error(path, e))?;
         }
     }
     Ok(found)
+}
+
+/// Snapshots of jobs, but the newest of each, that are older than the grace.
+async fn old_snapshots(store: &Store, newest_ms: i64) -> Result<Vec<ObjectEntry>> {
+    let mut old = Vec::new();
+    for job in store.list_folders(layout::JOBS_PREFIX).await? {
+        let prefix = layout::snapshots_prefix(&JobId::new(job));
+        let mut snapshots = store.list(&prefix).await?;
+        snapshots.retain(|entry| layout::parse_number(&entry.path).is_some());
+        snapshots.sort_by_key(|entry| layout::parse_number(&entry.path));
+        snapshots.truncate(snapshots.len().saturating_sub(SNAPSHOTS_KEPT));
+        old.extend(snapshots.into_iter().filter(|entry| entry.last_modified_ms < newest_ms));
+    }
+    Ok(old)
 }
 
 /// The store's own time: the age of an object written just now.

@@ -4,7 +4,7 @@
 
 use super::{Store, location};
 use crate::error::{Error, Result, io_error};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
@@ -12,6 +12,18 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod server_clock;
+pub(super) use server_clock::{ServerClock, parse_timestamp};
+
+/// What an S3 store can be asked beyond objects.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    /// Its client; paths begin at the bucket.
+    pub(super) client: Arc<AmazonS3>,
+    /// Where the store lies in it: empty, or a folder without the last slash.
+    pub(super) prefix: Arc<str>,
+}
 
 impl Store {
     /// Opens `file:///folder`, a plain folder path, `memory:` or `s3://bucket/prefix`.
@@ -60,6 +72,8 @@ impl Store {
             url: Arc::from("memory:"),
             folder: None,
             deadline: None,
+            server_clock: ServerClock::default(),
+            bucket: None,
         }
     }
 
@@ -70,7 +84,8 @@ impl Store {
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let url = Arc::from(format!("{inner}/{prefix}"));
         let inner = prefixed(inner, prefix)?;
-        Ok(Self { inner, url, folder: None, deadline: None })
+        let server_clock = ServerClock::default();
+        Ok(Self { inner, url, folder: None, deadline: None, server_clock, bucket: None })
     }
 }
 
@@ -118,6 +133,8 @@ fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
         url: Arc::from(format!("file://{}", folder.display())),
         folder: Some(Arc::from(folder)),
         deadline: None,
+        server_clock: ServerClock::default(),
+        bucket: None,
     })
 }
 
@@ -140,21 +157,28 @@ fn open_s3(url: &str, rest: &str, variables: &[(&str, String)]) -> Result<Store>
         retry_timeout: Duration::from_secs(20),
     };
     let client = |key| AmazonS3ConfigKey::Client(key);
+    let server_clock = ServerClock::default();
     let s3 = s3_settings(url, variables)?
         .with_bucket_name(bucket)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_disable_bulk_delete(true)
         .with_retry(retry)
+        .with_http_connector(server_clock::Listening(server_clock.clone()))
         // A whole-request limit would cut off large objects on slow links.
         .with_config(client(ClientConfigKey::Timeout), "3600s")
         .with_config(client(ClientConfigKey::ReadTimeout), "60s")
         .build()
         .map_err(|e| Error::invalid(format!("store {url}")).with_source(e))?;
+    let client = Arc::new(s3);
+    let bucket =
+        Bucket { client: Arc::clone(&client), prefix: Arc::from(prefix.trim_matches('/')) };
     Ok(Store {
-        inner: prefixed(Arc::new(s3), prefix)?,
+        inner: prefixed(client, prefix)?,
         url: Arc::from(url.trim_end_matches('/')),
         folder: None,
         deadline: None,
+        server_clock,
+        bucket: Some(bucket),
     })
 }
 

@@ -31,8 +31,25 @@ impl Backoff {
     }
 }
 
+/// Codes of S3 that mean no for good, whatever kind of error the client makes of them: of a refused listing
+/// it makes one like that of a server that is away.
+const REFUSALS: [&str; 5] = [
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "NoSuchBucket",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+];
+
+fn is_refusal(error: &StoreError) -> bool {
+    REFUSALS.iter().any(|code| says(error, code))
+}
+
 /// Whether the request was certainly not carried out and repeating it cannot help.
 pub(super) fn is_lasting(error: &StoreError) -> bool {
+    if is_refusal(error) {
+        return true;
+    }
     match error {
         StoreError::InvalidPath { .. }
         | StoreError::NotSupported { .. }
@@ -47,13 +64,43 @@ pub(super) fn is_lasting(error: &StoreError) -> bool {
     }
 }
 
-/// Whether there is nothing at the path.
+/// Whether there is nothing at the path. A bucket that is missing is a wrong address, not an empty place.
 pub(super) fn is_not_found(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. })
+    matches!(error, StoreError::NotFound { .. }) && !says(error, "NoSuchBucket")
+}
+
+/// Whether the server's answer holds this code of S3.
+fn says(error: &StoreError, code: &str) -> bool {
+    error.to_string().contains(&format!("<Code>{code}</Code>"))
+}
+
+/// What a user can do about a refusal, in words; `ahead_ms` is how far this machine's clock is ahead.
+pub(super) fn advice(error: &StoreError, ahead_ms: Option<i64>) -> Option<String> {
+    if says(error, "RequestTimeTooSkewed") {
+        let seconds = ahead_ms.unwrap_or(0) / 1_000;
+        let found = match seconds {
+            0 => "is too far from the store's".to_owned(),
+            1.. => format!("is {seconds} s ahead of the store's"),
+            _ => format!("is {} s behind the store's", seconds.unsigned_abs()),
+        };
+        return Some(format!("the clock of this machine {found}: set it"));
+    }
+    let codes = [
+        ("NoSuchBucket", "the store has no such bucket: make it, or mend the URL"),
+        ("InvalidAccessKeyId", "the store does not know this access key: see AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", "the secret key is wrong: see AWS_SECRET_ACCESS_KEY"),
+        ("AccessDenied", "the credentials do not allow this"),
+        ("SlowDown", "the store asks for fewer requests"),
+    ];
+    let found = codes.into_iter().find(|(code, _)| says(error, code));
+    found.map(|(_, advice)| advice.to_owned())
 }
 
 /// What the caller does next about a store error.
 pub(super) fn kind_of(error: &StoreError) -> ErrorKind {
+    if is_refusal(error) {
+        return ErrorKind::Invalid;
+    }
     match error {
         StoreError::NotFound { .. } => ErrorKind::NotFound,
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => ErrorKind::Conflict,

@@ -198,6 +198,7 @@ pub(super) fn heartbeat_out(heartbeat: &Heartbeat) -> proto::HeartbeatRequest {
         running: progress.running,
         rows_done: progress.rows_done,
         rows_per_second: progress.rows_per_second,
+        waiting_for_store: progress.waiting_for_store,
     });
     proto::HeartbeatRequest {
         worker: heartbeat.worker.as_str().to_owned(),
@@ -214,6 +215,7 @@ pub(super) fn heartbeat_in(message: proto::HeartbeatRequest) -> Result<Heartbeat
             running: progress.running,
             rows_done: progress.rows_done,
             rows_per_second: progress.rows_per_second,
+            waiting_for_store: progress.waiting_for_store,
         })
     });
     let held = held.collect::<Result<Vec<_>>>()?;

@@ -60,7 +60,9 @@ impl Coordinator {
 
     fn ask_once(&self, ask: &Ask) -> Result<Grants> {
         self.serving()?;
-        let event = Event::Ask { worker: ask.worker.clone(), units_max: ask.units_max };
+        // Asking stays a sign of life.
+        let units_max = if self.grants() { ask.units_max } else { 0 };
+        let event = Event::Ask { worker: ask.worker.clone(), units_max };
         let told = told(&ask.worker, self.apply(event))?;
         let grants = self.read(|state, _| {
             let grants = told.leases.into_iter().filter_map(|lease| {

@@ -156,7 +156,10 @@ impl State {
             let key = progress.lease.clone();
             self.renew(worker, progress.lease, now_ms, effects);
             let Some(job) = self.jobs.get_mut(&key.job) else { continue };
-            if progress.running {
+            if progress.waiting_for_store {
+                // Its work is done: no straggler, however long the store is away.
+                job.leases.pause(key.unit, worker, key.generation);
+            } else if progress.running {
                 job.leases.start(key.unit, worker, key.generation, now_ms);
             }
             let done = (progress.rows_done, progress.rows_per_second);

@@ -64,6 +64,7 @@ impl Bench {
             running: true,
             rows_done: 1,
             rows_per_second: 1.0,
+            waiting_for_store: false,
         });
         let held = held.collect();
         self.apply(Event::Heartbeat { worker: worker(name), held, leaving: false })

@@ -3,8 +3,9 @@
 //! Leaves out: drawing. Invariant: reading never waits for the unit.
 
 use glmeval_common::clock::Clock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 
 /// How far one training run is.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,8 @@ pub struct UnitProgress {
     rows_total: AtomicU64,
     started_ms: u64,
     fits: Mutex<Vec<FitProgress>>,
+    computed: Notify,
+    waiting: AtomicBool,
 }
 
 impl UnitProgress {
@@ -41,6 +44,26 @@ impl UnitProgress {
     /// Says how many rows there are, once that is known.
     pub fn set_rows_total(&self, rows: u64) {
         self.rows_total.store(rows, Ordering::Relaxed);
+    }
+
+    /// Says that only the way to the store is left: the next unit may be computed meanwhile.
+    pub fn mark_computed(&self) {
+        self.computed.notify_one();
+    }
+
+    /// Waits, once, until that was said.
+    pub(crate) async fn computed(&self) {
+        self.computed.notified().await;
+    }
+
+    /// Says whether the finished unit waits for a store that is away.
+    pub fn set_waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Whether it waits so.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Takes back `rows` of the total that will not be done.

@@ -4,11 +4,13 @@
 //! does delays a heartbeat, and its panic is its own failure.
 
 use super::{
-    Agent, AgentExit, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress, stop_pair, unit_rows,
+    Agent, AgentExit, REVOKED, Readiness, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress,
+    stop_pair, unit_rows,
 };
 use glmeval_common::control::{Grant, LeaseKey, Outcome, Report};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::Attempt;
+use glmeval_common::limits;
 use glmeval_common::rng::random_token;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +18,10 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-/// The unit in hand.
+/// How long finished shards may still look for the store once the disk of the spool takes no more.
+const BROKEN_GRACE_MS: u64 = 20_000;
+
+/// A unit in hand.
 pub(super) struct Running {
     pub(super) lease: LeaseKey,
     pub(super) progress: Arc<UnitProgress>,
@@ -32,13 +37,18 @@ struct Stopping {
     grace_ends: Instant,
     /// When it is dropped.
     drop_at: Instant,
+    /// Whether units were told that the grace is over.
+    pressed: bool,
 }
 
 /// State of the loop.
 pub(super) struct Session {
     pub(super) agent: Agent,
     pub(super) queue: VecDeque<Grant>,
+    /// The unit that is computed.
     pub(super) running: Option<Running>,
+    /// Units that are computed and on their way to the store.
+    pub(super) committing: Vec<Running>,
     /// Reports the coordinator has not taken yet, oldest first; as many as leases at most.
     pub(super) reports: VecDeque<Report>,
     pub(super) registered: bool,
@@ -49,9 +59,16 @@ pub(super) struct Session {
     stopping: Option<Stopping>,
 }
 
+type TaskResult = Result<Result<UnitOutcome>, JoinError>;
+
 /// What ended the wait.
 enum Woken {
-    Ended(Result<Result<UnitOutcome>, JoinError>),
+    /// The unit that was computed has ended.
+    Ended(TaskResult),
+    /// The unit that is computed is ready to be committed.
+    Computed,
+    /// This one of those on their way to the store has ended.
+    Delivered(usize, TaskResult),
     Stop(Stop),
     Grace,
     Beat,
@@ -70,6 +87,7 @@ impl Session {
             agent,
             queue: VecDeque::new(),
             running: None,
+            committing: Vec::new(),
             reports: VecDeque::new(),
             registered: false,
             epoch: 0,
@@ -83,7 +101,7 @@ impl Session {
     pub(super) async fn run(mut self) -> Result<AgentExit> {
         loop {
             self.start_next();
-            if self.running.is_none() {
+            if !self.has_in_hand() {
                 if let Some(exit) = self.exit_when_idle().await {
                     return Ok(exit);
                 }
@@ -94,7 +112,21 @@ impl Session {
             }
             match self.wait().await {
                 Woken::Ended(result) => {
-                    self.ended(result);
+                    let running = self.running.take();
+                    self.agent.board.show(None);
+                    self.ended(running, result);
+                    self.call().await?;
+                }
+                Woken::Computed => {
+                    self.agent.board.show(None);
+                    self.committing.extend(self.running.take());
+                    if self.queue.is_empty() {
+                        self.call().await?;
+                    }
+                }
+                Woken::Delivered(index, result) => {
+                    let delivered = self.committing.remove(index);
+                    self.ended(Some(delivered), result);
                     self.call().await?;
                 }
                 Woken::Stop(order) => self.begin_stop(order),
@@ -102,6 +134,16 @@ impl Session {
                 Woken::Beat => self.call().await?,
             }
         }
+    }
+
+    /// Whether a unit is computed or on its way to the store.
+    pub(super) fn has_in_hand(&self) -> bool {
+        self.running.is_some() || !self.committing.is_empty()
+    }
+
+    /// Units that are computed or on their way to the store.
+    pub(super) fn in_hand(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter().chain(&self.committing)
     }
 
     /// Waits for an answer with units, or for the order to stop.
@@ -134,9 +176,26 @@ impl Session {
         Some(if self.finished { AgentExit::Finished } else { AgentExit::WorkLeft })
     }
 
+    /// Whether a further unit may be computed now; hands back what is queued where none will be soon.
+    fn may_start(&mut self) -> bool {
+        // A shard that waits for a store that is away lies in the spool, which has a bound of its own.
+        let sending = self.committing.iter().filter(|running| !running.progress.is_waiting());
+        if self.running.is_some() || sending.count() >= limits::COMMITS_IN_FLIGHT_MAX {
+            return false;
+        }
+        match self.agent.runner.readiness() {
+            Readiness::Ready => return true,
+            Readiness::Full => self.hand_back_queue(),
+            Readiness::Broken(reason) => {
+                self.begin_stop(Stop { grace_ms: BROKEN_GRACE_MS, reason });
+            }
+        }
+        false
+    }
+
     /// Starts the next unit of the queue, if none runs.
     fn start_next(&mut self) {
-        if self.running.is_some() {
+        if !self.may_start() {
             return;
         }
         let Some(Grant { lease, work }) = self.queue.pop_front() else { return };
@@ -160,15 +219,30 @@ impl Session {
 
     async fn wait(&mut self) -> Woken {
         let stop = self.agent.stop.clone();
-        let wake_at = self.stopping.as_ref().map(|stopping| {
-            let told = self.running.as_ref().is_some_and(|running| running.stop_was_told());
-            if told { stopping.drop_at } else { stopping.grace_ends }
-        });
+        let wake_at = self
+            .stopping
+            .as_ref()
+            .map(|stopping| if stopping.pressed { stopping.drop_at } else { stopping.grace_ends });
+        let progress = self.running.as_ref().map(|running| Arc::clone(&running.progress));
+        let computed = async {
+            match progress {
+                Some(progress) => progress.computed().await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = async {
             match &mut self.running {
                 Some(running) => (&mut running.task).await,
                 None => std::future::pending().await,
             }
+        };
+        let tasks: Vec<_> = self.committing.iter_mut().map(|running| &mut running.task).collect();
+        let delivered = async {
+            if tasks.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            let (result, index, _) = futures::future::select_all(tasks).await;
+            (index, result)
         };
         let grace = async {
             match wake_at {
@@ -179,16 +253,17 @@ impl Session {
         tokio::select! {
             biased;
             result = ended => Woken::Ended(result),
+            (index, result) = delivered => Woken::Delivered(index, result),
+            () = computed => Woken::Computed,
             order = stop.stopped(), if self.stopping.is_none() => Woken::Stop(order),
             () = grace => Woken::Grace,
             _ = self.beat.tick() => Woken::Beat,
         }
     }
 
-    /// Takes note of how the unit in hand ended.
-    fn ended(&mut self, result: Result<Result<UnitOutcome>, JoinError>) {
-        let Some(running) = self.running.take() else { return };
-        self.agent.board.show(None);
+    /// Takes note of how a unit in hand ended.
+    fn ended(&mut self, running: Option<Running>, result: TaskResult) {
+        let Some(running) = running else { return };
         let told = running.stop_was_told();
         let outcome = match result {
             Ok(Ok(UnitOutcome::Committed)) => Outcome::Committed,
@@ -230,11 +305,15 @@ impl Session {
         let grace_ms = if fits { grace_ms } else { 0 };
         let grace_ends = Instant::now() + Duration::from_millis(grace_ms);
         let drop_at = grace_ends + Duration::from_millis(self.agent.settings.abandon_ms_max);
-        self.stopping = Some(Stopping { grace_ends, drop_at });
+        self.stopping = Some(Stopping { grace_ends, drop_at, pressed: false });
+        self.hand_back_queue();
+        self.beat.reset_immediately();
+    }
+
+    fn hand_back_queue(&mut self) {
         for grant in std::mem::take(&mut self.queue) {
             self.push_report(grant.lease, Outcome::HandedBack, 0.0);
         }
-        self.beat.reset_immediately();
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -243,14 +322,18 @@ impl Session {
 
     /// The grace is over: first a word, then the axe.
     fn press_on(&mut self) {
-        let Some(running) = &self.running else { return };
-        if running.stop_was_told() {
-            running.task.abort();
-            let lease = running.lease.clone();
-            self.running = None;
-            self.push_report(lease, Outcome::HandedBack, 0.0);
+        let Some(stopping) = &mut self.stopping else { return };
+        if std::mem::replace(&mut stopping.pressed, true) {
+            let in_hand: Vec<Running> =
+                self.running.take().into_iter().chain(self.committing.drain(..)).collect();
+            for running in in_hand {
+                running.task.abort();
+                self.push_report(running.lease, Outcome::HandedBack, 0.0);
+            }
         } else {
-            running.stop.stop(0, "grace is over");
+            for running in self.in_hand() {
+                running.stop.stop(0, "grace is over");
+            }
         }
     }
 
@@ -258,9 +341,10 @@ impl Session {
     pub(super) fn revoke(&mut self, lease: &LeaseKey) {
         let same = |other: &LeaseKey| other.job == lease.job && other.unit == lease.unit;
         self.queue.retain(|grant| !same(&grant.lease));
-        if let Some(running) = self.running.as_mut().filter(|running| same(&running.lease)) {
+        let in_hand = self.running.iter_mut().chain(&mut self.committing);
+        for running in in_hand.filter(|running| same(&running.lease)) {
             running.revoked = true;
-            running.stop.stop(0, "revoked");
+            running.stop.stop(0, REVOKED);
         }
     }
 }

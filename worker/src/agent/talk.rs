@@ -3,6 +3,7 @@
 //! Leaves out: waiting and running (session). Invariant: an answer of a lower epoch than one seen
 //! is no answer; a failed call loses nothing, it is made again at the next beat.
 
+use super::Readiness;
 use super::session::{Session, beat_interval};
 use glmeval_common::control::{
     Ask, Heartbeat, LeaseKey, Progress, Registered, Registration, Renamed,
@@ -25,8 +26,10 @@ impl Session {
         if !self.registered {
             self.register().await?;
         }
-        let room = self.agent.settings.prefetch_units_max.saturating_sub(self.queue.len());
-        if room > 0 && self.running.is_some() {
+        // While a shard is on its way to the store, the next unit may be computed.
+        let wanted = self.agent.settings.prefetch_units_max + usize::from(self.running.is_none());
+        let room = wanted.saturating_sub(self.queue.len());
+        if room > 0 && self.has_in_hand() {
             self.ask_for(room, 0).await?;
         }
         Ok(())
@@ -121,7 +124,7 @@ impl Session {
     }
 
     async fn ask_for(&mut self, units: usize, wait_ms: u64) -> Result<()> {
-        if self.is_stopping() {
+        if self.is_stopping() || self.agent.runner.readiness() != Readiness::Ready {
             return Ok(());
         }
         let ask = Ask {
@@ -144,14 +147,16 @@ impl Session {
             running: false,
             rows_done: 0,
             rows_per_second: 0.0,
+            waiting_for_store: false,
         };
         let clock = &*self.agent.clock;
-        let running = self.running.iter().filter(|running| !running.revoked);
+        let running = self.in_hand().filter(|running| !running.revoked);
         let running = running.map(|running| Progress {
             lease: running.lease.clone(),
             running: true,
             rows_done: running.progress.rows_done(),
             rows_per_second: running.progress.rows_per_second(clock),
+            waiting_for_store: running.progress.is_waiting(),
         });
         let queued = self.queue.iter().map(|grant| waiting(&grant.lease));
         let reported = self.reports.iter().map(|report| waiting(&report.lease));
@@ -163,7 +168,8 @@ impl Session {
             self.revoke(lease);
         }
         for Renamed { from, to } in renamed {
-            let running = self.running.iter_mut().map(|running| &mut running.lease);
+            let in_hand = self.running.iter_mut().chain(&mut self.committing);
+            let running = in_hand.map(|running| &mut running.lease);
             let queued = self.queue.iter_mut().map(|grant| &mut grant.lease);
             let reported = self.reports.iter_mut().map(|report| &mut report.lease);
             for lease in running.chain(queued).chain(reported) {
