@@ -47,7 +47,7 @@ pub(crate) struct Chaos {
 impl Chaos {
     pub(crate) fn new(site: Site, sim: &mut Sim<'_>) -> Self {
         let mut rng = Rng::derive(site.world.seed, "chaos");
-        let calm_ms = 30_000 + rng.below(50_000);
+        let calm_ms = 30_000 + rng.below(70_000);
         let joins_ms = 5_000 + rng.below(25_000);
         let loses_one_in = [0, 2_000, 500, 100][rng.below(4) as usize];
         let workers = 2 + rng.below(WORKERS_MAX - 2);
@@ -252,16 +252,20 @@ impl Chaos {
             8 => self.worsen(until_ms),
             9 => {
                 let host = self.pick("");
-                self.note(&format!("{host} does not reach the store"));
-                self.world().count("store partitions");
-                lock(&self.site.world.orders).cut_off.insert(host.clone());
-                self.mends.push((until_ms, Mend::Reach(host)));
+                self.cut_off(host, until_ms);
             }
-            10 => self.split_brain(sim),
+            10 => self.split_brain(sim, until_ms),
             11 => self.freeze(sim, now_ms, until_ms),
             12 => self.jump(),
             _ => self.drain(),
         }
+    }
+
+    fn cut_off(&mut self, host: String, until_ms: u64) {
+        self.note(&format!("{host} does not reach the store"));
+        self.world().count("store partitions");
+        lock(&self.site.world.orders).cut_off.insert(host.clone());
+        self.mends.push((until_ms, Mend::Reach(host)));
     }
 
     fn preempt(&mut self, now_ms: u64) {
@@ -313,8 +317,8 @@ impl Chaos {
         self.mends.push((until_ms, Mend::Weather));
     }
 
-    /// A second coordinator of the name, while the first still runs.
-    fn split_brain(&mut self, sim: &mut Sim<'_>) {
+    /// A second coordinator of the name, while the first still runs, and often cannot know.
+    fn split_brain(&mut self, sim: &mut Sim<'_>, until_ms: u64) {
         let host =
             if self.hosts.iter().any(|host| host == "c1") { self.pick("c") } else { "c1".into() };
         if sim_runs(sim, &self.hosts, &host) || self.down.contains(&host) {
@@ -322,6 +326,10 @@ impl Chaos {
         }
         self.note(&format!("a rival starts on {host}"));
         self.world().count("rival coordinators");
+        if self.rng.below(2) == 0 {
+            let older = if host == "c0" { "c1" } else { "c0" };
+            self.cut_off(older.to_owned(), until_ms + 5_000);
+        }
         if self.hosts.contains(&host) {
             sim.bounce(host);
         } else {

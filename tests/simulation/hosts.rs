@@ -3,7 +3,7 @@
 //! Leaves out: when they die (chaos). Invariant: each program is put together as the command line does it, of the
 //! product's own parts.
 
-use crate::network::{self, NAME, address_of, connections, discovered, following};
+use crate::network::{self, NAME, address_of, balanced, connections, discovered, following};
 use crate::oracles;
 use crate::runner::SimRunner;
 use crate::store::Objects;
@@ -85,16 +85,16 @@ pub(crate) async fn worker(site: Site) -> turmoil::Result {
         world.note(&who, format!("ends: {reason}"));
         lock(&world.orders).ended.insert(host.clone());
     };
-    let control = if world.chance(0.5) {
-        following(&world, store.clone(), &who)
-    } else {
-        match discovered(&world, &store, &who).await {
+    let control = match world.draw(0, 3) {
+        0 => following(&world, store.clone(), &who),
+        1 => balanced(&world, &who),
+        _ => match discovered(&world, &store, &who).await {
             Ok(control) => control,
             Err(error) => {
                 ends(&error.chain());
                 return Ok(());
             }
-        }
+        },
     };
     let (stop, source) = stop_pair();
     lock(&world.orders).stops.insert(host.clone(), stop);

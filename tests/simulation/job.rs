@@ -24,7 +24,7 @@ const WIDTH: u32 = 4;
 /// Two gLMs over one data set, in as many shards as the seed says.
 pub(crate) fn plan(seed: u64) -> Plan {
     let mut rng = Rng::derive(seed, "job");
-    let rows = 40 + rng.below(60);
+    let rows = 50 + rng.below(90);
     let model = |name: &str| JobModel {
         name: name.into(),
         source: format!("/{name}").into(),

@@ -67,6 +67,8 @@ fn simulate(seed: u64) -> (Arc<World>, Vec<String>) {
             }
         }
     }
+    let calm_for_ms = world.now_ms().saturating_sub(chaos.calm_ms);
+    lock(&world.ledger).counts.insert("ms of calm", calm_for_ms);
     let violations = lock(&world.ledger).violations.clone();
     (world, violations)
 }

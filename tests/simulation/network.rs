@@ -117,6 +117,20 @@ pub(crate) async fn discovered(
     GrpcControl::over(endpoint.connect_with_connector_lazy(connector), &Credentials::default())
 }
 
+/// Whichever coordinator a load balancer picks, the one that was replaced among them.
+pub(crate) fn balanced(world: &Arc<World>, who: &str) -> GrpcControl {
+    let (world, who) = (Arc::clone(world), who.to_owned());
+    let connector = tower::service_fn(move |_: tonic::codegen::http::Uri| {
+        let hosts = world.hosts_of("c");
+        let pick = world.draw(0, hosts.len() as u64) as usize;
+        let address = hosts.get(pick).map_or(String::new(), |host| address_of(host));
+        world.note(&who, format!("is led to {address}"));
+        async move { Ok::<_, io::Error>(TokioIo::new(TcpStream::connect(address).await?)) }
+    });
+    let endpoint = GrpcControl::endpoint("http://balanced").expect("a URL");
+    GrpcControl::with_channel(endpoint.connect_with_connector_lazy(connector))
+}
+
 /// Address under which the coordinator on `host` is reached.
 pub(crate) fn address_of(host: &str) -> String {
     format!("{host}:{PORT}")

@@ -110,15 +110,13 @@ impl SimRunner {
             return Ok(true);
         }
         create_set(store, &SetManifest::of(set)).await?;
-        let shares_name = self.world.sabotage == Sabotage::SharedData;
-        let attempt = if shares_name { Attempt::new("shared") } else { attempt.clone() };
         let bytes = job::shard_bytes(unit)?;
         let shard = ShardAttempt {
             set: set.id.clone(),
             start: unit.start,
             end: unit.end,
             rows: unit.end - unit.start,
-            attempt,
+            attempt: attempt.clone(),
             worker: context.worker.clone(),
             generation: context.generation,
             seconds: self.clock.now_ms().saturating_sub(started_ms) as f64 / 1_000.0,
@@ -163,6 +161,8 @@ impl UnitRunner for SimRunner {
     ) -> Result<UnitOutcome> {
         let world = &self.world;
         let (who, label) = (context.worker.as_str(), unit.label());
+        let shares_name = world.sabotage == Sabotage::SharedData;
+        let attempt = &if shares_name { Attempt::new("shared") } else { attempt.clone() };
         world.count("attempts");
         world.note(who, format!("begins {label} {} {attempt}", context.generation));
         let store = self.store.for_attempt(Arc::clone(&self.clock));

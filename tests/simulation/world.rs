@@ -171,6 +171,12 @@ impl World {
         format!("{host}.{starts}")
     }
 
+    /// Hosts that were started, of one kind.
+    pub(crate) fn hosts_of(&self, prefix: &str) -> Vec<String> {
+        let orders = lock(&self.orders);
+        orders.starts.keys().filter(|host| host.starts_with(prefix)).cloned().collect()
+    }
+
     /// How long a host still stands still.
     pub(crate) fn frozen_ms(&self, host: &str) -> u64 {
         let until_ms = lock(&self.orders).frozen_until_ms.get(host).copied().unwrap_or(0);
