@@ -21,6 +21,7 @@ pub mod examples;
 pub mod fits;
 pub mod gc;
 pub mod jobs;
+pub mod meter;
 mod open;
 pub mod record;
 pub mod reports;
@@ -61,6 +62,7 @@ pub struct Store {
     /// Root folder of a store of local files.
     folder: Option<Arc<std::path::Path>>,
     deadline: Option<Deadline>,
+    meter: Arc<meter::Meter>,
 }
 
 /// When an attempt must not commit any more, by the worker's own clock.
@@ -80,6 +82,11 @@ impl Store {
     /// The store's URL without credentials, for messages.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Requests made through this handle and its clones.
+    pub fn requests(&self) -> Vec<crate::control::StoreRequests> {
+        self.meter.requests()
     }
 
     /// The store as an attempt that begins now uses it: commits are refused once the attempt is older
@@ -116,7 +123,8 @@ impl Store {
         loop {
             let payload = PutPayload::from_bytes(bytes.clone());
             let options = PutOptions::from(PutMode::Create);
-            let refusal = match self.inner.put_opts(&location, payload, options).await {
+            let put = self.inner.put_opts(&location, payload, options);
+            let refusal = match self.meter.time("create", put).await {
                 Ok(_) => return Ok(Created::Won),
                 // A put finds no bucket, never no object.
                 Err(error) if is_lasting(&error) || is_not_found(&error) => {
@@ -124,7 +132,7 @@ impl Store {
                 }
                 Err(error) => error,
             };
-            match self.read(&location).await {
+            match self.meter.time("get", self.read(&location)).await {
                 Ok(existing) if existing == bytes => return Ok(Created::Won),
                 Ok(existing) => return Ok(Created::Lost { existing }),
                 Err(error) if is_not_found(&error) => {}
@@ -338,7 +346,7 @@ impl Store {
     /// Repeats an idempotent request while its error is passing.
     async fn retry<T, F>(
         &self,
-        doing: &str,
+        doing: &'static str,
         path: &str,
         request: impl Fn() -> F + Send,
     ) -> Result<T>
@@ -347,7 +355,7 @@ impl Store {
     {
         let mut backoff = Backoff::default();
         loop {
-            let error = match request().await {
+            let error = match self.meter.time(doing, request()).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };

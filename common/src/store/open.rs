@@ -60,6 +60,7 @@ impl Store {
             url: Arc::from("memory:"),
             folder: None,
             deadline: None,
+            meter: Arc::default(),
         }
     }
 
@@ -70,7 +71,7 @@ impl Store {
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let url = Arc::from(format!("{inner}/{prefix}"));
         let inner = prefixed(inner, prefix)?;
-        Ok(Self { inner, url, folder: None, deadline: None })
+        Ok(Self { inner, url, folder: None, deadline: None, meter: Arc::default() })
     }
 }
 
@@ -118,6 +119,7 @@ fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
         url: Arc::from(format!("file://{}", folder.display())),
         folder: Some(Arc::from(folder)),
         deadline: None,
+        meter: Arc::default(),
     })
 }
 
@@ -155,6 +157,7 @@ fn open_s3(url: &str, rest: &str, variables: &[(&str, String)]) -> Result<Store>
         url: Arc::from(url.trim_end_matches('/')),
         folder: None,
         deadline: None,
+        meter: Arc::default(),
     })
 }
 

@@ -139,7 +139,7 @@ impl Session {
         if self.running.is_some() {
             return;
         }
-        let Some(Grant { lease, work }) = self.queue.pop_front() else { return };
+        let Some(Grant { lease, work, .. }) = self.queue.pop_front() else { return };
         let now_ms = self.agent.clock.now_ms();
         let progress = Arc::new(UnitProgress::new(now_ms, unit_rows(&work)));
         let (stop, source) = stop_pair();

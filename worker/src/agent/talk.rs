@@ -84,6 +84,7 @@ impl Session {
             host: settings.host.clone(),
             numeric_classes: settings.numeric_classes.clone(),
             held: self.held().into_iter().map(|progress| progress.lease).collect(),
+            facts: settings.facts.clone(),
         };
         let answer = self.agent.control.register(registration).await?;
         self.accept(answer.epoch)?;
@@ -108,7 +109,8 @@ impl Session {
 
     async fn heartbeat(&mut self, leaving: bool) -> Result<()> {
         let worker = self.agent.settings.worker.clone();
-        let heartbeat = Heartbeat { worker, held: self.held(), leaving };
+        let health = self.agent.health();
+        let heartbeat = Heartbeat { worker, held: self.held(), leaving, health };
         let answer = self.agent.control.heartbeat(heartbeat).await?;
         self.accept(answer.epoch)?;
         self.finished = answer.finished;
