@@ -14,6 +14,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::ops::Range;
 use std::sync::Arc;
+use tracing::Instrument;
 
 pub mod coordinators;
 pub mod embeddings;
@@ -118,6 +119,11 @@ impl Store {
     /// `Invalid` for a bad path or missing permission; `Unavailable` when the outcome stayed unknown:
     /// calling again with the same bytes is safe.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Created> {
+        let span = tracing::info_span!("create", path);
+        self.create_unless_there(path, bytes).instrument(span).await
+    }
+
+    async fn create_unless_there(&self, path: &str, bytes: Bytes) -> Result<Created> {
         let location = location(path)?;
         let mut backoff = Backoff::default();
         loop {
@@ -158,15 +164,16 @@ impl Store {
         let at = &location(path)?;
         let length = bytes.len() as u64;
         let data = &bytes;
-        self.retry("put", path, move || async move {
+        let span = tracing::info_span!("put", path, bytes = length);
+        let put = self.retry("put", path, move || async move {
             if data.len() > limits::MULTIPART_BYTES_MIN {
                 self.put_parts(at, data).await
             } else {
                 let payload = PutPayload::from_bytes(data.clone());
                 self.inner.put(at, payload).await.map(|_| ())
             }
-        })
-        .await?;
+        });
+        put.instrument(span).await?;
         let found = self.retry("head", path, || self.inner.head(at)).await?.size;
         if found != length {
             return Err(Error::unavailable(format!(

@@ -3,6 +3,7 @@
 //! Leaves out: what a unit does (worker). Invariant: never links `kernels`; the store is the only
 //! durable state, so any coordinator may die at any time.
 
+pub mod dashboard;
 pub mod driver;
 pub mod job_store;
 pub mod leases;

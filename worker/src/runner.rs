@@ -24,11 +24,16 @@ use glmeval_common::store::embeddings::{
 use glmeval_common::store::examples::{read_examples, read_manifest};
 use glmeval_common::survey::check_unchanged;
 use glmeval_common::unit::{ExtractUnit, ModelRef, SetSpec, WorkUnit};
+use metrics::counter;
 use std::path::Path;
 use std::sync::Arc;
+use tracing::{Instrument, info_span};
 
 mod opened;
 use opened::Opened;
+
+/// Metric of the rows this process computed, committed or not.
+const ROWS_COMPUTED: &str = "glmeval_rows_computed_total";
 
 /// Runs units against a store, keeping opened gLMs.
 pub struct Runner {
@@ -83,14 +88,20 @@ impl Runner {
                 set.id, set.numeric_class
             )));
         }
-        let examples = self.examples(context.store, unit).await?;
+        let read = self.examples(context.store, unit).instrument(info_span!("read"));
+        let examples = read.await?;
         let shard = tokio::task::block_in_place(|| {
             let model = self.model(&set.model)?;
-            embed(&model, set, &examples, &mut |rows| context.done(rows))
+            let computed = counter!(ROWS_COMPUTED, "model" => set.model.name.clone());
+            embed(&model, set, &examples, &mut |rows| {
+                computed.increment(rows);
+                context.done(rows);
+            })
         })?;
         let rows = shard.row_ids.len() as u64;
         drop(examples);
-        let bytes = tokio::task::block_in_place(|| shard.encode())?;
+        let bytes =
+            tokio::task::block_in_place(|| info_span!("encode").in_scope(|| shard.encode()))?;
         drop(shard);
         self.describe(context, set).await?;
         let attempt = ShardAttempt {
@@ -103,7 +114,8 @@ impl Runner {
             generation: context.generation,
             seconds: context.seconds(),
         };
-        Ok(commit_shard(context.store, &attempt, bytes).await?.is_won())
+        let commit = commit_shard(context.store, &attempt, bytes).instrument(info_span!("commit"));
+        Ok(commit.await?.is_won())
     }
 
     async fn examples(&self, store: &Store, unit: &ExtractUnit) -> Result<ShardExamples> {

@@ -1,16 +1,19 @@
 //! `glmeval coordinator --listen A --store URL`.
 
 use crate::output::complain;
+use crate::telemetry::{self, MetricsArguments};
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
+use glmeval_coordinator::dashboard::{self, Access};
 use glmeval_coordinator::{
     Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, service,
 };
 use glmeval_worker::agent::StopSource;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -37,6 +40,42 @@ pub(crate) struct Arguments {
     /// A lease lives this long without a heartbeat.
     #[arg(long, default_value_t = glmeval_common::limits::LEASE_TTL_MS, value_name = "MS")]
     lease_ttl_ms: u64,
+    /// Serve the web dashboard, /metrics, /healthz and /readyz here, such as 127.0.0.1:8080.
+    #[arg(long, value_name = "HOST:PORT")]
+    dashboard: Option<String>,
+    /// File with the token that the dashboard asks for; needed off loopback.
+    #[arg(long, value_name = "FILE", requires = "dashboard")]
+    dashboard_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    metrics: MetricsArguments,
+}
+
+impl Arguments {
+    /// Serves dashboard and metrics where that is asked for.
+    async fn serve_telemetry(&self, coordinator: &Coordinator) -> Result<()> {
+        if self.dashboard.is_none() && !self.metrics.wanted() {
+            return Ok(());
+        }
+        let metrics = telemetry::start_metrics()?;
+        if let Some(address) = &self.dashboard {
+            let access = match &self.dashboard_token_file {
+                Some(file) => Access::of_file(file)?,
+                None => Access::default(),
+            };
+            let listener = telemetry::listen(address).await?;
+            access.check_address(&listener)?;
+            telemetry::announce("dashboard", &listener, "/");
+            let serving =
+                dashboard::serve(coordinator.clone(), listener, access, Arc::clone(&metrics));
+            tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(error = error.chain(), "the dashboard is served no more");
+                }
+            });
+        }
+        let coordinator = coordinator.clone();
+        self.metrics.serve(Arc::new(move || dashboard::metrics_text(&coordinator, &metrics))).await
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -66,6 +105,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let coordinator =
         Coordinator::start(name, jobs, clock, settings, &record, Recovery::AllJobs).await?;
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
+    arguments.serve_telemetry(&coordinator).await?;
     let stop = StopSource::from_signals(0)?;
     service::serve(coordinator, listener, async move {
         stop.stopped().await;

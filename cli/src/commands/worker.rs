@@ -4,6 +4,7 @@ use crate::embedded::MachineArguments;
 use crate::exit;
 use crate::output::complain;
 use crate::planning::plan_file;
+use crate::telemetry::{self, MetricsArguments};
 use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
@@ -78,11 +79,16 @@ pub(crate) struct Arguments {
     grace_seconds: u64,
     #[command(flatten)]
     machine: MachineArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
     let store = Store::open(&arguments.store)?;
+    if arguments.metrics.wanted() {
+        arguments.metrics.serve(telemetry::start_metrics()?).await?;
+    }
     let stop = StopSource::from_signals(arguments.grace_seconds.saturating_mul(1_000))?;
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
         return partition(&store, *share, job, stop).await;
@@ -90,12 +96,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let address = address(&arguments, &store).await?;
     let control: Arc<dyn Control> = Arc::new(GrpcControl::connect(&address)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store, Arc::clone(&clock)));
+    let runner: Arc<dyn UnitRunner> = Arc::new(Runner::new(store.clone(), Arc::clone(&clock)));
     let host = host();
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
     let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
     settings.until_idle = arguments.until_idle;
-    match Agent::new(control, runner, clock, settings, stop).run().await {
+    settings.facts = telemetry::machine::facts();
+    let agent = Agent::new(control, runner, clock, settings, stop);
+    match agent.with_health(telemetry::machine::health(store)).run().await {
         Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
         // The coordinator will refuse this program on this machine every time.
         Err(error) if error.kind() == ErrorKind::Invalid => {

@@ -16,6 +16,7 @@ use glmeval_common::control::{
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::trace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,15 +63,29 @@ impl Coordinator {
         self.serving()?;
         let event = Event::Ask { worker: ask.worker.clone(), units_max: ask.units_max };
         let told = told(&ask.worker, self.apply(event))?;
-        let grants = self.read(|state, _| {
+        let mut grants = self.read(|state, _| {
             let grants = told.leases.into_iter().filter_map(|lease| {
                 let work = state.work_unit(&lease)?;
                 Some(Grant { lease, work, trace: String::new() })
             });
             grants.collect::<Vec<_>>()
         });
+        for grant in &mut grants {
+            grant.trace = self.lease_trace(&ask.worker, grant);
+        }
         telemetry::count_grants(grants.len() as u64);
         Ok(Grants { epoch: self.epoch(), grants, finished: self.finished() })
+    }
+
+    /// A trace of its own for each lease, linked to the job's; what follows at the worker hangs below.
+    fn lease_trace(&self, worker: &WorkerId, grant: &Grant) -> String {
+        let LeaseKey { job, unit, generation } = &grant.lease;
+        let kind = grant.work.kind().name();
+        let span =
+            tracing::info_span!(parent: None, "lease", %job, unit, %generation, %worker, kind);
+        trace::link(&span, lock(&self.inner.ledger).trace(job));
+        span.in_scope(|| tracing::debug!("unit granted"));
+        trace::traceparent(&span)
     }
 
     fn status_now(&self, job: &JobId) -> Result<JobStatus> {
@@ -162,6 +177,9 @@ impl Control for Coordinator {
             *committed &= unit.spec != UnitSpec::Report;
         }
         self.price(&job, job_toml);
+        let span = tracing::info_span!(parent: None, "job", %job, name = plan.name);
+        span.in_scope(|| tracing::info!(units = plan.units.len(), "job submitted"));
+        lock(&self.inner.ledger).set_trace(&job, trace::traceparent(&span));
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());
         self.apply(Event::Submit { plan, committed, failed, cancelled: false });
         Ok(job)

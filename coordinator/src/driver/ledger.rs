@@ -57,6 +57,8 @@ struct JobLedger {
     leases_handed_back: u64,
     duplicates: u64,
     history: Option<History>,
+    /// W3C traceparent of the job's own span; empty without traces.
+    trace: String,
 }
 
 /// All of it.
@@ -70,6 +72,16 @@ impl Ledger {
     /// A job is there, with its prices.
     pub(super) fn price(&mut self, job: &JobId, prices: Option<Prices>) {
         self.jobs.entry(job.clone()).or_default().prices = prices;
+    }
+
+    /// The span of a job, as W3C writes it.
+    pub(super) fn set_trace(&mut self, job: &JobId, traceparent: String) {
+        self.jobs.entry(job.clone()).or_default().trace = traceparent;
+    }
+
+    /// The span of a job; empty without traces.
+    pub(super) fn trace(&self, job: &JobId) -> &str {
+        self.jobs.get(job).map_or("", |job| &job.trace)
     }
 
     /// A worker presented itself.
@@ -166,7 +178,7 @@ impl Ledger {
         let job = self.jobs.entry(status.job.clone()).or_default();
         let history = job.history.get_or_insert_with(|| History::new(now_ms, ended));
         if !status.phase.is_over() {
-            history.sample(now_ms, status.rows_per_second, ended);
+            history.sample(now_ms, status.rows_done, ended);
         }
     }
 

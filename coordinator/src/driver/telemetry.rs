@@ -35,7 +35,7 @@ pub fn describe() {
         ("glmeval_quarantined_units", "Units that were given up."),
         ("glmeval_rows", "Rows of all embedding sets of a job."),
         ("glmeval_rows_done", "Rows embedded, those of running units included."),
-        ("glmeval_rows_per_second", "Rows embedded per second, as workers tell it."),
+        ("glmeval_rows_per_second", "Rows embedded per second over the last ten seconds."),
         ("glmeval_job_eta_seconds", "Seconds to the end at the pace so far."),
         ("glmeval_job_info", "1 for every job, with its name and phase."),
         ("glmeval_job_device_seconds", "Seconds of attempts by what became of them."),
@@ -183,7 +183,8 @@ fn job_gauges(view: &super::overview::JobView) {
     job_gauge("glmeval_quarantined_units", sum(|counts| counts.failed));
     job_gauge("glmeval_rows", status.rows as f64);
     job_gauge("glmeval_rows_done", status.rows_done as f64);
-    job_gauge("glmeval_rows_per_second", status.rows_per_second);
+    let running = view.history.as_ref().filter(|_| !status.phase.is_over());
+    job_gauge("glmeval_rows_per_second", running.map_or(0.0, |history| history.rows_per_second));
     let left = if status.phase.is_over() { Some(0.0) } else { status.eta_seconds };
     job_gauge("glmeval_job_eta_seconds", left.unwrap_or(f64::NAN));
     let cost = &status.cost;

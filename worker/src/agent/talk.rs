@@ -8,6 +8,7 @@ use glmeval_common::control::{
     Ask, Heartbeat, LeaseKey, Progress, Registered, Registration, Renamed,
 };
 use glmeval_common::error::{Error, ErrorKind, Result};
+use tracing::Instrument;
 
 impl Session {
     /// Everything that is due: registration, reports, heartbeat, the next units.
@@ -99,8 +100,10 @@ impl Session {
     }
 
     async fn send_reports(&mut self) -> Result<()> {
-        while let Some(report) = self.reports.front() {
-            let answer = self.agent.control.report(report.clone()).await?;
+        while let Some((report, attempt)) = self.reports.front() {
+            let span = tracing::info_span!(parent: attempt, "report");
+            let call = self.agent.control.report(report.clone());
+            let answer = call.instrument(span).await?;
             self.accept(answer.epoch)?;
             self.reports.pop_front();
         }
@@ -156,7 +159,7 @@ impl Session {
             rows_per_second: running.progress.rows_per_second(clock),
         });
         let queued = self.queue.iter().map(|grant| waiting(&grant.lease));
-        let reported = self.reports.iter().map(|report| waiting(&report.lease));
+        let reported = self.reports.iter().map(|(report, _)| waiting(&report.lease));
         running.chain(queued).chain(reported).collect()
     }
 
@@ -167,7 +170,7 @@ impl Session {
         for Renamed { from, to } in renamed {
             let running = self.running.iter_mut().map(|running| &mut running.lease);
             let queued = self.queue.iter_mut().map(|grant| &mut grant.lease);
-            let reported = self.reports.iter_mut().map(|report| &mut report.lease);
+            let reported = self.reports.iter_mut().map(|(report, _)| &mut report.lease);
             for lease in running.chain(queued).chain(reported) {
                 if lease == from {
                     lease.generation = *to;
