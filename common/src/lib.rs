@@ -25,5 +25,6 @@ pub mod score;
 pub mod store;
 pub mod survey;
 pub mod trace;
+pub mod trust;
 pub mod unit;
 pub mod wire;

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 mod control;
 mod history;
@@ -57,8 +57,8 @@ struct Inner {
     records: Mutex<VecDeque<FailedRecord>>,
     /// Held while records are written, so that they are written in order.
     recording: tokio::sync::Mutex<()>,
-    /// Counts up when units became ready or a job ended.
-    work: watch::Sender<u64>,
+    /// Wakes, in the order they came, those who wait for units that became ready or a job's end.
+    work: Notify,
     /// Counts up when watchers should look again.
     news: watch::Sender<u64>,
     fenced: AtomicBool,
@@ -108,7 +108,7 @@ impl Coordinator {
             sampled_ms: AtomicU64::new(0),
             records: Mutex::default(),
             recording: tokio::sync::Mutex::new(()),
-            work: watch::Sender::new(0),
+            work: Notify::new(),
             news: watch::Sender::new(0),
             fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -224,7 +224,7 @@ impl Coordinator {
     /// Stops answering: workers take it as away and work on.
     pub fn close(&self) {
         self.inner.closed.store(true, Ordering::Relaxed);
-        self.inner.work.send_modify(|count| *count += 1);
+        self.inner.work.notify_waiters();
         self.inner.news.send_modify(|count| *count += 1);
     }
 
@@ -242,9 +242,9 @@ impl Coordinator {
                 Effect::JobOver(job) => {
                     tracing::info!(%job, "job is over");
                     self.inner.news.send_modify(|count| *count += 1);
-                    self.inner.work.send_modify(|count| *count += 1);
+                    self.inner.work.notify_waiters();
                 }
-                Effect::WorkReady => self.inner.work.send_modify(|count| *count += 1),
+                Effect::WorkReady => self.inner.work.notify_waiters(),
                 other => for_caller.push(other),
             }
         }
@@ -282,7 +282,7 @@ impl Coordinator {
             Ok(highest) if highest > self.epoch() => {
                 tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
                 self.inner.fenced.store(true, Ordering::Relaxed);
-                self.inner.work.send_modify(|count| *count += 1);
+                self.inner.work.notify_waiters();
                 self.inner.news.send_modify(|count| *count += 1);
             }
             Ok(_) => {}

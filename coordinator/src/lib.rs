@@ -3,7 +3,7 @@
 //! Leaves out: what a unit does (worker). Invariant: never links `kernels`; the store is the only
 //! durable state, so any coordinator may die at any time.
 
-pub mod dashboard;
+pub mod certificates;
 pub mod driver;
 pub mod job_store;
 pub mod leases;
@@ -17,5 +17,7 @@ pub mod stored_jobs;
 
 pub use driver::{Coordinator, Recovery};
 pub use job_store::{CoordinatorRecord, JobStore};
+pub use service::Trust;
+pub use service::dashboard;
 pub use settings::Settings;
 pub use stored_jobs::StoredJobs;

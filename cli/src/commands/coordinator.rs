@@ -1,5 +1,7 @@
 //! `glmeval coordinator --listen A --store URL`.
 
+use crate::connecting::{TrustArguments, coordinator_name, host_name};
+use crate::exit;
 use crate::output::complain;
 use crate::telemetry::{self, MetricsArguments};
 use clap::Args;
@@ -8,11 +10,13 @@ use glmeval_common::error::{Error, Result};
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
+use glmeval_common::trust::{Role, Token};
 use glmeval_coordinator::dashboard::{self, Access};
 use glmeval_coordinator::{
-    Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, service,
+    Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, Trust, service,
 };
 use glmeval_worker::agent::StopSource;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,7 +24,11 @@ use std::sync::Arc;
 /// Arguments of `coordinator`.
 #[derive(Args)]
 #[command(after_help = "Example:
-  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval
+  glmeval certs new certificates
+  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval --tls certificates
+
+Beyond loopback it listens with certificates only. With --token-file each call needs that token too; with
+--operator-token-file the first token is for workers alone. Health checks need neither.
 
 It keeps nothing but short memory: after a crash, start it again with the same store and name; workers
 go on meanwhile. A second coordinator of the same name replaces the first.")]
@@ -35,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     store: String,
     /// Name; the newest coordinator of a name fences the older ones.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = coordinator_name)]
     name: String,
     /// A lease lives this long without a heartbeat.
     #[arg(long, default_value_t = glmeval_common::limits::LEASE_TTL_MS, value_name = "MS")]
@@ -43,11 +51,16 @@ pub(crate) struct Arguments {
     /// Serve the web dashboard, /metrics, /healthz and /readyz here, such as 127.0.0.1:8080.
     #[arg(long, value_name = "HOST:PORT")]
     dashboard: Option<String>,
-    /// File with the token that the dashboard asks for; needed off loopback.
+    /// File with the token that the dashboard asks for, needed off loopback [default: the operators'].
     #[arg(long, value_name = "FILE", requires = "dashboard")]
     dashboard_token_file: Option<PathBuf>,
     #[command(flatten)]
     metrics: MetricsArguments,
+    /// File with the token of operators [default: that of --token-file serves both].
+    #[arg(long, value_name = "FILE", env = "GLMEVAL_OPERATOR_TOKEN_FILE", requires = "token_file")]
+    operator_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 impl Arguments {
@@ -58,7 +71,8 @@ impl Arguments {
         }
         let metrics = telemetry::start_metrics()?;
         if let Some(address) = &self.dashboard {
-            let access = match &self.dashboard_token_file {
+            let file = self.dashboard_token_file.as_ref().or(self.operator_token_file.as_ref());
+            let access = match file {
                 Some(file) => Access::of_file(file)?,
                 None => Access::default(),
             };
@@ -76,9 +90,25 @@ impl Arguments {
         let coordinator = coordinator.clone();
         self.metrics.serve(Arc::new(move || dashboard::metrics_text(&coordinator, &metrics))).await
     }
+
+    fn trust(&self) -> Result<Trust> {
+        let operator = self.operator_token_file.as_deref().map(Token::read).transpose()?;
+        Trust::new(self.trust.identity(Role::Coordinator)?, self.trust.token()?, operator)
+    }
+
+    /// Where workers reach a coordinator that listens on `bound`.
+    fn address(&self, bound: SocketAddr) -> String {
+        match &self.advertise {
+            Some(address) => address.clone(),
+            // Nobody can connect to "every address".
+            None if bound.ip().is_unspecified() => format!("{}:{}", host_name(), bound.port()),
+            None => bound.to_string(),
+        }
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let trust = arguments.trust()?;
     let store = Store::open(&arguments.store)?;
     let listener = tokio::net::TcpListener::bind(&arguments.listen).await.map_err(|e| {
         Error::unavailable(format!("listen on {}", arguments.listen)).with_source(e)
@@ -86,7 +116,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let bound = listener
         .local_addr()
         .map_err(|e| Error::unavailable("read the bound address").with_source(e))?;
-    let address = arguments.advertise.clone().unwrap_or_else(|| bound.to_string());
+    if let Err(error) = trust.allows(bound, arguments.trust.insecure) {
+        complain(&format!("error: {}", error.chain()));
+        return Ok(ExitCode::from(exit::WRONG_USAGE));
+    }
+    let address = arguments.address(bound);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let record = CoordinatorRecord {
         version: FORMAT_VERSION,
@@ -100,14 +134,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         heartbeat_interval_ms: (arguments.lease_ttl_ms / 6).max(1),
         ..Settings::default()
     };
-    let jobs = Arc::new(StoredJobs::shared(store));
+    let jobs = Arc::new(StoredJobs::shared(store).with_ca(trust.ca_sha256()));
     let name = &arguments.name;
     let coordinator =
         Coordinator::start(name, jobs, clock, settings, &record, Recovery::AllJobs).await?;
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
     arguments.serve_telemetry(&coordinator).await?;
     let stop = StopSource::from_signals(0)?;
-    service::serve(coordinator, listener, async move {
+    service::serve_trusted(coordinator, listener, trust, async move {
         stop.stopped().await;
     })
     .await?;

@@ -118,16 +118,20 @@ impl Control for Coordinator {
         let wait_ms = ask.wait_ms.min(self.inner.settings.heartbeat_interval_ms);
         let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
         tokio::pin!(wait);
-        let mut work = self.inner.work.subscribe();
         loop {
+            let work = self.inner.work.notified();
+            tokio::pin!(work);
+            // In line before it looks: what becomes ready in between wakes it.
+            work.as_mut().enable();
             let grants = self.ask_once(&ask)?;
             let over = ask.or_finished && grants.finished;
             if !grants.grants.is_empty() || over || ask.units_max == 0 {
                 return Ok(grants);
             }
             tokio::select! {
+                biased;
                 () = &mut wait => return Ok(grants),
-                changed = work.changed() => changed.map_err(|_| Error::bug("its own sender"))?,
+                () = work => {}
             }
         }
     }
@@ -173,12 +177,12 @@ impl Control for Coordinator {
         self.forget_records(&job).await;
         let mut committed = self.inner.store.committed(&plan).await?;
         // A report is no content of its id: whoever asks for the job again has it checked again.
-        for (unit, committed) in plan.units.iter().zip(&mut committed) {
+        for (unit, committed) in plan.units().zip(&mut committed) {
             *committed &= unit.spec != UnitSpec::Report;
         }
         self.price(&job, job_toml);
         let span = tracing::info_span!(parent: None, "job", %job, name = plan.name);
-        span.in_scope(|| tracing::info!(units = plan.units.len(), "job submitted"));
+        span.in_scope(|| tracing::info!(units = plan.unit_count(), "job submitted"));
         lock(&self.inner.ledger).set_trace(&job, trace::traceparent(&span));
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());
         self.apply(Event::Submit { plan, committed, failed, cancelled: false });

@@ -17,6 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Workers that went and are still shown.
 const GONE_MAX: usize = 100;
+/// Letters of a name that a worker tells of itself.
+const NAME_LETTERS_MAX: usize = 80;
+/// Operations times outcomes of a store.
+const STORE_LINES_MAX: usize = 24;
 /// Device kind of workers that tell none.
 const KIND_DEFAULT: &str = "cpu";
 
@@ -92,6 +96,7 @@ impl Ledger {
         facts: WorkerFacts,
         now_ms: u64,
     ) {
+        let facts = bounded(facts);
         let known = self.workers.remove(worker);
         let (health, leases_lost) =
             known.map_or_else(Default::default, |known| (known.health, known.leases_lost));
@@ -108,6 +113,8 @@ impl Ledger {
         now_ms: u64,
     ) {
         let Some(known) = self.workers.get_mut(worker) else { return };
+        let mut health = health;
+        health.store.truncate(STORE_LINES_MAX);
         telemetry::add_health(kind_of(&known.facts), &known.health, &health);
         known.health = health;
         known.seen_ms = now_ms;
@@ -233,6 +240,20 @@ impl Ledger {
                 .map(|(spent, (hour, left))| spent + hour * left)
         };
         cost
+    }
+}
+
+/// What a worker says of itself, cut to what may be kept and become a label.
+fn bounded(facts: WorkerFacts) -> WorkerFacts {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    let cut = |text: &str| text.chars().take(NAME_LETTERS_MAX).collect::<String>();
+    let is_plain =
+        facts.device_kind.len() <= NAME_LETTERS_MAX && facts.device_kind.chars().all(plain);
+    WorkerFacts {
+        device_kind: if is_plain { facts.device_kind } else { "other".to_owned() },
+        device: cut(&facts.device),
+        threads: facts.threads,
+        program: cut(&facts.program),
     }
 }
 

@@ -2,23 +2,19 @@
 //!
 //! Leaves out: who asks; what no decision needs (driver's ledger).
 
-use super::job::{JobState, kind_row};
-use super::pace::work;
+use super::job::JobState;
 use super::{State, WorkerState};
 use crate::leases::Lease;
 use glmeval_common::control::{JobCost, JobStatus, LeaseKey, UnitFailure};
 use glmeval_common::ids::{JobId, ModelId, WorkerId};
 use glmeval_common::plan::Plan;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const FAILURES_SHOWN_MAX: usize = 100;
 
 pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
-    let mut workers = BTreeSet::new();
     let (mut rows_running, mut rows_per_second) = (0_u64, 0.0);
     for (unit, leases) in job.leases.iter() {
-        workers.extend(leases.iter().map(|lease| &lease.worker));
         if let Some((start, end)) = job.rows(unit) {
             let done = leases.iter().map(|lease| lease.rows_done).max().unwrap_or(0);
             rows_running += done.min(end.saturating_sub(start));
@@ -26,9 +22,9 @@ pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
         }
     }
     let failures = job.failed.iter().take(FAILURES_SHOWN_MAX).map(|(unit, reason)| UnitFailure {
-        unit: *unit,
-        label: job.plan.work_unit(*unit).map_or(String::new(), |work| work.label()),
-        reason: reason.clone(),
+        unit,
+        label: job.work_unit(unit).map_or(String::new(), |work| work.label()),
+        reason: reason.to_owned(),
     });
     JobStatus {
         job: job.plan.job.clone(),
@@ -38,7 +34,7 @@ pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
         rows: job.rows_total,
         rows_done: job.rows_committed.saturating_add(rows_running),
         rows_per_second,
-        workers: workers.len() as u64,
+        workers: job.leases.worker_count() as u64,
         eta_seconds: job.pace.eta_seconds(now_ms),
         failures: failures.collect(),
         cost: JobCost::default(),
@@ -110,9 +106,8 @@ impl State {
     pub fn is_straggler(&self, view: &LeaseView) -> bool {
         let Some(job) = self.jobs.get(&view.lease.job) else { return false };
         let unit = view.lease.unit;
-        let flops = job.plan.units.get(unit as usize).map_or(0.0, |unit| unit.flops);
-        let least = self.settings.straggler_units_min;
-        let limit_ms = job.pace.straggler_ms(kind_row(&job.plan, unit), work(flops), least);
+        let limits = job.pace.straggler_limits(self.settings.straggler_units_min);
+        let limit_ms = limits.of(job.kind_row(unit), job.work(unit));
         limit_ms.zip(view.running_ms).is_some_and(|(limit_ms, age_ms)| age_ms > limit_ms)
     }
 

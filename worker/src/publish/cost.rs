@@ -63,7 +63,7 @@ fn told(prices: &Prices, seconds: &BTreeMap<String, f64>) -> Vec<(String, String
 /// Seconds of every committed shard of the plan, by kind of device.
 async fn shard_seconds(store: &Store, plan: &Plan) -> Result<BTreeMap<String, f64>> {
     let mut reads: Vec<BoxFuture<'_, Result<(String, f64)>>> = Vec::new();
-    for unit in &plan.units {
+    for unit in plan.units() {
         let UnitSpec::Extract { set, start, end, .. } = unit.spec else { continue };
         let Some(set) = plan.sets.get(set) else { continue };
         reads.push(Box::pin(async move {
