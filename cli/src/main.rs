@@ -6,13 +6,13 @@
 use clap::{Parser, Subcommand};
 use glmeval_common::error::Error;
 use std::process::ExitCode;
+use telemetry::LogFormat;
 
 mod commands;
 mod connecting;
 mod discovery;
 mod embedded;
 mod exit;
-mod fetching;
 mod full_disk;
 mod host;
 mod memory;
@@ -21,6 +21,7 @@ mod output;
 mod planning;
 mod progress;
 mod stopping;
+mod telemetry;
 
 use commands::{
     bench, certs, completions, control, coordinator, doctor, embed, export, inspect, plan, report,
@@ -47,6 +48,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed units, 42 ne
 #[derive(Parser)]
 #[command(name = "glmeval", version, after_help = EXAMPLES, propagate_version = true)]
 struct Cli {
+    /// How log lines are written on stderr; RUST_LOG says which.
+    #[arg(long, global = true, value_enum, default_value_t, env = "GLMEVAL_LOG_FORMAT")]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -75,9 +79,12 @@ enum Command {
     Worker(worker::Arguments),
     /// Hand a job to a coordinator.
     Submit(control::SubmitArguments),
-    /// Show one job's progress.
-    #[command(after_help = "Example:\n  glmeval status JOB --coordinator head:7070 --format json")]
-    Status(control::JobArguments),
+    /// Show one job's progress, or the workers.
+    #[command(
+        after_help = "Examples:\n  glmeval status JOB --coordinator head:7070 --format json\n  \
+        glmeval status --workers --coordinator head:7070"
+    )]
+    Status(control::StatusArguments),
     /// Follow one job until it ends.
     #[command(after_help = "Example:\n  glmeval watch JOB --coordinator head:7070")]
     Watch(control::JobArguments),
@@ -103,14 +110,30 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     memory::return_large_blocks();
-    start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Error::unavailable("start threads").with_source(error)),
     };
-    match runtime.block_on(dispatch(cli.command)) {
+    let entered = runtime.enter();
+    let flush = telemetry::logs::start(cli.log_format, cli.command.role());
+    drop(entered);
+    let code = match runtime.block_on(dispatch(cli.command)) {
         Ok(code) => code,
         Err(error) => failed(&error),
+    };
+    drop(flush);
+    code
+}
+
+impl Command {
+    /// What traces call a process that runs it.
+    fn role(&self) -> &'static str {
+        match self {
+            Self::Coordinator(_) => "coordinator",
+            Self::Worker(_) => "worker",
+            Self::Run(_) => "run",
+            _ => "cli",
+        }
     }
 }
 
@@ -139,18 +162,6 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
             completions::run(&arguments, &mut Cli::command())
         }
     }
-}
-
-fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let colour = std::env::var_os("NO_COLOR").is_none()
-        && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .init();
 }
 
 fn failed(error: &Error) -> ExitCode {

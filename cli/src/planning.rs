@@ -7,6 +7,8 @@ use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::survey::survey;
 use std::path::Path;
 
+pub(crate) mod fetching;
+
 /// A checked job file and its plan.
 pub(crate) struct Planned {
     /// The job.
@@ -27,7 +29,7 @@ pub(crate) fn plan_job(job: Job) -> Result<Planned> {
         .models
         .iter()
         .map(|model| {
-            crate::fetching::fetch(&model.source)
+            fetching::fetch(&model.source)
                 .and_then(|folder| glmeval_worker::models::describe(&folder, &model.options))
                 .map_err(|e| e.context(format!("open model {}", model.name)))
         })

@@ -38,6 +38,23 @@ impl Clock for SystemClock {
     }
 }
 
+/// Seconds since it was made, for people and metrics; nothing is decided by it.
+pub struct Stopwatch(tokio::time::Instant);
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        // Follows a runtime whose time is simulated.
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Stopwatch {
+    /// Seconds since it was made.
+    pub fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
 /// A clock that moves only when told to.
 #[derive(Default)]
 pub struct ManualClock {

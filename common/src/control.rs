@@ -12,7 +12,9 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 mod status;
-pub use status::{JobPhase, JobStatus, KindCounts, UnitFailure};
+mod workers;
+pub use status::{JobCost, JobPhase, JobStatus, KindCounts, UnitFailure};
+pub use workers::{Health, StoreRequests, WorkerFacts, WorkerPhase, WorkerStatus};
 
 /// One lease: which unit of which job, and its fencing number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub struct Grant {
     pub lease: LeaseKey,
     /// What to do.
     pub work: WorkUnit,
+    /// The coordinator's span that the attempt belongs under, as W3C writes it; empty without traces.
+    pub trace: String,
 }
 
 /// A worker presents itself, at its start and whenever it meets a new epoch.
@@ -45,6 +49,8 @@ pub struct Registration {
     pub numeric_classes: Vec<String>,
     /// Leases it still holds, of whatever epoch.
     pub held: Vec<LeaseKey>,
+    /// What the worker is.
+    pub facts: WorkerFacts,
 }
 
 /// A lease that lives on under a new generation.
@@ -119,6 +125,8 @@ pub struct Heartbeat {
     pub held: Vec<Progress>,
     /// The worker goes away: whatever it has not reported is free at once.
     pub leaving: bool,
+    /// How the worker fares.
+    pub health: Health,
 }
 
 /// Answer to a [`Heartbeat`].
@@ -194,6 +202,10 @@ pub trait Control: Send + Sync {
     async fn status(&self, job: &JobId) -> Result<JobStatus>;
     /// Where every job stands.
     async fn jobs(&self) -> Result<Vec<JobStatus>>;
+    /// Every worker it knows, those that went lately included.
+    async fn workers(&self) -> Result<Vec<WorkerStatus>> {
+        Ok(Vec::new())
+    }
     /// Ends a job; what is committed stays.
     async fn cancel(&self, job: &JobId) -> Result<()>;
     /// Asks a worker, or all workers of a host, to finish what they run and leave.

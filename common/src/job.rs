@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 mod check;
+mod cost;
 mod probe;
 pub mod published;
 #[cfg(test)]
 mod tests;
 
+pub use cost::Prices;
 pub use probe::{
     JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice, ProbeTable,
     TrainingChanges,
@@ -71,6 +73,9 @@ pub struct JobSpec {
     /// Probes.
     #[serde(default, rename = "probe")]
     pub probes: Vec<ProbeTable>,
+    /// What device time costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Prices>,
 }
 
 /// One `[[model]]` table.
@@ -210,6 +215,8 @@ pub struct Job {
     pub features: Vec<SequenceFeature>,
     /// Probes.
     pub probes: Vec<JobProbe>,
+    /// What device time costs, if that is told.
+    pub prices: Option<Prices>,
 }
 
 /// A checked gLM.

@@ -24,6 +24,7 @@ pub mod rng;
 pub mod score;
 pub mod store;
 pub mod survey;
+pub mod trace;
 pub mod trust;
 pub mod unit;
 pub mod wire;

@@ -14,6 +14,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::ops::Range;
 use std::sync::Arc;
+use tracing::Instrument;
 
 pub mod coordinators;
 pub mod embeddings;
@@ -21,6 +22,7 @@ pub mod examples;
 pub mod fits;
 pub mod gc;
 pub mod jobs;
+pub mod meter;
 mod open;
 pub mod record;
 pub mod reports;
@@ -63,6 +65,7 @@ pub struct Store {
     deadline: Option<Deadline>,
     server_clock: open::ServerClock,
     bucket: Option<open::Bucket>,
+    meter: Arc<meter::Meter>,
 }
 
 /// When an attempt must not commit any more, by the worker's own clock.
@@ -88,6 +91,11 @@ impl Store {
     /// for a store that is no server and before the first answer. For people: nothing is decided by it.
     pub fn clock_ahead_ms(&self) -> Option<i64> {
         self.server_clock.ahead_ms()
+    }
+
+    /// Requests made through this handle and its clones.
+    pub fn requests(&self) -> Vec<crate::control::StoreRequests> {
+        self.meter.requests()
     }
 
     /// The store as an attempt that begins now uses it: commits are refused once the attempt is older
@@ -126,12 +134,18 @@ impl Store {
     /// `Invalid` for a bad path or missing permission; `Unavailable` when the outcome stayed unknown:
     /// calling again with the same bytes is safe.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Created> {
+        let span = tracing::info_span!("create", path);
+        self.create_unless_there(path, bytes).instrument(span).await
+    }
+
+    async fn create_unless_there(&self, path: &str, bytes: Bytes) -> Result<Created> {
         let location = location(path)?;
         let mut backoff = Backoff::default();
         loop {
             let payload = PutPayload::from_bytes(bytes.clone());
             let options = PutOptions::from(PutMode::Create);
-            let refusal = match self.inner.put_opts(&location, payload, options).await {
+            let put = self.inner.put_opts(&location, payload, options);
+            let refusal = match self.meter.time("create", put).await {
                 Ok(_) => return Ok(Created::Won),
                 // A put finds no bucket, never no object.
                 Err(error) if is_lasting(&error) || is_not_found(&error) => {
@@ -139,7 +153,7 @@ impl Store {
                 }
                 Err(error) => error,
             };
-            match self.read(&location).await {
+            match self.meter.time("get", self.read(&location)).await {
                 Ok(existing) if existing == bytes => return Ok(Created::Won),
                 Ok(existing) => return Ok(Created::Lost { existing }),
                 Err(error) if is_not_found(&error) => {}
@@ -165,15 +179,16 @@ impl Store {
         let at = &location(path)?;
         let length = bytes.len() as u64;
         let data = &bytes;
-        self.retry("put", path, move || async move {
+        let span = tracing::info_span!("put", path, bytes = length);
+        let put = self.retry("put", path, move || async move {
             if data.len() > limits::MULTIPART_BYTES_MIN {
                 self.put_parts(at, data).await
             } else {
                 let payload = PutPayload::from_bytes(data.clone());
                 self.inner.put(at, payload).await.map(|_| ())
             }
-        })
-        .await?;
+        });
+        put.instrument(span).await?;
         let found = self.retry("head", path, || self.inner.head(at)).await?.size;
         if found != length {
             return Err(Error::unavailable(format!(
@@ -353,7 +368,7 @@ impl Store {
     /// Repeats an idempotent request while its error is passing.
     async fn retry<T, F>(
         &self,
-        doing: &str,
+        doing: &'static str,
         path: &str,
         request: impl Fn() -> F + Send,
     ) -> Result<T>
@@ -362,7 +377,7 @@ impl Store {
     {
         let mut backoff = Backoff::default();
         loop {
-            let error = match request().await {
+            let error = match self.meter.time(doing, request()).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };

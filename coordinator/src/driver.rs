@@ -10,6 +10,7 @@ use crate::state::{Effect, Event, State};
 use glmeval_common::clock::Clock;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::JobId;
+use glmeval_common::job::Prices;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 mod control;
+mod history;
+mod ledger;
+mod overview;
+pub mod telemetry;
+
+pub use history::{History, Point};
+pub use overview::{CoordinatorView, JobView, Overview};
 
 /// Which jobs a coordinator takes up at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +34,9 @@ pub enum Recovery {
     /// None: only what is submitted to it.
     SubmittedOnly,
 }
+
+/// Time between two looks at how fast jobs go.
+const SAMPLE_MS: u64 = 1_000;
 
 /// A unit that was given up, on its way to the store.
 type FailedRecord = (JobId, u32, String);
@@ -37,6 +48,11 @@ struct Inner {
     store: Arc<dyn JobStore>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Locked after the state, where both are.
+    ledger: Mutex<ledger::Ledger>,
+    started_ms: u64,
+    /// When rates were last taken note of.
+    sampled_ms: AtomicU64,
     /// Records the store does not hold yet, oldest first.
     records: Mutex<VecDeque<FailedRecord>>,
     /// Held while records are written, so that they are written in order.
@@ -94,6 +110,9 @@ impl Coordinator {
             store,
             clock,
             state: Mutex::new(state),
+            ledger: Mutex::default(),
+            started_ms: now_ms,
+            sampled_ms: AtomicU64::new(0),
             records: Mutex::default(),
             recording: tokio::sync::Mutex::new(()),
             work: Notify::new(),
@@ -104,7 +123,42 @@ impl Coordinator {
             settles_ms: AtomicU64::new(settles_ms),
             fence_checked_ms: AtomicU64::new(now_ms),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let coordinator = Self { inner: Arc::new(inner) };
+        coordinator.read_prices().await;
+        Ok(coordinator)
+    }
+
+    /// Looks up what device time of the recovered jobs costs; without, they have no price.
+    async fn read_prices(&self) {
+        let jobs: Vec<_> = lock(&self.inner.state).plans().map(|plan| plan.job.clone()).collect();
+        for job in jobs {
+            match self.inner.store.job_toml(&job).await {
+                Ok(text) => self.price(&job, text.as_deref().unwrap_or_default()),
+                Err(error) => tracing::warn!(%job, error = error.chain(), "prices not read"),
+            }
+        }
+    }
+
+    /// Takes note of the prices in a job file; one that names none leaves the job without.
+    fn price(&self, job: &JobId, job_toml: &str) {
+        let prices = Prices::of_job_file(job_toml, "the job file").unwrap_or_else(|error| {
+            tracing::debug!(%job, error = error.chain(), "the job file has no prices");
+            None
+        });
+        lock(&self.inner.ledger).price(job, prices);
+    }
+
+    /// Whether it answers: neither closed nor replaced.
+    ///
+    /// # Errors
+    /// `Fenced` or `Unavailable`, with the reason.
+    pub fn ready(&self) -> Result<()> {
+        self.serving()
+    }
+
+    /// Changes whenever watchers should look again.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.inner.news.subscribe()
     }
 
     /// Its epoch.
@@ -131,7 +185,8 @@ impl Coordinator {
     pub async fn tick(&self) -> Result<()> {
         self.serving()?;
         self.settle();
-        self.apply(Event::Tick);
+        self.expire();
+        self.sample();
         self.write_records().await;
         self.look_for_higher_epoch().await;
         self.inner.news.send_modify(|count| *count += 1);
@@ -150,6 +205,32 @@ impl Coordinator {
         if settles_ms > 0 && self.inner.clock.now_ms() >= settles_ms {
             self.inner.settles_ms.store(0, Ordering::Relaxed);
             self.inner.work.notify_waiters();
+        }
+    }
+
+    /// Lets leases expire, and takes note of whose.
+    fn expire(&self) {
+        let now_ms = self.inner.clock.now_ms();
+        let expiring = lock(&self.inner.state).expiring(now_ms);
+        self.apply(Event::Tick);
+        let state = lock(&self.inner.state);
+        let mut ledger = lock(&self.inner.ledger);
+        ledger.expired(&expiring);
+        ledger.keep(&state.worker_views(now_ms).map(|view| view.worker).collect());
+    }
+
+    /// Takes note of how fast jobs go, now and then.
+    fn sample(&self) {
+        let now_ms = self.inner.clock.now_ms();
+        let sampled_ms = self.inner.sampled_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(sampled_ms) < SAMPLE_MS {
+            return;
+        }
+        self.inner.sampled_ms.store(now_ms, Ordering::Relaxed);
+        let statuses = lock(&self.inner.state).statuses(now_ms);
+        let mut ledger = lock(&self.inner.ledger);
+        for status in &statuses {
+            ledger.sample(status, now_ms);
         }
     }
 

@@ -23,6 +23,10 @@ pub trait JobStore: Send + Sync {
     async fn list_jobs(&self) -> Result<Vec<JobId>>;
     /// The plan of a job.
     async fn plan(&self, job: &JobId) -> Result<Plan>;
+    /// The file of a job as submitted; `None` where files are not kept.
+    async fn job_toml(&self, _job: &JobId) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// Per unit of the plan: whether its commit stands.
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>>;
     /// Opens the job's next round if the present one was cancelled or has failed units: what follows

@@ -18,5 +18,6 @@ pub mod stored_jobs;
 pub use driver::{Coordinator, Recovery};
 pub use job_store::{CoordinatorRecord, JobStore};
 pub use service::Trust;
+pub use service::dashboard;
 pub use settings::Settings;
 pub use stored_jobs::StoredJobs;

@@ -18,6 +18,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 
+pub mod dashboard;
 mod gate;
 mod health;
 mod incoming;

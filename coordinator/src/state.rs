@@ -27,6 +27,7 @@ use crowd::Crowd;
 pub use event::{Effect, Event};
 use job::JobState;
 pub use job::UnitState;
+pub use status::{LeaseView, WorkerView};
 
 /// One worker as a coordinator sees it.
 #[derive(Clone, Debug)]

@@ -116,6 +116,10 @@ impl JobStore for StoredJobs {
         jobs::read_plan(&self.store, job).await
     }
 
+    async fn job_toml(&self, job: &JobId) -> Result<Option<String>> {
+        jobs::read_job_toml(&self.store, job).await.map(Some)
+    }
+
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
         let ranges = self.ranges(plan).await?;
         let mut checks: Vec<BoxFuture<'_, Result<bool>>> = Vec::new();

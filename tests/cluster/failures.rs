@@ -1,7 +1,7 @@
 //! What goes wrong in a cluster, and what comes of it.
 
 use super::world::{Served, World, within};
-use glmeval_common::control::{Ask, Control, JobPhase, Registration};
+use glmeval_common::control::{Ask, Control, JobPhase, Registration, WorkerFacts};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_coordinator::Recovery;
@@ -21,6 +21,7 @@ async fn the_lease_of_a_silent_worker_expires_and_others_finish() {
             host: "h".into(),
             numeric_classes: vec![world.numeric_class().into()],
             held: vec![],
+            facts: WorkerFacts::default(),
         };
         coordinator.register(registration).await.unwrap();
         let ask = Ask { worker, units_max: 1, wait_ms: 0, or_finished: false };

@@ -5,6 +5,7 @@
 pub mod glmeval;
 pub mod golden;
 pub mod hostile;
+pub mod http;
 pub mod jobs;
 pub mod process;
 pub mod python;

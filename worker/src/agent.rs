@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
-use glmeval_common::control::Control;
+use glmeval_common::control::{Control, Health, WorkerFacts};
 use glmeval_common::error::Result;
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::limits;
@@ -101,6 +101,8 @@ pub struct AgentSettings {
     pub call_interval_ms: u64,
     /// How long a unit may take to give up once told to.
     pub abandon_ms_max: u64,
+    /// What the worker is.
+    pub facts: WorkerFacts,
 }
 
 impl AgentSettings {
@@ -115,6 +117,7 @@ impl AgentSettings {
             detached_ms_max: 600_000,
             call_interval_ms: 1_000,
             abandon_ms_max: 2_000,
+            facts: WorkerFacts::default(),
         }
     }
 }
@@ -138,6 +141,9 @@ impl AgentExit {
     }
 }
 
+/// Tells how a worker fares; the agent adds what it counts itself.
+pub type HealthSource = Arc<dyn Fn() -> Health + Send + Sync>;
+
 /// A worker.
 pub struct Agent {
     control: Arc<dyn Control>,
@@ -146,6 +152,7 @@ pub struct Agent {
     settings: AgentSettings,
     stop: StopSource,
     board: Arc<Board>,
+    health: HealthSource,
 }
 
 impl Agent {
@@ -157,7 +164,25 @@ impl Agent {
         settings: AgentSettings,
         stop: StopSource,
     ) -> Self {
-        Self { control, runner, clock, settings, stop, board: Arc::default() }
+        let health: HealthSource = Arc::new(Health::default);
+        Self { control, runner, clock, settings, stop, board: Arc::default(), health }
+    }
+
+    /// Asks `health` how this process fares, before each heartbeat.
+    #[must_use]
+    pub fn with_health(self, health: HealthSource) -> Self {
+        Self { health, ..self }
+    }
+
+    /// How it fares now.
+    fn health(&self) -> Health {
+        let board = &self.board;
+        Health {
+            rows_done: board.rows_done(),
+            units_done: board.units_done(),
+            units_failed: board.units_failed(),
+            ..(self.health)()
+        }
     }
 
     /// Where its progress can be read while it runs.

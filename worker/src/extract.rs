@@ -17,6 +17,7 @@ use glmeval_common::representation::{
 };
 use glmeval_common::unit::SetSpec;
 use std::collections::BTreeMap;
+use tracing::info_span;
 
 /// Which examples a shard holds, and their numbers in the data set.
 pub struct ShardExamples {
@@ -51,7 +52,9 @@ fn embed_in_batches(
     tokens_per_batch_max: usize,
     done: &mut dyn FnMut(u64),
 ) -> Result<EmbeddingShard> {
-    let tokens = tokenize(model, set, &shard.examples)?;
+    let tokenized = info_span!("tokenize").in_scope(|| tokenize(model, set, &shard.examples));
+    let tokens = tokenized?;
+    let _forward = info_span!("forward", examples = shard.examples.len()).entered();
     let mut rows = Rows::new(set, model, &shard.examples, &tokens)?;
     let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
     let counts: Vec<usize> = tokens.iter().map(ExampleTokens::count).collect();

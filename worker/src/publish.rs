@@ -17,6 +17,8 @@ use glmeval_common::store::reports::commit_report;
 use glmeval_common::unit::{Fit, ReportUnit};
 use std::collections::BTreeMap;
 
+mod cost;
+
 /// Fits read from the store at a time.
 const REQUESTS_MAX: usize = 16;
 
@@ -24,6 +26,7 @@ const REQUESTS_MAX: usize = 16;
 pub struct Gathered {
     fits: Vec<FitResult>,
     failed: Vec<String>,
+    cost: Vec<(String, String)>,
 }
 
 impl Gathered {
@@ -50,7 +53,9 @@ impl Gathered {
                 failed.push(format!("{}: {reason}", fit.label()));
             }
         }
-        Ok(Self { fits: results.into_iter().flatten().collect(), failed })
+        let fits: Vec<FitResult> = results.into_iter().flatten().collect();
+        let cost = cost::lines(store, plan, &fits).await?;
+        Ok(Self { fits, failed, cost })
     }
 
     /// Renders the report's files.
@@ -58,7 +63,7 @@ impl Gathered {
     /// # Errors
     /// `Bug` if a table cannot be encoded.
     pub fn render(&self, plan: &Plan) -> Result<Vec<ReportFile>> {
-        render(&ReportInput { plan, fits: &self.fits, failed: &self.failed })
+        render(&ReportInput { plan, fits: &self.fits, failed: &self.failed, cost: &self.cost })
     }
 }
 

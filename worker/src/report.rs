@@ -54,6 +54,8 @@ pub struct ReportInput<'a> {
     pub fits: &'a [FitResult],
     /// One line per unit that was given up.
     pub failed: &'a [String],
+    /// What the results took and cost, as names and values; empty without prices.
+    pub cost: &'a [(String, String)],
 }
 
 /// One file of a report.

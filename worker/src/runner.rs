@@ -22,16 +22,21 @@ use glmeval_common::store::embeddings::models::ModelRecord;
 use glmeval_common::store::embeddings::{SetManifest, ShardAttempt, find_commit, read_shard};
 use glmeval_common::survey::check_unchanged;
 use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
+use metrics::counter;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use tracing::{Instrument, info_span};
 
 mod delivery;
 mod inputs;
 mod opened;
 use inputs::Inputs;
 use opened::Opened;
+
+/// Metric of the rows this process computed, committed or not.
+const ROWS_COMPUTED: &str = "glmeval_rows_computed_total";
 
 /// Runs units against a store, keeping opened gLMs.
 pub struct Runner {
@@ -102,14 +107,20 @@ impl Runner {
                 set.id, set.numeric_class
             )));
         }
-        let examples = self.examples(context.store, unit).await?;
+        let read = self.examples(context.store, unit).instrument(info_span!("read"));
+        let examples = read.await?;
         let shard = tokio::task::block_in_place(|| {
             let model = self.model(&set.model)?;
-            embed(&model, set, &examples, &mut |rows| context.done(rows))
+            let computed = counter!(ROWS_COMPUTED, "model" => set.model.name.clone());
+            embed(&model, set, &examples, &mut |rows| {
+                computed.increment(rows);
+                context.done(rows);
+            })
         })?;
         let rows = shard.row_ids.len() as u64;
         drop(examples);
-        let bytes = tokio::task::block_in_place(|| shard.encode())?;
+        let bytes =
+            tokio::task::block_in_place(|| info_span!("encode").in_scope(|| shard.encode()))?;
         drop(shard);
         let model = tokio::task::block_in_place(|| self.model(&set.model))?;
         let seconds = context.seconds();
@@ -129,7 +140,7 @@ impl Runner {
             model: ModelRecord::of(&set.model, model.facts(), model.tokenizer().digest()),
             started_unix_ms: self.clock.unix_ms().saturating_sub((seconds * 1_000.0) as u64),
         };
-        self.deliver(context, shard, bytes).await
+        self.deliver(context, shard, bytes).instrument(info_span!("commit")).await
     }
 
     async fn examples(&self, store: &Store, unit: &ExtractUnit) -> Result<ShardExamples> {

@@ -1,12 +1,12 @@
 //! `glmeval submit|status|watch|cancel|jobs|drain`: a person's side of a coordinator.
 
 use crate::connecting::TrustArguments;
-use crate::output::{Format, Table, complain, say, say_json, seconds};
+use crate::output::{Format, Table, bytes, complain, say, say_json, seconds};
 use crate::planning::{Planned, plan_file};
 use crate::progress::{Progress, summary};
 use clap::Args;
 use futures::StreamExt;
-use glmeval_common::control::{Control, JobStatus};
+use glmeval_common::control::{Control, JobCost, JobStatus, WorkerStatus};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::wire::GrpcControl;
@@ -50,11 +50,27 @@ pub(crate) struct SubmitArguments {
     watch: bool,
 }
 
-/// Arguments of `status`, `watch` and `cancel`.
+/// Arguments of `watch` and `cancel`.
 #[derive(Args)]
 pub(crate) struct JobArguments {
     /// Id of the job, as `submit` and `jobs` print it.
     job: String,
+    #[command(flatten)]
+    coordinator: Coordinator,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Arguments of `status`.
+#[derive(Args)]
+pub(crate) struct StatusArguments {
+    /// Id of the job, as `submit` and `jobs` print it.
+    #[arg(required_unless_present = "workers")]
+    job: Option<String>,
+    /// Show the workers instead.
+    #[arg(long, conflicts_with = "job")]
+    workers: bool,
     #[command(flatten)]
     coordinator: Coordinator,
     /// How to print.
@@ -96,9 +112,18 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
     }
 }
 
-pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
+pub(crate) async fn status(arguments: StatusArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let status = control.status(&JobId::parse(arguments.job)?).await;
+    let Some(job) = &arguments.job else {
+        let workers = control.workers().await.map_err(|e| arguments.coordinator.named(e))?;
+        if arguments.format == Format::Json {
+            say_json(&workers)?;
+        } else {
+            say(&worker_table(&workers).text(arguments.format));
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let status = control.status(&JobId::parse(job.clone())?).await;
     let status = status.map_err(|e| arguments.coordinator.named(e))?;
     if arguments.format == Format::Json {
         say_json(&status)?;
@@ -196,6 +221,32 @@ pub(crate) async fn jobs(arguments: JobsArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn worker_table(workers: &[WorkerStatus]) -> Table {
+    let mut table = Table::new(&[
+        "worker", "host", "state", "device", "gLM", "unit", "rows/s", "done", "failed", "lost",
+        "memory", "seen",
+    ]);
+    let or_dash = |text: Option<&str>| text.filter(|t| !t.is_empty()).unwrap_or("-").to_owned();
+    for worker in workers {
+        let late = if worker.is_straggler { " (straggler)" } else { "" };
+        table.row(vec![
+            worker.worker.to_string(),
+            worker.host.clone(),
+            format!("{}{late}", worker.phase.name()),
+            or_dash(Some(&worker.facts.device)),
+            or_dash(worker.model.as_deref()),
+            or_dash(worker.unit.as_deref()),
+            format!("{:.1}", worker.rows_per_second),
+            worker.health.units_done.to_string(),
+            worker.health.units_failed.to_string(),
+            worker.leases_lost.to_string(),
+            bytes(worker.health.memory_bytes),
+            format!("{} ago", seconds(worker.seen_ms_ago as f64 / 1_000.0)),
+        ]);
+    }
+    table
+}
+
 fn describe(status: &JobStatus, format: Format) -> String {
     let mut table =
         Table::new(&["stage", "waiting", "ready", "leased", "cooling", "committed", "failed"]);
@@ -214,6 +265,26 @@ fn describe(status: &JobStatus, format: Format) -> String {
     let mut text = format!("{}\n{}", summary(status), table.text(format));
     if let Some(left) = status.eta_seconds {
         text.push_str(&format!("\nabout {} left", seconds(left)));
+    }
+    text.push_str(&cost_lines(&status.cost));
+    text
+}
+
+/// Lines on device time and its price; nothing before any attempt ended.
+fn cost_lines(cost: &JobCost) -> String {
+    let Some(efficiency) = cost.efficiency() else { return String::new() };
+    let mut text = format!(
+        "\ndevice time {}, {:.1} % useful; {} leases expired, {} handed back",
+        seconds(cost.leased_seconds()),
+        100.0 * efficiency,
+        cost.leases_expired,
+        cost.leases_handed_back
+    );
+    if let (Some(currency), Some(spent)) = (&cost.currency, cost.spent) {
+        text.push_str(&format!("\ncost {spent:.4} {currency}"));
+        if let Some(total) = cost.estimated_total {
+            text.push_str(&format!(", about {total:.4} {currency} in the end"));
+        }
     }
     text
 }

@@ -5,6 +5,7 @@ use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::exit;
 use crate::output::{complain, say};
 use crate::planning::plan_file;
+use crate::telemetry::{self, MetricsArguments};
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
@@ -14,6 +15,7 @@ use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::{Claim, end};
 use glmeval_common::trust::{Role, Token};
+use glmeval_coordinator::dashboard::{self, Access};
 use glmeval_coordinator::{
     Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, Trust, service,
 };
@@ -67,6 +69,14 @@ pub(crate) struct Arguments {
     /// A lease lives this long without a heartbeat.
     #[arg(long, default_value_t = glmeval_common::limits::LEASE_TTL_MS, value_name = "MS")]
     lease_ttl_ms: u64,
+    /// Serve the web dashboard, /metrics, /healthz and /readyz here, such as 127.0.0.1:8080.
+    #[arg(long, value_name = "HOST:PORT")]
+    dashboard: Option<String>,
+    /// File with the token that the dashboard asks for, needed off loopback [default: the operators'].
+    #[arg(long, value_name = "FILE", requires = "dashboard")]
+    dashboard_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    metrics: MetricsArguments,
     /// File with the token of operators [default: that of --token-file serves both].
     #[arg(long, value_name = "FILE", env = "GLMEVAL_OPERATOR_TOKEN_FILE", requires = "token_file")]
     operator_token_file: Option<PathBuf>,
@@ -75,6 +85,33 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Serves dashboard and metrics where that is asked for.
+    async fn serve_telemetry(&self, coordinator: &Coordinator) -> Result<()> {
+        if self.dashboard.is_none() && !self.metrics.wanted() {
+            return Ok(());
+        }
+        let metrics = telemetry::start_metrics()?;
+        if let Some(address) = &self.dashboard {
+            let file = self.dashboard_token_file.as_ref().or(self.operator_token_file.as_ref());
+            let access = match file {
+                Some(file) => Access::of_file(file)?,
+                None => Access::default(),
+            };
+            let listener = telemetry::listen(address).await?;
+            access.check_address(&listener)?;
+            telemetry::announce("dashboard", &listener, "/");
+            let serving =
+                dashboard::serve(coordinator.clone(), listener, access, Arc::clone(&metrics));
+            tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(error = error.chain(), "the dashboard is served no more");
+                }
+            });
+        }
+        let coordinator = coordinator.clone();
+        self.metrics.serve(Arc::new(move || dashboard::metrics_text(&coordinator, &metrics))).await
+    }
+
     fn trust(&self) -> Result<Trust> {
         let operator = self.operator_token_file.as_deref().map(Token::read).transpose()?;
         Trust::new(self.trust.identity(Role::Coordinator)?, self.trust.token()?, operator)
@@ -124,6 +161,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
     }
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
+    arguments.serve_telemetry(&coordinator).await?;
     service::serve_trusted(coordinator.clone(), listener, trust, told).await?;
     let claim = Claim {
         token: random_token(),

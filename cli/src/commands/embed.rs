@@ -189,6 +189,7 @@ fn job(arguments: &Arguments) -> Result<Job> {
             ..RepresentationSpec::default()
         }],
         probes: Vec::new(),
+        cost: None,
     };
     let folder = std::env::current_dir()
         .map_err(|e| Error::unavailable("find the current folder").with_source(e))?;

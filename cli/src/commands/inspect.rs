@@ -44,7 +44,7 @@ struct Inspection {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let model = crate::fetching::fetch(&arguments.model)?;
+    let model = crate::planning::fetching::fetch(&arguments.model)?;
     let (weights, expected) = models::inspect(&model)?;
     let comparison = weights.compare(&expected);
     let names = |tensors: &[glmeval_worker::weights::ExpectedTensor]| {

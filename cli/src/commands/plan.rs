@@ -4,6 +4,7 @@ use crate::output::{Format, Table, bytes, flops, say, say_json, seconds};
 use crate::planning::plan_file;
 use clap::Args;
 use glmeval_common::error::Result;
+use glmeval_common::job::Prices;
 use glmeval_common::plan::Plan;
 use glmeval_common::unit::UnitKind;
 use glmeval_coordinator::plan;
@@ -16,6 +17,16 @@ use std::process::ExitCode;
 /// The first comes from the CPU time of one run (`bench/runs/`), the second is eight times the first.
 const DEVICE_RATES: [(&str, f64, f64); 2] =
     [("2 CPU cores (f32, AVX-512)", 2.6e11, 0.10), ("16 CPU cores (f32, AVX-512)", 2.1e12, 0.80)];
+
+/// FLOP/s that a device of a kind sustains on these models, by the names prices use. The processor's was
+/// measured; graphics cards stand at two fifths of their bf16 peak (NVIDIA's data sheets), unmeasured.
+const KIND_RATES: [(&str, f64); 5] = [
+    ("cpu", 2.6e11),
+    ("nvidia-a100", 1.2e14),
+    ("nvidia-h100", 4.0e14),
+    ("nvidia-h200", 4.0e14),
+    ("nvidia-l4", 4.8e13),
+];
 
 /// Arguments of `plan`.
 #[derive(Args)]
@@ -43,6 +54,19 @@ struct Floor {
     device: &'static str,
     seconds: f64,
     cost_usd: f64,
+}
+
+/// What the arithmetic of a job costs on one kind of device, by the job file's prices.
+#[derive(Serialize)]
+struct Price {
+    device_kind: String,
+    /// An hour of one device, the spot discount taken off.
+    device_hour: f64,
+    currency: String,
+    /// Device time at least; none where the rate of the kind is not known.
+    device_seconds: Option<f64>,
+    /// Its price.
+    cost: Option<f64>,
 }
 
 /// The fits of one probe.
@@ -83,6 +107,8 @@ struct Summary<'a> {
     probes: Vec<Probe>,
     /// Time and cost on some devices if they did nothing but arithmetic.
     floors: Vec<Floor>,
+    /// What that costs by the prices of the job file; empty without any.
+    prices: Vec<Price>,
     /// Peak memory of one worker, estimated.
     worker_memory: Memory,
     /// The plan itself, as it is stored.
@@ -109,6 +135,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         stages,
         probes: probes(plan),
         floors,
+        prices: planned.job.prices.as_ref().map_or_else(Vec::new, |of| prices(of, flops_total)),
         worker_memory: memory(plan),
         plan,
     };
@@ -118,6 +145,36 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         print(&summary, arguments.format);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn prices(prices: &Prices, flops_total: f64) -> Vec<Price> {
+    let kinds = prices.device_hour.keys().map(|kind| {
+        let rate = KIND_RATES.iter().find(|(known, _)| known == kind).map(|(_, rate)| *rate);
+        let device_seconds = rate.map(|rate| flops_total / rate);
+        Price {
+            device_kind: kind.clone(),
+            device_hour: prices.hour(kind).unwrap_or(0.0),
+            currency: prices.currency.clone(),
+            device_seconds,
+            cost: device_seconds.and_then(|seconds| prices.seconds(kind, seconds)),
+        }
+    });
+    kinds.collect()
+}
+
+/// A table of prices, one line per kind of device.
+fn price_table(prices: &[Price]) -> Table {
+    let mut table = Table::new(&["priced device", "an hour", "at least", "costs at least"]);
+    for price in prices {
+        let currency = &price.currency;
+        table.row(vec![
+            price.device_kind.clone(),
+            format!("{} {currency}", price.device_hour),
+            price.device_seconds.map_or("rate unknown".to_owned(), seconds),
+            price.cost.map_or("-".to_owned(), |cost| format!("{cost:.4} {currency}")),
+        ]);
+    }
+    table
 }
 
 fn memory(plan: &Plan) -> Memory {
@@ -231,7 +288,9 @@ fn print(summary: &Summary<'_>, format: Format) {
     ] {
         memory.row(vec![what.to_owned(), bytes(count)]);
     }
-    for table in [datasets, models, stages, probes, floors, memory] {
+    let prices = (!summary.prices.is_empty()).then(|| price_table(&summary.prices));
+    let tables = [datasets, models, stages, probes, floors].into_iter().chain(prices);
+    for table in tables.chain([memory]) {
         say("");
         say(&table.text(format));
     }

@@ -8,6 +8,7 @@ use crate::host::node;
 use crate::output::complain;
 use crate::planning::plan_file;
 use crate::stopping::StopArguments;
+use crate::telemetry::{self, MetricsArguments};
 use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use glmeval_common::clock::{Clock, SystemClock};
@@ -96,6 +97,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     machine: MachineArguments,
     #[command(flatten)]
+    metrics: MetricsArguments,
+    #[command(flatten)]
     trust: TrustArguments,
 }
 
@@ -130,6 +133,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
     let store = Store::open(&arguments.store)?;
     let stop = arguments.stop.listen()?;
+    if arguments.metrics.wanted() {
+        arguments.metrics.serve(telemetry::start_metrics()?).await?;
+    }
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
         return partition(&arguments, &store, (*share, job), stop).await;
     }
@@ -139,13 +145,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Ok(None) => return Ok(ExitCode::from(exit::WORK_LEFT)),
         Err(error) => return refused(error),
     };
+    let health = telemetry::machine::health(store.clone());
     let runner: Arc<dyn UnitRunner> = runner(&arguments, &store, &clock, &stop)?;
     let host = arguments.host.unwrap_or_else(node);
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
     let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
     settings.until_idle = arguments.until_idle;
+    settings.facts = telemetry::machine::facts();
     tracing::info!(worker = %settings.worker, "worker starts");
-    match Agent::new(control, runner, clock, settings, stop).run().await {
+    let agent = Agent::new(control, runner, clock, settings, stop);
+    match agent.with_health(health).run().await {
         Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
         Err(error) => refused(error),
     }

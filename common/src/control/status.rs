@@ -107,4 +107,56 @@ pub struct JobStatus {
     pub eta_seconds: Option<f64>,
     /// Units that were given up, the first hundred.
     pub failures: Vec<UnitFailure>,
+    /// Device time and what it costs, as far as the present coordinator saw it.
+    #[serde(default)]
+    pub cost: JobCost,
+}
+
+/// Device time of one job by what became of it, and its price.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobCost {
+    /// Seconds of attempts that committed.
+    pub useful_seconds: f64,
+    /// Seconds of attempts that another had overtaken.
+    pub duplicate_seconds: f64,
+    /// Seconds of attempts that failed.
+    pub failed_seconds: f64,
+    /// Seconds of attempts that were handed back.
+    pub handed_back_seconds: f64,
+    /// Seconds of attempts whose worker fell silent.
+    pub expired_seconds: f64,
+    /// Leases that ended because their worker fell silent.
+    pub leases_expired: u64,
+    /// Leases that were handed back.
+    pub leases_handed_back: u64,
+    /// Attempts that another had overtaken.
+    pub duplicates: u64,
+    /// Currency of the job file's prices; `None` without any.
+    pub currency: Option<String>,
+    /// Price of all these seconds; `None` where a device kind has no price.
+    pub spent: Option<f64>,
+    /// `spent`, and what is left at the pace of the moment.
+    pub estimated_total: Option<f64>,
+}
+
+impl JobCost {
+    /// Seconds of all attempts.
+    pub fn leased_seconds(&self) -> f64 {
+        self.useful_seconds + self.lost_seconds()
+    }
+
+    /// Seconds of attempts that came to nothing.
+    pub fn lost_seconds(&self) -> f64 {
+        self.duplicate_seconds
+            + self.failed_seconds
+            + self.handed_back_seconds
+            + self.expired_seconds
+    }
+
+    /// Useful by leased seconds, in `0..=1`; `None` before any attempt ended.
+    pub fn efficiency(&self) -> Option<f64> {
+        let leased = self.leased_seconds();
+        (leased > 0.0).then(|| self.useful_seconds / leased)
+    }
 }

@@ -84,6 +84,9 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
         return Err(place.wrong("representation", expected, "none").into());
     }
     let probes = probes::check(&place, &spec.probes, &datasets)?;
+    if let Some(prices) = &spec.cost {
+        prices.check(file)?;
+    }
     Ok(Job {
         file: file.to_owned(),
         toml: text.to_owned(),
@@ -96,6 +99,7 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
         embeddings,
         features,
         probes,
+        prices: spec.cost,
     })
 }
 

@@ -74,6 +74,7 @@ impl Store {
             deadline: None,
             server_clock: ServerClock::default(),
             bucket: None,
+            meter: Arc::default(),
         }
     }
 
@@ -85,7 +86,15 @@ impl Store {
         let url = Arc::from(format!("{inner}/{prefix}"));
         let inner = prefixed(inner, prefix)?;
         let server_clock = ServerClock::default();
-        Ok(Self { inner, url, folder: None, deadline: None, server_clock, bucket: None })
+        Ok(Self {
+            inner,
+            url,
+            folder: None,
+            deadline: None,
+            server_clock,
+            bucket: None,
+            meter: Arc::default(),
+        })
     }
 }
 
@@ -135,6 +144,7 @@ fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
         deadline: None,
         server_clock: ServerClock::default(),
         bucket: None,
+        meter: Arc::default(),
     })
 }
 
@@ -179,6 +189,7 @@ fn open_s3(url: &str, rest: &str, variables: &[(&str, String)]) -> Result<Store>
         deadline: None,
         server_clock,
         bucket: Some(bucket),
+        meter: Arc::default(),
     })
 }
 

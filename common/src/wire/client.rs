@@ -8,7 +8,7 @@ use super::secure::{Bearer, answered, endpoint};
 use super::{Control, convert, proto};
 use crate::control::{
     Ask, Grants, Heartbeat, HeartbeatReply, JobStatus, Registered, Registration, Report,
-    ReportReply,
+    ReportReply, WorkerStatus,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{JobId, WorkerId};
@@ -116,7 +116,7 @@ fn job_request(job: &JobId) -> proto::JobRequest {
 #[async_trait]
 impl Control for GrpcControl {
     async fn register(&self, registration: Registration) -> Result<Registered> {
-        let request = convert::registration_out(&registration);
+        let request = convert::registration_out(&registration)?;
         let reply =
             call(&self.client, request, 0, |mut c, r| async move { c.register(r).await }).await?;
         convert::registered_in(reply)
@@ -131,7 +131,7 @@ impl Control for GrpcControl {
     }
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply> {
-        let request = convert::heartbeat_out(&heartbeat);
+        let request = convert::heartbeat_out(&heartbeat)?;
         let reply =
             call(&self.client, request, 0, |mut c, r| async move { c.heartbeat(r).await }).await?;
         convert::heartbeat_reply_in(reply)
@@ -169,6 +169,13 @@ impl Control for GrpcControl {
         let reply =
             call(&self.client, request, 0, |mut c, r| async move { c.jobs(r).await }).await?;
         reply.jobs.iter().map(convert::status_in).collect()
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerStatus>> {
+        let request = proto::WorkersRequest {};
+        let reply =
+            call(&self.client, request, 0, |mut c, r| async move { c.workers(r).await }).await?;
+        reply.workers.iter().map(|bytes| convert::decode("worker", bytes)).collect()
     }
 
     async fn cancel(&self, job: &JobId) -> Result<()> {

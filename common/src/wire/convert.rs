@@ -43,6 +43,11 @@ pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T>
         .map_err(|e| Error::invalid(format!("decode a {what}")).with_source(e))
 }
 
+/// A part that older programs do not send.
+fn decode_or_default<T: DeserializeOwned + Default>(what: &str, bytes: &[u8]) -> Result<T> {
+    if bytes.is_empty() { Ok(T::default()) } else { decode(what, bytes) }
+}
+
 fn missing(what: &str) -> Error {
     Error::invalid(format!("the message lacks its {what}"))
 }
@@ -116,13 +121,14 @@ fn renamed_in(renamed: Vec<proto::RenamedLease>) -> Result<Vec<Renamed>> {
     values.collect()
 }
 
-pub(super) fn registration_out(registration: &Registration) -> proto::RegisterRequest {
-    proto::RegisterRequest {
+pub(super) fn registration_out(registration: &Registration) -> Result<proto::RegisterRequest> {
+    Ok(proto::RegisterRequest {
         worker: registration.worker.as_str().to_owned(),
         host: registration.host.clone(),
         numeric_classes: registration.numeric_classes.clone(),
         held: leases_out(&registration.held),
-    }
+        facts: encode_named(&registration.facts)?,
+    })
 }
 
 pub(super) fn registration_in(message: proto::RegisterRequest) -> Result<Registration> {
@@ -134,6 +140,7 @@ pub(super) fn registration_in(message: proto::RegisterRequest) -> Result<Registr
         host: message.host,
         numeric_classes: classes,
         held: leases_in(message.held)?,
+        facts: decode_or_default("worker", &message.facts)?,
     })
 }
 
@@ -178,7 +185,8 @@ pub(super) fn ask_in(message: proto::AskRequest) -> Result<Ask> {
 pub(super) fn grants_out(grants: &Grants) -> Result<proto::AskReply> {
     let list = grants.grants.iter().map(|grant| {
         let work = encode_named(&grant.work)?;
-        Ok(proto::Grant { lease: Some(lease_out(&grant.lease)), work })
+        let (lease, trace) = (Some(lease_out(&grant.lease)), grant.trace.clone());
+        Ok(proto::Grant { lease, work, trace })
     });
     let list = list.collect::<Result<Vec<_>>>()?;
     Ok(proto::AskReply { epoch: grants.epoch, grants: list, finished: grants.finished })
@@ -186,13 +194,14 @@ pub(super) fn grants_out(grants: &Grants) -> Result<proto::AskReply> {
 
 pub(super) fn grants_in(message: proto::AskReply) -> Result<Grants> {
     let list = message.grants.into_iter().map(|grant| {
-        Ok(Grant { lease: lease_in(grant.lease)?, work: decode("unit", &grant.work)? })
+        let work = decode("unit", &grant.work)?;
+        Ok(Grant { lease: lease_in(grant.lease)?, work, trace: grant.trace })
     });
     let grants = list.collect::<Result<Vec<_>>>()?;
     Ok(Grants { epoch: message.epoch, grants, finished: message.finished })
 }
 
-pub(super) fn heartbeat_out(heartbeat: &Heartbeat) -> proto::HeartbeatRequest {
+pub(super) fn heartbeat_out(heartbeat: &Heartbeat) -> Result<proto::HeartbeatRequest> {
     let held = heartbeat.held.iter().map(|progress| proto::Progress {
         lease: Some(lease_out(&progress.lease)),
         running: progress.running,
@@ -200,11 +209,12 @@ pub(super) fn heartbeat_out(heartbeat: &Heartbeat) -> proto::HeartbeatRequest {
         rows_per_second: progress.rows_per_second,
         waiting_for_store: progress.waiting_for_store,
     });
-    proto::HeartbeatRequest {
+    Ok(proto::HeartbeatRequest {
         worker: heartbeat.worker.as_str().to_owned(),
         held: held.collect(),
         leaving: heartbeat.leaving,
-    }
+        health: encode_named(&heartbeat.health)?,
+    })
 }
 
 pub(super) fn heartbeat_in(message: proto::HeartbeatRequest) -> Result<Heartbeat> {
@@ -219,7 +229,8 @@ pub(super) fn heartbeat_in(message: proto::HeartbeatRequest) -> Result<Heartbeat
         })
     });
     let held = held.collect::<Result<Vec<_>>>()?;
-    Ok(Heartbeat { worker: worker(message.worker)?, held, leaving: message.leaving })
+    let health = decode_or_default("health", &message.health)?;
+    Ok(Heartbeat { worker: worker(message.worker)?, held, leaving: message.leaving, health })
 }
 
 pub(super) fn heartbeat_reply_out(reply: &HeartbeatReply) -> proto::HeartbeatReply {

@@ -104,6 +104,18 @@ impl Service for Adapter {
         answer(call.await)
     }
 
+    async fn workers(
+        &self,
+        _request: Request<proto::WorkersRequest>,
+    ) -> Answer<proto::WorkersReply> {
+        let call = async {
+            let workers = self.0.workers().await?;
+            let workers = workers.iter().map(convert::encode_named).collect::<Result<_, _>>()?;
+            Ok(proto::WorkersReply { workers })
+        };
+        answer(call.await)
+    }
+
     async fn cancel(&self, request: Request<proto::JobRequest>) -> Answer<proto::Empty> {
         let call = async {
             self.0.cancel(&job(request)?).await?;

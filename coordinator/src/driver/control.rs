@@ -3,7 +3,7 @@
 //! Leaves out: decisions. Invariant: a job is in the store before anyone is told its id, and a
 //! cancellation before it is obeyed.
 
-use super::{Coordinator, lock};
+use super::{Coordinator, lock, telemetry};
 use crate::plan;
 use crate::state::{Effect, Event, State};
 use async_trait::async_trait;
@@ -11,11 +11,12 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use glmeval_common::control::{
     Ask, Control, Grant, Grants, Heartbeat, HeartbeatReply, JobPhase, JobStatus, LeaseKey,
-    Registered, Registration, Renamed, Report, ReportReply,
+    Registered, Registration, Renamed, Report, ReportReply, WorkerStatus,
 };
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::trace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,13 +65,17 @@ impl Coordinator {
         let units_max = if self.grants() { ask.units_max } else { 0 };
         let event = Event::Ask { worker: ask.worker.clone(), units_max };
         let told = told(&ask.worker, self.apply(event))?;
-        let grants = self.read(|state, _| {
+        let mut grants = self.read(|state, _| {
             let grants = told.leases.into_iter().filter_map(|lease| {
                 let work = state.work_unit(&lease)?;
-                Some(Grant { lease, work })
+                Some(Grant { lease, work, trace: String::new() })
             });
-            grants.collect()
+            grants.collect::<Vec<_>>()
         });
+        for grant in &mut grants {
+            grant.trace = self.lease_trace(&ask.worker, grant);
+        }
+        telemetry::count_grants(grants.len() as u64);
         Ok(Grants { epoch: self.epoch(), grants, finished: self.finished() })
     }
 
@@ -86,10 +91,22 @@ impl Coordinator {
         while news.changed().await.is_ok() && !self.finished() {}
     }
 
+    /// A trace of its own for each lease, linked to the job's; what follows at the worker hangs below.
+    fn lease_trace(&self, worker: &WorkerId, grant: &Grant) -> String {
+        let LeaseKey { job, unit, generation } = &grant.lease;
+        let kind = grant.work.kind().name();
+        let span =
+            tracing::info_span!(parent: None, "lease", %job, unit, %generation, %worker, kind);
+        trace::link(&span, lock(&self.inner.ledger).trace(job));
+        span.in_scope(|| tracing::debug!("unit granted"));
+        trace::traceparent(&span)
+    }
+
     fn status_now(&self, job: &JobId) -> Result<JobStatus> {
         self.serving()?;
         let status = self.read(|state, now_ms| state.status(job, now_ms));
-        status.ok_or_else(|| Error::not_found(format!("job {job} is not known")))
+        let status = status.ok_or_else(|| Error::not_found(format!("job {job} is not known")))?;
+        Ok(self.priced(status))
     }
 }
 
@@ -97,7 +114,9 @@ impl Coordinator {
 impl Control for Coordinator {
     async fn register(&self, registration: Registration) -> Result<Registered> {
         self.serving()?;
-        let Registration { worker, host, numeric_classes, held } = registration;
+        let Registration { worker, host, numeric_classes, held, facts } = registration;
+        let now_ms = self.inner.clock.now_ms();
+        lock(&self.inner.ledger).register(&worker, host.clone(), facts, now_ms);
         let event = Event::Register { worker: worker.clone(), host, numeric_classes, held };
         let told = told(&worker, self.apply(event))?;
         Ok(Registered {
@@ -133,7 +152,9 @@ impl Control for Coordinator {
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply> {
         self.serving()?;
-        let Heartbeat { worker, held, leaving } = heartbeat;
+        let Heartbeat { worker, held, leaving, health } = heartbeat;
+        let now_ms = self.inner.clock.now_ms();
+        lock(&self.inner.ledger).heartbeat(&worker, health, leaving, now_ms);
         let event = Event::Heartbeat { worker: worker.clone(), held, leaving };
         let told = told(&worker, self.apply(event))?;
         Ok(HeartbeatReply {
@@ -147,6 +168,9 @@ impl Control for Coordinator {
 
     async fn report(&self, report: Report) -> Result<ReportReply> {
         self.serving()?;
+        let work = self.read(|state, _| state.work_unit(&report.lease));
+        let now_ms = self.inner.clock.now_ms();
+        lock(&self.inner.ledger).report(&report, work.as_ref(), now_ms);
         let Report { worker, lease, outcome, seconds } = report;
         // The cast saturates and turns NaN to 0; a worker's nonsense only bends the estimates.
         let ran_ms = (seconds * 1_000.0) as u64;
@@ -170,6 +194,10 @@ impl Control for Coordinator {
         for (unit, committed) in plan.units().zip(&mut committed) {
             *committed &= unit.spec != UnitSpec::Report;
         }
+        self.price(&job, job_toml);
+        let span = tracing::info_span!(parent: None, "job", %job, name = plan.name);
+        span.in_scope(|| tracing::info!(units = plan.unit_count(), "job submitted"));
+        lock(&self.inner.ledger).set_trace(&job, trace::traceparent(&span));
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());
         self.apply(Event::Submit { plan, committed, failed, cancelled: false });
         Ok(job)
@@ -181,7 +209,13 @@ impl Control for Coordinator {
 
     async fn jobs(&self) -> Result<Vec<JobStatus>> {
         self.serving()?;
-        Ok(self.read(|state, now_ms| state.statuses(now_ms)))
+        let statuses = self.read(|state, now_ms| state.statuses(now_ms));
+        Ok(statuses.into_iter().map(|status| self.priced(status)).collect())
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerStatus>> {
+        self.serving()?;
+        Ok(self.worker_statuses())
     }
 
     async fn cancel(&self, job: &JobId) -> Result<()> {

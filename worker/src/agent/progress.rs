@@ -132,6 +132,8 @@ pub struct Board {
     current: Mutex<Option<(String, Arc<UnitProgress>)>>,
     units_done: AtomicU64,
     units_failed: AtomicU64,
+    /// Rows of units that ended.
+    rows_ended: AtomicU64,
 }
 
 impl Board {
@@ -150,8 +152,17 @@ impl Board {
         self.units_failed.load(Ordering::Relaxed)
     }
 
+    /// Rows this worker computed, those of the unit in hand included.
+    pub fn rows_done(&self) -> u64 {
+        let running = self.current().map_or(0, |(_, progress)| progress.rows_done());
+        self.rows_ended.load(Ordering::Relaxed).saturating_add(running)
+    }
+
     pub(super) fn show(&self, unit: Option<(String, Arc<UnitProgress>)>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = unit;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ended)) = std::mem::replace(&mut *current, unit) {
+            self.rows_ended.fetch_add(ended.rows_done(), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn count(&self, done: bool) {

@@ -9,14 +9,17 @@ use super::{
 };
 use glmeval_common::control::{Grant, LeaseKey, Outcome, Report};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::ids::Attempt;
+use glmeval_common::ids::{Attempt, WorkerId};
 use glmeval_common::limits;
 use glmeval_common::rng::random_token;
+use glmeval_common::trace;
+use glmeval_common::unit::WorkUnit;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{Instrument, Span};
 
 /// How long finished shards may still look for the store once the disk of the spool takes no more.
 const BROKEN_GRACE_MS: u64 = 20_000;
@@ -27,6 +30,7 @@ pub(super) struct Running {
     pub(super) progress: Arc<UnitProgress>,
     stop: StopHandle,
     task: JoinHandle<Result<UnitOutcome>>,
+    span: Span,
     /// The coordinator needs it no more.
     pub(super) revoked: bool,
 }
@@ -49,8 +53,9 @@ pub(super) struct Session {
     pub(super) running: Option<Running>,
     /// Units that are computed and on their way to the store.
     pub(super) committing: Vec<Running>,
-    /// Reports the coordinator has not taken yet, oldest first; as many as leases at most.
-    pub(super) reports: VecDeque<Report>,
+    /// Reports the coordinator has not taken yet, oldest first, each with the span of its attempt; as
+    /// many as leases at most.
+    pub(super) reports: VecDeque<(Report, Span)>,
     pub(super) registered: bool,
     pub(super) epoch: u64,
     pub(super) beat: Interval,
@@ -198,11 +203,12 @@ impl Session {
         if !self.may_start() {
             return;
         }
-        let Some(Grant { lease, work }) = self.queue.pop_front() else { return };
+        let Some(Grant { lease, work, trace }) = self.queue.pop_front() else { return };
         let now_ms = self.agent.clock.now_ms();
         let progress = Arc::new(UnitProgress::new(now_ms, unit_rows(&work)));
         let (stop, source) = stop_pair();
         let worker = self.agent.settings.worker.clone();
+        let worker_name = worker.clone();
         let attempt = Attempt::new(random_token());
         let context = RunContext {
             worker,
@@ -210,11 +216,13 @@ impl Session {
             progress: Arc::clone(&progress),
             stop: source,
         };
-        tracing::debug!(unit = work.label(), generation = %lease.generation, "unit starts");
+        let span = attempt_span(&lease, &work, &worker_name, &trace);
+        span.in_scope(|| tracing::debug!("unit starts"));
         self.agent.board.show(Some((work.label(), Arc::clone(&progress))));
         let runner = Arc::clone(&self.agent.runner);
-        let task = tokio::spawn(async move { runner.run(&work, &attempt, &context).await });
-        self.running = Some(Running { lease, progress, stop, task, revoked: false });
+        let run = async move { runner.run(&work, &attempt, &context).await };
+        let task = tokio::spawn(run.instrument(span.clone()));
+        self.running = Some(Running { lease, progress, stop, task, span, revoked: false });
     }
 
     async fn wait(&mut self) -> Woken {
@@ -276,18 +284,25 @@ impl Session {
         match &outcome {
             Outcome::Committed | Outcome::Lost => self.agent.board.count(true),
             Outcome::Failed { chain, .. } => {
-                tracing::warn!(unit = running.lease.unit, error = chain, "unit failed");
+                let unit = running.lease.unit;
+                running.span.in_scope(|| tracing::warn!(unit, error = chain, "unit failed"));
                 self.agent.board.count(false);
             }
             Outcome::HandedBack => {}
         }
         let elapsed_ms = running.progress.elapsed_ms(&*self.agent.clock);
-        self.push_report(running.lease, outcome, elapsed_ms as f64 / 1_000.0);
+        let report = self.report(running.lease, outcome, elapsed_ms as f64 / 1_000.0);
+        self.reports.push_back((report, running.span));
     }
 
-    pub(super) fn push_report(&mut self, lease: LeaseKey, outcome: Outcome, seconds: f64) {
-        let worker = self.agent.settings.worker.clone();
-        self.reports.push_back(Report { worker, lease, outcome, seconds });
+    fn report(&self, lease: LeaseKey, outcome: Outcome, seconds: f64) -> Report {
+        Report { worker: self.agent.settings.worker.clone(), lease, outcome, seconds }
+    }
+
+    /// Reports a lease that came to nothing here.
+    fn hand_back(&mut self, lease: LeaseKey, span: Span) {
+        let report = self.report(lease, Outcome::HandedBack, 0.0);
+        self.reports.push_back((report, span));
     }
 
     /// Stops asking, hands back what has not begun, gives the unit in hand its grace.
@@ -312,7 +327,7 @@ impl Session {
 
     fn hand_back_queue(&mut self) {
         for grant in std::mem::take(&mut self.queue) {
-            self.push_report(grant.lease, Outcome::HandedBack, 0.0);
+            self.hand_back(grant.lease, Span::none());
         }
     }
 
@@ -328,7 +343,7 @@ impl Session {
                 self.running.take().into_iter().chain(self.committing.drain(..)).collect();
             for running in in_hand {
                 running.task.abort();
-                self.push_report(running.lease, Outcome::HandedBack, 0.0);
+                self.hand_back(running.lease, running.span);
             }
         } else {
             for running in self.in_hand() {
@@ -353,6 +368,16 @@ impl Running {
     fn stop_was_told(&self) -> bool {
         self.stop.was_told()
     }
+}
+
+/// The span of one attempt, under the lease that `trace` names; logs within it carry its fields.
+fn attempt_span(lease: &LeaseKey, work: &WorkUnit, worker: &WorkerId, trace: &str) -> Span {
+    let LeaseKey { job, unit, generation } = lease;
+    let span = tracing::info_span!(
+        parent: None, "unit", %job, unit, %generation, %worker, label = work.label()
+    );
+    trace::set_parent(&span, trace);
+    span
 }
 
 fn failure(error: &Error) -> Outcome {

@@ -9,6 +9,7 @@ use glmeval_common::control::{
     Ask, Heartbeat, LeaseKey, Progress, Registered, Registration, Renamed,
 };
 use glmeval_common::error::{Error, ErrorKind, Result};
+use tracing::Instrument;
 
 impl Session {
     /// Everything that is due: registration, reports, heartbeat, the next units.
@@ -87,6 +88,7 @@ impl Session {
             host: settings.host.clone(),
             numeric_classes: settings.numeric_classes.clone(),
             held: self.held().into_iter().map(|progress| progress.lease).collect(),
+            facts: settings.facts.clone(),
         };
         let answer = self.agent.control.register(registration).await?;
         self.accept(answer.epoch)?;
@@ -101,8 +103,10 @@ impl Session {
     }
 
     async fn send_reports(&mut self) -> Result<()> {
-        while let Some(report) = self.reports.front() {
-            let answer = self.agent.control.report(report.clone()).await?;
+        while let Some((report, attempt)) = self.reports.front() {
+            let span = tracing::info_span!(parent: attempt, "report");
+            let call = self.agent.control.report(report.clone());
+            let answer = call.instrument(span).await?;
             self.accept(answer.epoch)?;
             self.reports.pop_front();
         }
@@ -111,7 +115,8 @@ impl Session {
 
     async fn heartbeat(&mut self, leaving: bool) -> Result<()> {
         let worker = self.agent.settings.worker.clone();
-        let heartbeat = Heartbeat { worker, held: self.held(), leaving };
+        let health = self.agent.health();
+        let heartbeat = Heartbeat { worker, held: self.held(), leaving, health };
         let answer = self.agent.control.heartbeat(heartbeat).await?;
         self.accept(answer.epoch)?;
         self.finished = answer.finished;
@@ -159,7 +164,7 @@ impl Session {
             waiting_for_store: running.progress.is_waiting(),
         });
         let queued = self.queue.iter().map(|grant| waiting(&grant.lease));
-        let reported = self.reports.iter().map(|report| waiting(&report.lease));
+        let reported = self.reports.iter().map(|(report, _)| waiting(&report.lease));
         running.chain(queued).chain(reported).collect()
     }
 
@@ -171,7 +176,7 @@ impl Session {
             let in_hand = self.running.iter_mut().chain(&mut self.committing);
             let running = in_hand.map(|running| &mut running.lease);
             let queued = self.queue.iter_mut().map(|grant| &mut grant.lease);
-            let reported = self.reports.iter_mut().map(|report| &mut report.lease);
+            let reported = self.reports.iter_mut().map(|(report, _)| &mut report.lease);
             for lease in running.chain(queued).chain(reported) {
                 if lease == from {
                     lease.generation = *to;

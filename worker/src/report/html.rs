@@ -71,8 +71,11 @@ fn facts(view: &View<'_>) -> String {
         ("Root seed", plan.seed.to_string()),
         ("Job", plan.job.to_string()),
     ];
+    let cost = view.cost.iter().map(|(name, value)| (name.as_str(), value));
     let rows: String = rows
         .iter()
+        .map(|(name, value)| (*name, value))
+        .chain(cost)
         .map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(value)))
         .collect();
     format!("<dl>\n{rows}</dl>\n")

@@ -12,6 +12,7 @@ use glmeval_common::score::{FitIdentity, FitScores, Statistic};
 pub(super) struct View<'a> {
     pub(super) plan: &'a Plan,
     pub(super) failed: &'a [String],
+    pub(super) cost: &'a [(String, String)],
     pub(super) datasets: Vec<DatasetView<'a>>,
 }
 
@@ -45,7 +46,8 @@ impl<'a> View<'a> {
                 published,
             })
         });
-        Self { plan: input.plan, failed: input.failed, datasets: datasets.collect() }
+        let ReportInput { plan, failed, cost, .. } = *input;
+        Self { plan, failed, cost, datasets: datasets.collect() }
     }
 
     /// All fits in report order.

@@ -1,0 +1,80 @@
+//! A small HTTP client for loopback: one request, one connection, the whole answer.
+//!
+//! Leaves out: TLS, redirects, streams. Invariant: no request leaves this machine.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Header lines, as sent.
+    pub head: String,
+    /// Body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header; empty without it.
+    pub fn header(&self, name: &str) -> &str {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+    }
+}
+
+/// Sends one request to `address` (`host:port`); `headers` are whole lines.
+///
+/// # Errors
+/// When nobody listens there or the connection breaks.
+pub async fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
+    let length = body.len();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|line| line.starts_with("Host:")) {
+        head.push_str(&format!("Host: {address}\r\n"));
+    }
+    for line in headers {
+        head.push_str(&format!("{line}\r\n"));
+    }
+    head.push_str(&format!("Content-Length: {length}\r\n\r\n{body}"));
+    stream.write_all(head.as_bytes()).await?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunked(body) } else { body.to_owned() };
+    Ok(Answer { status, head: head.to_owned(), body })
+}
+
+/// `GET path`.
+///
+/// # Panics
+/// When nobody answers.
+pub async fn get(address: &str, path: &str) -> Answer {
+    request(address, "GET", path, &[], "").await.unwrap()
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap_or(0);
+        if size == 0 || size > rest.len() {
+            break;
+        }
+        whole.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
+}

@@ -1,0 +1,102 @@
+//! What the results of a job took and cost, from the store alone: seconds of every commit, prices of the
+//! job file.
+//!
+//! Leaves out: attempts that came to nothing; only a running coordinator knows of those. Invariant: the
+//! same store gives the same lines; without prices there are none, and nothing is read for them.
+
+use super::REQUESTS_MAX;
+use crate::report::FitResult;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use glmeval_common::error::{ErrorKind, Result};
+use glmeval_common::job::Prices;
+use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::store::Store;
+use glmeval_common::store::embeddings::find_commit;
+use glmeval_common::store::jobs::read_job_toml;
+use std::collections::BTreeMap;
+
+/// Device of units that no numeric class names.
+const KIND_DEFAULT: &str = "cpu";
+const SECONDS_PER_HOUR: f64 = 3_600.0;
+
+/// Lines for people: device hours of the committed results, and what they cost; empty without prices.
+///
+/// # Errors
+/// Store errors.
+pub(super) async fn lines(
+    store: &Store,
+    plan: &Plan,
+    fits: &[FitResult],
+) -> Result<Vec<(String, String)>> {
+    let text = match read_job_toml(store, &plan.job).await {
+        Ok(text) => text,
+        // A job that was never submitted has no file.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let Ok(Some(prices)) = Prices::of_job_file(&text, "job.toml") else { return Ok(Vec::new()) };
+    let mut seconds = shard_seconds(store, plan).await?;
+    let fitted: f64 = fits.iter().map(|fit| fit.scores.seconds).sum();
+    *seconds.entry(KIND_DEFAULT.to_owned()).or_default() += fitted;
+    Ok(told(&prices, &seconds))
+}
+
+fn told(prices: &Prices, seconds: &BTreeMap<String, f64>) -> Vec<(String, String)> {
+    let hours: Vec<String> = seconds
+        .iter()
+        .map(|(kind, seconds)| format!("{:.3} h {kind}", seconds / SECONDS_PER_HOUR))
+        .collect();
+    let cost: Option<f64> =
+        seconds.iter().map(|(kind, seconds)| prices.seconds(kind, *seconds)).sum();
+    let currency = &prices.currency;
+    let cost = match cost {
+        Some(cost) => format!("{cost:.4} {currency}, losses not counted"),
+        None => "a kind of device has no price in the job file".to_owned(),
+    };
+    vec![
+        ("Device time of the results".to_owned(), hours.join(", ")),
+        ("Their cost".to_owned(), cost),
+    ]
+}
+
+/// Seconds of every committed shard of the plan, by kind of device.
+async fn shard_seconds(store: &Store, plan: &Plan) -> Result<BTreeMap<String, f64>> {
+    let mut reads: Vec<BoxFuture<'_, Result<(String, f64)>>> = Vec::new();
+    for unit in plan.units() {
+        let UnitSpec::Extract { set, start, end, .. } = unit.spec else { continue };
+        let Some(set) = plan.sets.get(set) else { continue };
+        reads.push(Box::pin(async move {
+            let commit = find_commit(store, &set.id, start, end).await?;
+            let seconds = commit.map_or(0.0, |commit| commit.seconds);
+            Ok((kind_of_class(&set.numeric_class), seconds))
+        }));
+    }
+    let shards: Vec<_> = futures::stream::iter(reads).buffered(REQUESTS_MAX).try_collect().await?;
+    let mut sums = BTreeMap::new();
+    for (kind, seconds) in shards {
+        *sums.entry(kind).or_default() += seconds;
+    }
+    Ok(sums)
+}
+
+/// The device of a numeric class such as `f32.cpu.1`.
+fn kind_of_class(class: &str) -> String {
+    class.split('.').nth(1).unwrap_or(KIND_DEFAULT).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_are_priced_and_a_kind_without_a_price_is_said() {
+        let text = "[cost]\ncurrency = \"EUR\"\ncpu = 2.0";
+        let prices = Prices::of_job_file(text, "job.toml").unwrap().unwrap();
+        let seconds = |kind: &str| BTreeMap::from([(kind.to_owned(), 1_800.0)]);
+        assert_eq!(told(&prices, &seconds("cpu"))[0].1, "0.500 h cpu");
+        assert_eq!(told(&prices, &seconds("cpu"))[1].1, "1.0000 EUR, losses not counted");
+        assert!(told(&prices, &seconds("gpu"))[1].1.contains("no price"));
+        assert_eq!(kind_of_class("f32.cpu.1"), "cpu");
+    }
+}
