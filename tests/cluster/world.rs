@@ -44,6 +44,7 @@ fn plan() -> Plan {
         seed: 7,
         protocol: Protocol::Published,
         shard_rows: Some(100),
+        prices: None,
         models: vec![JobModel {
             name: "NT".into(),
             source: "/nt".into(),

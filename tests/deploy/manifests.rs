@@ -8,7 +8,7 @@ use glmeval_tests::{python, real};
 use serde_json::Value;
 use tokio::process::Command;
 
-pub const OVERLAYS: [&str; 3] = ["cpu", "gpu-spot", "partition"];
+pub(crate) const OVERLAYS: [&str; 3] = ["cpu", "gpu-spot", "partition"];
 const COMPONENTS: [&str; 2] = ["jobset", "kueue"];
 /// YAML on standard input to JSON on standard output.
 const TO_JSON: &str =
@@ -38,7 +38,7 @@ async fn yaml(overlay: &str, component: Option<&str>) -> Option<Vec<u8>> {
 }
 
 /// The objects of an overlay.
-pub async fn rendered(overlay: &str, component: Option<&str>) -> Option<Vec<Value>> {
+pub(crate) async fn rendered(overlay: &str, component: Option<&str>) -> Option<Vec<Value>> {
     let python = python::python("deploy/kubernetes")?;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("all.yaml");
@@ -68,7 +68,7 @@ fn pods(objects: &[Value]) -> Vec<&Value> {
 }
 
 /// Every container of every pod.
-pub fn containers(objects: &[Value]) -> Vec<Value> {
+pub(crate) fn containers(objects: &[Value]) -> Vec<Value> {
     let of_pod = |pod: &Value| pod["containers"].as_array().unwrap().clone();
     pods(objects).into_iter().flat_map(of_pod).collect()
 }

@@ -45,6 +45,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         seed,
         protocol: Protocol::Published,
         shard_rows: Some(4 + rng.below(5)),
+        prices: None,
         models: vec![model("NT"), model("GPN")],
         datasets: vec![JobDataset {
             name: "D".into(),

@@ -127,8 +127,10 @@ pub(crate) fn balanced(world: &Arc<World>, who: &str) -> GrpcControl {
         world.note(&who, format!("is led to {address}"));
         async move { Ok::<_, io::Error>(TokioIo::new(TcpStream::connect(address).await?)) }
     });
-    let endpoint = GrpcControl::endpoint("http://balanced").expect("a URL");
-    GrpcControl::with_channel(endpoint.connect_with_connector_lazy(connector))
+    let endpoint =
+        GrpcControl::endpoint("http://balanced", &Credentials::default()).expect("a URL");
+    let channel = endpoint.connect_with_connector_lazy(connector);
+    GrpcControl::over(channel, &Credentials::default()).expect("no token is a header")
 }
 
 /// Address under which the coordinator on `host` is reached.
