@@ -130,6 +130,8 @@ async fn workers_that_a_high_job_pre_empts_hand_back_and_come_again() {
     let (first, log) = (format!("{workers}_0"), format!("glmeval-worker-{workers}_0.log"));
     world.at_work(10).await;
     world.log_has(&log, "unit starts").await;
+    // A pre-emption takes Slurm up to half a minute, the job less: its signal sets them going again.
+    world.slurm.hold(&workers);
     let high = ["-p", "high", "-w", "n2,n3", "-N", "2", "--cpus-per-task=8"];
     let high = [&high[..], &["--parsable", "--output=/dev/null", "--wrap=true"]].concat();
     world.slurm.tell("sbatch", &high);

@@ -120,6 +120,22 @@ impl Slurm {
         self.until(&format!("job {job} is over"), |slurm| slurm.state(job).is_empty()).await;
     }
 
+    /// Holds the members of an array still (`STOP`) until Slurm itself signals them.
+    ///
+    /// # Panics
+    /// If none runs.
+    pub fn hold(&self, array: &str) {
+        let ours = carriers(&format!("SLURM_ARRAY_JOB_ID={array}\0"));
+        let of_this = carriers(&self.folder.path().display().to_string());
+        let is_program = |pid: &String| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            of_this.contains(pid) && name.is_ok_and(|name| name.trim() == "glmeval")
+        };
+        let pids: Vec<_> = ours.into_iter().filter(is_program).collect();
+        assert!(!pids.is_empty(), "no member of {array} runs");
+        assert!(Command::new("kill").arg("-STOP").args(pids).status().unwrap().success());
+    }
+
     /// Lets a requeued job start now rather than in two minutes.
     ///
     /// # Panics
@@ -148,19 +164,18 @@ impl Drop for Slurm {
         for daemon in &mut self.daemons {
             drop(daemon.wait());
         }
-        kill(carriers(self.folder.path()));
+        kill(carriers(&self.folder.path().display().to_string()));
     }
 }
 
-/// Processes whose environment names `folder`.
-fn carriers(folder: &Path) -> Vec<String> {
-    let name = folder.display().to_string();
+/// Processes, this one left out, whose environment has `text`.
+fn carriers(text: &str) -> Vec<String> {
     let own = std::process::id().to_string();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(pid) = entry.file_name().into_string() else { continue };
         let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
-        if pid != own && String::from_utf8_lossy(&environment).contains(&name) {
+        if pid != own && String::from_utf8_lossy(&environment).contains(text) {
             found.push(pid);
         }
     }

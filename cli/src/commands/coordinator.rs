@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
     /// when it listens on every address].
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
-    /// Also answer gRPC health checks here, in plain text: for probes that speak no TLS.
+    /// Also answer gRPC health checks here, in plain text: Kubernetes asks without TLS.
     #[arg(long, value_name = "HOST:PORT")]
     health_listen: Option<String>,
     /// Folder or URL of the store.

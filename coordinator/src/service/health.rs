@@ -1,4 +1,4 @@
-//! Health checks alone on a socket of their own, in plain text: Kubernetes' probes speak no TLS.
+//! Health checks alone on a socket of their own, in plain text: Kubernetes asks without TLS.
 //!
 //! Invariant: nobody learns more here than that this process serves.
 
