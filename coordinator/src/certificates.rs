@@ -4,6 +4,7 @@
 //! the certificates made here are all there will ever be under it.
 
 use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::rng::random_token;
 use glmeval_common::trust::{Role, sha256_of_certificate};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -110,6 +111,9 @@ fn issue(order: &Order<'_>, issuer: &CertifiedIssuer<'_, KeyPair>, role: Role) -
 pub fn mint(order: &Order<'_>) -> Result<Minted> {
     check_name(order.name)?;
     let mut authority = parameters(order, "ca", Vec::new())?;
+    // Two CAs of one name would be told apart by a bad signature only.
+    let unique = format!("{} ca {}", order.name, random_token());
+    authority.distinguished_name.push(DnType::CommonName, unique);
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().map_err(failed)?;

@@ -86,8 +86,8 @@ impl Keeper {
         if let Err(status) = &result {
             let is_logged = self.rates().refusals.admits((), now_ms);
             if is_logged {
-                let (method, address) = (shown(path), peer.address);
-                tracing::warn!(?address, method, reason = status.message(), "call refused");
+                let (method, address) = (shown(path), peer.address.map(tracing::field::display));
+                tracing::warn!(address, method, reason = status.message(), "call refused");
             }
         }
         result
