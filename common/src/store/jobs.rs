@@ -114,7 +114,8 @@ pub async fn read_job_toml(store: &Store, job: &JobId) -> Result<String> {
 pub async fn list_jobs(store: &Store) -> Result<Vec<JobEntry>> {
     let mut jobs = Vec::new();
     for folder in store.list_folders(layout::JOBS_PREFIX).await? {
-        let job = JobId::new(folder);
+        // What is no id was put there by no coordinator.
+        let Ok(job) = JobId::parse(folder) else { continue };
         if let Some(entry) = store.entry(&layout::plan_path(&job)).await? {
             jobs.push(JobEntry { job, planned_ms: entry.last_modified_ms });
         }
