@@ -26,17 +26,25 @@ pub struct StoredJobs {
     store: Store,
     /// A coordinator inside one process has no rival and leaves no record.
     has_rivals: bool,
+    /// Fingerprint of the CA that its workers must believe.
+    ca_sha256: Option<String>,
 }
 
 impl StoredJobs {
     /// For a coordinator that others may replace.
     pub fn shared(store: Store) -> Self {
-        Self { store, has_rivals: true }
+        Self { store, has_rivals: true, ca_sha256: None }
     }
 
     /// For a coordinator inside one process.
     pub fn embedded(store: Store) -> Self {
-        Self { store, has_rivals: false }
+        Self { store, has_rivals: false, ca_sha256: None }
+    }
+
+    /// Names the CA in the coordinator's records, so that nobody is led to another coordinator.
+    #[must_use]
+    pub fn with_ca(self, ca_sha256: Option<String>) -> Self {
+        Self { ca_sha256, ..self }
     }
 
     /// Committed ranges of every set of `plan`.
@@ -81,7 +89,7 @@ impl JobStore for StoredJobs {
         let claim = Claim {
             token: record.token.clone(),
             address: record.address.clone(),
-            ca_sha256: None,
+            ca_sha256: self.ca_sha256.clone(),
             program: record.program.clone(),
             started_unix_ms: record.started_unix_ms,
         };
