@@ -18,6 +18,8 @@ mod grants;
 mod job;
 mod pace;
 mod reports;
+#[cfg(test)]
+mod simulation;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -77,7 +77,11 @@ pub(crate) fn job() -> Job {
 }
 
 pub(crate) fn planned(job: &Job, rows: u64) -> Plan {
-    plan(job, &[dataset_facts("d", rows)], &[model_facts("m")], &class).unwrap()
+    planned_over(job, "d", rows)
+}
+
+pub(crate) fn planned_over(job: &Job, dataset: &str, rows: u64) -> Plan {
+    plan(job, &[dataset_facts(dataset, rows)], &[model_facts("m")], &class).unwrap()
 }
 
 fn count(plan: &Plan, kind: UnitKind) -> usize {

@@ -252,7 +252,7 @@ impl State {
     }
 
     /// A unit goes to a worker it failed on only if it failed on all that can run it.
-    fn may_run(&self, job: &JobState, unit: u32, worker: &WorkerId) -> bool {
+    pub(super) fn may_run(&self, job: &JobState, unit: u32, worker: &WorkerId) -> bool {
         let Some(failures) = job.failures.get(&unit) else { return true };
         !failures.workers.contains(worker)
             || self.able(job, unit).all(|able| failures.workers.contains(able))

@@ -223,6 +223,11 @@ impl JobState {
         self.plan.kind(unit) == Some(UnitKind::Report)
     }
 
+    /// Units there are.
+    pub(super) fn unit_count(&self) -> u32 {
+        self.units.len() as u32
+    }
+
     /// State of a unit; `None` past the end.
     pub(super) fn unit(&self, unit: u32) -> Option<UnitState> {
         self.units.get(unit as usize).copied()
