@@ -45,6 +45,8 @@ pub struct Registration {
     pub numeric_classes: Vec<String>,
     /// Leases it still holds, of whatever epoch.
     pub held: Vec<LeaseKey>,
+    /// Kind of device it computes on, such as `cpu`; a slow kind is no straggler among its like.
+    pub device: String,
 }
 
 /// A lease that lives on under a new generation.

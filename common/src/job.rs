@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 mod check;
 mod probe;
 pub mod published;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use probe::{
     JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice, ProbeTable,
     TrainingChanges,
 };
+pub use schedule::JobSchedule;
 
 /// Whether the registered quirks of the published code are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +73,9 @@ pub struct JobSpec {
     /// Probes.
     #[serde(default, rename = "probe")]
     pub probes: Vec<ProbeTable>,
+    /// How it shares workers with other jobs; changes no result.
+    #[serde(default)]
+    pub schedule: Option<JobSchedule>,
 }
 
 /// One `[[model]]` table.

@@ -4,6 +4,7 @@
 //! durable state, so any coordinator may die at any time.
 
 pub mod driver;
+pub mod evidence;
 pub mod job_store;
 pub mod leases;
 pub mod plan;

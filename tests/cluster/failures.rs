@@ -21,6 +21,7 @@ async fn the_lease_of_a_silent_worker_expires_and_others_finish() {
             host: "h".into(),
             numeric_classes: vec![world.numeric_class().into()],
             held: vec![],
+            device: "cpu".into(),
         };
         coordinator.register(registration).await.unwrap();
         let ask = Ask { worker, units_max: 1, wait_ms: 0, or_finished: false };

@@ -72,6 +72,8 @@ pub struct AgentSettings {
     pub host: String,
     /// The classes it can compute embeddings in.
     pub numeric_classes: Vec<String>,
+    /// Kind of device it computes on.
+    pub device: String,
     /// Units held beyond the one that runs.
     pub prefetch_units_max: usize,
     /// Leave when every job is over, rather than wait for the next.
@@ -91,6 +93,7 @@ impl AgentSettings {
             worker,
             host: host.to_owned(),
             numeric_classes,
+            device: "cpu".to_owned(),
             prefetch_units_max: limits::PREFETCH_UNITS_MAX,
             until_idle: false,
             detached_ms_max: 600_000,

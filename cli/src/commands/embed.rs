@@ -186,6 +186,7 @@ fn job(arguments: &Arguments) -> Result<Job> {
             ..RepresentationSpec::default()
         }],
         probes: Vec::new(),
+        schedule: None,
     };
     let folder = std::env::current_dir()
         .map_err(|e| Error::unavailable("find the current folder").with_source(e))?;

@@ -107,4 +107,7 @@ pub struct JobStatus {
     pub eta_seconds: Option<f64>,
     /// Units that were given up, the first hundred.
     pub failures: Vec<UnitFailure>,
+    /// Workers that are refused and hosts that are drained, one line each.
+    #[serde(default)]
+    pub notices: Vec<String>,
 }

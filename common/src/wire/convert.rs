@@ -88,6 +88,7 @@ pub(super) fn registration_out(registration: &Registration) -> proto::RegisterRe
         host: registration.host.clone(),
         numeric_classes: registration.numeric_classes.clone(),
         held: leases_out(&registration.held),
+        device: registration.device.clone(),
     }
 }
 
@@ -97,6 +98,7 @@ pub(super) fn registration_in(message: proto::RegisterRequest) -> Result<Registr
         host: message.host,
         numeric_classes: message.numeric_classes,
         held: leases_in(message.held)?,
+        device: message.device,
     })
 }
 

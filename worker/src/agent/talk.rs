@@ -84,6 +84,7 @@ impl Session {
             host: settings.host.clone(),
             numeric_classes: settings.numeric_classes.clone(),
             held: self.held().into_iter().map(|progress| progress.lease).collect(),
+            device: settings.device.clone(),
         };
         let answer = self.agent.control.register(registration).await?;
         self.accept(answer.epoch)?;
