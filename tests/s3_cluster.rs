@@ -5,7 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use glmeval_common::ids::JobId;
-use glmeval_common::plan::UnitSpec;
 use glmeval_common::rng::Rng;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{committed_ranges, read_rows};
@@ -111,11 +110,7 @@ async fn assert_same_results(ours: &Store, other: &Store, job: &JobId) {
         }
     }
     let mut fits = 0;
-    let units = plan.units.iter().filter_map(|unit| match &unit.spec {
-        UnitSpec::Fit(unit) => Some(&unit.fits),
-        _ => None,
-    });
-    for fit in units.flatten() {
+    for fit in plan.fit_units().flat_map(|(_, unit)| &unit.fits) {
         let mine = find_scores(ours, fit.id()).await.unwrap().unwrap();
         let theirs = find_scores(other, fit.id()).await.unwrap().unwrap();
         assert_eq!(mine.statistics, theirs.statistics);

@@ -45,7 +45,7 @@ pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
 /// Examples a fit keeps in memory where the machine does not say how much it has.
 pub const EXAMPLE_CACHE_BYTES: u64 = 4 << 30;
 /// Units of one job.
-pub const UNITS_PER_JOB_MAX: usize = 1_000_000;
+pub const UNITS_PER_JOB_MAX: usize = 4_000_000;
 
 const _: () = assert!(
     HEARTBEAT_INTERVAL_MS * 3 <= LEASE_TTL_MS,

@@ -52,10 +52,10 @@ impl StoredJobs {
 }
 
 /// The objects whose existence commits a unit; none for shards, which are covered by ranges.
-fn commit_paths(plan: &Plan, spec: &UnitSpec) -> Vec<String> {
+fn commit_paths(plan: &Plan, spec: UnitSpec<'_>) -> Vec<String> {
     match spec {
         UnitSpec::Prepare { dataset } => {
-            let dataset = plan.datasets.get(*dataset);
+            let dataset = plan.datasets.get(dataset);
             dataset.map(|set| layout::dataset_manifest_path(&set.facts.id)).into_iter().collect()
         }
         UnitSpec::Extract { .. } => Vec::new(),
@@ -126,16 +126,16 @@ impl JobStore for StoredJobs {
 
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
         let ranges = self.ranges(plan).await?;
-        let mut checks: Vec<BoxFuture<'_, Result<bool>>> = Vec::with_capacity(plan.units.len());
-        for unit in &plan.units {
-            let covered = match &unit.spec {
+        let mut checks: Vec<BoxFuture<'_, Result<bool>>> = Vec::new();
+        for unit in plan.units() {
+            let covered = match unit.spec {
                 UnitSpec::Extract { set, start, end, .. } => {
-                    let committed = plan.sets.get(*set).and_then(|set| ranges.get(&set.id));
-                    committed.is_some_and(|all| cover_range(all, *start, *end).is_ok())
+                    let committed = plan.sets.get(set).and_then(|set| ranges.get(&set.id));
+                    committed.is_some_and(|all| cover_range(all, start, end).is_ok())
                 }
                 UnitSpec::Prepare { .. } | UnitSpec::Fit(_) | UnitSpec::Report => false,
             };
-            let paths = commit_paths(plan, &unit.spec);
+            let paths = commit_paths(plan, unit.spec);
             checks.push(if paths.is_empty() {
                 Box::pin(std::future::ready(Ok(covered)))
             } else {

@@ -7,7 +7,7 @@ use super::{Created, Outcome, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::JobId;
 use crate::layout::{self, FORMAT_VERSION};
-use crate::plan::Plan;
+use crate::plan::{PLAN_VERSION, Plan};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,7 +77,10 @@ pub async fn create_job(store: &Store, plan: &Plan, toml: &str) -> Result<Outcom
     let toml = Bytes::copy_from_slice(toml.as_bytes());
     store.create(&layout::job_toml_path(&plan.job), toml).await?;
     let path = layout::plan_path(&plan.job);
-    let outcome = store.create_record(&path, plan.clone()).await?;
+    let outcome = match store.create(&path, super::record::encode(plan)?).await? {
+        Created::Won => Outcome::Won(plan.clone()),
+        Created::Lost { existing } => Outcome::Lost(decode_plan(store, &path, &existing)?),
+    };
     if let Outcome::Lost(standing) = &outcome
         && standing.job != plan.job
     {
@@ -96,7 +99,13 @@ pub async fn create_job(store: &Store, plan: &Plan, toml: &str) -> Result<Outcom
 /// # Errors
 /// `NotFound`, `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn read_plan(store: &Store, job: &JobId) -> Result<Plan> {
-    store.read_record(&layout::plan_path(job)).await
+    let path = layout::plan_path(job);
+    decode_plan(store, &path, &store.get(&path).await?)
+}
+
+fn decode_plan(store: &Store, path: &str, bytes: &[u8]) -> Result<Plan> {
+    let place = format!("{path} in {}", store.url());
+    super::record::decode_until(bytes, &place, PLAN_VERSION)
 }
 
 /// Reads the job file as submitted.

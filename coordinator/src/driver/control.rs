@@ -179,7 +179,7 @@ impl Control for Coordinator {
         self.forget_records(&job).await;
         let mut committed = self.inner.store.committed(&plan).await?;
         // A report is no content of its id: whoever asks for the job again has it checked again.
-        for (unit, committed) in plan.units.iter().zip(&mut committed) {
+        for (unit, committed) in plan.units().zip(&mut committed) {
             *committed &= unit.spec != UnitSpec::Report;
         }
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());
