@@ -2,7 +2,7 @@
 //!
 //! Leaves out: what follows from what (state).
 
-use super::split::Quarantined;
+use super::job::Quarantined;
 use crate::evidence::Evidence;
 use glmeval_common::control::{LeaseKey, Outcome, Progress, Renamed};
 use glmeval_common::ids::{JobId, WorkerId};

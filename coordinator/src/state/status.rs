@@ -7,7 +7,7 @@ use glmeval_common::control::{JobStatus, UnitFailure};
 
 const FAILURES_SHOWN_MAX: usize = 100;
 
-pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
+pub(super) fn status(job: &JobState, notices: Vec<String>, now_ms: u64) -> JobStatus {
     let (mut rows_running, mut rows_per_second) = (0_u64, 0.0);
     for (unit, leases) in job.leases.iter() {
         if let Some((start, end)) = job.rows(unit) {
@@ -32,5 +32,6 @@ pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
         workers: job.leases.worker_count() as u64,
         eta_seconds: job.pace.eta_seconds(now_ms),
         failures: failures.collect(),
+        notices,
     }
 }

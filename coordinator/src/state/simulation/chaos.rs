@@ -20,6 +20,8 @@ pub(super) struct Faults {
     pub(super) straggles: u64,
     /// Half of all that runs there fails.
     pub(super) sick_host: Option<usize>,
+    /// This worker does not always do what it says.
+    pub(super) liar: Option<usize>,
     /// Mean time between two blows.
     blow_ms: u64,
     /// Kinds of blows this world knows.
@@ -41,6 +43,7 @@ impl Faults {
             transient,
             straggles,
             sick_host: (rng.below(4) == 0).then(|| rng.below(4) as usize),
+            liar: (rng.below(4) == 0).then(|| rng.below(4) as usize),
             blow_ms: 2_000 + rng.below(20_000),
             blows: rng.next_u64(),
             damages: 0,

@@ -3,12 +3,13 @@
 //! Leaves out: how worlds go. Invariant: an oracle reads and never changes anything.
 
 use super::shapes::SimUnit;
+use super::store::Key;
 use super::worker::{Life, Run};
 use super::world::World;
-use crate::schedule;
 use crate::state::UnitState;
 use glmeval_common::control::{JobPhase, LeaseKey, Renamed};
 use glmeval_common::ids::Generation;
+use glmeval_common::plan::UnitSpec;
 use std::collections::BTreeSet;
 
 impl World {
@@ -19,11 +20,11 @@ impl World {
         let job = &state.jobs[&lease.job];
         assert!(!job.phase().is_over(), "{lease:?} of a job that is over");
         let classes = &self.workers[worker].numeric_classes;
-        assert!(schedule::class_matches(&job.plan, lease.unit, classes), "{lease:?}: class");
-        let Some(unit) = self.unit(lease) else { panic!("{lease:?} names no unit") };
-        for input in unit.inputs.iter().flat_map(|(first, past)| *first..*past) {
+        assert!(job.class_matches(lease.unit, classes), "{lease:?}: class");
+        let is_report = job.planned(lease.unit).is_some_and(|unit| unit.spec == UnitSpec::Report);
+        for input in job.inputs(lease.unit).into_iter().flat_map(|(first, past)| first..past) {
             let found = job.unit(input);
-            let told_of = unit.is_report && found == Some(UnitState::Failed);
+            let told_of = is_report && found == Some(UnitState::Failed);
             assert!(told_of || found == Some(UnitState::Committed), "{lease:?}: {input} {found:?}");
         }
         let held = job.leases.of_unit(lease.unit);
@@ -42,6 +43,12 @@ impl World {
         }
     }
 
+    /// Only those are refused that lied.
+    pub(super) fn check_refusal(&self, worker: usize, reason: &str) {
+        let is_liar = self.faults.liar == Some(worker) && self.has_lied;
+        assert!(is_liar, "{} is honest: {reason}", self.workers[worker].id);
+    }
+
     fn rises(&mut self, generation: Generation) {
         assert!(self.generations.insert(generation), "{generation} was given twice");
         let highest = self.highest.entry(generation.epoch).or_insert(generation);
@@ -54,9 +61,12 @@ impl World {
         let state = &self.coordinators[coordinator].state;
         let this = &self.workers[worker];
         for (id, job) in state.jobs.iter().filter(|(_, job)| !job.phase().is_over()) {
+            if !job.has_room_for(&this.id) {
+                continue;
+            }
             for unit in 0..job.unit_count() {
                 let starves = job.unit(unit) == Some(UnitState::Ready)
-                    && schedule::class_matches(&job.plan, unit, &this.numeric_classes)
+                    && job.class_matches(unit, &this.numeric_classes)
                     && state.may_run(job, unit, &this.id);
                 assert!(!starves, "{} idles while unit {unit} of {id} is ready", this.id);
             }
@@ -133,10 +143,32 @@ impl World {
                 assert!(blamed, "unit {unit} of {job} failed: {}", self.where_jobs_stand());
             }
             let failed = newest.state.status(&shape.plan.job, 0).expect("it is known").failures;
+            self.check_rows(*job, shape);
             let expected =
                 if failed.is_empty() { JobPhase::Finished } else { JobPhase::FinishedWithFailures };
             assert_eq!(phase, expected);
         }
+    }
+
+    /// Exactly the poisoned rows of a job are quarantined, and all others are committed.
+    fn check_rows(&self, job: usize, shape: &super::shapes::Shape) {
+        let given_up: BTreeSet<u64> =
+            self.quarantined(job).iter().flat_map(|rows| rows.start..rows.end).collect();
+        let mut poisoned = BTreeSet::new();
+        for unit in &shape.units {
+            let (Some((dataset, start, end)), Key::Shard { set, .. }) = (unit.rows, unit.key)
+            else {
+                continue;
+            };
+            let rows = (start..end).filter(|row| self.poison.contains(&(dataset, *row)));
+            poisoned.extend(rows);
+            for row in (start..end).filter(|row| !given_up.contains(row)) {
+                let key = Key::Shard { set, start: row, end: row + 1 };
+                assert!(self.store.holds(key).0, "row {row} of {job} is lost");
+            }
+        }
+        let is_sick = self.faults.sick_host.is_some();
+        assert!(given_up == poisoned || is_sick, "gave up {given_up:?} for {poisoned:?}");
     }
 
     /// Units that read poisoned rows, and those behind them.

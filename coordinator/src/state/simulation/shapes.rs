@@ -55,18 +55,18 @@ fn shape(index: usize, sets: &mut Vec<SetId>) -> Shape {
     let JobDataset { name, .. } = &mut job.datasets[0];
     *name = format!("D{dataset}");
     let plan = plans::planned_over(&job, &format!("d{dataset}"), rows);
-    let units = plan.units.iter().enumerate().map(|(unit, planned)| {
-        let key = match &planned.spec {
+    let units = plan.units().enumerate().map(|(unit, planned)| {
+        let key = match planned.spec {
             UnitSpec::Extract { set, start, end, .. } => {
-                let set = intern(sets, &plan.sets[*set].id);
-                Key::Shard { set, start: *start, end: *end }
+                let set = intern(sets, &plan.sets[set].id);
+                Key::Shard { set, start, end }
             }
             UnitSpec::Prepare { .. } => Key::Dataset { dataset },
             UnitSpec::Fit(_) | UnitSpec::Report => Key::Unit { job: index, unit },
         };
         SimUnit {
             key,
-            inputs: planned.prerequisites.clone(),
+            inputs: planned.prerequisites.to_vec(),
             rows: match planned.spec {
                 UnitSpec::Extract { start, end, .. } => Some((dataset, start, end)),
                 _ => None,

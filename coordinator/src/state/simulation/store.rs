@@ -3,7 +3,8 @@
 //! Leaves out: bytes. Invariant: a commit, once there, is never changed; a damaged one is followed
 //! by its next revision.
 
-use glmeval_common::ids::Generation;
+use crate::evidence::{Author, Evidence};
+use glmeval_common::ids::{Generation, WorkerId};
 use glmeval_common::rng::Rng;
 use glmeval_common::store::embeddings::cover::cover_range;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ pub(super) struct Commit {
     pub(super) worker: usize,
     pub(super) generation: Generation,
     pub(super) is_damaged: bool,
+    /// Its data was never what it says.
+    pub(super) is_lie: bool,
 }
 
 /// Answer to a create.
@@ -43,6 +46,8 @@ pub(super) struct Store {
     pub(super) jobs: BTreeMap<usize, bool>,
     /// Units given up, by job and unit.
     pub(super) failed: BTreeMap<(usize, u32), String>,
+    /// Rows given up, by job, unit and range.
+    pub(super) quarantined: BTreeMap<(usize, u32, u64, u64), String>,
     pub(super) epoch: u64,
     pub(super) away_until_ms: u64,
     /// Creates in a thousand whose answer is lost.
@@ -55,6 +60,7 @@ impl Store {
             commits: BTreeMap::new(),
             jobs: BTreeMap::new(),
             failed: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
             epoch: 0,
             away_until_ms: 0,
             unclear,
@@ -98,6 +104,18 @@ impl Store {
         let is_sound = |range: &&(u64, u64)| shards[*range];
         let sound: Vec<(u64, u64)> = all.iter().filter(is_sound).copied().collect();
         (cover_range(&all, start, end).is_ok(), cover_range(&sound, start, end).is_ok())
+    }
+
+    /// What a coordinator finds when it looks: lengths, not digests of what was damaged later.
+    pub(super) fn evidence(&self, key: Key, worker: impl Fn(usize) -> WorkerId) -> Evidence {
+        let Some(newest) = self.newest(key) else {
+            return if self.holds(key).0 { Evidence::Sound(None) } else { Evidence::Absent };
+        };
+        let author = Author { worker: worker(newest.worker), generation: newest.generation };
+        if newest.is_lie {
+            return Evidence::Bad { author: Some(author), reason: "too short".to_owned() };
+        }
+        Evidence::Sound(Some(author))
     }
 
     /// Committed ranges of a set, and whether each is sound.

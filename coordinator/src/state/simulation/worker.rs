@@ -199,6 +199,9 @@ impl World {
             state.epoch = reply.epoch;
             state.registered = false;
         }
+        if reply.is_refused {
+            return self.leave(worker);
+        }
         if reply.is_unknown {
             state.registered = false;
         } else {
@@ -304,6 +307,9 @@ impl World {
             return;
         }
         let Some(unit) = self.unit(&run.lease).cloned() else { return };
+        if run.tries == 0 && self.lies(worker, &run, unit.key) {
+            return;
+        }
         if self.store.is_away(self.now_ms) {
             return self.try_later(worker, number);
         }
@@ -330,6 +336,41 @@ impl World {
         self.after(2_000, Happening::Computed { worker, number });
     }
 
+    /// What a liar does instead of its work, if it lies this time.
+    fn lies(&mut self, worker: usize, run: &Run, key: super::store::Key) -> bool {
+        if self.faults.liar != Some(worker) || !self.chance(300) || self.store.is_away(self.now_ms)
+        {
+            return false;
+        }
+        self.has_lied = true;
+        let (_, is_sound) = self.store.holds(key);
+        let (attempt, generation) = (run.number, run.generation);
+        match self.rng.below(3) {
+            // Says that it did what it did not.
+            0 => self.ended(worker, Outcome::Committed),
+            // Commits what is wrong.
+            1 if !is_sound => {
+                let (is_damaged, is_lie) = (true, true);
+                let commit = Commit { attempt, worker, generation, is_damaged, is_lie };
+                self.store.create(key, commit, self.now_ms, &mut self.rng);
+                self.ended(worker, Outcome::Committed);
+            }
+            // Names a lease of someone else.
+            _ => {
+                let counter = generation.counter.saturating_sub(1 + self.rng.below(3));
+                let lease = LeaseKey {
+                    generation: Generation { counter, ..generation },
+                    ..run.lease.clone()
+                };
+                if let Some(run) = &mut self.workers[worker].running {
+                    run.lease = lease;
+                }
+                self.ended(worker, Outcome::Committed);
+            }
+        }
+        true
+    }
+
     fn failure(&mut self, worker: usize, run: &Run, unit: &shapes::SimUnit) -> Option<Outcome> {
         let (_, is_sound) = self.store.holds(unit.key);
         if is_sound {
@@ -354,7 +395,8 @@ impl World {
             return Some(Outcome::Lost);
         }
         let generation = run.generation;
-        let commit = Commit { attempt: run.number, worker, generation, is_damaged: false };
+        let (attempt, is_damaged, is_lie) = (run.number, false, false);
+        let commit = Commit { attempt, worker, generation, is_damaged, is_lie };
         match self.store.create(key, commit, self.now_ms, &mut self.rng) {
             Put::Won => Some(Outcome::Committed),
             Put::Lost => Some(Outcome::Lost),

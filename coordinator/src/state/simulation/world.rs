@@ -10,9 +10,10 @@ use super::shapes::{self, Shape, SimUnit};
 use super::store::Store;
 use super::worker::Worker;
 use crate::settings::Settings;
-use crate::state::{Effect, Event, State};
+use crate::state::{Effect, Event, Quarantined, State};
 use glmeval_common::control::LeaseKey;
 use glmeval_common::ids::{Generation, JobId};
+use glmeval_common::job::JobSchedule;
 use glmeval_common::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,6 +66,12 @@ pub(super) enum Happening {
     Fault,
 }
 
+/// What was given up, on its way to the store.
+enum Record {
+    Unit(u32, String),
+    Rows(Quarantined),
+}
+
 /// A coordinator and its clock.
 pub(super) struct SimCoordinator {
     pub(super) state: State,
@@ -74,7 +81,7 @@ pub(super) struct SimCoordinator {
     /// Its milliseconds in a thousand of the world's.
     rate: u64,
     /// Failures not written down yet.
-    records: Vec<(usize, u32, String)>,
+    records: Vec<(usize, Record)>,
     ticks: u64,
 }
 
@@ -100,6 +107,10 @@ pub(super) struct World {
     pub(super) poison: BTreeSet<(usize, u64)>,
     pub(super) generations: BTreeSet<Generation>,
     pub(super) highest: BTreeMap<u64, Generation>,
+    /// Parts of shards, by the grants that named them.
+    pub(super) parts: BTreeMap<Generation, SimUnit>,
+    schedules: BTreeMap<usize, JobSchedule>,
+    pub(super) has_lied: bool,
     pub(super) calls: u64,
     pub(super) runs: u64,
 }
@@ -121,6 +132,9 @@ impl World {
             poison: BTreeSet::new(),
             generations: BTreeSet::new(),
             highest: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            has_lied: false,
             calls: 0,
             runs: 0,
             faults,
@@ -136,6 +150,9 @@ impl World {
         for _ in 0..count {
             let job = self.rng.below(shapes::ALL.len() as u64) as usize;
             self.jobs.insert(job, &shapes::ALL[job]);
+            let weight = [0.5, 1.0, 1.0, 4.0][self.rng.below(4) as usize];
+            let workers_max = [None, None, None, Some(1), Some(2)][self.rng.below(5) as usize];
+            self.schedules.insert(job, JobSchedule { weight, workers_max });
             let at_ms = self.rng.below(60_000);
             self.at(at_ms, Happening::Submit { job });
         }
@@ -290,7 +307,9 @@ impl World {
             plan: shape.plan.clone(),
             committed: committed.collect(),
             failed: failed.map(|((_, unit), reason)| (*unit, reason.clone())).collect(),
+            quarantined: if anew { Vec::new() } else { self.quarantined(job) },
             cancelled,
+            schedule: self.schedules[&job],
         }
     }
 
@@ -302,6 +321,7 @@ impl World {
         }
         self.store.jobs.insert(job, false);
         self.store.failed.retain(|(of, _), _| *of != job);
+        self.store.quarantined.retain(|(of, ..), _| *of != job);
         self.coordinators[newest].records.retain(|(of, ..)| *of != job);
         let event = self.submission(job, false, true);
         self.apply(newest, event);
@@ -332,8 +352,12 @@ impl World {
         let effects = self.coordinators[coordinator].state.apply(event, local_ms);
         for effect in &effects {
             if let Effect::RecordFailed { job, unit, reason } = effect {
-                let job = self.job_of(job);
-                self.coordinators[coordinator].records.push((job, *unit, reason.clone()));
+                let record = (self.job_of(job), Record::Unit(*unit, reason.clone()));
+                self.coordinators[coordinator].records.push(record);
+            }
+            if let Effect::RecordQuarantined { job, rows } = effect {
+                let record = (self.job_of(job), Record::Rows(rows.clone()));
+                self.coordinators[coordinator].records.push(record);
             }
         }
         self.write_records(coordinator);
@@ -344,9 +368,27 @@ impl World {
         if self.store.is_away(self.now_ms) {
             return;
         }
-        for (job, unit, reason) in std::mem::take(&mut self.coordinators[coordinator].records) {
-            self.store.failed.entry((job, unit)).or_insert(reason);
+        for (job, record) in std::mem::take(&mut self.coordinators[coordinator].records) {
+            match record {
+                Record::Unit(unit, reason) => {
+                    self.store.failed.entry((job, unit)).or_insert(reason);
+                }
+                Record::Rows(rows) => {
+                    let key = (job, rows.unit, rows.start, rows.end);
+                    self.store.quarantined.entry(key).or_insert(rows.reason);
+                }
+            }
         }
+    }
+
+    /// Rows of a job that were given up.
+    pub(super) fn quarantined(&self, job: usize) -> Vec<Quarantined> {
+        let rows = self.store.quarantined.iter().filter(|((of, ..), _)| *of == job);
+        let rows = rows.map(|(&(_, unit, start, end), reason)| {
+            let reason = reason.clone();
+            Quarantined { unit, start, end, reason }
+        });
+        rows.collect()
     }
 
     fn tick(&mut self, coordinator: usize) {
@@ -370,8 +412,9 @@ impl World {
     }
 
     /// The unit that a lease names.
-    pub(super) fn unit(&self, lease: &LeaseKey) -> Option<&'static SimUnit> {
-        shapes::ALL[self.job_of(&lease.job)].units.get(lease.unit as usize)
+    pub(super) fn unit(&self, lease: &LeaseKey) -> Option<&SimUnit> {
+        let planned = shapes::ALL[self.job_of(&lease.job)].units.get(lease.unit as usize);
+        planned.or_else(|| self.parts.get(&lease.generation))
     }
 
     pub(super) fn newest(&self) -> &SimCoordinator {

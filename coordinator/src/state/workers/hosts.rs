@@ -23,18 +23,18 @@ struct Host {
 
 /// Every machine that had a unit.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hosts {
+pub(in crate::state) struct Hosts {
     by_name: BTreeMap<String, Host>,
 }
 
 impl Hosts {
     /// An attempt ended on a machine, well or for good.
-    pub(super) fn ended(&mut self, host: &str) {
+    pub(in crate::state) fn ended(&mut self, host: &str) {
         self.by_name.entry(host.to_owned()).or_default().ended += 1;
     }
 
     /// A unit succeeded on `well`; returns the machines it had failed on that are sick by now.
-    pub(super) fn succeeded(
+    pub(in crate::state) fn succeeded(
         &mut self,
         well: &str,
         failed: &BTreeSet<String>,
@@ -54,7 +54,7 @@ impl Hosts {
     }
 
     /// A worker of a machine lied; returns why the machine is not trusted, from `liars_max` on.
-    pub(super) fn lied(&mut self, host: &str, liars_max: u32) -> Option<String> {
+    pub(in crate::state) fn lied(&mut self, host: &str, liars_max: u32) -> Option<String> {
         let it = self.by_name.entry(host.to_owned()).or_default();
         it.liars += 1;
         let is_news = it.liars >= liars_max && it.drained.is_none();
@@ -62,17 +62,17 @@ impl Hosts {
     }
 
     /// Nothing is granted to a machine any more.
-    pub(super) fn drain(&mut self, host: &str, reason: String) {
+    pub(in crate::state) fn drain(&mut self, host: &str, reason: String) {
         self.by_name.entry(host.to_owned()).or_default().drained = Some(reason);
     }
 
     /// Whether a machine is drained.
-    pub(super) fn is_drained(&self, host: &str) -> bool {
+    pub(in crate::state) fn is_drained(&self, host: &str) -> bool {
         self.by_name.get(host).is_some_and(|host| host.drained.is_some())
     }
 
     /// Drained machines and why.
-    pub(super) fn drained(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(in crate::state) fn drained(&self) -> impl Iterator<Item = (&str, &str)> {
         let hosts = self.by_name.iter();
         hosts.filter_map(|(name, host)| Some((name.as_str(), host.drained.as_deref()?)))
     }

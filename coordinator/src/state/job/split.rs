@@ -3,7 +3,7 @@
 //! Leaves out: when (reports). Invariant: a shard that was cut is through when all its parts are; its
 //! rows are all in its parts, each in one.
 
-use super::job::{JobState, UnitState};
+use super::{JobState, UnitState};
 use std::collections::BTreeMap;
 
 /// Rows that are given up, with the unit of the plan they belong to.
@@ -21,26 +21,26 @@ pub struct Quarantined {
 
 /// Shards that were cut, with their parts, and parts that ended since anyone looked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Splits {
+pub(in crate::state) struct Splits {
     parts: BTreeMap<u32, Vec<u32>>,
     ended: Vec<u32>,
 }
 
 impl Splits {
     /// A unit ended.
-    pub(super) fn note_end(&mut self, unit: u32) {
+    pub(in crate::state) fn note_end(&mut self, unit: u32) {
         self.ended.push(unit);
     }
 
     /// Whether a unit was cut.
-    pub(super) fn is_cut(&self, unit: u32) -> bool {
+    pub(in crate::state) fn is_cut(&self, unit: u32) -> bool {
         self.parts.contains_key(&unit)
     }
 }
 
 impl JobState {
     /// Cuts a shard in halves that can be run; `false` if it is one row, or no shard.
-    pub(super) fn split(&mut self, unit: u32) -> bool {
+    pub(in crate::state) fn split(&mut self, unit: u32) -> bool {
         let Some((start, end)) = self.rows(unit).filter(|(start, end)| end - start > 1) else {
             return false;
         };
@@ -62,7 +62,7 @@ impl JobState {
 
     /// Goes on where an earlier coordinator stood: rows it gave up are parts of their own, and so is
     /// what lies between them.
-    pub(super) fn recut(&mut self, quarantined: Vec<Quarantined>) {
+    pub(in crate::state) fn recut(&mut self, quarantined: Vec<Quarantined>) {
         let mut by_unit: BTreeMap<u32, BTreeMap<(u64, u64), String>> = BTreeMap::new();
         for Quarantined { unit, start, end, reason } in quarantined {
             by_unit.entry(unit).or_default().insert((start, end), reason);
@@ -94,7 +94,7 @@ impl JobState {
     }
 
     /// Ends shards all of whose parts ended; returns the units of the plan that failed so, and why.
-    pub(super) fn close_splits(&mut self) -> Vec<(u32, String)> {
+    pub(in crate::state) fn close_splits(&mut self) -> Vec<(u32, String)> {
         let mut failed = Vec::new();
         while let Some(part) = self.splits.ended.pop() {
             let Some(parent) = self.children.get(part).map(|child| child.parent) else { continue };

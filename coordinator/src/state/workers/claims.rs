@@ -4,11 +4,11 @@
 //! it ever held under this coordinator counts as its own until the unit is through, and nothing is
 //! held against a worker that only an earlier coordinator could judge.
 
-use super::State;
-use super::event::Effect;
-use super::job::{JobState, UnitState};
-use super::reports::Ended;
 use crate::evidence::{Author, Evidence};
+use crate::state::State;
+use crate::state::event::Effect;
+use crate::state::job::JobState;
+use crate::state::reports::Ended;
 use glmeval_common::control::{LeaseKey, Outcome};
 use glmeval_common::ids::{Generation, WorkerId};
 
@@ -23,17 +23,19 @@ impl State {
     }
 
     /// Why a worker is refused for good.
-    pub(super) fn refusal(&self, worker: &WorkerId) -> Option<&str> {
+    pub(in crate::state) fn refusal(&self, worker: &WorkerId) -> Option<&str> {
         self.refused.get(worker).map(String::as_str)
     }
 
     /// What is wrong with a report that says a unit is committed; `None` when nothing is.
-    pub(super) fn lie(&self, ended: &Ended) -> Option<String> {
+    pub(in crate::state) fn lie(&self, ended: &Ended) -> Option<String> {
         let Ended { worker, lease: LeaseKey { job, unit, generation }, .. } = ended;
         let known = self.jobs.get(job).filter(|job| !job.phase().is_over())?;
-        let is_judge = generation.epoch == self.epoch && *generation >= known.since;
+        let is_judge = known.knows(*generation);
         if generation.epoch == self.epoch && generation.counter >= self.counter {
-            return Some(format!("reported unit {unit} under {generation}, which nobody was given"));
+            return Some(format!(
+                "reported unit {unit} under {generation}, which nobody was given"
+            ));
         }
         let holds = known.holds(*unit, worker, *generation);
         match known.unit(*unit) {
@@ -54,7 +56,8 @@ impl State {
     }
 
     fn false_evidence(&self, job: &JobState, ended: &Ended) -> Option<String> {
-        let Ended { worker, lease: LeaseKey { unit, generation, .. }, outcome, evidence, .. } = ended;
+        let Ended { worker, lease: LeaseKey { unit, generation, .. }, outcome, evidence, .. } =
+            ended;
         let is_own = |author: &Author| author.worker == *worker && *outcome == Outcome::Committed;
         match evidence {
             Evidence::Absent => {
@@ -65,17 +68,23 @@ impl State {
             }
             Evidence::Sound(Some(author)) if is_own(author) => {
                 let Author { generation: written, .. } = author;
-                let is_judge = written.epoch == self.epoch && *written >= job.since;
+                let is_judge = job.knows(*written);
                 let is_given = written == generation || job.was_given(*unit, worker, *written);
-                (is_judge && !is_given)
-                    .then(|| format!("committed unit {unit} under {written}, which was not its own"))
+                (is_judge && !is_given).then(|| {
+                    format!("committed unit {unit} under {written}, which was not its own")
+                })
             }
             Evidence::Unasked | Evidence::Sound(_) | Evidence::Bad { .. } => None,
         }
     }
 
     /// Grants a worker nothing any more and takes back all it holds.
-    pub(super) fn refuse(&mut self, worker: &WorkerId, reason: String, effects: &mut Vec<Effect>) {
+    pub(in crate::state) fn refuse(
+        &mut self,
+        worker: &WorkerId,
+        reason: String,
+        effects: &mut Vec<Effect>,
+    ) {
         let host = self.workers.get(worker).map(|worker| worker.host.clone());
         self.leave(worker);
         self.refused.insert(worker.clone(), reason.clone());
@@ -89,7 +98,12 @@ impl State {
     }
 
     /// Grants nothing to a machine any more, unless nobody else could go on with its work.
-    pub(super) fn drain_host(&mut self, host: &str, reason: String, effects: &mut Vec<Effect>) {
+    pub(in crate::state) fn drain_host(
+        &mut self,
+        host: &str,
+        reason: String,
+        effects: &mut Vec<Effect>,
+    ) {
         let ill: Vec<WorkerId> = self
             .workers
             .iter()
@@ -113,7 +127,7 @@ impl State {
     }
 
     /// Whether a worker of another machine can do all that workers of those classes do.
-    pub(super) fn has_stand_in(&self, host: &str, numeric_classes: &[String]) -> bool {
+    pub(in crate::state) fn has_stand_in(&self, host: &str, numeric_classes: &[String]) -> bool {
         self.workers.values().any(|worker| {
             worker.host != host
                 && !worker.draining
@@ -122,11 +136,13 @@ impl State {
     }
 
     /// Refused workers and drained machines, one line each.
-    pub(super) fn notices(&self) -> Vec<String> {
-        let refused = self.refused.iter().map(|(worker, reason)| {
-            format!("worker {worker} is refused: it {reason}")
-        });
-        let hosts = self.hosts.drained().map(|(host, why)| format!("host {host} is drained: {why}"));
+    pub(in crate::state) fn notices(&self) -> Vec<String> {
+        let refused = self
+            .refused
+            .iter()
+            .map(|(worker, reason)| format!("worker {worker} is refused: it {reason}"));
+        let hosts =
+            self.hosts.drained().map(|(host, why)| format!("host {host} is drained: {why}"));
         refused.chain(hosts).collect()
     }
 }
@@ -141,13 +157,5 @@ impl JobState {
     /// Whether a worker holds that lease or held it before, of a unit that is not through.
     fn was_given(&self, unit: u32, worker: &WorkerId, generation: Generation) -> bool {
         self.holds(unit, worker, generation) || self.leases.was_held(unit, worker, generation)
-    }
-
-    /// A commit that a worker named stands and is wrong, and it is not the worker's: whoever gets the
-    /// unit next looks at it again.
-    pub(super) fn distrust(&mut self, unit: u32) {
-        if self.unit(unit) == Some(UnitState::Leased) {
-            self.release(unit);
-        }
     }
 }
