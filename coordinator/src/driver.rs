@@ -17,6 +17,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 mod control;
+#[cfg(test)]
+mod tests;
 
 /// Which jobs a coordinator takes up at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,6 +41,8 @@ pub enum Evidence {
         author: Option<Author>,
         /// What is wrong: expected and found.
         reason: String,
+        /// Whether other shards hold its examples, so that readers do without it.
+        is_covered: bool,
     },
 }
 
@@ -68,12 +70,12 @@ async fn look_at_shard(store: &Store, shard: &ExtractUnit, digest: bool) -> Resu
     let commit = match find_commit(store, set, shard.start, shard.end).await {
         Ok(Some(commit)) => commit,
         Ok(None) => {
-            let ranges = committed_ranges(store, set).await?;
-            let is_covered = cover_range(&ranges, shard.start, shard.end).is_ok();
+            let is_covered = is_covered(store, shard).await?;
             return Ok(if is_covered { Evidence::Sound(None) } else { Evidence::Absent });
         }
         Err(error) if error.kind() == ErrorKind::Corrupt => {
-            return Ok(Evidence::Bad { author: None, reason: error.chain() });
+            let is_covered = is_covered(store, shard).await?;
+            return Ok(Evidence::Bad { author: None, reason: error.chain(), is_covered });
         }
         Err(error) => return Err(error),
     };
@@ -83,9 +85,19 @@ async fn look_at_shard(store: &Store, shard: &ExtractUnit, digest: bool) -> Resu
         None => wrong_object(store, &commit, digest).await?,
     };
     Ok(match wrong {
-        Some(reason) => Evidence::Bad { author: Some(author), reason },
+        Some(reason) => {
+            let is_covered = is_covered(store, shard).await?;
+            Evidence::Bad { author: Some(author), reason, is_covered }
+        }
         None => Evidence::Sound(Some(author)),
     })
+}
+
+/// Whether shards of other ranges hold all examples of the unit.
+async fn is_covered(store: &Store, shard: &ExtractUnit) -> Result<bool> {
+    let mut ranges = committed_ranges(store, &shard.set.id).await?;
+    ranges.retain(|range| *range != (shard.start, shard.end));
+    Ok(cover_range(&ranges, shard.start, shard.end).is_ok())
 }
 
 /// What of a commit does not belong to the unit.

@@ -50,7 +50,10 @@ impl State {
             Outcome::Committed | Outcome::Lost if lease.is_none() && job.doubts.is_open(unit) => {}
             Outcome::Committed | Outcome::Lost => {
                 // What stands is wrong and another's: whoever gets the unit next looks at it.
-                if let Evidence::Bad { reason, .. } = ended.evidence {
+                if ended.evidence == Evidence::Absent {
+                    return job.release(unit);
+                }
+                if let Evidence::Bad { reason, is_covered: false, .. } = ended.evidence {
                     let failures = job.failures.entry(unit).or_default();
                     failures.corrupt += 1;
                     if failures.corrupt >= self.settings.corrupt_failures_max {

@@ -143,7 +143,9 @@ impl World {
                 assert!(blamed, "unit {unit} of {job} failed: {}", self.where_jobs_stand());
             }
             let failed = newest.state.status(&shape.plan.job, 0).expect("it is known").failures;
-            self.check_rows(*job, shape);
+            if self.faults.sick_host.is_none() {
+                self.check_rows(*job, shape);
+            }
             let expected =
                 if failed.is_empty() { JobPhase::Finished } else { JobPhase::FinishedWithFailures };
             assert_eq!(phase, expected);
@@ -167,8 +169,7 @@ impl World {
                 assert!(self.store.holds(key).0, "row {row} of {job} is lost");
             }
         }
-        let is_sick = self.faults.sick_host.is_some();
-        assert!(given_up == poisoned || is_sick, "gave up {given_up:?} for {poisoned:?}");
+        assert!(given_up == poisoned, "gave up {given_up:?} for {poisoned:?}");
     }
 
     /// Units that read poisoned rows, and those behind them.

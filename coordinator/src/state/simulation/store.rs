@@ -113,7 +113,8 @@ impl Store {
         };
         let author = Author { worker: worker(newest.worker), generation: newest.generation };
         if newest.is_lie {
-            return Evidence::Bad { author: Some(author), reason: "too short".to_owned() };
+            let (author, reason) = (Some(author), "too short".to_owned());
+            return Evidence::Bad { author, reason, is_covered: self.holds(key).1 };
         }
         Evidence::Sound(Some(author))
     }

@@ -47,7 +47,8 @@ fn who_says_it_committed_what_the_store_lacks_is_refused() {
 fn who_commits_wrong_data_is_refused_and_the_unit_runs_elsewhere() {
     let (mut bench, lease) = bench();
     let author = Some(Author { worker: worker("a"), generation: lease.generation });
-    let evidence = Evidence::Bad { author, reason: "expected 9 bytes, found 8".into() };
+    let evidence =
+        Evidence::Bad { author, reason: "expected 9 bytes, found 8".into(), is_covered: false };
     let told = bench.report_with("a", &lease, Outcome::Committed, evidence);
     assert_eq!(bench.unit(0), UnitState::Ready);
     check(bench, &told, "expected 9 bytes, found 8");
@@ -107,7 +108,7 @@ fn an_honest_worker_is_believed_late_renamed_doubled_and_across_coordinators() {
 fn damage_to_the_commit_of_another_is_not_held_against_who_reports_it() {
     let (mut bench, lease) = bench();
     let author = Some(Author { worker: worker("b"), generation: lease.generation });
-    let evidence = Evidence::Bad { author, reason: "gone".into() };
+    let evidence = Evidence::Bad { author, reason: "gone".into(), is_covered: false };
     let told = bench.report_with("a", &lease, Outcome::Lost, evidence);
     assert_eq!((refused(&told), bench.unit(0)), (None, UnitState::Ready));
 }
