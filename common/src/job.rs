@@ -16,6 +16,7 @@ mod check;
 mod cost;
 mod probe;
 pub mod published;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use probe::{
     JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice, ProbeTable,
     TrainingChanges,
 };
+pub use schedule::JobSchedule;
 
 /// Whether the registered quirks of the published code are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +78,9 @@ pub struct JobSpec {
     /// What device time costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Prices>,
+    /// How it shares workers with other jobs; changes no result.
+    #[serde(default)]
+    pub schedule: Option<JobSchedule>,
 }
 
 /// One `[[model]]` table.

@@ -212,6 +212,20 @@ pub fn failed_unit_path(id: &JobId, unit: u32, round: u32) -> String {
     revision_path(&format!("jobs/{id}/failed/{unit:07}.json"), round)
 }
 
+/// Record that rows `start..end` of a unit's shard were given up in round `round`.
+pub fn failed_rows_path(id: &JobId, unit: u32, (start, end): (u64, u64), round: u32) -> String {
+    let name = format!("{unit:07}-{}", shard_name(start, end));
+    revision_path(&format!("jobs/{id}/failed/{name}.json"), round)
+}
+
+/// Unit and rows that a record's path stands for; `None` if it stands for a whole unit.
+pub fn parse_failed_rows(path: &str) -> Option<(u32, u64, u64)> {
+    let name = path.rsplit('/').next()?.split_once('.')?.0;
+    let (unit, rows) = name.split_once('-')?;
+    let (start, end) = parse_shard_name(rows)?;
+    Some((unit.parse().ok()?, start, end))
+}
+
 /// Prefix of all records of units that were given up.
 pub fn failed_units_prefix(id: &JobId) -> String {
     format!("jobs/{id}/failed")
@@ -322,6 +336,9 @@ mod tests {
             ("jobs/j/failed/0000003.r2.json", Some(3))
         );
         assert_eq!(parse_number("coordinators/c/x.json"), None);
+        let path = failed_rows_path(&JobId::new("j"), 3, (107, 108), 1);
+        assert_eq!((parse_number(&path), parse_failed_rows(&path)), (None, Some((3, 107, 108))));
+        assert_eq!(parse_failed_rows(&failed_unit_path(&JobId::new("j"), 3, 2)), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Leaves out: decisions (state), bytes (service). Invariant: the state is locked only for the
 //! moment of one `apply`, never while anything is waited for; a fenced coordinator answers nothing.
 
-use crate::job_store::{CoordinatorRecord, JobStore};
+use crate::job_store::{CoordinatorRecord, JobStore, Quarantined};
 use crate::recover;
 use crate::settings::Settings;
 use crate::state::{Effect, Event, State};
@@ -25,6 +25,8 @@ pub mod telemetry;
 
 pub use history::{History, Point};
 pub use overview::{CoordinatorView, JobView, Overview};
+#[cfg(test)]
+mod tests;
 
 /// Which jobs a coordinator takes up at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +40,12 @@ pub enum Recovery {
 /// Time between two looks at how fast jobs go.
 const SAMPLE_MS: u64 = 1_000;
 
-/// A unit that was given up, on its way to the store.
-type FailedRecord = (JobId, u32, String);
+/// What was given up, on its way to the store.
+#[derive(Clone)]
+enum GivenUp {
+    Unit(u32, String),
+    Rows(Quarantined),
+}
 
 struct Inner {
     name: String,
@@ -54,7 +60,7 @@ struct Inner {
     /// When rates were last taken note of.
     sampled_ms: AtomicU64,
     /// Records the store does not hold yet, oldest first.
-    records: Mutex<VecDeque<FailedRecord>>,
+    records: Mutex<VecDeque<(JobId, GivenUp)>>,
     /// Held while records are written, so that they are written in order.
     recording: tokio::sync::Mutex<()>,
     /// Wakes, in the order they came, those who wait for units that became ready or a job's end.
@@ -269,7 +275,18 @@ impl Coordinator {
             match effect {
                 Effect::RecordFailed { job, unit, reason } => {
                     tracing::warn!(%job, unit, reason, "unit given up");
-                    lock(&self.inner.records).push_back((job, unit, reason));
+                    lock(&self.inner.records).push_back((job, GivenUp::Unit(unit, reason)));
+                }
+                Effect::RecordQuarantined { job, rows } => {
+                    let Quarantined { unit, start, end, reason } = &rows;
+                    tracing::warn!(%job, unit, start, end, reason, "rows quarantined");
+                    lock(&self.inner.records).push_back((job, GivenUp::Rows(rows)));
+                }
+                Effect::Refused { worker, reason } => {
+                    tracing::error!(%worker, reason, "a worker lied and is refused");
+                }
+                Effect::HostDrained { host, reason } => {
+                    tracing::error!(host, reason, "nothing is granted to this host any more");
                 }
                 Effect::JobOver(job) => {
                     tracing::info!(%job, "job is over");
@@ -288,9 +305,14 @@ impl Coordinator {
         let _in_order = self.inner.recording.lock().await;
         loop {
             let next = lock(&self.inner.records).front().cloned();
-            let Some((job, unit, reason)) = next else { return };
-            if let Err(error) = self.inner.store.record_failed(&job, unit, &reason).await {
-                tracing::warn!(%job, unit, error = error.chain(), "failure not recorded yet");
+            let Some((job, record)) = next else { return };
+            let store = &self.inner.store;
+            let written = match &record {
+                GivenUp::Unit(unit, reason) => store.record_failed(&job, *unit, reason).await,
+                GivenUp::Rows(rows) => store.record_quarantined(&job, rows).await,
+            };
+            if let Err(error) = written {
+                tracing::warn!(%job, error = error.chain(), "failure not recorded yet");
                 return;
             }
             lock(&self.inner.records).pop_front();

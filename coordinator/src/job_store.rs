@@ -3,11 +3,14 @@
 //! Leaves out: paths and formats (`common::store`). Invariant: every write is create-only, so any
 //! of these may be repeated after an error of unknown outcome.
 
+use crate::evidence::Evidence;
+pub use crate::state::Quarantined;
 use async_trait::async_trait;
 pub use glmeval_common::control::CoordinatorRecord;
 use glmeval_common::error::Result;
 use glmeval_common::ids::JobId;
 use glmeval_common::plan::Plan;
+use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeMap;
 
 /// The durable side of a coordinator.
@@ -36,6 +39,19 @@ pub trait JobStore: Send + Sync {
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>>;
     /// Writes down that a unit was given up; a record that is there already is fine.
     async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()>;
+    /// Rows of shards that were given up; a store that keeps none has them tried again.
+    async fn quarantined(&self, _job: &JobId) -> Result<Vec<Quarantined>> {
+        Ok(Vec::new())
+    }
+    /// Writes down that rows were given up; a record that is there already is fine.
+    async fn record_quarantined(&self, _job: &JobId, _rows: &Quarantined) -> Result<()> {
+        Ok(())
+    }
+    /// What stands of a unit that a worker says is committed; `digest` = compare the sha256 too. A
+    /// store that cannot be lied to need not look.
+    async fn evidence(&self, _unit: &WorkUnit, _digest: bool) -> Result<Evidence> {
+        Ok(Evidence::Unasked)
+    }
     /// Whether a job was cancelled.
     async fn is_cancelled(&self, job: &JobId) -> Result<bool>;
     /// Writes down that a job was cancelled; a record that is there already is fine.

@@ -37,6 +37,8 @@ pub struct Leases {
     starts: BTreeSet<(u64, u32, Generation)>,
     /// Units with two leases.
     copies: usize,
+    /// Leases that ended before their unit was through.
+    ended: BTreeMap<u32, BTreeSet<(Generation, WorkerId)>>,
 }
 
 impl Leases {
@@ -133,7 +135,19 @@ impl Leases {
             self.by_unit.remove(&unit);
         }
         self.forget(unit, &lease);
+        self.note_held(unit, &lease.worker, lease.generation);
         Some(lease)
+    }
+
+    /// A worker held a lease of a unit that is not through.
+    pub fn note_held(&mut self, unit: u32, worker: &WorkerId, generation: Generation) {
+        self.ended.entry(unit).or_default().insert((generation, worker.clone()));
+    }
+
+    /// Whether a worker held that lease of a unit that is not through.
+    pub fn was_held(&self, unit: u32, worker: &WorkerId, generation: Generation) -> bool {
+        let ended = self.ended.get(&unit);
+        ended.is_some_and(|ended| ended.contains(&(generation, worker.clone())))
     }
 
     /// Takes an ended lease out of the indexes.
@@ -150,8 +164,9 @@ impl Leases {
         }
     }
 
-    /// Ends every lease of `unit`.
+    /// Ends every lease of `unit`, which is through, and forgets those that ended before.
     pub fn end_unit(&mut self, unit: u32) {
+        self.ended.remove(&unit);
         let Some(leases) = self.by_unit.remove(&unit) else { return };
         self.copies -= usize::from(leases.len() > 1);
         leases.iter().for_each(|lease| self.forget(unit, lease));

@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod driver;
+pub mod evidence;
 pub mod job_store;
 pub mod leases;
 pub mod plan;

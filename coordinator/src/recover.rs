@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use crate::state::{Event, State};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::JobId;
+use glmeval_common::job::JobSchedule;
 use std::sync::Arc;
 
 /// Reads every job of the store into a state of `epoch`.
@@ -42,5 +43,13 @@ async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {
     let cancelled = store.is_cancelled(job).await?;
     let committed = store.committed(&plan).await?;
     let failed = store.failed_units(job).await?;
-    Ok(Event::Submit { plan: Arc::new(plan), committed, failed, cancelled })
+    let quarantined = store.quarantined(job).await?;
+    let schedule =
+        JobSchedule::of_toml(&store.job_toml(job).await?.unwrap_or_default(), "job.toml");
+    let schedule = schedule.unwrap_or_else(|error| {
+        tracing::warn!(%job, error = error.chain(), "schedule left out");
+        JobSchedule::default()
+    });
+    let plan = Arc::new(plan);
+    Ok(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule })
 }

@@ -8,7 +8,6 @@
 use glmeval_common::ids::ModelId;
 use glmeval_common::plan::Plan;
 use glmeval_common::unit::UnitKind;
-use std::collections::BTreeMap;
 
 mod groups;
 mod unit_set;
@@ -105,22 +104,4 @@ pub fn class_matches(plan: &Plan, group: &Group, numeric_classes: &[String]) -> 
 /// The gLM the units of `group` bring into memory.
 pub fn model_of<'a>(plan: &'a Plan, group: &Group) -> Option<&'a ModelId> {
     plan.sets.get(group.set()?).map(|set| &set.model.id)
-}
-
-/// Orders jobs for a worker: its own first while no more than its fair share of workers is there,
-/// then those with fewest workers, ties in turn after `cursor`.
-pub fn job_order<J: Ord + Clone>(
-    own: Option<&J>,
-    workers_by_job: &BTreeMap<J, u64>,
-    workers: u64,
-    cursor: Option<&J>,
-) -> Vec<J> {
-    let share = workers.div_ceil((workers_by_job.len() as u64).max(1));
-    let stays = |job: &J, count: u64| own == Some(job) && count <= share;
-    let mut jobs: Vec<_> = workers_by_job.iter().collect();
-    jobs.sort_by_key(|(job, count)| {
-        let behind_cursor = cursor.is_some_and(|cursor| *job <= cursor);
-        (!stays(job, **count), **count, behind_cursor)
-    });
-    jobs.into_iter().map(|(job, _)| job.clone()).collect()
 }

@@ -34,6 +34,13 @@ pub struct Settings {
     pub failed_workers_min: u32,
     /// Units of a stage that must be done before one of it can count as a straggler.
     pub straggler_units_min: usize,
+    /// Units that fail on a machine and run on another before the machine is drained.
+    pub host_blames_max: u32,
+    /// Workers of a machine that may lie before the machine is drained.
+    pub host_liars_max: u32,
+    /// How far, in milliseconds of every worker, a job may get ahead of its share before workers
+    /// leave it and its gLM for another.
+    pub turn_ms: u64,
     /// Most units granted by one ask.
     pub grants_per_ask_max: u32,
     /// How long a coordinator that took up running jobs grants nothing, so that workers can name what they hold.
@@ -56,6 +63,9 @@ impl Default for Settings {
             unit_failures_max: limits::UNIT_FAILURES_MAX,
             failed_workers_min: limits::FAILED_WORKERS_MIN,
             straggler_units_min: 5,
+            host_blames_max: 3,
+            host_liars_max: 2,
+            turn_ms: 60_000,
             grants_per_ask_max: 64,
             settle_ms: 0,
         }

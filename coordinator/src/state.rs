@@ -1,14 +1,14 @@
 //! Pure: what a coordinator knows and decides. `apply(event, now)` changes the state and says what
 //! to do about it.
 //!
-//! Leaves out: clocks, I/O, waiting. Splitting and quarantine of failing units attach in `give_up`.
+//! Leaves out: clocks, I/O, waiting.
 //! Invariant: `apply` neither waits nor fails; generations strictly rise; a unit is granted only
 //! when all its prerequisites are committed, and is committed at most once.
 
 use crate::schedule::{self, Taste};
 use crate::settings::Settings;
 use glmeval_common::control::{JobPhase, JobStatus, LeaseKey};
-use glmeval_common::ids::{Generation, JobId, ModelId, WorkerId};
+use glmeval_common::ids::{Generation, JobId, WorkerId};
 use glmeval_common::unit::WorkUnit;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,29 +19,21 @@ mod grants;
 mod job;
 mod pace;
 mod reports;
+#[cfg(test)]
+mod simulation;
 mod status;
 #[cfg(test)]
 mod tests;
+mod turns;
+mod workers;
 
 use crowd::Crowd;
 pub use event::{Effect, Event};
-use job::JobState;
-pub use job::UnitState;
+use job::{Ended, JobState};
+pub use job::{Quarantined, UnitState};
 pub use status::{LeaseView, WorkerView};
-
-/// One worker as a coordinator sees it.
-#[derive(Clone, Debug)]
-struct WorkerState {
-    host: String,
-    numeric_classes: Vec<String>,
-    seen_ms: u64,
-    /// What it got last.
-    job: Option<JobId>,
-    unit: Option<u32>,
-    /// gLM in its memory.
-    model: Option<ModelId>,
-    draining: bool,
-}
+use turns::Turns;
+use workers::{Hosts, WorkerState};
 
 /// All a coordinator knows.
 #[derive(Clone, Debug)]
@@ -56,6 +48,10 @@ pub struct State {
     crowd: Crowd,
     /// Job served last; the turn goes on behind it.
     cursor: Option<JobId>,
+    turns: Turns,
+    hosts: Hosts,
+    /// Workers that lied, and how.
+    refused: BTreeMap<WorkerId, String>,
 }
 
 impl State {
@@ -70,6 +66,9 @@ impl State {
             workers: BTreeMap::new(),
             crowd: Crowd::default(),
             cursor: None,
+            turns: Turns::default(),
+            hosts: Hosts::default(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -77,15 +76,20 @@ impl State {
     pub fn apply(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Submit { plan, committed, failed, cancelled } => {
+            Event::Submit { plan, committed, failed, quarantined, cancelled, schedule } => {
                 if self.jobs.get(&plan.job).is_none_or(|job| job.phase().is_over()) {
-                    let id = plan.job.clone();
+                    let (id, since) = (plan.job.clone(), self.generation());
+                    let ended = Ended { failed, quarantined, cancelled };
+                    let job = JobState::new(plan, &committed, ended, schedule, since);
                     self.live.insert(id.clone());
-                    self.jobs.insert(id, JobState::new(plan, &committed, failed, cancelled));
+                    self.jobs.insert(id, job);
                 }
             }
-            Event::Register { worker, host, numeric_classes, held } => {
-                self.register(&worker, host, numeric_classes, now_ms);
+            Event::Register { worker, .. } if self.refusal(&worker).is_some() => {
+                self.saw(&worker, now_ms, &mut effects);
+            }
+            Event::Register { worker, host, numeric_classes, device, held } => {
+                self.register(&worker, (host, device), numeric_classes, now_ms);
                 self.resume(&worker, held, now_ms, &mut effects);
             }
             Event::Ask { worker, units_max } => self.ask(&worker, units_max, now_ms, &mut effects),
@@ -93,8 +97,8 @@ impl State {
             Event::Heartbeat { worker, held, .. } => {
                 self.heartbeat(&worker, held, now_ms, &mut effects);
             }
-            Event::Report { worker, lease, outcome, ran_ms } => {
-                let report = reports::Ended { worker, lease, outcome, ran_ms };
+            Event::Report { worker, lease, outcome, ran_ms, evidence } => {
+                let report = reports::Ended { worker, lease, outcome, ran_ms, evidence };
                 self.report(report, now_ms, &mut effects);
             }
             Event::Cancel { job } => self.cancel(&job),
@@ -111,9 +115,13 @@ impl State {
         let jobs = &mut self.jobs;
         self.live.retain(|id| {
             let Some(job) = jobs.get_mut(id) else { return false };
+            for (unit, reason) in job.close_splits() {
+                effects.push(Effect::RecordFailed { job: id.clone(), unit, reason });
+            }
             work_ready |= std::mem::take(&mut job.became_ready);
             let is_over = job.phase().is_over();
             if is_over {
+                self.turns.forget(id);
                 effects.push(Effect::JobOver(id.clone()));
             }
             !is_over
@@ -199,8 +207,13 @@ impl State {
         }
     }
 
+    /// The next grant's.
+    fn generation(&self) -> Generation {
+        Generation { epoch: self.epoch, counter: self.counter }
+    }
+
     fn next_generation(&mut self) -> Generation {
-        let generation = Generation { epoch: self.epoch, counter: self.counter };
+        let generation = self.generation();
         self.counter += 1;
         generation
     }
@@ -227,11 +240,12 @@ impl State {
 
     /// Where a job stands.
     pub fn status(&self, job: &JobId, now_ms: u64) -> Option<JobStatus> {
-        Some(status::status(self.jobs.get(job)?, now_ms))
+        Some(status::status(self.jobs.get(job)?, self.notices(), now_ms))
     }
 
     /// Where every job stands.
     pub fn statuses(&self, now_ms: u64) -> Vec<JobStatus> {
-        self.jobs.values().map(|job| status::status(job, now_ms)).collect()
+        let status = |job| status::status(job, self.notices(), now_ms);
+        self.jobs.values().map(status).collect()
     }
 }

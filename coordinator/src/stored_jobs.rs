@@ -2,7 +2,8 @@
 //!
 //! Leaves out: paths and formats (`common::store`). Invariant: what counts as done is what is committed.
 
-use crate::job_store::{CoordinatorRecord, JobStore};
+use crate::evidence::{self, Evidence};
+use crate::job_store::{CoordinatorRecord, JobStore, Quarantined};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
@@ -16,6 +17,7 @@ use glmeval_common::store::coordinators::{Claim, claim_epoch, newest_epoch};
 use glmeval_common::store::embeddings::committed_ranges;
 use glmeval_common::store::embeddings::cover::cover_range;
 use glmeval_common::store::jobs::{self, FailedUnit};
+use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeMap;
 
 /// Requests to the store at a time while a plan is compared with what is committed.
@@ -78,6 +80,20 @@ async fn all_exist(store: &Store, paths: Vec<String>) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+fn failed(unit: u32, rows: Option<(u64, u64)>, reason: &str) -> FailedUnit {
+    FailedUnit {
+        version: layout::FORMAT_VERSION,
+        unit,
+        label: String::new(),
+        kind: ErrorKind::Invalid,
+        error: reason.to_owned(),
+        failures: 1,
+        workers: Vec::new(),
+        token: random_token(),
+        rows,
+    }
 }
 
 #[async_trait]
@@ -151,17 +167,24 @@ impl JobStore for StoredJobs {
     }
 
     async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()> {
-        let record = FailedUnit {
-            version: layout::FORMAT_VERSION,
-            unit,
-            label: String::new(),
-            kind: ErrorKind::Invalid,
-            error: reason.to_owned(),
-            failures: 1,
-            workers: Vec::new(),
-            token: random_token(),
-        };
+        jobs::record_failure(&self.store, job, failed(unit, None, reason)).await.map(drop)
+    }
+
+    async fn quarantined(&self, job: &JobId) -> Result<Vec<Quarantined>> {
+        let rows = jobs::failed_rows(&self.store, job).await?.into_iter().filter_map(|record| {
+            let (start, end) = record.rows?;
+            Some(Quarantined { unit: record.unit, start, end, reason: record.error })
+        });
+        Ok(rows.collect())
+    }
+
+    async fn record_quarantined(&self, job: &JobId, rows: &Quarantined) -> Result<()> {
+        let record = failed(rows.unit, Some((rows.start, rows.end)), &rows.reason);
         jobs::record_failure(&self.store, job, record).await.map(drop)
+    }
+
+    async fn evidence(&self, unit: &WorkUnit, digest: bool) -> Result<Evidence> {
+        evidence::look(&self.store, unit, digest).await
     }
 
     async fn is_cancelled(&self, job: &JobId) -> Result<bool> {

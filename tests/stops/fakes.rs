@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 /// How a service answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     /// As it should; there is no notice.
     Quiet,
     /// As it should; the machine is taken away.
@@ -37,7 +37,7 @@ struct Service {
 }
 
 /// A service of one kind.
-pub struct Fake {
+pub(crate) struct Fake {
     /// `http://127.0.0.1:port`.
     pub url: String,
     service: Arc<Service>,
@@ -51,13 +51,13 @@ impl Drop for Fake {
 }
 
 /// An address where nobody listens.
-pub fn absent() -> String {
+pub(crate) fn absent() -> String {
     "http://127.0.0.1:1".to_owned()
 }
 
 impl Fake {
     /// Amazon's.
-    pub async fn aws(mood: Mood) -> Self {
+    pub(crate) async fn aws(mood: Mood) -> Self {
         let router = Router::new()
             .route("/latest/api/token", put(aws_token))
             .route("/latest/meta-data/spot/instance-action", get(aws_action))
@@ -66,14 +66,14 @@ impl Fake {
     }
 
     /// Google's.
-    pub async fn gcp(mood: Mood) -> Self {
+    pub(crate) async fn gcp(mood: Mood) -> Self {
         let route = get(gcp_preempted);
         Self::start(Router::new().route("/computeMetadata/v1/instance/preempted", route), mood)
             .await
     }
 
     /// Azure's, of the machine `gpu-3`.
-    pub async fn azure(mood: Mood) -> Self {
+    pub(crate) async fn azure(mood: Mood) -> Self {
         let router = Router::new()
             .route("/metadata/instance/compute/name", get(azure_name))
             .route("/metadata/scheduledevents", get(azure_events));
@@ -94,22 +94,22 @@ impl Fake {
     }
 
     /// `host:port`, as Google's variable wants it.
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.url.trim_start_matches("http://").to_owned()
     }
 
     /// Changes how it answers.
-    pub fn turn(&self, mood: Mood) {
+    pub(crate) fn turn(&self, mood: Mood) {
         self.service.mood.send_replace(mood);
     }
 
     /// Refuses the tokens given so far.
-    pub fn revoke_tokens(&self) {
+    pub(crate) fn revoke_tokens(&self) {
         self.service.token.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until it was asked `count` times.
-    pub async fn asked(&self, count: u64) {
+    pub(crate) async fn asked(&self, count: u64) {
         let mut questions = self.service.questions.subscribe();
         questions.wait_for(|asked| *asked >= count).await.unwrap();
     }

@@ -190,6 +190,7 @@ fn failed_unit() -> FailedUnit {
         failures: 3,
         workers: vec!["worker".to_owned(), "worker2".to_owned()],
         token: "token".to_owned(),
+        rows: None,
     }
 }
 

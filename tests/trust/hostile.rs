@@ -1,7 +1,9 @@
 //! A caller with a good identity that sends hostile names: none becomes part of a path, a log or a label.
 
 use crate::world::World;
-use glmeval_common::control::{Ask, Control, Heartbeat, LeaseKey, Outcome, Registration, Report};
+use glmeval_common::control::{
+    Ask, Control, Health, Heartbeat, LeaseKey, Outcome, Registration, Report, WorkerFacts,
+};
 use glmeval_common::error::{Error, ErrorKind};
 use glmeval_common::ids::{Generation, JobId, WorkerId};
 use glmeval_common::wire::GrpcControl;
@@ -22,6 +24,7 @@ fn registration(worker: &str, host: &str, class: &str) -> Registration {
         host: host.to_owned(),
         numeric_classes: vec![class.to_owned()],
         held: Vec::new(),
+        facts: WorkerFacts::default(),
     }
 }
 
@@ -39,10 +42,16 @@ async fn hostile_names_are_refused_by_every_method() {
         refused(client.drain(&worker).await, text);
         let ask = Ask { worker: worker.clone(), units_max: 1, wait_ms: 0, or_finished: false };
         refused(client.ask(ask).await, text);
-        let beat = Heartbeat { worker, held: Vec::new(), leaving: false };
+        let health = Health::default();
+        let beat = Heartbeat { worker, held: Vec::new(), leaving: false, health };
         refused(client.heartbeat(beat).await, text);
         for (worker, host, class) in [(text, "h", "c"), ("w", text, "c"), ("w", "h", text)] {
             refused(client.register(registration(worker, host, class)).await, text);
+        }
+        if !text.is_empty() {
+            let mut of_a_kind = registration("w", "h", "c");
+            of_a_kind.facts.device_kind = text.to_owned();
+            refused(client.register(of_a_kind).await, text);
         }
         let lease = LeaseKey { job, unit: 0, generation: Generation::default() };
         let mut held = registration("w", "h", "c");

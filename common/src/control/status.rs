@@ -110,6 +110,9 @@ pub struct JobStatus {
     /// Device time and what it costs, as far as the present coordinator saw it.
     #[serde(default)]
     pub cost: JobCost,
+    /// Workers that are refused and hosts that are drained, one line each.
+    #[serde(default)]
+    pub notices: Vec<String>,
 }
 
 /// Device time of one job by what became of it, and its price.

@@ -50,6 +50,7 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
     if spec.shard_rows == Some(0) {
         return Err(place.wrong("shard_rows", "at least 1", 0).into());
     }
+    spec.schedule.unwrap_or_default().check(file)?;
     unique(&place, "model", spec.models.iter().map(|model| model.name.as_str()))?;
     unique(&place, "dataset", spec.datasets.iter().map(|dataset| dataset.name.as_str()))?;
     if spec.datasets.is_empty() {

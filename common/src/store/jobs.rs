@@ -31,6 +31,9 @@ pub struct FailedUnit {
     pub workers: Vec<String>,
     /// Random name of the writer.
     pub token: String,
+    /// Examples `start..end` of the unit that were given up; left out = the unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<(u64, u64)>,
 }
 
 /// Record that cancels a round of a job (`jobs/<job-id>/cancelled.json`).
@@ -152,7 +155,7 @@ pub async fn round(store: &Store, job: &JobId) -> Result<u32> {
 pub async fn resume(store: &Store, job: &JobId, token: &str) -> Result<u32> {
     let present = round(store, job).await?;
     let is_cancelled = store.exists(&layout::cancelled_path(job, present)).await?;
-    if !is_cancelled && failed_paths(store, job, present).await?.is_empty() {
+    if !is_cancelled && failed_paths(store, job, present, |_| true).await?.is_empty() {
         return Ok(present);
     }
     let next = present.saturating_add(1);
@@ -190,14 +193,23 @@ pub async fn record_failure(
     failed: FailedUnit,
 ) -> Result<Outcome<FailedUnit>> {
     let round = round(store, job).await?;
-    store.create_record(&layout::failed_unit_path(job, failed.unit, round), failed).await
+    let path = match failed.rows {
+        Some(rows) => layout::failed_rows_path(job, failed.unit, rows, round),
+        None => layout::failed_unit_path(job, failed.unit, round),
+    };
+    store.create_record(&path, failed).await
 }
 
-async fn failed_paths(store: &Store, job: &JobId, round: u32) -> Result<Vec<String>> {
+async fn failed_paths(
+    store: &Store,
+    job: &JobId,
+    round: u32,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<String>> {
     let entries = store.list(&layout::failed_units_prefix(job)).await?;
     let of_round = |path: &str| {
         let revision = layout::parse_revision(path).map(|(_, revision)| revision);
-        revision == Some(round) && layout::parse_number(path).is_some()
+        revision == Some(round) && is_wanted(path)
     };
     Ok(entries.into_iter().map(|entry| entry.path).filter(|path| of_round(path)).collect())
 }
@@ -208,11 +220,25 @@ async fn failed_paths(store: &Store, job: &JobId, round: u32) -> Result<Vec<Stri
 /// `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn failed_units(store: &Store, job: &JobId) -> Result<BTreeMap<u32, FailedUnit>> {
     let mut units = BTreeMap::new();
-    for path in failed_paths(store, job, round(store, job).await?).await? {
+    let is_unit = |path: &str| layout::parse_number(path).is_some();
+    for path in failed_paths(store, job, round(store, job).await?, is_unit).await? {
         let failed: FailedUnit = store.read_record(&path).await?;
         units.insert(failed.unit, failed);
     }
     Ok(units)
+}
+
+/// Rows of a job that were given up in its present round, by unit and range.
+///
+/// # Errors
+/// As [`failed_units`].
+pub async fn failed_rows(store: &Store, job: &JobId) -> Result<Vec<FailedUnit>> {
+    let mut rows = Vec::new();
+    let is_rows = |path: &str| layout::parse_failed_rows(path).is_some();
+    for path in failed_paths(store, job, round(store, job).await?, is_rows).await? {
+        rows.push(store.read_record(&path).await?);
+    }
+    Ok(rows)
 }
 
 /// Envelope of a snapshot (MessagePack map); the state is the coordinator's own.

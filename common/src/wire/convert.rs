@@ -6,7 +6,7 @@
 use super::proto;
 use crate::control::{
     Ask, Grant, Grants, Heartbeat, HeartbeatReply, JobStatus, LeaseKey, Outcome, Progress,
-    Registered, Registration, Renamed, Report,
+    Registered, Registration, Renamed, Report, WorkerFacts,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Generation, JobId, WorkerId, check_name};
@@ -14,6 +14,9 @@ use crate::limits::{CHAIN_BYTES_MAX, LEASES_PER_MESSAGE_MAX, NUMERIC_CLASSES_MAX
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
+
+/// Letters of a text about a worker that people are shown.
+const FACT_LETTERS_MAX: usize = 200;
 
 /// The whole chain goes over the wire; the kind becomes the code.
 pub(super) fn to_status(error: &Error) -> Status {
@@ -140,8 +143,21 @@ pub(super) fn registration_in(message: proto::RegisterRequest) -> Result<Registr
         host: message.host,
         numeric_classes: classes,
         held: leases_in(message.held)?,
-        facts: decode_or_default("worker", &message.facts)?,
+        facts: facts_in(&message.facts)?,
     })
+}
+
+/// What a worker says it is: its kind is a label and a name, the rest is shown to people.
+fn facts_in(facts: &[u8]) -> Result<WorkerFacts> {
+    let mut facts: WorkerFacts = decode_or_default("worker", facts)?;
+    if !facts.device_kind.is_empty() {
+        check_name("device kind", &facts.device_kind)?;
+    }
+    for text in [&mut facts.device, &mut facts.program] {
+        text.retain(|letter| !letter.is_control());
+        *text = text.chars().take(FACT_LETTERS_MAX).collect();
+    }
+    Ok(facts)
 }
 
 pub(super) fn registered_out(registered: &Registered) -> proto::RegisterReply {

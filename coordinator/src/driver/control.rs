@@ -4,17 +4,19 @@
 //! cancellation before it is obeyed.
 
 use super::{Coordinator, lock, telemetry};
+use crate::evidence::Evidence;
 use crate::plan;
 use crate::state::{Effect, Event, State};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use glmeval_common::control::{
-    Ask, Control, Grant, Grants, Heartbeat, HeartbeatReply, JobPhase, JobStatus, LeaseKey,
+    Ask, Control, Grant, Grants, Heartbeat, HeartbeatReply, JobPhase, JobStatus, LeaseKey, Outcome,
     Registered, Registration, Renamed, Report, ReportReply, WorkerStatus,
 };
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, WorkerId};
+use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::trace;
 use std::collections::BTreeMap;
@@ -43,7 +45,12 @@ fn told(worker: &WorkerId, effects: Vec<Effect>) -> Result<Told> {
             Effect::UnknownCaller => {
                 return Err(Error::not_found(format!("worker {worker} is not registered")));
             }
-            Effect::RecordFailed { .. } | Effect::JobOver(_) | Effect::WorkReady => {}
+            Effect::RefuseCaller(reason) => {
+                let message = format!("worker {worker} is refused for good: it {reason}");
+                return Err(Error::invalid(message));
+            }
+            // The driver has seen to these.
+            _ => {}
         }
     }
     Ok(told)
@@ -102,6 +109,25 @@ impl Coordinator {
         trace::traceparent(&span)
     }
 
+    /// What the store says of a unit that is reported as committed. A store that is away answers
+    /// nothing, and the worker reports again.
+    async fn evidence(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseKey,
+        outcome: &Outcome,
+    ) -> Result<Evidence> {
+        let is_claim = matches!(outcome, Outcome::Committed | Outcome::Lost);
+        let unit = self.read(|state, _| {
+            let unit = state.work_unit(lease).filter(|_| is_claim);
+            unit.map(|unit| (unit, state.wants_digest(worker, lease)))
+        });
+        match unit {
+            Some((unit, digest)) => self.inner.store.evidence(&unit, digest).await,
+            None => Ok(Evidence::Unasked),
+        }
+    }
+
     fn status_now(&self, job: &JobId) -> Result<JobStatus> {
         self.serving()?;
         let status = self.read(|state, now_ms| state.status(job, now_ms));
@@ -116,8 +142,10 @@ impl Control for Coordinator {
         self.serving()?;
         let Registration { worker, host, numeric_classes, held, facts } = registration;
         let now_ms = self.inner.clock.now_ms();
+        let device = facts.device_kind.clone();
         lock(&self.inner.ledger).register(&worker, host.clone(), facts, now_ms);
-        let event = Event::Register { worker: worker.clone(), host, numeric_classes, held };
+
+        let event = Event::Register { worker: worker.clone(), host, numeric_classes, device, held };
         let told = told(&worker, self.apply(event))?;
         Ok(Registered {
             epoch: self.epoch(),
@@ -174,14 +202,18 @@ impl Control for Coordinator {
         let Report { worker, lease, outcome, seconds } = report;
         // The cast saturates and turns NaN to 0; a worker's nonsense only bends the estimates.
         let ran_ms = (seconds * 1_000.0) as u64;
-        self.apply(Event::Report { worker, lease, outcome, ran_ms });
+        let evidence = self.evidence(&worker, &lease, &outcome).await?;
+        let who = worker.clone();
+        let effects = self.apply(Event::Report { worker, lease, outcome, ran_ms, evidence });
         self.write_records().await;
+        told(&who, effects)?;
         Ok(ReportReply { epoch: self.epoch() })
     }
 
     async fn submit(&self, job_toml: &str, plan: Plan) -> Result<JobId> {
         self.serving()?;
         plan::verify(&plan)?;
+        let schedule = JobSchedule::of_toml(job_toml, "job file")?;
         let job = plan.job.clone();
         if self.read(|state, _| state.phase(&job)) == Some(JobPhase::Running) {
             return Ok(job);
@@ -199,7 +231,9 @@ impl Control for Coordinator {
         span.in_scope(|| tracing::info!(units = plan.unit_count(), "job submitted"));
         lock(&self.inner.ledger).set_trace(&job, trace::traceparent(&span));
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());
-        self.apply(Event::Submit { plan, committed, failed, cancelled: false });
+        let quarantined = Vec::new();
+        let cancelled = false;
+        self.apply(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule });
         Ok(job)
     }
 

@@ -63,6 +63,7 @@ pub(crate) fn job() -> Job {
         toml: String::new(),
         name: "test".into(),
         seed: 7,
+        prices: None,
         protocol: Protocol::Published,
         shard_rows: Some(100),
         models: vec![JobModel {
@@ -78,7 +79,11 @@ pub(crate) fn job() -> Job {
 }
 
 pub(crate) fn planned(job: &Job, rows: u64) -> Plan {
-    plan(job, &[dataset_facts("d", rows)], &[model_facts("m")], &class).unwrap()
+    planned_over(job, "d", rows)
+}
+
+pub(crate) fn planned_over(job: &Job, dataset: &str, rows: u64) -> Plan {
+    plan(job, &[dataset_facts(dataset, rows)], &[model_facts("m")], &class).unwrap()
 }
 
 fn count(plan: &Plan, kind: UnitKind) -> usize {

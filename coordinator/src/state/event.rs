@@ -2,8 +2,11 @@
 //!
 //! Leaves out: what follows from what (state).
 
+use super::job::Quarantined;
+use crate::evidence::Evidence;
 use glmeval_common::control::{LeaseKey, Outcome, Progress, Renamed};
 use glmeval_common::ids::{JobId, WorkerId};
+use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +22,12 @@ pub enum Event {
         committed: Vec<bool>,
         /// Units given up earlier, with their error chains.
         failed: BTreeMap<u32, String>,
+        /// Rows of shards given up earlier.
+        quarantined: Vec<Quarantined>,
         /// Ended by the user earlier.
         cancelled: bool,
+        /// Its share of the workers.
+        schedule: JobSchedule,
     },
     /// A worker presents itself.
     Register {
@@ -30,6 +37,8 @@ pub enum Event {
         host: String,
         /// The classes it can compute embeddings in.
         numeric_classes: Vec<String>,
+        /// Kind of device it computes on; workers of one kind are compared with one another.
+        device: String,
         /// Leases it holds, of whatever epoch.
         held: Vec<LeaseKey>,
     },
@@ -59,6 +68,8 @@ pub enum Event {
         outcome: Outcome,
         /// Milliseconds it ran, on the worker's clock.
         ran_ms: u64,
+        /// What the store says of a unit that is reported as committed.
+        evidence: Evidence,
     },
     /// The user ends a job.
     Cancel {
@@ -87,6 +98,8 @@ pub enum Effect {
     DrainCaller,
     /// Tell the caller: register first.
     UnknownCaller,
+    /// Tell the caller: you are refused, for this reason, whatever you do.
+    RefuseCaller(String),
     /// Write down that a unit was given up.
     RecordFailed {
         /// The job.
@@ -94,6 +107,27 @@ pub enum Effect {
         /// The unit.
         unit: u32,
         /// Its error chain.
+        reason: String,
+    },
+    /// Write down that rows of a shard were given up.
+    RecordQuarantined {
+        /// The job.
+        job: JobId,
+        /// Which, and why.
+        rows: Quarantined,
+    },
+    /// A worker lied; it gets no unit any more.
+    Refused {
+        /// Who.
+        worker: WorkerId,
+        /// What it did.
+        reason: String,
+    },
+    /// A machine gets no unit any more.
+    HostDrained {
+        /// Which.
+        host: String,
+        /// Why.
         reason: String,
     },
     /// A job is over.

@@ -8,16 +8,18 @@ use super::{State, Taste, WorkerState, schedule};
 use crate::leases::Lease;
 use glmeval_common::control::{LeaseKey, Progress, Renamed};
 use glmeval_common::ids::{JobId, ModelId, WorkerId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// One in so many running units may run twice.
 const RUNNING_PER_COPY_MIN: usize = 20;
+/// Time of a unit before one of its stage has ended.
+const UNIT_MS_GUESS: f64 = 10_000.0;
 /// Of the units that run longest, so many are looked at for a straggler.
 const STRAGGLER_LOOKS_MAX: usize = 256;
 
 /// Whether a worker is given more work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     Welcome,
     Draining,
 }
@@ -26,18 +28,21 @@ impl State {
     pub(super) fn register(
         &mut self,
         worker: &WorkerId,
-        host: String,
+        (host, device): (String, String),
         numeric_classes: Vec<String>,
         now_ms: u64,
     ) {
+        let is_ill = self.hosts.is_drained(&host) && self.has_stand_in(&host, &numeric_classes);
         let fresh = WorkerState {
             host,
             numeric_classes,
+            device,
             seen_ms: now_ms,
             job: None,
             unit: None,
             model: None,
-            draining: false,
+            draining: is_ill,
+            vouched: false,
         };
         if let Some(before) = self.workers.insert(worker.clone(), fresh) {
             self.crowd.remove(&before);
@@ -99,8 +104,13 @@ impl State {
         if let Some(generation) = known {
             job.leases.renew(lease.unit, worker, generation, now_ms);
             if generation != lease.generation {
+                job.leases.note_held(lease.unit, worker, lease.generation);
                 effects.push(Effect::Rename(Renamed { from: lease, to: generation }));
             }
+            return;
+        }
+        if job.children.is_beyond(lease.unit) && !job.knows(lease.generation) {
+            effects.push(Effect::Revoke(lease));
             return;
         }
         let fits = class.is_some_and(|class| job.class_matches(lease.unit, &class));
@@ -110,6 +120,7 @@ impl State {
                     // It was not the unit that silenced this worker.
                     failures.silenced = failures.silenced.saturating_sub(1);
                 }
+                job.leases.note_held(lease.unit, worker, lease.generation);
                 let to = self.grant(worker, &lease.job, lease.unit, now_ms);
                 effects.push(Effect::Rename(Renamed { from: lease, to: to.generation }));
             }
@@ -120,12 +131,16 @@ impl State {
     }
 
     /// Notes a sign of life; `None` = the coordinator does not know the worker.
-    fn saw(
+    pub(super) fn saw(
         &mut self,
         worker: &WorkerId,
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) -> Option<Standing> {
+        if let Some(reason) = self.refusal(worker) {
+            effects.push(Effect::RefuseCaller(reason.to_owned()));
+            return None;
+        }
         let Some(known) = self.workers.get_mut(worker) else {
             effects.push(Effect::UnknownCaller);
             return None;
@@ -200,6 +215,10 @@ impl State {
             job.leases.grant(unit, worker.clone(), generation, now_ms);
             job.set(unit, UnitState::Leased);
             job.pace.start(now_ms);
+            let device = self.workers.get(worker).map_or("", |worker| worker.device.as_str());
+            let ms = job.pace.expected_ms(job.kind_row(unit), device, job.work(unit));
+            let slack_ms = self.settings.turn_ms as f64 * self.workers.len() as f64;
+            self.turns.charge(id, ms.unwrap_or(UNIT_MS_GUESS), job.schedule.weight, slack_ms);
             if let Some(worker) = self.workers.get_mut(worker) {
                 self.crowd.remove(worker);
                 worker.job = Some(id.clone());
@@ -218,19 +237,13 @@ impl State {
     fn pick(&self, worker: &WorkerId) -> Option<(JobId, u32)> {
         let known = self.workers.get(worker)?;
         let live = self.live.iter().filter_map(|id| Some((id, self.jobs.get(id)?)));
-        let workers_by_job: BTreeMap<JobId, u64> = live
-            .filter(|(_, job)| job.groups.has_ready())
-            .map(|(id, _)| (id.clone(), self.crowd.at_job(id)))
-            .collect();
+        let able = live.filter(|(_, job)| job.groups.has_ready() && job.has_room_for(worker));
         let others_with = |model: &ModelId| {
             self.crowd.with_model(model) - u64::from(known.model.as_ref() == Some(model))
         };
-        let order = schedule::job_order(
-            known.job.as_ref(),
-            &workers_by_job,
-            self.workers.len() as u64,
-            self.cursor.as_ref(),
-        );
+        let slack_ms = self.settings.turn_ms as f64 * self.workers.len() as f64;
+        let able = able.map(|(id, _)| id.clone());
+        let order = self.turns.order(able, known.job.as_ref(), self.cursor.as_ref(), slack_ms);
         order.into_iter().find_map(|id| {
             let job = self.jobs.get(&id)?;
             let taste = Taste {
@@ -244,9 +257,15 @@ impl State {
         })
     }
 
-    /// A unit goes to a worker it failed on only if it failed on all that can run it.
-    fn may_run(&self, job: &JobState, unit: u32, worker: &WorkerId) -> bool {
+    /// A unit goes to a worker it failed on only if it failed on all that can run it, and to a machine
+    /// it failed on only if it failed on all these.
+    pub(super) fn may_run(&self, job: &JobState, unit: u32, worker: &WorkerId) -> bool {
         let Some(failures) = job.failures.get(&unit) else { return true };
+        let host = |worker: &WorkerId| self.workers.get(worker).map(|worker| &worker.host);
+        let was_on_host = |worker| host(worker).is_some_and(|host| failures.hosts.contains(host));
+        if was_on_host(worker) && !self.able(job, unit).all(was_on_host) {
+            return false;
+        }
         !failures.workers.contains(worker)
             || self.able(job, unit).all(|able| failures.workers.contains(able))
     }
@@ -269,14 +288,18 @@ impl State {
     /// longest, only so many are looked at.
     fn straggler(&self, worker: &WorkerId, now_ms: u64) -> Option<(JobId, u32)> {
         let known = self.workers.get(worker)?;
-        let live = self.live.iter().filter_map(|id| Some((id, self.jobs.get(id)?)));
-        live.filter(|(_, job)| !job.phase().is_over()).find_map(|(id, job)| {
-            if job.leases.copies() >= job.leases.len().div_ceil(RUNNING_PER_COPY_MIN) {
-                return None;
-            }
+        let live = || self.live.iter().filter_map(|id| Some((id, self.jobs.get(id)?)));
+        let running: usize = live().map(|(_, job)| job.leases.len()).sum();
+        let copies: usize = live().map(|(_, job)| job.leases.copies()).sum();
+        if copies >= (running / RUNNING_PER_COPY_MIN).max(1) {
+            return None;
+        }
+        let has_room = |(_, job): &(&JobId, &JobState)| job.has_room_for(worker);
+        live().filter(|(_, job)| !job.phase().is_over()).filter(has_room).find_map(|(id, job)| {
             let limits = job.pace.straggler_limits(self.settings.straggler_units_min);
-            let late = |unit: u32, started_ms: u64| {
-                let limit_ms = limits.of(job.kind_row(unit), job.work(unit));
+            let late = |unit: u32, started_ms: u64, lease: &Lease| {
+                let device = self.workers.get(&lease.worker).map_or("", |worker| &worker.device);
+                let limit_ms = limits.of(job.kind_row(unit), device, job.work(unit));
                 limit_ms.is_some_and(|limit_ms| now_ms.saturating_sub(started_ms) > limit_ms)
             };
             let elsewhere = |lease: &Lease| {
@@ -284,7 +307,7 @@ impl State {
                 lease.worker != *worker && host != Some(&known.host)
             };
             let running = job.leases.longest_running().take(STRAGGLER_LOOKS_MAX);
-            let mut late = running.filter(|(started_ms, unit, _)| late(*unit, *started_ms));
+            let mut late = running.filter(|(started_ms, unit, it)| late(*unit, *started_ms, it));
             let found = late.find(|(_, unit, lease)| {
                 elsewhere(lease)
                     && job.idle(*unit) == UnitState::Ready

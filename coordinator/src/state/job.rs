@@ -11,7 +11,8 @@ use crate::leases::Leases;
 use crate::schedule::{self, Group, Groups};
 use glmeval_common::control::{JobPhase, KindCounts};
 use glmeval_common::error::ErrorKind;
-use glmeval_common::ids::{ModelId, WorkerId};
+use glmeval_common::ids::{Generation, ModelId, WorkerId};
+use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::{Plan, PlannedUnit, UnitSpec};
 use glmeval_common::unit::{UnitKind, WorkUnit};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +20,12 @@ use std::sync::Arc;
 
 mod children;
 mod failed;
+mod split;
 
 use children::Children;
 use failed::FailedUnits;
+pub use split::Quarantined;
+use split::Splits;
 
 /// State of one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub enum UnitState {
         /// When it becomes ready.
         until_ms: u64,
     },
+    /// Cut into parts that are units of their own.
+    Split,
     /// Its commit stands in the store.
     Committed,
     /// Given up.
@@ -60,6 +66,7 @@ impl UnitState {
             Self::Cooling { .. } => 3,
             Self::Committed => 4,
             Self::Failed => 5,
+            Self::Split => 6,
         }
     }
 }
@@ -78,10 +85,12 @@ pub(super) struct Failures {
     pub(super) silenced: u32,
     /// Workers it failed on for good.
     pub(super) workers: BTreeSet<WorkerId>,
+    /// Their machines.
+    pub(super) hosts: BTreeSet<String>,
 }
 
 impl Failures {
-    pub(super) fn count(&mut self, kind: ErrorKind, worker: WorkerId, now_ms: u64) {
+    pub(super) fn count(&mut self, kind: ErrorKind, who: (WorkerId, Option<String>), now_ms: u64) {
         if kind == ErrorKind::Corrupt {
             self.corrupt += 1;
         } else if kind.is_transient() {
@@ -92,10 +101,18 @@ impl Failures {
             return;
         } else {
             self.deterministic += 1;
-            self.workers.insert(worker);
+            self.workers.insert(who.0);
+            self.hosts.extend(who.1);
         }
         self.transient = 0;
     }
+}
+
+/// How a job and its units ended before this coordinator began.
+pub(super) struct Ended {
+    pub(super) failed: BTreeMap<u32, String>,
+    pub(super) quarantined: Vec<Quarantined>,
+    pub(super) cancelled: bool,
 }
 
 /// One job as a coordinator sees it.
@@ -113,6 +130,10 @@ pub(super) struct JobState {
     /// Units given up, with the reason.
     pub(super) failed: FailedUnits,
     pub(super) cancelled: bool,
+    pub(super) schedule: JobSchedule,
+    /// Grants before this one were of an earlier round.
+    pub(super) since: Generation,
+    pub(super) splits: Splits,
     pub(super) pace: Pace,
     pub(super) rows_total: u64,
     pub(super) rows_committed: u64,
@@ -121,7 +142,7 @@ pub(super) struct JobState {
     pub(super) doubts: Doubts,
     /// Leased and cooling units.
     held: BTreeMap<u32, UnitState>,
-    counts: [[u64; 6]; 4],
+    counts: [[u64; 7]; 4],
     cooling: BTreeSet<(u64, u32)>,
 }
 
@@ -129,8 +150,9 @@ impl JobState {
     pub(super) fn new(
         plan: Arc<Plan>,
         committed: &[bool],
-        failed: BTreeMap<u32, String>,
-        cancelled: bool,
+        ended: Ended,
+        schedule: JobSchedule,
+        since: Generation,
     ) -> Self {
         let units = plan.unit_count();
         let totals = plan.totals(0, units);
@@ -141,14 +163,17 @@ impl JobState {
             leases: Leases::default(),
             failures: BTreeMap::new(),
             failed: FailedUnits::default(),
-            cancelled,
+            cancelled: ended.cancelled,
+            schedule,
+            since,
+            splits: Splits::default(),
             pace: Pace::new(work_of(units, totals.flops)),
             rows_total: totals.rows,
             rows_committed: 0,
             became_ready: false,
             doubts: Doubts::default(),
             held: BTreeMap::new(),
-            counts: [[0; 6]; 4],
+            counts: [[0; 7]; 4],
             cooling: BTreeSet::new(),
         };
         for group in job.groups.iter() {
@@ -159,7 +184,8 @@ impl JobState {
         for (first, past) in ranges_of(committed, units) {
             job.commit_recovered(first, past, &mut reports);
         }
-        for (unit, reason) in failed {
+        job.recut(ended.quarantined);
+        for (unit, reason) in ended.failed {
             job.fail(unit, reason);
         }
         for unit in reports {
@@ -244,6 +270,24 @@ impl JobState {
         schedule::model_of(&self.plan, self.group(unit)?)
     }
 
+    /// Index of the set a unit fills; `None` for other stages.
+    fn group_set(&self, unit: u32) -> Option<usize> {
+        self.group(unit)?.set()
+    }
+
+    /// Whether a grant was made for this round of the job by this coordinator: only then do numbers
+    /// beyond the plan mean the same parts.
+    pub(super) fn knows(&self, generation: Generation) -> bool {
+        generation.epoch == self.since.epoch && generation >= self.since
+    }
+
+    /// Whether a worker may get units: all may, unless the job has as many as it wants.
+    pub(super) fn has_room_for(&self, worker: &WorkerId) -> bool {
+        let workers = self.leases.worker_count();
+        let fits = |most: u32| workers < most as usize;
+        self.schedule.workers_max.is_none_or(fits) || self.leases.of_worker(worker).next().is_some()
+    }
+
     /// Ranges of the units that `unit` reads.
     pub(super) fn inputs(&self, unit: u32) -> Vec<(u32, u32)> {
         self.group(unit).map_or(Vec::new(), |group| group.inputs().to_vec())
@@ -252,6 +296,12 @@ impl JobState {
     /// State of a unit that nobody holds and that is not through.
     pub(super) fn idle(&self, unit: u32) -> UnitState {
         self.group(unit).map_or(UnitState::Ready, group_state)
+    }
+
+    /// Units there are, parts included.
+    #[cfg(test)]
+    pub(super) fn unit_count(&self) -> u32 {
+        self.children.past()
     }
 
     /// State of a unit; `None` past the end.
@@ -297,7 +347,7 @@ impl JobState {
                 self.cooling.insert((until_ms, unit));
                 self.held.insert(unit, new);
             }
-            UnitState::Leased => drop(self.held.insert(unit, new)),
+            UnitState::Leased | UnitState::Split => drop(self.held.insert(unit, new)),
             UnitState::Committed | UnitState::Failed => {}
         }
         self.counts[row][column] += 1;
@@ -305,7 +355,6 @@ impl JobState {
 
     /// Adds rows `start..end` of the shard `parent` as a unit beyond the plan and returns its number;
     /// `None` if `parent` has no such rows. What becomes of `parent` is the caller's.
-    #[cfg_attr(not(test), expect(dead_code, reason = "shards are not cut yet"))]
     pub(super) fn add_child(&mut self, parent: u32, start: u64, end: u64) -> Option<u32> {
         let (first, past) = self.rows(parent)?;
         if start < first || end > past || start >= end {
@@ -356,6 +405,9 @@ impl JobState {
             return;
         }
         let Some(group) = self.group_of(unit) else { return };
+        // What waits for rows that are given up says which.
+        let named =
+            self.splits.is_cut(unit).then(|| format!("prerequisite {unit} failed: {reason}"));
         self.fail_one(unit, reason);
         let mut through = vec![(group, unit, unit + 1)];
         while let Some((group, first, past)) = through.pop() {
@@ -363,6 +415,7 @@ impl JobState {
                 let kind = self.groups.get(dependant).map(Group::kind);
                 if kind != Some(UnitKind::Report) {
                     let reason = format!("prerequisite {first} failed");
+                    let reason = named.clone().unwrap_or(reason);
                     let doomed = self.fail_group(dependant, &reason);
                     through.extend(doomed.into_iter().map(|(a, b)| (dependant, a, b)));
                 }
@@ -400,6 +453,7 @@ impl JobState {
         let Some(group) = self.group_of(unit) else { return };
         self.leases.end_unit(unit);
         self.set(unit, end);
+        self.splits.note_end(unit);
         self.pace.settle(self.work(unit));
         let opened = self.groups.lower(group, (unit, unit + 1));
         self.note_opened(&opened);
@@ -462,7 +516,7 @@ impl JobState {
         let column = |column: usize| self.counts.iter().map(|row| row[column]).sum::<u64>();
         if self.cancelled {
             JobPhase::Cancelled
-        } else if (0..4).any(|state| column(state) > 0) {
+        } else if (0..4).chain([6]).any(|state| column(state) > 0) {
             JobPhase::Running
         } else if column(5) > 0 {
             JobPhase::FinishedWithFailures
@@ -473,7 +527,7 @@ impl JobState {
 
     pub(super) fn counts(&self) -> Vec<KindCounts> {
         let counts = UnitKind::ALL.iter().zip(&self.counts).map(|(kind, row)| {
-            let [waiting, ready, leased, cooling, committed, failed] = *row;
+            let [waiting, ready, leased, cooling, committed, failed, _cut] = *row;
             KindCounts { kind: *kind, waiting, ready, leased, cooling, committed, failed }
         });
         counts.collect()

@@ -2,7 +2,7 @@
 //!
 //! Leaves out: clocks; durations of attempts come from workers, ages from this coordinator.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 const DURATIONS_MAX: usize = 128;
 /// Work of a unit beside its FLOPs, so that stages without any still count.
@@ -16,15 +16,18 @@ struct KindPace {
     total_work: f64,
 }
 
-/// Per stage, the 95th percentile of durations and the mean time of a piece of work, both in
-/// milliseconds.
-pub(super) struct StragglerLimits([Option<(u64, f64)>; 4]);
+/// A stage on a kind of device: a slow device is no straggler among its like.
+type Kind = (usize, String);
+
+/// Per stage and kind of device, the 95th percentile of durations and the mean time of a piece of work,
+/// both in milliseconds.
+pub(super) struct StragglerLimits(BTreeMap<Kind, (u64, f64)>);
 
 impl StragglerLimits {
     /// Age in milliseconds beyond which a unit of stage `kind` is a straggler: twice what its work
-    /// should take and no less than the 95th percentile of its stage.
-    pub(super) fn of(&self, kind: usize, work: f64) -> Option<u64> {
-        let (p95, ms_of_work) = self.0.get(kind).copied().flatten()?;
+    /// should take on that device and no less than the 95th percentile of its stage there.
+    pub(super) fn of(&self, kind: usize, device: &str, work: f64) -> Option<u64> {
+        let (p95, ms_of_work) = self.0.get(&(kind, device.to_owned())).copied()?;
         Some(p95.max((2.0 * work * ms_of_work) as u64))
     }
 }
@@ -32,7 +35,7 @@ impl StragglerLimits {
 /// Pace of one job.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
-    kinds: [KindPace; 4],
+    kinds: BTreeMap<Kind, KindPace>,
     work_left: f64,
     work_done: f64,
     started_ms: Option<u64>,
@@ -45,7 +48,7 @@ pub(super) fn work_of(units: u32, flops: f64) -> f64 {
 
 impl Pace {
     pub(super) fn new(work_left: f64) -> Self {
-        Self { kinds: Default::default(), work_left, work_done: 0.0, started_ms: None }
+        Self { kinds: BTreeMap::new(), work_left, work_done: 0.0, started_ms: None }
     }
 
     /// A unit needs no more work.
@@ -61,14 +64,26 @@ impl Pace {
         self.work_left += work;
     }
 
+    /// Work is done under another name.
+    pub(super) fn waive(&mut self, work: f64) {
+        self.work_left = (self.work_left - work).max(0.0);
+    }
+
+    /// Milliseconds that work of stage `kind` should take on a kind of device; `None` before any was
+    /// done there.
+    pub(super) fn expected_ms(&self, kind: usize, device: &str, work: f64) -> Option<f64> {
+        let pace = self.kinds.get(&(kind, device.to_owned()))?;
+        (pace.total_work > 0.0).then(|| work * pace.total_ms / pace.total_work)
+    }
+
     /// The first grant starts the count.
     pub(super) fn start(&mut self, now_ms: u64) {
         self.started_ms.get_or_insert(now_ms);
     }
 
-    /// An attempt of stage `kind` took `ran_ms`.
-    pub(super) fn record(&mut self, kind: usize, work: f64, ran_ms: u64) {
-        let Some(pace) = self.kinds.get_mut(kind) else { return };
+    /// An attempt of stage `kind` took `ran_ms` on a kind of device.
+    pub(super) fn record(&mut self, kind: usize, device: &str, work: f64, ran_ms: u64) {
+        let pace = self.kinds.entry((kind, device.to_owned())).or_default();
         if pace.durations_ms.len() == DURATIONS_MAX {
             pace.durations_ms.pop_front();
         }
@@ -79,16 +94,16 @@ impl Pace {
 
     /// When units of each stage are stragglers; never before `units_min` attempts of it ended.
     pub(super) fn straggler_limits(&self, units_min: usize) -> StragglerLimits {
-        let limit = |pace: &KindPace| {
+        let limit = |(kind, pace): (&Kind, &KindPace)| {
             if pace.durations_ms.len() < units_min.max(1) {
                 return None;
             }
             let mut sorted: Vec<_> = pace.durations_ms.iter().copied().collect();
             sorted.sort_unstable();
             let p95 = sorted.get(sorted.len() * 95 / 100).or(sorted.last()).copied()?;
-            Some((p95, pace.total_ms / pace.total_work.max(1.0)))
+            Some((kind.clone(), (p95, pace.total_ms / pace.total_work.max(1.0))))
         };
-        StragglerLimits(self.kinds.each_ref().map(limit))
+        StragglerLimits(self.kinds.iter().filter_map(limit).collect())
     }
 
     /// Seconds to the end at the pace so far.

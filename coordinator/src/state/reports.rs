@@ -1,14 +1,16 @@
 //! Pure: how attempts end, and what becomes of the unit.
 //!
 //! Leaves out: grants. Invariant: a commit counts whoever reports it and however late, unless it is
-//! doubted; a failure counts only under a lease that is still alive.
+//! doubted or the store says otherwise; a failure counts only under a lease that is still alive.
 
 use super::State;
 use super::event::Effect;
-use super::job::{Failures, JobState, UnitState};
+use super::job::{Failures, JobState, Quarantined, UnitState};
+use crate::evidence::Evidence;
 use glmeval_common::control::{LeaseKey, Outcome};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Generation, JobId, WorkerId};
+use std::collections::BTreeSet;
 
 /// An attempt that ended.
 pub(super) struct Ended {
@@ -16,36 +18,83 @@ pub(super) struct Ended {
     pub(super) lease: LeaseKey,
     pub(super) outcome: Outcome,
     pub(super) ran_ms: u64,
+    /// What the store says of a commit.
+    pub(super) evidence: Evidence,
 }
 
 impl State {
     pub(super) fn report(&mut self, ended: Ended, now_ms: u64, effects: &mut Vec<Effect>) {
+        if let Some(reason) = self.refusal(&ended.worker) {
+            return effects.push(Effect::RefuseCaller(reason.to_owned()));
+        }
+        if matches!(ended.outcome, Outcome::Committed | Outcome::Lost)
+            && let Some(lie) = self.lie(&ended)
+        {
+            return self.refuse(&ended.worker, lie, effects);
+        }
+        let mut who = (String::new(), None);
         if let Some(worker) = self.workers.get_mut(&ended.worker) {
             worker.seen_ms = now_ms;
+            worker.vouched |= matches!(ended.evidence, Evidence::Sound(_));
+            who = (worker.device.clone(), Some(worker.host.clone()));
         }
+        let (device, host) = who;
         let Some(job) = self.jobs.get_mut(&ended.lease.job) else { return };
+        if job.children.is_beyond(ended.lease.unit) && !job.knows(ended.lease.generation) {
+            return;
+        }
         let unit = ended.lease.unit;
         let lease = job.leases.end(unit, &ended.worker, ended.lease.generation);
         match ended.outcome {
             // Someone doubts what an earlier attempt committed, so its word is not enough.
             Outcome::Committed | Outcome::Lost if lease.is_none() && job.doubts.is_open(unit) => {}
             Outcome::Committed | Outcome::Lost => {
-                if lease.is_some() {
-                    job.pace.record(job.kind_row(unit), job.work(unit), ended.ran_ms);
+                // What stands is wrong and another's: whoever gets the unit next looks at it.
+                if ended.evidence == Evidence::Absent {
+                    return job.release(unit);
                 }
+                if let Evidence::Bad { reason, is_covered: false, .. } = ended.evidence {
+                    let failures = job.failures.entry(unit).or_default();
+                    failures.corrupt += 1;
+                    if failures.corrupt >= self.settings.corrupt_failures_max {
+                        return self.give_up(&ended.lease.job, unit, reason, effects);
+                    }
+                    return job.release(unit);
+                }
+                if lease.is_some() {
+                    job.pace.record(job.kind_row(unit), &device, job.work(unit), ended.ran_ms);
+                }
+                let failed = job.failures.get(&unit).map(|failures| failures.hosts.clone());
                 job.doubts.settle(unit, ended.lease.generation);
-                job.commit(unit);
+                let is_news = job.commit(unit);
+                if let Some(host) = host.filter(|_| is_news && lease.is_some()) {
+                    self.succeeded(&host, &failed.unwrap_or_default(), effects);
+                }
             }
             Outcome::HandedBack => job.release(unit),
             Outcome::Failed { kind, chain } if lease.is_some() => {
-                job.failures.entry(unit).or_default().count(kind, ended.worker, now_ms);
+                if !kind.is_transient()
+                    && let Some(host) = &host
+                {
+                    self.hosts.ended(host);
+                }
+                let who = (ended.worker, host);
+                job.failures.entry(unit).or_default().count(kind, who, now_ms);
                 self.after_failure(&ended.lease, kind, chain, now_ms, effects);
             }
             Outcome::Failed { .. } => {}
         }
     }
 
-    /// Backs off, tries elsewhere, has inputs looked at again, or gives up.
+    /// A unit ran on `host`: machines it had failed on are to blame.
+    fn succeeded(&mut self, host: &str, failed: &BTreeSet<String>, effects: &mut Vec<Effect>) {
+        self.hosts.ended(host);
+        for (sick, why) in self.hosts.succeeded(host, failed, self.settings.host_blames_max) {
+            self.drain_host(&sick, why, effects);
+        }
+    }
+
+    /// Backs off, tries elsewhere, has inputs looked at again, cuts, or gives up.
     fn after_failure(
         &mut self,
         lease: &LeaseKey,
@@ -56,7 +105,10 @@ impl State {
     ) {
         let Some(job) = self.jobs.get(&lease.job) else { return };
         let Some(failures) = job.failures.get(&lease.unit) else { return };
-        if self.is_hopeless(job, lease.unit, failures, now_ms) {
+        if self.fails_everywhere(job, lease.unit, failures) {
+            return self.cut_or_quarantine(lease, chain, effects);
+        }
+        if self.is_hopeless(failures, now_ms) {
             self.give_up(&lease.job, lease.unit, chain, effects);
             return;
         }
@@ -73,14 +125,33 @@ impl State {
         }
     }
 
-    fn is_hopeless(&self, job: &JobState, unit: u32, failures: &Failures, now_ms: u64) -> bool {
+    /// A unit that fails for good, often enough and on several workers and machines, where there are.
+    fn fails_everywhere(&self, job: &JobState, unit: u32, failures: &Failures) -> bool {
         let settings = &self.settings;
-        let workers_min = self.able(job, unit).take(settings.failed_workers_min as usize).count();
-        let failed_everywhere = failures.deterministic >= settings.unit_failures_max
-            && failures.workers.len() >= workers_min;
+        let places_min = settings.failed_workers_min as usize;
+        let workers_min = self.able(job, unit).take(places_min).count();
+        let able = self.able(job, unit).filter_map(|id| self.workers.get(id));
+        let hosts: BTreeSet<&String> = able.map(|worker| &worker.host).collect();
+        failures.deterministic >= settings.unit_failures_max
+            && failures.workers.len() >= workers_min
+            && failures.hosts.len() >= hosts.len().min(places_min)
+    }
+
+    fn is_hopeless(&self, failures: &Failures, now_ms: u64) -> bool {
+        let settings = &self.settings;
         let failed_long = failures.transient >= settings.transient_failures_max
             && now_ms.saturating_sub(failures.transient_since_ms) >= settings.transient_ms_max;
-        failed_everywhere || failed_long || failures.corrupt >= settings.corrupt_failures_max
+        failed_long || failures.corrupt >= settings.corrupt_failures_max
+    }
+
+    /// A shard goes on in halves; a row that is left is given up by itself, anything else as it is.
+    fn cut_or_quarantine(&mut self, lease: &LeaseKey, chain: String, effects: &mut Vec<Effect>) {
+        let (id, unit) = (&lease.job, lease.unit);
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.split(unit) {
+            return;
+        }
+        self.give_up(id, unit, chain, effects);
     }
 
     /// A worker fell silent while it ran the unit: one is an accident, many are the unit's doing.
@@ -97,14 +168,22 @@ impl State {
         }
     }
 
-    /// Splitting a shard down to the row at fault attaches here.
     fn give_up(&mut self, id: &JobId, unit: u32, reason: String, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.unit(unit).is_none_or(UnitState::is_terminal) {
             return;
         }
+        let part = job.children.get(unit);
         job.fail(unit, reason.clone());
-        effects.push(Effect::RecordFailed { job: id.clone(), unit, reason });
+        let job = id.clone();
+        effects.push(match part {
+            None => Effect::RecordFailed { job, unit, reason },
+            Some(child) => {
+                let (unit, start, end) = (child.root, child.start, child.end);
+                let rows = Quarantined { unit, start, end, reason };
+                Effect::RecordQuarantined { job, rows }
+            }
+        });
     }
 
     /// Doubles with each failure; units differ by up to a quarter, so that they do not all come

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 const FAILURES_SHOWN_MAX: usize = 100;
 
-pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
+pub(super) fn status(job: &JobState, notices: Vec<String>, now_ms: u64) -> JobStatus {
     let (mut rows_running, mut rows_per_second) = (0_u64, 0.0);
     for (unit, leases) in job.leases.iter() {
         if let Some((start, end)) = job.rows(unit) {
@@ -38,6 +38,7 @@ pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
         eta_seconds: job.pace.eta_seconds(now_ms),
         failures: failures.collect(),
         cost: JobCost::default(),
+        notices,
     }
 }
 
@@ -107,7 +108,8 @@ impl State {
         let Some(job) = self.jobs.get(&view.lease.job) else { return false };
         let unit = view.lease.unit;
         let limits = job.pace.straggler_limits(self.settings.straggler_units_min);
-        let limit_ms = limits.of(job.kind_row(unit), job.work(unit));
+        let device = self.workers.get(&view.worker).map_or("", |worker| &worker.device);
+        let limit_ms = limits.of(job.kind_row(unit), device, job.work(unit));
         limit_ms.zip(view.running_ms).is_some_and(|(limit_ms, age_ms)| age_ms > limit_ms)
     }
 

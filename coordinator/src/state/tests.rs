@@ -1,13 +1,19 @@
 use super::*;
+use crate::evidence::Evidence;
 use crate::plan::tests as plans;
 use glmeval_common::control::{Outcome, Progress};
 use glmeval_common::error::ErrorKind;
+use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
 use proptest::prelude::*;
 use std::sync::Arc;
 
+mod hosts;
+mod liars;
 mod orders;
 mod recovery;
+mod sharing;
+mod splits;
 
 const CLASS: &str = "f32.cpu.1";
 
@@ -22,6 +28,17 @@ pub(super) fn worker(name: &str) -> WorkerId {
     WorkerId::new(name)
 }
 
+pub(super) fn submission(plan: Arc<Plan>, committed: Vec<bool>) -> Event {
+    Event::Submit {
+        plan,
+        committed,
+        failed: BTreeMap::new(),
+        quarantined: Vec::new(),
+        cancelled: false,
+        schedule: JobSchedule::default(),
+    }
+}
+
 impl Bench {
     pub(super) fn new() -> Self {
         let plan = Arc::new(plans::planned(&plans::job(), 250));
@@ -33,7 +50,7 @@ impl Bench {
 
     fn submit(&mut self, committed: Vec<bool>) -> Vec<Effect> {
         let plan = Arc::clone(&self.plan);
-        self.apply(Event::Submit { plan, committed, failed: BTreeMap::new(), cancelled: false })
+        self.apply(submission(plan, committed))
     }
 
     pub(super) fn apply(&mut self, event: Event) -> Vec<Effect> {
@@ -42,7 +59,8 @@ impl Bench {
 
     pub(super) fn register(&mut self, name: &str, held: Vec<LeaseKey>) -> Vec<Effect> {
         let (worker, host) = (worker(name), format!("host-{name}"));
-        self.apply(Event::Register { worker, host, numeric_classes: vec![CLASS.into()], held })
+        let (numeric_classes, device) = (vec![CLASS.into()], "cpu".into());
+        self.apply(Event::Register { worker, host, numeric_classes, device, held })
     }
 
     pub(super) fn ask(&mut self, name: &str, units_max: u32) -> Vec<LeaseKey> {
@@ -54,7 +72,7 @@ impl Bench {
         grants.collect()
     }
 
-    fn ask_one(&mut self, name: &str) -> LeaseKey {
+    pub(super) fn ask_one(&mut self, name: &str) -> LeaseKey {
         self.ask(name, 1).pop().expect("a unit is ready")
     }
 
@@ -71,11 +89,22 @@ impl Bench {
     }
 
     pub(super) fn report(&mut self, name: &str, lease: &LeaseKey, outcome: Outcome) -> Vec<Effect> {
-        let (worker, lease) = (worker(name), lease.clone());
-        self.apply(Event::Report { worker, lease, outcome, ran_ms: 1_000 })
+        self.report_with(name, lease, outcome, Evidence::Unasked)
     }
 
-    fn fail(&mut self, name: &str, lease: &LeaseKey, transient: bool) -> Vec<Effect> {
+    /// A report, and what the store says about it.
+    pub(super) fn report_with(
+        &mut self,
+        name: &str,
+        lease: &LeaseKey,
+        outcome: Outcome,
+        evidence: Evidence,
+    ) -> Vec<Effect> {
+        let (worker, lease) = (worker(name), lease.clone());
+        self.apply(Event::Report { worker, lease, outcome, ran_ms: 1_000, evidence })
+    }
+
+    pub(super) fn fail(&mut self, name: &str, lease: &LeaseKey, transient: bool) -> Vec<Effect> {
         let kind = if transient { ErrorKind::Unavailable } else { ErrorKind::Invalid };
         self.report(name, lease, Outcome::Failed { kind, chain: "broken".into() })
     }
@@ -94,7 +123,7 @@ impl Bench {
     }
 
     /// One worker commits all it gets.
-    fn finish(&mut self, name: &str) {
+    pub(super) fn finish(&mut self, name: &str) {
         while let Some(lease) = self.ask(name, 1).pop() {
             self.report(name, &lease, Outcome::Committed);
         }
@@ -169,28 +198,28 @@ fn a_unit_that_fails_everywhere_is_given_up_and_the_report_still_runs() {
     let mut bench = Bench::new();
     bench.register("a", vec![]);
     bench.register("b", vec![]);
-    let prepare = bench.ask_one("a");
-    bench.report("a", &prepare, Outcome::Committed);
+    for unit in 0..4 {
+        let lease = bench.ask_one("a");
+        assert_eq!(lease.unit, unit);
+        bench.report("a", &lease, Outcome::Committed);
+    }
     let mut gave_up = Vec::new();
     for name in ["a", "b", "a"] {
         let (bad, good): (Vec<_>, Vec<_>) =
-            bench.ask(name, 3).into_iter().partition(|lease| lease.unit == 1);
+            bench.ask(name, 3).into_iter().partition(|lease| lease.unit == 4);
         for lease in good {
             bench.report(name, &lease, Outcome::HandedBack);
         }
         gave_up = bench.fail(name, &bad[0], false);
     }
     let job = bench.plan.job.clone();
-    let record = Effect::RecordFailed { job, unit: 1, reason: "broken".into() };
+    let record = Effect::RecordFailed { job, unit: 4, reason: "broken".into() };
     assert!(gave_up.contains(&record), "{gave_up:?}");
-    assert_eq!((bench.unit(4), bench.unit(5)), (UnitState::Failed, UnitState::Failed));
-    assert_ne!(bench.unit(6), UnitState::Failed, "one-hot does not need the shard");
     bench.finish("b");
     assert_eq!(bench.unit(7), UnitState::Committed);
     assert_eq!(bench.phase(), JobPhase::FinishedWithFailures);
     let status = bench.state.status(&bench.plan.job, 0).expect("known");
-    assert_eq!(status.failures.len(), 3);
-    assert_eq!(status.failures[1].reason, "prerequisite 1 failed");
+    assert_eq!(status.failures.len(), 1);
 }
 
 #[test]
@@ -300,7 +329,8 @@ fn a_host_is_drained_by_its_name_and_an_unknown_name_is_said() {
 fn a_worker_of_another_numeric_class_never_gets_a_shard() {
     let mut bench = Bench::new();
     let (host, numeric_classes) = ("h".to_owned(), vec!["bf16.cuda.1".to_owned()]);
-    bench.apply(Event::Register { worker: worker("gpu"), host, numeric_classes, held: vec![] });
+    let (device, held) = ("gpu".into(), vec![]);
+    bench.apply(Event::Register { worker: worker("gpu"), host, numeric_classes, device, held });
     let lease = bench.ask_one("gpu");
     bench.report("gpu", &lease, Outcome::Committed);
     let units: Vec<_> = bench.ask("gpu", 9).iter().map(|lease| lease.unit).collect();
@@ -346,8 +376,7 @@ fn jobs_share_workers_and_a_worker_stays_with_its_job() {
     let other = Arc::new(plans::planned(&other, 250));
     bench.state.jobs.clear();
     for plan in [Arc::clone(&bench.plan), other] {
-        let (committed, failed) = (vec![true], BTreeMap::new());
-        bench.apply(Event::Submit { plan, committed, failed, cancelled: false });
+        bench.apply(submission(plan, vec![true]));
     }
     bench.register("a", vec![]);
     bench.register("b", vec![]);

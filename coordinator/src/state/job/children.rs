@@ -34,6 +34,11 @@ impl Children {
         self.list.get(unit.checked_sub(self.first)? as usize).copied()
     }
 
+    /// Whether a number is none of the plan's.
+    pub(in crate::state) fn is_beyond(&self, unit: u32) -> bool {
+        unit >= self.first
+    }
+
     /// The unit of the plan that `unit` is, or is a part of.
     pub(in crate::state) fn root(&self, unit: u32) -> u32 {
         self.get(unit).map_or(unit, |child| child.root)
@@ -41,7 +46,6 @@ impl Children {
 
     /// Adds rows `start..end` of `parent` as a unit and returns its number; `None` when there is no
     /// number left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "shards are not cut yet"))]
     pub(super) fn push(&mut self, parent: u32, start: u64, end: u64) -> Option<u32> {
         let unit = self.past();
         if unit == u32::MAX {

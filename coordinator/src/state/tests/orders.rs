@@ -1,6 +1,7 @@
 //! Any order of events keeps the invariants of the unit machine.
 
 use super::*;
+use std::collections::BTreeSet;
 
 const WORKERS: [&str; 3] = ["a", "b", "c"];
 
@@ -38,22 +39,58 @@ struct World {
     bench: Bench,
     epoch: u64,
     granted: Option<LeaseKey>,
-    /// Every lease a worker was ever given, also dead ones.
-    leases: Vec<Vec<LeaseKey>>,
-    store: Vec<bool>,
+    /// Every lease a worker was ever given, also dead ones, and what its unit writes.
+    leases: Vec<Vec<(LeaseKey, Key)>>,
+    store: BTreeSet<Key>,
+}
+
+/// What a unit writes: rows of the one set, or an object of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Row(u64),
+    Rows(u64, u64),
+    Unit(u32),
 }
 
 impl World {
     fn new() -> Self {
         let bench = Bench::new();
-        let store = vec![false; bench.plan.unit_count() as usize];
-        Self { bench, epoch: 1, granted: None, leases: vec![Vec::new(); 3], store }
+        let (leases, store) = (vec![Vec::new(); 3], BTreeSet::new());
+        Self { bench, epoch: 1, granted: None, leases, store }
+    }
+
+    fn key(&self, unit: u32) -> Key {
+        let rows = self.bench.state.jobs[&self.bench.plan.job].rows(unit);
+        rows.map_or(Key::Unit(unit), |(start, end)| Key::Rows(start, end))
+    }
+
+    fn holds(&self, key: Key) -> bool {
+        match key {
+            Key::Rows(start, end) => (start..end).all(|row| self.store.contains(&Key::Row(row))),
+            key => self.store.contains(&key),
+        }
+    }
+
+    fn write(&mut self, key: Key) {
+        match key {
+            Key::Rows(start, end) => self.store.extend((start..end).map(Key::Row)),
+            key => drop(self.store.insert(key)),
+        }
+    }
+
+    /// Per unit of the plan: whether it is in the store.
+    fn committed(&self) -> Vec<bool> {
+        (0..self.bench.plan.unit_count()).map(|unit| self.holds(self.key(unit))).collect()
+    }
+
+    fn held(&self, w: usize) -> Vec<LeaseKey> {
+        self.leases[w].iter().map(|(lease, _)| lease.clone()).collect()
     }
 
     fn run(&mut self, step: Step) {
         match step {
             Step::Register(w, holds) => {
-                let held = if holds { self.leases[w].clone() } else { Vec::new() };
+                let held = if holds { self.held(w) } else { Vec::new() };
                 let effects = self.bench.register(WORKERS[w], held);
                 self.note(w, effects);
             }
@@ -63,7 +100,7 @@ impl World {
                 self.note(w, effects);
             }
             Step::Beat(w) => {
-                let effects = self.bench.beat(WORKERS[w], &self.leases[w].clone());
+                let effects = self.bench.beat(WORKERS[w], &self.held(w));
                 self.note(w, effects);
             }
             Step::BeatOfNothing(w) => {
@@ -71,7 +108,7 @@ impl World {
                 self.note(w, effects);
             }
             Step::SubmitAgain => {
-                self.bench.submit(self.store.clone());
+                self.bench.submit(self.committed());
             }
             Step::Report(w, which, how) => self.report(w, which, how),
             Step::Leave(w) => {
@@ -81,8 +118,9 @@ impl World {
             Step::Pass(ms) => self.bench.pass(ms),
             Step::NewEpoch => {
                 self.epoch += 1;
+                let committed = self.committed();
                 self.bench.state = State::new(self.epoch, Settings::default());
-                self.bench.submit(self.store.clone());
+                self.bench.submit(committed);
             }
         }
     }
@@ -91,18 +129,18 @@ impl World {
         if self.leases[w].is_empty() {
             return;
         }
-        let lease = self.leases[w][which % self.leases[w].len()].clone();
+        let (lease, key) = self.leases[w][which % self.leases[w].len()].clone();
         let failed = |kind| Outcome::Failed { kind, chain: "broken".into() };
         let outcome = match how {
             0 => failed(ErrorKind::Unavailable),
             1 => failed(ErrorKind::Invalid),
             3 => failed(ErrorKind::Corrupt),
             2 => Outcome::HandedBack,
-            _ if self.store[lease.unit as usize] => Outcome::Lost,
+            _ if self.holds(key) => Outcome::Lost,
             _ => Outcome::Committed,
         };
         if outcome == Outcome::Committed {
-            self.store[lease.unit as usize] = true;
+            self.write(key);
         }
         let effects = self.bench.report(WORKERS[w], &lease, outcome);
         self.note(w, effects);
@@ -114,23 +152,29 @@ impl World {
             match effect {
                 Effect::Grant(lease) => {
                     self.rises(&lease);
-                    let planned = self.bench.plan.unit(lease.unit).expect("the unit exists");
-                    for (first, past) in planned.prerequisites {
-                        for unit in *first..*past {
+                    let inputs = self.bench.state.jobs[&lease.job].inputs(lease.unit);
+                    for (first, past) in inputs {
+                        for unit in first..past {
                             let state = self.bench.unit(unit);
                             let report = lease.unit == 7 && state == UnitState::Failed;
                             assert!(report || state == UnitState::Committed, "{unit}: {state:?}");
                         }
                     }
-                    self.leases[w].push(lease);
+                    let key = self.key(lease.unit);
+                    self.leases[w].push((lease, key));
                 }
                 Effect::Rename(renamed) => {
-                    let lease = LeaseKey { generation: renamed.to, ..renamed.from };
-                    if !self.leases[w].contains(&lease) {
+                    let lease = LeaseKey { generation: renamed.to, ..renamed.from.clone() };
+                    let known = |lease: &LeaseKey| {
+                        self.leases[w].iter().find(|(known, _)| known == lease).map(|it| it.1)
+                    };
+                    if known(&lease).is_none() {
+                        let key = known(&renamed.from).expect("it was given");
                         self.rises(&lease);
-                        self.leases[w].push(lease);
+                        self.leases[w].push((lease, key));
                     }
                 }
+                Effect::Refused { worker, reason } => panic!("{worker} is honest: {reason}"),
                 _ => {}
             }
         }
@@ -144,7 +188,8 @@ impl World {
     }
 
     fn states(&self) -> Vec<UnitState> {
-        (0..self.store.len() as u32).map(|unit| self.bench.unit(unit)).collect()
+        let units = self.bench.state.jobs[&self.bench.plan.job].unit_count();
+        (0..units).map(|unit| self.bench.unit(unit)).collect()
     }
 
     fn check(&self, before: Option<&[UnitState]>) {
@@ -154,16 +199,16 @@ impl World {
             let leased = *state == UnitState::Leased;
             assert_eq!(leased, !job.leases.of_unit(unit).is_empty(), "unit {unit} {state:?}");
             assert!(job.leases.of_unit(unit).len() <= 2);
-            let stored = self.store[unit as usize];
+            let stored = self.holds(self.key(unit));
             assert!(*state != UnitState::Committed || stored, "unit {unit} is not in the store");
-            if let Some(before) = before {
-                let old = before[unit as usize];
+            if let Some(old) = before.and_then(|before| before.get(unit as usize).copied()) {
                 let doubted = old == UnitState::Committed && job.doubts.is_open(unit);
                 assert!(!old.is_terminal() || old == *state || doubted, "unit {unit} left {old:?}");
             }
         }
         let status = self.bench.state.status(&self.bench.plan.job, 0).expect("known");
-        assert_eq!(status.kinds.iter().map(|kind| kind.total()).sum::<u64>(), 8);
+        let uncut = states.iter().filter(|state| **state != UnitState::Split).count() as u64;
+        assert_eq!(status.kinds.iter().map(|kind| kind.total()).sum::<u64>(), uncut);
         let column = |of: fn(&glmeval_common::control::KindCounts) -> u64| {
             status.kinds.iter().map(of).sum::<u64>() as usize
         };
@@ -182,7 +227,7 @@ impl World {
             self.bench.pass(400_000);
             self.bench.register("healthy", vec![]);
             while let Some(lease) = self.bench.ask("healthy", 1).pop() {
-                self.store[lease.unit as usize] = true;
+                self.write(self.key(lease.unit));
                 self.bench.report("healthy", &lease, Outcome::Committed);
             }
             if self.bench.phase().is_over() {

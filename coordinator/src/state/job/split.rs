@@ -1,0 +1,141 @@
+//! Pure: a shard that fails for good is cut in halves, and these again, down to the rows at fault.
+//!
+//! Leaves out: when (reports). Invariant: a shard that was cut is through when all its parts are; its
+//! rows are all in its parts, each in one.
+
+use super::{JobState, UnitState};
+use std::collections::BTreeMap;
+
+/// Rows that are given up, with the unit of the plan they belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The unit of the plan.
+    pub unit: u32,
+    /// First example.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Error chain of its last failure.
+    pub reason: String,
+}
+
+/// Shards that were cut, with their parts, and parts that ended since anyone looked.
+#[derive(Clone, Debug, Default)]
+pub(in crate::state) struct Splits {
+    parts: BTreeMap<u32, Vec<u32>>,
+    ended: Vec<u32>,
+}
+
+impl Splits {
+    /// A unit ended.
+    pub(in crate::state) fn note_end(&mut self, unit: u32) {
+        self.ended.push(unit);
+    }
+
+    /// Whether a unit was cut.
+    pub(in crate::state) fn is_cut(&self, unit: u32) -> bool {
+        self.parts.contains_key(&unit)
+    }
+}
+
+impl JobState {
+    /// Cuts a shard in halves that can be run; `false` if it is one row, or no shard.
+    pub(in crate::state) fn split(&mut self, unit: u32) -> bool {
+        let Some((start, end)) = self.rows(unit).filter(|(start, end)| end - start > 1) else {
+            return false;
+        };
+        let middle = start + (end - start) / 2;
+        self.cut(unit, &[(start, middle), (middle, end)]).is_some()
+    }
+
+    /// Cuts a shard into parts that tile its rows; returns their numbers.
+    fn cut(&mut self, unit: u32, parts: &[(u64, u64)]) -> Option<Vec<u32>> {
+        let work = self.work(unit);
+        let added = parts.iter().map(|(start, end)| self.add_child(unit, *start, *end));
+        let added: Vec<u32> = added.collect::<Option<_>>()?;
+        self.leases.end_unit(unit);
+        self.set(unit, UnitState::Split);
+        self.pace.waive(work);
+        self.splits.parts.insert(unit, added.clone());
+        Some(added)
+    }
+
+    /// Goes on where an earlier coordinator stood: rows it gave up are parts of their own, and so is
+    /// what lies between them.
+    pub(in crate::state) fn recut(&mut self, quarantined: Vec<Quarantined>) {
+        let mut by_unit: BTreeMap<u32, BTreeMap<(u64, u64), String>> = BTreeMap::new();
+        for Quarantined { unit, start, end, reason } in quarantined {
+            by_unit.entry(unit).or_default().insert((start, end), reason);
+        }
+        for (unit, rows) in by_unit {
+            let Some((start, end)) = self.rows(unit) else { continue };
+            let is_open = self.unit(unit).is_some_and(|state| !state.is_terminal());
+            let (mut parts, mut position) = (Vec::new(), start);
+            for &(first, past) in rows.keys().filter(|(a, b)| a < b && *b <= end) {
+                if first < position {
+                    continue;
+                }
+                if position < first {
+                    parts.push((position, first));
+                }
+                parts.push((first, past));
+                position = past;
+            }
+            if position < end {
+                parts.push((position, end));
+            }
+            let added = if is_open { self.cut(unit, &parts) } else { None };
+            for (part, range) in added.into_iter().flatten().zip(&parts) {
+                if let Some(reason) = rows.get(range) {
+                    self.fail(part, reason.clone());
+                }
+            }
+        }
+    }
+
+    /// Ends shards all of whose parts ended; returns the units of the plan that failed so, and why.
+    pub(in crate::state) fn close_splits(&mut self) -> Vec<(u32, String)> {
+        let mut failed = Vec::new();
+        while let Some(part) = self.splits.ended.pop() {
+            let Some(parent) = self.children.get(part).map(|child| child.parent) else { continue };
+            let parts = self.splits.parts.get(&parent).cloned().unwrap_or_default();
+            let is_through = |part: &u32| self.unit(*part).is_some_and(UnitState::is_terminal);
+            if self.unit(parent) != Some(UnitState::Split) || !parts.iter().all(is_through) {
+                continue;
+            }
+            self.pace.reopen(self.work(parent));
+            let reasons = parts.iter().filter_map(|part| self.why_failed(*part));
+            let reasons: Vec<String> = reasons.collect();
+            if reasons.is_empty() {
+                self.commit_cut(parent);
+            } else {
+                let reason = reasons.join("; ");
+                if !self.children.is_beyond(parent) {
+                    failed.push((parent, reason.clone()));
+                }
+                self.fail(parent, reason);
+            }
+        }
+        failed
+    }
+
+    /// Why a part failed, naming its rows; `None` if it did not.
+    fn why_failed(&self, part: u32) -> Option<String> {
+        let reason = self.failed.reason(part)?;
+        if self.splits.is_cut(part) {
+            return Some(reason.to_owned());
+        }
+        let (start, end) = self.rows(part)?;
+        let set = self.group_set(part).and_then(|set| self.plan.sets.get(set));
+        let (set, model) = set.map_or(("?", "?"), |set| (set.id.as_str(), &set.model.name));
+        Some(format!("examples {start}-{end} of set {set} by {model} are quarantined: {reason}"))
+    }
+
+    /// All parts are committed; their rows are counted already.
+    fn commit_cut(&mut self, unit: u32) {
+        if let Some((start, end)) = self.rows(unit) {
+            self.rows_committed = self.rows_committed.saturating_sub(end.saturating_sub(start));
+        }
+        self.commit(unit);
+    }
+}

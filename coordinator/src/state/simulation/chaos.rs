@@ -1,0 +1,115 @@
+//! What goes wrong, and how often; every world draws its own mixture.
+//!
+//! Leaves out: what must hold all the same. Invariant: after `until_ms` nothing goes wrong any
+//! more but what is wrong for good (poisoned rows, a sick host).
+
+use super::worker::Life;
+use super::world::{Happening, World};
+use crate::state::Event;
+use glmeval_common::rng::Rng;
+
+/// Rates in a thousand.
+#[derive(Clone, Debug)]
+pub(super) struct Faults {
+    pub(super) until_ms: u64,
+    pub(super) lost: u64,
+    pub(super) doubled: u64,
+    pub(super) slow: u64,
+    pub(super) unclear: u64,
+    pub(super) transient: u64,
+    pub(super) straggles: u64,
+    /// Half of all that runs there fails.
+    pub(super) sick_host: Option<usize>,
+    /// This worker does not always do what it says.
+    pub(super) liar: Option<usize>,
+    /// Mean time between two blows.
+    blow_ms: u64,
+    /// Kinds of blows this world knows.
+    blows: u64,
+    damages: u64,
+}
+
+impl Faults {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let mut rate = |most: u64| if rng.below(2) == 0 { 0 } else { rng.below(most) };
+        let (lost, doubled, slow) = (rate(100), rate(100), rate(60));
+        let (unclear, transient, straggles) = (rate(200), rate(200), rate(100));
+        Self {
+            until_ms: 60_000 + rng.below(180_000),
+            lost,
+            doubled,
+            slow,
+            unclear,
+            transient,
+            straggles,
+            sick_host: (rng.below(4) == 0).then(|| rng.below(4) as usize),
+            liar: (rng.below(4) == 0).then(|| rng.below(4) as usize),
+            blow_ms: 2_000 + rng.below(20_000),
+            blows: rng.next_u64(),
+            damages: 0,
+        }
+    }
+}
+
+impl World {
+    /// One blow, and the next one after it.
+    pub(super) fn fault(&mut self) {
+        if self.is_calm() {
+            return;
+        }
+        let ms = 1 + self.rng.below(2 * self.faults.blow_ms);
+        self.after(ms, Happening::Fault);
+        let blow = self.rng.below(16);
+        if self.faults.blows >> blow & 1 == 0 {
+            return;
+        }
+        let alive: Vec<usize> = (0..self.workers.len())
+            .filter(|worker| self.workers[*worker].life != Life::Gone)
+            .collect();
+        if alive.is_empty() {
+            return;
+        }
+        let worker = alive[self.rng.below(alive.len() as u64) as usize];
+        let newest = self.coordinators.len() - 1;
+        let until_ms = self.now_ms + self.rng.below(90_000);
+        match blow {
+            0..=2 => self.leave(worker),
+            3 | 4 => {
+                let grace_ms = self.rng.below(30_000);
+                self.stop(worker, grace_ms);
+            }
+            5..=7 => self.workers[worker].life = Life::Frozen { until_ms },
+            8 | 9 => self.workers[worker].cut_until_ms = until_ms,
+            10 => {
+                self.coordinators[newest].is_serving = false;
+                let ms = self.rng.below(20_000);
+                self.after(ms, Happening::Coordinate);
+            }
+            11 => self.after(0, Happening::Coordinate),
+            12 => self.store.away_until_ms = self.now_ms + self.rng.below(60_000),
+            13 => {
+                let id = self.workers[worker].id.clone();
+                if self.coordinators[newest].is_serving {
+                    self.apply(newest, Event::Drain { worker: id });
+                }
+            }
+            14 => {
+                let jobs: Vec<usize> = self.jobs.keys().copied().collect();
+                let job = jobs[self.rng.below(jobs.len() as u64) as usize];
+                if self.rng.below(4) == 0 {
+                    self.cancel(job);
+                }
+            }
+            _ => self.damage(),
+        }
+    }
+
+    /// Few, since a unit that finds damage again and again is given up.
+    fn damage(&mut self) {
+        if self.faults.damages < 2 {
+            self.faults.damages += 1;
+            let key = self.store.damage(&mut self.rng);
+            self.trace.note(self.now_ms, &[12], || format!("damaged: {key:?}"));
+        }
+    }
+}

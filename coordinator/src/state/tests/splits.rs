@@ -1,0 +1,107 @@
+//! Shards that fail are cut down to the rows at fault.
+
+use super::*;
+
+/// Two workers run all there is; shards that hold a row of `poison` fail. Returns what was told.
+fn run(bench: &mut Bench, poison: &[u64]) -> Vec<Effect> {
+    let mut told = Vec::new();
+    for round in 0..10_000 {
+        if bench.phase().is_over() {
+            return told;
+        }
+        let name = ["a", "b"][round % 2];
+        bench.register(name, vec![]);
+        let Some(lease) = bench.ask(name, 1).pop() else { continue };
+        let rows = bench.state.jobs[&lease.job].rows(lease.unit);
+        let fails =
+            rows.is_some_and(|(start, end)| poison.iter().any(|row| (start..end).contains(row)));
+        told.extend(if fails {
+            bench.fail(name, &lease, false)
+        } else {
+            bench.report(name, &lease, Outcome::Committed)
+        });
+    }
+    panic!("the job does not end");
+}
+
+fn quarantined(told: &[Effect]) -> Vec<Quarantined> {
+    let rows = told.iter().filter_map(|effect| match effect {
+        Effect::RecordQuarantined { rows, .. } => Some(rows.clone()),
+        _ => None,
+    });
+    rows.collect()
+}
+
+#[test]
+fn a_poisoned_row_is_found_and_all_other_rows_are_committed() {
+    let mut bench = Bench::new();
+    let told = run(&mut bench, &[107]);
+    let row = Quarantined { unit: 2, start: 107, end: 108, reason: "broken".into() };
+    assert_eq!(quarantined(&told), [row]);
+    assert_eq!(bench.phase(), JobPhase::FinishedWithFailures);
+    let status = bench.state.status(&bench.plan.job, 0).expect("known");
+    assert_eq!((status.rows, status.rows_done), (250, 249));
+    assert!(status.failures.iter().any(|failure| failure.label == "extract NT 107-108"));
+    let set = &bench.plan.sets[0].id;
+    let words = format!("examples 107-108 of set {set} by NT are quarantined: broken");
+    let why = |unit| status.failures.iter().find(|it| it.unit == unit).expect("failed");
+    assert_eq!(why(2).reason, words);
+    assert_eq!(why(4).reason, format!("prerequisite 2 failed: {words}"));
+    assert_eq!((bench.unit(6), bench.unit(7)), (UnitState::Committed, UnitState::Committed));
+    let record = told.iter().any(|it| matches!(it, Effect::RecordFailed { unit: 2, .. }));
+    assert!(record, "the whole unit is on record too");
+}
+
+#[test]
+fn a_shard_whose_parts_all_run_counts_as_committed_with_its_rows_once() {
+    let mut bench = Bench::new();
+    bench.register("a", vec![]);
+    let lease = bench.ask_one("a");
+    bench.report("a", &lease, Outcome::Committed);
+    for _ in 0..3 {
+        let lease = bench.ask("a", 64).into_iter().find(|lease| lease.unit == 1).expect("ready");
+        bench.register("a", vec![lease.clone()]);
+        let renamed = bench.state.jobs[&lease.job].leases.of_unit(1)[0].generation;
+        bench.fail("a", &LeaseKey { generation: renamed, ..lease }, false);
+    }
+    assert_eq!(bench.unit(1), UnitState::Split);
+    assert_eq!(bench.phase(), JobPhase::Running);
+    let told = run(&mut bench, &[]);
+    assert_eq!((quarantined(&told), bench.phase()), (vec![], JobPhase::Finished));
+    let status = bench.state.status(&bench.plan.job, 0).expect("known");
+    assert_eq!(status.rows_done, 250);
+}
+
+#[test]
+fn a_new_coordinator_goes_on_with_the_rows_between_those_that_were_given_up() {
+    let mut bench = Bench::new();
+    bench.state = State::new(2, Settings::default());
+    let row = |start| Quarantined { unit: 2, start, end: start + 1, reason: "nan".into() };
+    let Event::Submit { plan, committed, failed, cancelled, schedule, .. } =
+        submission(Arc::clone(&bench.plan), vec![true, true])
+    else {
+        panic!("a submission")
+    };
+    let quarantined = vec![row(107), row(150)];
+    bench.apply(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule });
+    assert_eq!(bench.unit(2), UnitState::Split);
+    let told = run(&mut bench, &[107, 150]);
+    assert_eq!(self::quarantined(&told), [], "nothing is found twice");
+    let status = bench.state.status(&bench.plan.job, 0).expect("known");
+    assert_eq!((status.rows_done, bench.phase()), (248, JobPhase::FinishedWithFailures));
+    bench.submit(vec![true, true, false, true]);
+    run(&mut bench, &[]);
+    assert_eq!(bench.phase(), JobPhase::Finished, "tried again, and mended");
+}
+
+#[test]
+fn a_part_that_an_earlier_coordinator_cut_is_no_part_of_this_one() {
+    let mut bench = Bench::new();
+    bench.register("a", vec![]);
+    let lease = bench.ask_one("a");
+    let foreign = LeaseKey { unit: 9, ..lease };
+    bench.state = State::new(2, Settings::default());
+    bench.submit(vec![true]);
+    assert_eq!(bench.register("a", vec![foreign.clone()]), [Effect::Revoke(foreign.clone())]);
+    assert_eq!(bench.report("a", &foreign, Outcome::Committed), []);
+}
