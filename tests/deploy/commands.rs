@@ -32,19 +32,17 @@ fn words(line: &str) -> Vec<String> {
     words.map(bare).filter(|word| !word.is_empty()).collect()
 }
 
-/// Command lines of the program in a text: shell scripts, blocks of a page, runs of a YAML file.
+/// Command lines of the program in a text: where a shell would look for a command.
 fn lines(text: &str) -> Vec<Vec<String>> {
+    const BEFORE: [&str; 6] = ["|", "(", "&&", "||", ";", "supervise"];
     let joined = text.replace("\\\n", " ");
     let mut found = Vec::new();
     for line in joined.lines() {
         for start in ["glmeval ", "\"${GLMEVAL:-glmeval}\" "] {
             for (at, _) in line.match_indices(start) {
-                let before = line[..at].chars().next_back();
-                if before.is_none_or(|letter| matches!(letter, ' ' | '`' | '(')) {
-                    let rest = &line[at + start.len()..];
-                    let rest =
-                        if before == Some('`') { rest.split('`').next().unwrap() } else { rest };
-                    found.push(words(rest));
+                let before = line[..at].trim_end();
+                if before.is_empty() || BEFORE.iter().any(|word| before.ends_with(word)) {
+                    found.push(words(&line[at + start.len()..]));
                 }
             }
         }
