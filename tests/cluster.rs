@@ -26,8 +26,8 @@ async fn three_workers_finish_a_job_and_no_unit_runs_twice() {
         let status = coordinator.status(&job).await.unwrap();
         assert_eq!(status.phase, JobPhase::Finished);
         assert_eq!((status.rows, status.rows_done), (1_000, 1_000));
-        assert_eq!(world.runner.runs(), world.plan.units.len());
-        assert_eq!(world.store.commit_count(), world.plan.units.len());
+        assert_eq!(world.runner.runs(), world.plan.unit_count() as usize);
+        assert_eq!(world.store.commit_count(), world.plan.unit_count() as usize);
     })
     .await;
 }
@@ -52,7 +52,7 @@ async fn three_workers_finish_a_job_over_grpc_and_a_watcher_sees_the_end() {
         assert_eq!(last.phase, JobPhase::Finished);
         assert!(serde_json::to_string(&last).unwrap().contains("\"finished\""));
         assert_eq!(control.jobs().await.unwrap(), [last]);
-        assert_eq!(world.runner.runs(), world.plan.units.len());
+        assert_eq!(world.runner.runs(), world.plan.unit_count() as usize);
         served.stop().await;
     })
     .await;
@@ -68,7 +68,7 @@ async fn a_job_submitted_again_runs_nothing_but_its_report() {
             let exit = world.agent("w", Arc::new(coordinator)).run().await.unwrap();
             assert_eq!(exit, AgentExit::Finished);
         }
-        assert_eq!(world.runner.runs(), world.plan.units.len() + 1);
+        assert_eq!(world.runner.runs(), world.plan.unit_count() as usize + 1);
     })
     .await;
 }
@@ -90,7 +90,7 @@ async fn a_restarted_coordinator_takes_over_and_the_unit_in_hand_is_not_run_agai
         let served = Served::start(second, &address).await;
         world.runner.open_gate();
         assert_eq!(agent.await.unwrap().unwrap(), AgentExit::Finished);
-        assert_eq!(world.runner.runs(), world.plan.units.len());
+        assert_eq!(world.runner.runs(), world.plan.unit_count() as usize);
         assert_eq!(served.client().jobs().await.unwrap()[0].phase, JobPhase::Finished);
         served.stop().await;
     })
@@ -145,7 +145,7 @@ async fn partition_workers_finish_a_job_without_a_coordinator() {
         let workers = [0, 1, 2].map(|index| world.partition_worker(index, 3));
         let outcomes = futures::future::join_all(workers).await;
         let committed: u64 = outcomes.iter().map(|outcome| outcome.committed).sum();
-        assert_eq!(committed, world.plan.units.len() as u64, "every unit has one winner");
+        assert_eq!(committed, u64::from(world.plan.unit_count()), "every unit has one winner");
         assert!(outcomes.iter().all(|outcome| outcome.left == 0 && outcome.failed.is_empty()));
     })
     .await;

@@ -5,7 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use glmeval_common::ids::JobId;
-use glmeval_common::plan::UnitSpec;
 use glmeval_common::rng::Rng;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{committed_ranges, read_rows};
@@ -111,11 +110,7 @@ async fn assert_same_results(ours: &Store, other: &Store, job: &JobId) {
         }
     }
     let mut fits = 0;
-    let units = plan.units.iter().filter_map(|unit| match &unit.spec {
-        UnitSpec::Fit(unit) => Some(&unit.fits),
-        _ => None,
-    });
-    for fit in units.flatten() {
+    for fit in plan.fit_units().flat_map(|(_, unit)| &unit.fits) {
         let mine = find_scores(ours, fit.id()).await.unwrap().unwrap();
         let theirs = find_scores(other, fit.id()).await.unwrap().unwrap();
         assert_eq!(mine.statistics, theirs.statistics);
@@ -160,6 +155,8 @@ async fn a_cluster_loses_a_worker(s3: &S3) {
     assert_eq!(heir.wait().await.unwrap().code(), Some(0));
     coordinator.process.kill().await.unwrap();
 
+    assert!(store.exists("doctor/fit.json").await.unwrap(), "the store was checked, once");
+
     let (local, report) = (at("local"), at("local-report"));
     let run = ["run", &file, "--store", &local, "--report", &report];
     succeed(&mut glmeval(&run, &[])).await;
@@ -186,6 +183,8 @@ async fn doctor_finds_the_s3_server_fit_and_leaves_nothing_behind() {
     let checks: Vec<serde_json::Value> = serde_json::from_str(&finished.stdout).unwrap();
     let race = checks.iter().find(|check| check["check"] == "race of creators").unwrap();
     assert_eq!(race["passed"], true, "{race}");
+    let clock = checks.iter().find(|check| check["check"] == "clock").unwrap();
+    assert_eq!(clock["passed"], true, "both are this machine's: {clock}");
     assert_eq!(s3.open().unwrap().list("").await.unwrap(), []);
 }
 

@@ -1,6 +1,7 @@
 //! The subcommands: one file each.
 
 pub(crate) mod bench;
+pub(crate) mod certs;
 pub(crate) mod completions;
 pub(crate) mod control;
 pub(crate) mod coordinator;

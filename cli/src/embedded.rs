@@ -11,7 +11,7 @@ use clap::Args;
 use futures::StreamExt;
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::{Control, JobStatus};
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::ids::{JobId, SetId, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
@@ -201,6 +201,11 @@ pub(crate) async fn write_report(store: &Store, job: &JobId, folder: &Path) -> R
     let files = tokio::task::block_in_place(|| gathered.render(&plan))?;
     std::fs::create_dir_all(folder).map_err(|e| glmeval_common::error::io_error(folder, e))?;
     for file in files {
+        let plain = |part| matches!(part, std::path::Component::Normal(_));
+        if !Path::new(&file.name).components().all(plain) {
+            let expected = "file names without `..` that do not start at the root";
+            return Err(InputError::new("report", "", expected, format!("{:?}", file.name)).into());
+        }
         write_whole(&folder.join(&file.name), &file.bytes)?;
     }
     Ok(folder.join("report.html"))

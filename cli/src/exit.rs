@@ -1,5 +1,7 @@
 //! Exit codes that are not an error's kind.
 
+/// The command line asks for what is not done.
+pub(crate) const WRONG_USAGE: u8 = 2;
 /// The job finished and some units were given up.
 pub(crate) const FINISHED_WITH_FAILED_UNITS: u8 = 3;
 /// Stopped with work left: start a replacement.

@@ -8,6 +8,7 @@ use glmeval_common::error::Error;
 use std::process::ExitCode;
 
 mod commands;
+mod connecting;
 mod embedded;
 mod exit;
 mod fetching;
@@ -19,8 +20,8 @@ mod planning;
 mod progress;
 
 use commands::{
-    bench, completions, control, coordinator, doctor, embed, export, inspect, plan, report, run,
-    store, worker,
+    bench, certs, completions, control, coordinator, doctor, embed, export, inspect, plan, report,
+    run, store, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -31,8 +32,9 @@ Examples:
       Embeddings of your own sequences, as safetensors.
   glmeval plan job.toml
       What a job would do and cost; nothing is run.
-  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval
-  glmeval worker --coordinator host:7070 --store s3://lab/glmeval
+  glmeval certs new certificates
+  glmeval coordinator --listen 0.0.0.0:7070 --store s3://lab/glmeval --tls certificates
+  glmeval worker --coordinator host:7070 --store s3://lab/glmeval --tls certificates
       The two halves of a cluster; any number of workers, any of which may vanish.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed units, 42 never retry this worker,
@@ -82,6 +84,12 @@ enum Command {
     /// List the jobs of a coordinator.
     #[command(after_help = "Example:\n  glmeval jobs --coordinator head:7070")]
     Jobs(control::JobsArguments),
+    /// Let a worker finish what it runs, then leave.
+    #[command(after_help = "Example:\n  glmeval drain WORKER --coordinator head:7070")]
+    Drain(control::DrainArguments),
+    /// Make certificates and tokens for a cluster.
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Look after a store.
     #[command(subcommand)]
     Store(store::Command),
@@ -120,6 +128,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Watch(arguments) => control::watch(arguments).await,
         Command::Cancel(arguments) => control::cancel(arguments).await,
         Command::Jobs(arguments) => control::jobs(arguments).await,
+        Command::Drain(arguments) => control::drain(arguments).await,
+        Command::Certs(command) => certs::run(command),
         Command::Store(command) => store::run(command).await,
         Command::Completions(arguments) => {
             use clap::CommandFactory;

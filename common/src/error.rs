@@ -59,6 +59,8 @@ impl ErrorKind {
     pub fn from_grpc_code(code: tonic::Code) -> Self {
         match code {
             tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Self::Invalid,
+            // Who is refused for what it is stays so until its credentials change.
+            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Self::Invalid,
             tonic::Code::NotFound => Self::NotFound,
             tonic::Code::Aborted | tonic::Code::AlreadyExists => Self::Conflict,
             tonic::Code::FailedPrecondition => Self::Fenced,

@@ -34,11 +34,19 @@ pub const FORMAT_VERSION: u32 = 1;
 /// # Errors
 /// `Invalid` for a newer version, `Corrupt` for 0, which was never written.
 pub fn check_version(version: u32, place: &str) -> Result<()> {
+    check_version_until(version, FORMAT_VERSION, place)
+}
+
+/// [`check_version`] for a kind of record whose newest version is `newest`.
+///
+/// # Errors
+/// As [`check_version`].
+pub fn check_version_until(version: u32, newest: u32, place: &str) -> Result<()> {
     match version {
         0 => Err(Error::corrupt(format!("{place}: expected a format version from 1, found 0"))),
-        1..=FORMAT_VERSION => Ok(()),
+        known if known <= newest => Ok(()),
         newer => Err(Error::invalid(format!(
-            "{place}: written by a newer glmeval: expected format version {FORMAT_VERSION} or older, \
+            "{place}: written by a newer glmeval: expected format version {newest} or older, \
              found {newer}"
         ))),
     }

@@ -24,5 +24,6 @@ pub mod rng;
 pub mod score;
 pub mod store;
 pub mod survey;
+pub mod trust;
 pub mod unit;
 pub mod wire;

@@ -46,6 +46,49 @@ pub const UNIT_FAILURES_MAX: u32 = 3;
 pub const FAILED_WORKERS_MIN: u32 = 2;
 /// Largest message on the wire in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// A sustained rate and how far it may be exceeded for a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Calls per second in the long run.
+    pub per_second: u64,
+    /// Calls at once.
+    pub burst: u64,
+}
+
+/// Header fields of one request on the wire in bytes.
+pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Calls that wait on one connection at a time.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Connections a coordinator holds; further ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Connections that have not yet said who they are.
+pub const HANDSHAKES_MAX: usize = 1_024;
+/// A connection says who it is within this time.
+pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+/// Calls per second on one connection: a worker of very short units makes some dozens.
+pub const CALLS_PER_CONNECTION: Rate = Rate { per_second: 500, burst: 2_000 };
+/// Calls per second from one address: a whole cluster may stand behind one.
+pub const CALLS_PER_ADDRESS: Rate = Rate { per_second: 5_000, burst: 20_000 };
+/// Refusals per second that are worth a line in the log.
+pub const REFUSALS_LOGGED: Rate = Rate { per_second: 5, burst: 100 };
+/// Shortest bearer token in bytes.
+pub const TOKEN_BYTES_MIN: usize = 32;
+/// Longest bearer token in bytes.
+pub const TOKEN_BYTES_MAX: usize = 512;
+/// Largest file of certificates, of a key or of a token.
+pub const TRUST_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Longest name of a worker, a host or a numeric class that is taken from the wire, in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Longest content id in bytes.
+pub const ID_BYTES_MAX: usize = 64;
+/// Numeric classes of one worker.
+pub const NUMERIC_CLASSES_MAX: usize = 64;
+/// Leases that one message speaks of.
+pub const LEASES_PER_MESSAGE_MAX: usize = 1_024;
+/// Longest error chain that is kept of what a worker reports, in bytes.
+pub const CHAIN_BYTES_MAX: usize = 8 << 10;
+/// Longest job file on the wire in bytes.
+pub const JOB_FILE_BYTES_MAX: usize = 4 << 20;
 /// Tokens packed into one forward pass on a CPU.
 pub const TOKENS_PER_BATCH_MAX: usize = 4_096;
 /// A training run writes its state at most this often.
@@ -53,7 +96,7 @@ pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
 /// Examples a fit keeps in memory where the machine does not say how much it has.
 pub const EXAMPLE_CACHE_BYTES: u64 = 4 << 30;
 /// Units of one job.
-pub const UNITS_PER_JOB_MAX: usize = 1_000_000;
+pub const UNITS_PER_JOB_MAX: usize = 4_000_000;
 
 const _: () = assert!(
     HEARTBEAT_INTERVAL_MS * 3 <= LEASE_TTL_MS,

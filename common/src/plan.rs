@@ -1,6 +1,7 @@
 //! Plans: the immutable list of units of one job, and the facts it was made from.
 //!
-//! Leaves out: how a plan is made (coordinator). Invariant: prerequisites point to earlier units only.
+//! Leaves out: how a plan is made (coordinator), how a unit is found by its number (entries).
+//! Invariant: prerequisites point to earlier units only; a plan does not grow with its shards.
 
 use crate::dataset::{DatasetSource, TaskName};
 use crate::example::ExampleSchema;
@@ -12,6 +13,13 @@ use crate::unit::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+mod entries;
+
+pub use entries::{Entries, EntrySpec, PlanEntry, Totals};
+
+/// Version of plans written by this program. Plans of version 1 list every shard by itself.
+pub const PLAN_VERSION: u32 = 2;
 
 /// What a survey of a data set found; enough to plan without holding an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,9 +63,8 @@ pub struct PlannedModel {
 }
 
 /// What a planned unit does, by index into the plan's tables.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UnitSpec {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UnitSpec<'a> {
     /// Prepare this data set.
     Prepare {
         /// Index into [`Plan::datasets`].
@@ -75,18 +82,30 @@ pub enum UnitSpec {
         end: u64,
     },
     /// Fit a probe.
-    Fit(Box<FitUnit>),
+    Fit(&'a FitUnit),
     /// Write the report.
     Report,
 }
 
-/// A unit, what must be committed before it, what it costs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedUnit {
+impl UnitSpec<'_> {
+    /// Its stage.
+    pub fn kind(&self) -> UnitKind {
+        match self {
+            Self::Prepare { .. } => UnitKind::Prepare,
+            Self::Extract { .. } => UnitKind::Extract,
+            Self::Fit(_) => UnitKind::Fit,
+            Self::Report => UnitKind::Report,
+        }
+    }
+}
+
+/// A unit, what must be committed before it, what it costs; worked out from a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlannedUnit<'a> {
     /// What it does.
-    pub spec: UnitSpec,
-    /// Ranges of unit indices `[first, past)` that must be committed before.
-    pub prerequisites: Vec<(u32, u32)>,
+    pub spec: UnitSpec<'a>,
+    /// Ranges of unit numbers `[first, past)` that must be committed before.
+    pub prerequisites: &'a [(u32, u32)],
     /// Floating-point operations, estimated.
     pub flops: f64,
     /// Bytes written, estimated.
@@ -112,17 +131,50 @@ pub struct Plan {
     pub models: Vec<PlannedModel>,
     /// Embedding sets.
     pub sets: Vec<SetSpec>,
-    /// Units; a unit's number is its index here.
-    pub units: Vec<PlannedUnit>,
+    /// What the units are, in the order of their numbers; see [`Plan::unit`].
+    #[serde(rename = "units")]
+    pub entries: Entries,
 }
 
 impl Plan {
+    /// Units; they are numbered from 0.
+    pub fn unit_count(&self) -> u32 {
+        self.entries.unit_count()
+    }
+
+    /// Unit `index`; `None` past the end. Takes the logarithm of the number of entries.
+    pub fn unit(&self, index: u32) -> Option<PlannedUnit<'_>> {
+        self.entries.unit(index)
+    }
+
+    /// Every unit, in order.
+    pub fn units(&self) -> impl Iterator<Item = PlannedUnit<'_>> {
+        self.entries.units()
+    }
+
+    /// What units `first..past` are together. Takes as long as there are entries, not units.
+    pub fn totals(&self, first: u32, past: u32) -> Totals {
+        self.entries.totals(first, past)
+    }
+
+    /// Every unit that fits probes, with its number; shards cost nothing here.
+    pub fn fit_units(&self) -> impl Iterator<Item = (u32, &FitUnit)> {
+        self.entries.iter().filter_map(|(first, entry)| match &entry.spec {
+            EntrySpec::Fit(unit) => Some((first, &**unit)),
+            _ => None,
+        })
+    }
+
     /// The self-contained form of unit `index`, as it is leased; `None` past the end.
     pub fn work_unit(&self, index: u32) -> Option<WorkUnit> {
-        let unit = self.units.get(index as usize)?;
-        Some(match &unit.spec {
+        self.self_contained(self.unit(index)?.spec)
+    }
+
+    /// The self-contained form of what `spec` names; `None` if an index lies outside the plan.
+    pub fn self_contained(&self, spec: UnitSpec<'_>) -> Option<WorkUnit> {
+        Some(match spec {
             UnitSpec::Prepare { dataset } => {
-                let dataset = self.datasets.get(*dataset)?;
+                let dataset = self.datasets.get(dataset)?;
                 WorkUnit::Prepare(PrepareUnit {
                     dataset: dataset.facts.id.clone(),
                     name: dataset.name.clone(),
@@ -132,27 +184,22 @@ impl Plan {
                 })
             }
             UnitSpec::Extract { set, dataset, start, end } => {
-                let PlannedDataset { source, task, .. } = self.datasets.get(*dataset)?;
+                let PlannedDataset { source, task, .. } = self.datasets.get(dataset)?;
                 WorkUnit::Extract(ExtractUnit {
-                    set: self.sets.get(*set)?.clone(),
+                    set: self.sets.get(set)?.clone(),
                     lazy_source: source.is_lazy().then(|| source.clone()),
                     task: *task,
-                    start: *start,
-                    end: *end,
+                    start,
+                    end,
                 })
             }
-            UnitSpec::Fit(unit) => WorkUnit::Fit((**unit).clone()),
+            UnitSpec::Fit(unit) => WorkUnit::Fit(unit.clone()),
             UnitSpec::Report => WorkUnit::Report(ReportUnit { job: self.job.clone() }),
         })
     }
 
     /// Stage of unit `index`; `None` past the end.
     pub fn kind(&self, index: u32) -> Option<UnitKind> {
-        Some(match self.units.get(index as usize)?.spec {
-            UnitSpec::Prepare { .. } => UnitKind::Prepare,
-            UnitSpec::Extract { .. } => UnitKind::Extract,
-            UnitSpec::Fit(_) => UnitKind::Fit,
-            UnitSpec::Report => UnitKind::Report,
-        })
+        Some(self.unit(index)?.spec.kind())
     }
 }

@@ -4,6 +4,7 @@
 
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// SplitMix64 stream (Steele, Lea, Flood 2014): small, seekable, the same on every machine.
 #[derive(Clone, Debug)]
@@ -64,8 +65,22 @@ impl Rng {
     }
 }
 
+/// Where a simulation draws its tokens from.
+static SEEDED_TOKENS: Mutex<Option<Rng>> = Mutex::new(None);
+
+/// Draws every later token of this process from `seed`, so that a simulated cluster repeats itself.
+///
+/// Another process of the same seed draws the same tokens: never where a real store is written to.
+pub fn seed_tokens(seed: u64) {
+    let mut seeded = SEEDED_TOKENS.lock().unwrap_or_else(PoisonError::into_inner);
+    *seeded = Some(Rng::derive(seed, "tokens"));
+}
+
 /// A name that no other process will draw: 128 bits from the system's randomness, in hexadecimal.
 pub fn random_token() -> String {
+    if let Some(rng) = SEEDED_TOKENS.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        return format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64());
+    }
     use std::hash::{BuildHasher, Hasher};
     static DRAWS: AtomicU64 = AtomicU64::new(0);
     let word = |salt: u64| {

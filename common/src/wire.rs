@@ -7,6 +7,8 @@ use crate::control::Control;
 
 mod client;
 mod convert;
+pub mod methods;
+mod secure;
 mod server;
 #[cfg(test)]
 mod tests;

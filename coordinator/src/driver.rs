@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 mod control;
 
@@ -41,8 +41,8 @@ struct Inner {
     records: Mutex<VecDeque<FailedRecord>>,
     /// Held while records are written, so that they are written in order.
     recording: tokio::sync::Mutex<()>,
-    /// Counts up when units became ready or a job ended.
-    work: watch::Sender<u64>,
+    /// Wakes, in the order they came, those who wait for units that became ready or a job's end.
+    work: Notify,
     /// Counts up when watchers should look again.
     news: watch::Sender<u64>,
     fenced: AtomicBool,
@@ -96,7 +96,7 @@ impl Coordinator {
             state: Mutex::new(state),
             records: Mutex::default(),
             recording: tokio::sync::Mutex::new(()),
-            work: watch::Sender::new(0),
+            work: Notify::new(),
             news: watch::Sender::new(0),
             fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -149,7 +149,7 @@ impl Coordinator {
         let settles_ms = self.inner.settles_ms.load(Ordering::Relaxed);
         if settles_ms > 0 && self.inner.clock.now_ms() >= settles_ms {
             self.inner.settles_ms.store(0, Ordering::Relaxed);
-            self.inner.work.send_modify(|count| *count += 1);
+            self.inner.work.notify_waiters();
         }
     }
 
@@ -168,7 +168,7 @@ impl Coordinator {
     /// Stops answering: workers take it as away and work on.
     pub fn close(&self) {
         self.inner.closed.store(true, Ordering::Relaxed);
-        self.inner.work.send_modify(|count| *count += 1);
+        self.inner.work.notify_waiters();
         self.inner.news.send_modify(|count| *count += 1);
     }
 
@@ -186,9 +186,9 @@ impl Coordinator {
                 Effect::JobOver(job) => {
                     tracing::info!(%job, "job is over");
                     self.inner.news.send_modify(|count| *count += 1);
-                    self.inner.work.send_modify(|count| *count += 1);
+                    self.inner.work.notify_waiters();
                 }
-                Effect::WorkReady => self.inner.work.send_modify(|count| *count += 1),
+                Effect::WorkReady => self.inner.work.notify_waiters(),
                 other => for_caller.push(other),
             }
         }
@@ -233,7 +233,7 @@ impl Coordinator {
                 if highest > self.epoch() {
                     tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
                     self.inner.fenced.store(true, Ordering::Relaxed);
-                    self.inner.work.send_modify(|count| *count += 1);
+                    self.inner.work.notify_waiters();
                     self.inner.news.send_modify(|count| *count += 1);
                 }
             }
@@ -249,7 +249,7 @@ impl Coordinator {
             (false, false) => tracing::warn!(why, "the store is away: no unit is granted"),
             (true, true) => {
                 tracing::info!("the store is back");
-                self.inner.work.send_modify(|count| *count += 1);
+                self.inner.work.notify_waiters();
             }
             _ => {}
         }

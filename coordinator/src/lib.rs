@@ -3,6 +3,7 @@
 //! Leaves out: what a unit does (worker). Invariant: never links `kernels`; the store is the only
 //! durable state, so any coordinator may die at any time.
 
+pub mod certificates;
 pub mod driver;
 pub mod job_store;
 pub mod leases;
@@ -16,5 +17,6 @@ pub mod stored_jobs;
 
 pub use driver::{Coordinator, Recovery};
 pub use job_store::{CoordinatorRecord, JobStore};
+pub use service::Trust;
 pub use settings::Settings;
 pub use stored_jobs::StoredJobs;

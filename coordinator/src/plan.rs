@@ -8,11 +8,10 @@ use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::ids::{JobId, ModelId};
 use glmeval_common::job::{Job, JobModel};
-use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::limits::UNITS_PER_JOB_MAX;
 use glmeval_common::model::{ModelFacts, Precision};
 use glmeval_common::plan::{
-    DatasetFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
+    DatasetFacts, Entries, EntrySpec, PLAN_VERSION, Plan, PlanEntry, PlannedDataset, PlannedModel,
 };
 use glmeval_common::unit::ModelRef;
 use std::collections::BTreeMap;
@@ -37,7 +36,7 @@ struct Planner<'a> {
     datasets: &'a [DatasetFacts],
     models: &'a [ModelFacts],
     numeric_class: &'a dyn Fn(Precision) -> String,
-    units: Vec<PlannedUnit>,
+    entries: Entries,
     /// Per index into the job's data sets: the unit that prepares it; `None` for lazy ones.
     prepared: Vec<Option<u32>>,
 }
@@ -59,13 +58,13 @@ pub fn plan(
     if datasets.len() != job.datasets.len() || models.len() != job.models.len() {
         return Err(Error::bug("a plan needs the facts of every data set and every model"));
     }
-    let mut planner =
-        Planner { job, datasets, models, numeric_class, units: Vec::new(), prepared: Vec::new() };
+    let (entries, prepared) = (Entries::default(), Vec::new());
+    let mut planner = Planner { job, datasets, models, numeric_class, entries, prepared };
     planner.add_prepares()?;
     let sets = sets::add_extracts(&mut planner)?;
     fits::add_fits(&mut planner, &sets)?;
     let mut plan = Plan {
-        version: FORMAT_VERSION,
+        version: PLAN_VERSION,
         job: JobId::new(""),
         name: job.name.clone(),
         seed: job.seed,
@@ -73,7 +72,7 @@ pub fn plan(
         datasets: planned_datasets(job, datasets),
         models: planned_models(job, models),
         sets: sets.into_iter().map(|set| set.spec).collect(),
-        units: planner.units,
+        entries: planner.entries,
     };
     plan.job = job_id(&plan)?;
     Ok(plan)
@@ -88,21 +87,29 @@ pub fn verify(plan: &Plan) -> Result<()> {
     let wrong = |place: String, expected: &str, found: String| -> Result<()> {
         Err(InputError::new(format!("plan of {:?}", plan.name), place, expected, found).into())
     };
-    if plan.version != FORMAT_VERSION {
-        return wrong("version".into(), "1", plan.version.to_string());
+    if !(1..=PLAN_VERSION).contains(&plan.version) {
+        let expected = format!("1 to {PLAN_VERSION}");
+        return wrong("version".into(), &expected, plan.version.to_string());
     }
-    if plan.units.len() > UNITS_PER_JOB_MAX {
+    let units = plan.entries.unit_count_asked();
+    if units > UNITS_PER_JOB_MAX as u64 {
         let expected = format!("at most {UNITS_PER_JOB_MAX}");
-        return wrong("units".into(), &expected, plan.units.len().to_string());
+        return wrong("units".into(), &expected, units.to_string());
     }
-    for (index, unit) in (0_u32..).zip(&plan.units) {
-        if plan.work_unit(index).is_none() {
-            return wrong(format!("unit {index}"), "indices inside the plan", "others".into());
+    for (first, entry) in plan.entries.iter() {
+        let is_run = matches!(entry.spec, EntrySpec::Shards { .. });
+        if entry.unit_count() == 0 || (is_run && plan.version < 2) {
+            let expected = "a unit, or from version 2 on a run of some";
+            return wrong(format!("unit {first}"), expected, "another entry".into());
         }
-        for (first, past) in &unit.prerequisites {
-            if first > past || *past > index {
-                let found = format!("{first} to {past}");
-                return wrong(format!("unit {index}"), "prerequisites before it", found);
+        // All units of a run name the same tables.
+        if plan.work_unit(first).is_none() {
+            return wrong(format!("unit {first}"), "indices inside the plan", "others".into());
+        }
+        for (from, past) in &entry.prerequisites {
+            if from > past || *past > first {
+                let found = format!("{from} to {past}");
+                return wrong(format!("unit {first}"), "prerequisites before it", found);
             }
         }
     }
@@ -157,8 +164,8 @@ impl Planner<'_> {
                 self.prepared.push(Some(*unit));
                 continue;
             }
-            let unit = self.push(PlannedUnit {
-                spec: UnitSpec::Prepare { dataset: i },
+            let unit = self.push(PlanEntry {
+                spec: EntrySpec::Prepare { dataset: i },
                 prerequisites: Vec::new(),
                 flops: 0.0,
                 bytes: cost::prepare_bytes(facts),
@@ -175,16 +182,17 @@ impl Planner<'_> {
         Some((unit, unit + 1))
     }
 
-    /// Adds a unit and returns its index.
-    fn push(&mut self, unit: PlannedUnit) -> Result<u32> {
-        self.room_for(1)?;
-        self.units.push(unit);
-        Ok(u32::try_from(self.units.len() - 1).expect("room_for keeps it below a million"))
+    /// Adds an entry and returns the number of its first unit.
+    fn push(&mut self, entry: PlanEntry) -> Result<u32> {
+        self.room_for(entry.unit_count())?;
+        let first = self.entries.unit_count();
+        self.entries.push(entry);
+        Ok(first)
     }
 
     /// Refuses to grow beyond the bound before anything is allocated.
     fn room_for(&self, more: u64) -> Result<()> {
-        let total = more.saturating_add(self.units.len() as u64);
+        let total = more.saturating_add(u64::from(self.entries.unit_count()));
         if total > UNITS_PER_JOB_MAX as u64 {
             let expected = format!("shards large enough for at most {UNITS_PER_JOB_MAX} units");
             return Err(self.wrong("shard_rows", expected, format!("{total} units")).into());

@@ -6,17 +6,15 @@
 //! come first; a worker never gets a shard of another numeric class.
 
 use glmeval_common::ids::ModelId;
-use glmeval_common::plan::{Plan, UnitSpec};
-use std::collections::{BTreeMap, BTreeSet};
+use glmeval_common::plan::Plan;
+use glmeval_common::unit::UnitKind;
+use std::collections::BTreeMap;
 
-/// Ready units of one job: by stage, shards also by set.
-#[derive(Clone, Debug, Default)]
-pub struct ReadyUnits {
-    prepares: BTreeSet<u32>,
-    shards: BTreeMap<usize, BTreeSet<u32>>,
-    fits: BTreeSet<u32>,
-    reports: BTreeSet<u32>,
-}
+mod groups;
+mod unit_set;
+
+pub use groups::{Group, Groups};
+pub use unit_set::UnitSet;
 
 /// What of a worker decides its next unit.
 #[derive(Clone, Copy, Debug)]
@@ -29,129 +27,84 @@ pub struct Taste<'a> {
     pub last: Option<u32>,
 }
 
-impl ReadyUnits {
-    fn group(&mut self, plan: &Plan, unit: u32) -> Option<&mut BTreeSet<u32>> {
-        Some(match plan.units.get(unit as usize)?.spec {
-            UnitSpec::Prepare { .. } => &mut self.prepares,
-            UnitSpec::Extract { set, .. } => self.shards.entry(set).or_default(),
-            UnitSpec::Fit(_) => &mut self.fits,
-            UnitSpec::Report => &mut self.reports,
-        })
-    }
-
-    /// Adds a unit.
-    pub fn insert(&mut self, plan: &Plan, unit: u32) {
-        if let Some(group) = self.group(plan, unit) {
-            group.insert(unit);
-        }
-    }
-
-    /// Takes a unit out.
-    pub fn remove(&mut self, plan: &Plan, unit: u32) {
-        if let Some(group) = self.group(plan, unit) {
-            group.remove(&unit);
-        }
-        self.shards.retain(|_, shards| !shards.is_empty());
-    }
-
-    /// Whether no unit is ready.
-    pub fn is_empty(&self) -> bool {
-        self.prepares.is_empty()
-            && self.shards.is_empty()
-            && self.fits.is_empty()
-            && self.reports.is_empty()
-    }
-
-    /// The unit a worker should run next; `may_run` refuses single units.
-    pub fn pick(
-        &self,
-        plan: &Plan,
-        taste: Taste<'_>,
-        workers_by_model: &BTreeMap<ModelId, u64>,
-        may_run: impl Fn(u32) -> bool,
-    ) -> Option<u32> {
-        let first = |units: &BTreeSet<u32>| units.iter().copied().find(|unit| may_run(*unit));
-        first(&self.prepares)
-            .or_else(|| self.neighbour(plan, taste, &may_run))
-            .or_else(|| self.shard_of_model(plan, taste, &may_run))
-            .or_else(|| self.shard_of_any(plan, taste, workers_by_model, &may_run))
-            .or_else(|| first(&self.fits))
-            .or_else(|| first(&self.reports))
-    }
-
-    /// The shard behind the one the worker had last, in the same set.
-    fn neighbour(
-        &self,
-        plan: &Plan,
-        taste: Taste<'_>,
-        may_run: impl Fn(u32) -> bool,
-    ) -> Option<u32> {
-        let set_of = |unit: u32| match plan.units.get(unit as usize)?.spec {
-            UnitSpec::Extract { set, .. } => Some(set),
-            _ => None,
-        };
-        let last = taste.last?;
-        let next = last.checked_add(1)?;
-        let set = set_of(last)?;
-        let ready = self.shards.get(&set).is_some_and(|shards| shards.contains(&next));
-        (ready && class_matches(plan, next, taste.numeric_classes) && may_run(next)).then_some(next)
-    }
-
-    fn shard_of_model(
-        &self,
-        plan: &Plan,
-        taste: Taste<'_>,
-        may_run: impl Fn(u32) -> bool,
-    ) -> Option<u32> {
-        let model = taste.model?;
-        self.shards.iter().find_map(|(set, shards)| {
-            let set = plan.sets.get(*set)?;
-            let fits = set.model.id == *model && taste.numeric_classes.contains(&set.numeric_class);
-            fits.then(|| shards.iter().copied().find(|unit| may_run(*unit))).flatten()
-        })
-    }
-
-    fn shard_of_any(
-        &self,
-        plan: &Plan,
-        taste: Taste<'_>,
-        workers_by_model: &BTreeMap<ModelId, u64>,
-        may_run: impl Fn(u32) -> bool,
-    ) -> Option<u32> {
-        let mut best: Option<(u64, u32)> = None;
-        for (set, shards) in &self.shards {
-            let Some(set) = plan.sets.get(*set) else { continue };
-            if !taste.numeric_classes.contains(&set.numeric_class) {
-                continue;
-            }
-            let Some(unit) = shards.iter().copied().find(|unit| may_run(*unit)) else { continue };
-            let workers = workers_by_model.get(&set.model.id).copied().unwrap_or(0);
-            let share = shards.len() as u64 / (workers + 1);
-            if best.is_none_or(|(most, _)| share > most) {
-                best = Some((share, unit));
-            }
-        }
-        best.map(|(_, unit)| unit)
-    }
+/// The unit a worker should run next; `may_run` refuses single units.
+///
+/// Takes as long as there are ready groups, however many units they have.
+pub fn pick(
+    (plan, groups): (&Plan, &Groups),
+    taste: Taste<'_>,
+    workers_by_model: impl Fn(&ModelId) -> u64,
+    may_run: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    let first =
+        |kind: UnitKind| groups.ready(kind).find_map(|group| group.candidate(|unit| may_run(unit)));
+    first(UnitKind::Prepare)
+        .or_else(|| neighbour((plan, groups), taste, &may_run))
+        .or_else(|| shard_of_model((plan, groups), taste, &may_run))
+        .or_else(|| shard_of_any((plan, groups), taste, workers_by_model, &may_run))
+        .or_else(|| first(UnitKind::Fit))
+        .or_else(|| first(UnitKind::Report))
 }
 
-/// Whether a worker of those numeric classes can run `unit`.
-pub fn class_matches(plan: &Plan, unit: u32, numeric_classes: &[String]) -> bool {
-    match plan.units.get(unit as usize).map(|unit| &unit.spec) {
-        Some(UnitSpec::Extract { set, .. }) => {
-            plan.sets.get(*set).is_some_and(|set| numeric_classes.contains(&set.numeric_class))
-        }
-        Some(_) => true,
-        None => false,
-    }
+/// The shard behind the one the worker had last, in the same set.
+fn neighbour(
+    (plan, groups): (&Plan, &Groups),
+    taste: Taste<'_>,
+    may_run: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    let group_of = |unit: u32| groups.get(groups.of(unit)?);
+    let last = taste.last?;
+    let next = last.checked_add(1)?;
+    let set = group_of(last)?.set()?;
+    let group = group_of(next).filter(|group| group.set() == Some(set))?;
+    let ready = group.open() == 0 && group.is_idle(next);
+    (ready && class_matches(plan, group, taste.numeric_classes) && may_run(next)).then_some(next)
 }
 
-/// The gLM a unit brings into memory.
-pub fn model_of(plan: &Plan, unit: u32) -> Option<&ModelId> {
-    match plan.units.get(unit as usize)?.spec {
-        UnitSpec::Extract { set, .. } => plan.sets.get(set).map(|set| &set.model.id),
-        _ => None,
+fn shard_of_model(
+    (plan, groups): (&Plan, &Groups),
+    taste: Taste<'_>,
+    may_run: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    let model = taste.model?;
+    groups.ready(UnitKind::Extract).find_map(|group| {
+        let set = plan.sets.get(group.set()?)?;
+        let fits = set.model.id == *model && taste.numeric_classes.contains(&set.numeric_class);
+        fits.then(|| group.candidate(&may_run)).flatten()
+    })
+}
+
+fn shard_of_any(
+    (plan, groups): (&Plan, &Groups),
+    taste: Taste<'_>,
+    workers_by_model: impl Fn(&ModelId) -> u64,
+    may_run: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    let mut best: Option<(u64, u32)> = None;
+    for group in groups.ready(UnitKind::Extract) {
+        let Some(set) = group.set().and_then(|set| plan.sets.get(set)) else { continue };
+        if !taste.numeric_classes.contains(&set.numeric_class) {
+            continue;
+        }
+        let Some(unit) = group.candidate(&may_run) else { continue };
+        let share = group.idle_count() / (workers_by_model(&set.model.id) + 1);
+        if best.is_none_or(|(most, _)| share > most) {
+            best = Some((share, unit));
+        }
     }
+    best.map(|(_, unit)| unit)
+}
+
+/// Whether a worker of those numeric classes can run the units of `group`.
+pub fn class_matches(plan: &Plan, group: &Group, numeric_classes: &[String]) -> bool {
+    group.set().is_none_or(|set| {
+        plan.sets.get(set).is_some_and(|set| numeric_classes.contains(&set.numeric_class))
+    })
+}
+
+/// The gLM the units of `group` bring into memory.
+pub fn model_of<'a>(plan: &'a Plan, group: &Group) -> Option<&'a ModelId> {
+    plan.sets.get(group.set()?).map(|set| &set.model.id)
 }
 
 /// Orders jobs for a worker: its own first while no more than its fair share of workers is there,

@@ -10,8 +10,9 @@ use crate::settings::Settings;
 use glmeval_common::control::{JobPhase, JobStatus, LeaseKey};
 use glmeval_common::ids::{Generation, JobId, ModelId, WorkerId};
 use glmeval_common::unit::WorkUnit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+mod crowd;
 mod doubt;
 mod event;
 mod grants;
@@ -22,6 +23,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use crowd::Crowd;
 pub use event::{Effect, Event};
 use job::JobState;
 pub use job::UnitState;
@@ -47,7 +49,10 @@ pub struct State {
     epoch: u64,
     counter: u64,
     jobs: BTreeMap<JobId, JobState>,
+    /// Jobs whose end was not told.
+    live: BTreeSet<JobId>,
     workers: BTreeMap<WorkerId, WorkerState>,
+    crowd: Crowd,
     /// Job served last; the turn goes on behind it.
     cursor: Option<JobId>,
 }
@@ -60,7 +65,9 @@ impl State {
             epoch,
             counter: 0,
             jobs: BTreeMap::new(),
+            live: BTreeSet::new(),
             workers: BTreeMap::new(),
+            crowd: Crowd::default(),
             cursor: None,
         }
     }
@@ -72,6 +79,7 @@ impl State {
             Event::Submit { plan, committed, failed, cancelled } => {
                 if self.jobs.get(&plan.job).is_none_or(|job| job.phase().is_over()) {
                     let id = plan.job.clone();
+                    self.live.insert(id.clone());
                     self.jobs.insert(id, JobState::new(plan, &committed, failed, cancelled));
                 }
             }
@@ -103,13 +111,16 @@ impl State {
     /// Adds what every event may lead to: new work, jobs that are over.
     fn tell(&mut self, effects: &mut Vec<Effect>) {
         let mut work_ready = false;
-        for (id, job) in &mut self.jobs {
+        let jobs = &mut self.jobs;
+        self.live.retain(|id| {
+            let Some(job) = jobs.get_mut(id) else { return false };
             work_ready |= std::mem::take(&mut job.became_ready);
-            if !job.over_told && job.phase().is_over() {
-                job.over_told = true;
+            let is_over = job.phase().is_over();
+            if is_over {
                 effects.push(Effect::JobOver(id.clone()));
             }
-        }
+            !is_over
+        });
         if work_ready {
             effects.push(Effect::WorkReady);
         }
@@ -119,7 +130,7 @@ impl State {
         let Some(job) = self.jobs.get_mut(job) else { return };
         if !job.phase().is_over() {
             job.cancelled = true;
-            for unit in job.leases.end_where(|_| true) {
+            for unit in job.leases.end_all() {
                 job.release(unit);
             }
         }
@@ -128,14 +139,22 @@ impl State {
     fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         let ttl_ms = self.settings.lease_ttl_ms;
         let in_hand = self.in_hand_of_silent(now_ms);
-        for job in self.jobs.values_mut() {
-            let silent = |renewed_ms: u64| now_ms.saturating_sub(renewed_ms) >= ttl_ms;
-            for unit in job.leases.end_where(|lease| silent(lease.renewed_ms)) {
-                job.release(unit);
+        for id in &self.live {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
+            if let Some(until_ms) = now_ms.checked_sub(ttl_ms) {
+                for unit in job.leases.end_silent(until_ms) {
+                    job.release(unit);
+                }
             }
             job.warm(now_ms);
         }
-        self.workers.retain(|_, worker| now_ms.saturating_sub(worker.seen_ms) < ttl_ms);
+        self.workers.retain(|_, worker| {
+            let lives = now_ms.saturating_sub(worker.seen_ms) < ttl_ms;
+            if !lives {
+                self.crowd.remove(worker);
+            }
+            lives
+        });
         for (job, unit) in in_hand {
             self.silenced(&job, unit, effects);
         }
@@ -143,30 +162,27 @@ impl State {
 
     /// What workers that fall silent now had in hand: of all they hold, what they got first.
     fn in_hand_of_silent(&self, now_ms: u64) -> Vec<(JobId, u32)> {
-        let mut first: BTreeMap<&WorkerId, (Generation, &JobId, u32)> = BTreeMap::new();
-        for (id, job) in &self.jobs {
-            for (unit, lease) in job
-                .leases
-                .iter()
-                .flat_map(|(unit, leases)| leases.iter().map(move |lease| (unit, lease)))
-            {
-                let found = (lease.generation, id, unit);
-                let known = first.entry(&lease.worker).or_insert(found);
-                *known = (*known).min(found);
-            }
-        }
-        let is_silent = |worker: &WorkerId| {
-            let seen_ms = self.workers.get(worker).map(|worker| worker.seen_ms);
-            seen_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= self.settings.lease_ttl_ms)
+        let is_silent = |worker: &WorkerState| {
+            now_ms.saturating_sub(worker.seen_ms) >= self.settings.lease_ttl_ms
         };
-        let silent = first.into_iter().filter(|(worker, _)| is_silent(worker));
-        silent.map(|(_, (_, job, unit))| (job.clone(), unit)).collect()
+        let silent = self.workers.iter().filter(|(_, worker)| is_silent(worker));
+        let first = silent.filter_map(|(worker, _)| {
+            let live = self.live.iter().filter_map(|id| Some((id, self.jobs.get(id)?)));
+            let held = live.flat_map(|(id, job)| {
+                job.leases.of_worker(worker).map(move |(unit, lease)| (lease.generation, id, unit))
+            });
+            held.min()
+        });
+        first.map(|(_, job, unit)| (job.clone(), unit)).collect()
     }
 
     fn leave(&mut self, worker: &WorkerId) {
-        self.workers.remove(worker);
-        for job in self.jobs.values_mut() {
-            for unit in job.leases.end_where(|lease| lease.worker == *worker) {
+        if let Some(worker) = self.workers.remove(worker) {
+            self.crowd.remove(&worker);
+        }
+        for id in &self.live {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
+            for unit in job.leases.end_worker(worker) {
                 job.release(unit);
             }
         }
@@ -180,12 +196,12 @@ impl State {
 
     /// The self-contained form of a leased unit.
     pub fn work_unit(&self, lease: &LeaseKey) -> Option<WorkUnit> {
-        self.jobs.get(&lease.job)?.plan.work_unit(lease.unit)
+        self.jobs.get(&lease.job)?.work_unit(lease.unit)
     }
 
     /// Whether there is a job and every job is over.
     pub fn finished(&self) -> bool {
-        !self.jobs.is_empty() && self.jobs.values().all(|job| job.phase().is_over())
+        !self.jobs.is_empty() && self.live.is_empty()
     }
 
     /// Life of a job.

@@ -26,17 +26,25 @@ pub struct StoredJobs {
     store: Store,
     /// A coordinator inside one process has no rival and leaves no record.
     has_rivals: bool,
+    /// Fingerprint of the CA that its workers must believe.
+    ca_sha256: Option<String>,
 }
 
 impl StoredJobs {
     /// For a coordinator that others may replace.
     pub fn shared(store: Store) -> Self {
-        Self { store, has_rivals: true }
+        Self { store, has_rivals: true, ca_sha256: None }
     }
 
     /// For a coordinator inside one process.
     pub fn embedded(store: Store) -> Self {
-        Self { store, has_rivals: false }
+        Self { store, has_rivals: false, ca_sha256: None }
+    }
+
+    /// Names the CA in the coordinator's records, so that nobody is led to another coordinator.
+    #[must_use]
+    pub fn with_ca(self, ca_sha256: Option<String>) -> Self {
+        Self { ca_sha256, ..self }
     }
 
     /// Committed ranges of every set of `plan`.
@@ -50,10 +58,10 @@ impl StoredJobs {
 }
 
 /// The objects whose existence commits a unit; none for shards, which are covered by ranges.
-fn commit_paths(plan: &Plan, spec: &UnitSpec) -> Vec<String> {
+fn commit_paths(plan: &Plan, spec: UnitSpec<'_>) -> Vec<String> {
     match spec {
         UnitSpec::Prepare { dataset } => {
-            let dataset = plan.datasets.get(*dataset);
+            let dataset = plan.datasets.get(dataset);
             dataset.map(|set| layout::dataset_manifest_path(&set.facts.id)).into_iter().collect()
         }
         UnitSpec::Extract { .. } => Vec::new(),
@@ -81,7 +89,7 @@ impl JobStore for StoredJobs {
         let claim = Claim {
             token: record.token.clone(),
             address: record.address.clone(),
-            ca_sha256: None,
+            ca_sha256: self.ca_sha256.clone(),
             program: record.program.clone(),
             started_unix_ms: record.started_unix_ms,
         };
@@ -110,16 +118,16 @@ impl JobStore for StoredJobs {
 
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
         let ranges = self.ranges(plan).await?;
-        let mut checks: Vec<BoxFuture<'_, Result<bool>>> = Vec::with_capacity(plan.units.len());
-        for unit in &plan.units {
-            let covered = match &unit.spec {
+        let mut checks: Vec<BoxFuture<'_, Result<bool>>> = Vec::new();
+        for unit in plan.units() {
+            let covered = match unit.spec {
                 UnitSpec::Extract { set, start, end, .. } => {
-                    let committed = plan.sets.get(*set).and_then(|set| ranges.get(&set.id));
-                    committed.is_some_and(|all| cover_range(all, *start, *end).is_ok())
+                    let committed = plan.sets.get(set).and_then(|set| ranges.get(&set.id));
+                    committed.is_some_and(|all| cover_range(all, start, end).is_ok())
                 }
                 UnitSpec::Prepare { .. } | UnitSpec::Fit(_) | UnitSpec::Report => false,
             };
-            let paths = commit_paths(plan, &unit.spec);
+            let paths = commit_paths(plan, unit.spec);
             checks.push(if paths.is_empty() {
                 Box::pin(std::future::ready(Ok(covered)))
             } else {

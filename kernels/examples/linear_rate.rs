@@ -1,4 +1,4 @@
-//! Prints GFLOP/s of linear layers and convolutions: `cargo run --release -p glmeval-kernels --example linear_rate`.
+//! Prints GFLOP/s of linear layers and convolutions: `cargo run --release -p glmeval-kernels --example linear_rate [layer]`.
 //!
 //! Leaves out: peers. Invariant: shapes are those of the models, inputs are random, never zeros.
 #![expect(clippy::disallowed_methods, reason = "a stop watch is the point of this program")]
@@ -11,7 +11,7 @@ use glmeval_kernels::ops::precision::Precision;
 use std::time::Instant;
 
 /// What it is, M, N, K.
-const SHAPES: [(&str, usize, usize, usize); 13] = [
+const SHAPES: [(&str, usize, usize, usize); 16] = [
     ("square", 2048, 2048, 2048),
     ("NT-500M QKV", 1088, 3840, 1280),
     ("NT-500M out", 1088, 1280, 1280),
@@ -22,6 +22,9 @@ const SHAPES: [(&str, usize, usize, usize); 13] = [
     ("NT-500M fc2, 32 sequences", 1152, 1280, 5120),
     ("NT-500M fc1, one sequence", 34, 5120, 1280),
     ("NT-500M fc2, one sequence", 34, 1280, 5120),
+    ("12x512 QKV", 1152, 1536, 512),
+    ("12x512 out", 1152, 512, 512),
+    ("12x512 fc2", 1152, 512, 2048),
     ("Hyena fc1", 2048, 1024, 256),
     ("Hyena fc2", 2048, 256, 1024),
     ("one row", 1, 3840, 1280),
@@ -31,6 +34,7 @@ const SHAPES: [(&str, usize, usize, usize); 13] = [
 const SEQUENCES: (usize, usize) = (8, 256);
 
 fn main() -> Result<()> {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
     println!("{} threads; GFLOP/s, best of runs", rayon::current_num_threads());
     for precision in [Precision::F32, Precision::Bf16] {
         let kind = match precision {
@@ -39,7 +43,12 @@ fn main() -> Result<()> {
         };
         println!("{precision:?}, {kind}");
         for (name, rows, output_width, input_width) in SHAPES {
-            plain(precision, name, rows, output_width, input_width)?;
+            if name.contains(&wanted) {
+                plain(precision, name, rows, output_width, input_width)?;
+            }
+        }
+        if !wanted.is_empty() {
+            continue;
         }
         gated(precision, "DNABERT-2 gated", 1152, 3072, 768)?;
         gated(precision, "gated", 1152, 2048, 512)?;

@@ -5,6 +5,7 @@
 //! instruction sets give the same bits.
 
 pub(crate) mod bf16;
+mod by_rows;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -21,6 +22,9 @@ pub(crate) const TILE_COLUMNS: usize = 32;
 
 /// The values at one k of the twelve rows of a tile's left operand.
 pub(crate) type LeftStep = [f32; TILE_ROWS];
+
+/// The twelve rows of a tile's left operand as they lie in memory.
+pub(crate) type LeftRows<'a> = [&'a [f32]; TILE_ROWS];
 
 /// The values at one k of the 32 columns of a panel, the right operand of a tile.
 #[derive(Clone, Copy)]
@@ -88,6 +92,53 @@ impl Tile {
     }
 }
 
+impl Tile {
+    /// [`Self::add_products`] of rows that lie in memory one value of k after the other.
+    ///
+    /// Every row has as many values as `right` has steps.
+    #[inline]
+    pub(crate) fn add_products_of_rows(
+        &mut self,
+        isa: Isa,
+        rows: usize,
+        left: &LeftRows<'_>,
+        right: &[PanelStep],
+    ) {
+        let left = left.map(|row| &row[..right.len()]);
+        match isa {
+            Isa::Baseline => by_rows::portable(self, (rows, TILE_COLUMNS), &left, right),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
+            Isa::Avx2 => unsafe { by_rows::avx2(self, (rows, TILE_COLUMNS), &left, right) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw AVX-512 F before it made this value.
+            Isa::Avx512 => unsafe { by_rows::avx512(self, rows, &left, right) },
+        }
+    }
+
+    /// [`Self::add_products_of_rows`] of the first sixteen columns; the others mean nothing
+    /// afterwards.
+    #[inline]
+    pub(crate) fn add_half_products_of_rows(
+        &mut self,
+        isa: Isa,
+        rows: usize,
+        left: &LeftRows<'_>,
+        right: &[PanelStep],
+    ) {
+        let left = left.map(|row| &row[..right.len()]);
+        match isa {
+            Isa::Baseline => by_rows::portable(self, (rows, TILE_COLUMNS / 2), &left, right),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
+            Isa::Avx2 => unsafe { by_rows::avx2(self, (rows, TILE_COLUMNS / 2), &left, right) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Isa::available` saw AVX-512 F before it made this value.
+            Isa::Avx512 => unsafe { by_rows::avx512_half(self, rows, &left, right) },
+        }
+    }
+}
+
 /// Four rows times eight columns at a time, so that sums fit the registers of NEON.
 fn portable(
     tile: &mut Tile,
@@ -136,6 +187,17 @@ mod tests {
                 tile.add_products(isa, rows, &left, &right);
                 let mut half = Tile::ZERO;
                 half.add_half_products(isa, rows, &left, &right);
+                let by_row: [Vec<f32>; TILE_ROWS] =
+                    std::array::from_fn(|r| left.iter().map(|step| step[r]).collect());
+                let by_row = std::array::from_fn(|r| &by_row[r][..]);
+                let (mut unpacked, mut half_unpacked) = (Tile::ZERO, Tile::ZERO);
+                unpacked.0[0][31] = 0.5;
+                unpacked.add_products_of_rows(isa, rows, &by_row, &right);
+                half_unpacked.add_half_products_of_rows(isa, rows, &by_row, &right);
+                for r in 0..rows {
+                    assert_eq!(unpacked.0[r], tile.0[r], "{isa:?} {rows} {steps}");
+                    assert_eq!(half_unpacked.0[r][..16], half.0[r][..16], "{isa:?} {rows}");
+                }
                 for r in 0..rows {
                     for c in 0..TILE_COLUMNS {
                         let start = if (r, c) == (0, 31) { 0.5_f32 } else { 0.0 };

@@ -32,7 +32,7 @@ async fn the_lease_of_a_silent_worker_expires_and_others_finish() {
         world.clock.advance(Duration::from_millis(1));
         coordinator.tick().await.unwrap();
         assert_eq!(agent.await.unwrap().unwrap(), AgentExit::Finished);
-        assert_eq!(world.store.commit_count(), world.plan.units.len());
+        assert_eq!(world.store.commit_count(), world.plan.unit_count() as usize);
     })
     .await;
 }

@@ -316,7 +316,7 @@ impl JobStore for MemoryStore {
 
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
         let commits = self.commits.lock().unwrap();
-        let units = (0..plan.units.len() as u32).map(|unit| plan.work_unit(unit).unwrap());
+        let units = (0..plan.unit_count()).map(|unit| plan.work_unit(unit).unwrap());
         Ok(units.map(|unit| commits.contains(&key(&unit))).collect())
     }
 

@@ -7,7 +7,7 @@ use glmeval_common::control::{Control, CoordinatorRecord, JobStatus};
 use glmeval_common::ids::{FitId, WorkerId};
 use glmeval_common::job::Job;
 use glmeval_common::layout;
-use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{find_commit, read_shard};
@@ -198,11 +198,8 @@ impl Bench {
     }
 
     pub(crate) fn fits(&self) -> Vec<FitId> {
-        let units = self.plan.units.iter().filter_map(|unit| match &unit.spec {
-            UnitSpec::Fit(unit) => Some(&unit.fits),
-            _ => None,
-        });
-        units.flatten().map(|fit| fit.id().clone()).collect()
+        let fits = self.plan.fit_units().flat_map(|(_, unit)| &unit.fits);
+        fits.map(|fit| fit.id().clone()).collect()
     }
 
     /// Paths of the commits of all fits.

@@ -53,7 +53,7 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(folder: &Path, arguments: &[S]) -> Com
 pub fn prepared(mut command: Command, folder: &Path) -> Command {
     command.current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    for name in ["RUST_LOG", "GLMEVAL_COORDINATOR"] {
+    for name in ["RUST_LOG", "GLMEVAL_COORDINATOR", "GLMEVAL_TLS", "GLMEVAL_TOKEN_FILE"] {
         command.env_remove(name);
     }
     command

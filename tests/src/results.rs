@@ -132,11 +132,11 @@ pub async fn check_committed_once(folder: &Path) {
         let plan = std::fs::read(folder.join("jobs").join(job).join("plan.json")).unwrap();
         let plan: Plan = serde_json::from_slice(&plan).unwrap();
         let mut planned = BTreeMap::<_, Vec<(u64, u64)>>::new();
-        for unit in &plan.units {
-            match &unit.spec {
+        for unit in plan.units() {
+            match unit.spec {
                 UnitSpec::Extract { set, start, end, .. } => {
-                    let id = plan.sets[*set].id.clone();
-                    planned.entry(id).or_default().push((*start, *end));
+                    let id = plan.sets[set].id.clone();
+                    planned.entry(id).or_default().push((start, end));
                 }
                 UnitSpec::Fit(unit) => {
                     for fit in &unit.fits {

@@ -12,7 +12,7 @@ use glmeval_common::job::Protocol;
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::model::{MemoryFacts, ModelFacts, ModelOptions, TokenRule};
 use glmeval_common::plan::{
-    DatasetFacts, Plan, PlannedDataset, PlannedModel, PlannedUnit, UnitSpec,
+    DatasetFacts, EntrySpec, Plan, PlanEntry, PlannedDataset, PlannedModel,
 };
 use glmeval_common::representation::{FeatureSource, Pooling, StoredDtype};
 use glmeval_common::score::{FitIdentity, FitScores, Statistic};
@@ -155,7 +155,7 @@ fn plan() -> Plan {
         },
         fits: vec![Fit { identity: identity(), probe: ProbeSpec::Ridge { alpha: 1e-3 } }],
     };
-    let unit = |spec, prerequisites| PlannedUnit { spec, prerequisites, flops: 1e12, bytes: 16 };
+    let unit = |spec, prerequisites| PlanEntry { spec, prerequisites, flops: 1e12, bytes: 16 };
     Plan {
         version: FORMAT_VERSION,
         job: JobId::new("job"),
@@ -170,12 +170,13 @@ fn plan() -> Plan {
         }],
         models: vec![PlannedModel { model: model(), facts: model_facts }],
         sets: vec![set()],
-        units: vec![
-            unit(UnitSpec::Prepare { dataset: 0 }, vec![]),
-            unit(UnitSpec::Extract { set: 0, dataset: 0, start: 0, end: 4 }, vec![(0, 1)]),
-            unit(UnitSpec::Fit(Box::new(fit)), vec![(1, 2)]),
-            unit(UnitSpec::Report, vec![(2, 3)]),
-        ],
+        entries: vec![
+            unit(EntrySpec::Prepare { dataset: 0 }, vec![]),
+            unit(EntrySpec::Extract { set: 0, dataset: 0, start: 0, end: 4 }, vec![(0, 1)]),
+            unit(EntrySpec::Fit(Box::new(fit)), vec![(1, 2)]),
+            unit(EntrySpec::Report, vec![(2, 3)]),
+        ]
+        .into(),
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::Result;
-use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
 use glmeval_common::store::fits::{Prediction, find_scores, read_history, read_predictions};
 use glmeval_common::store::jobs::{failed_units, read_plan};
@@ -34,12 +34,10 @@ impl Gathered {
     pub async fn read(store: &Store, plan: &Plan) -> Result<Self> {
         let mut reads: Vec<BoxFuture<'_, Result<Option<FitResult>>>> = Vec::new();
         let mut planned = Vec::new();
-        for (index, unit) in (0_u32..).zip(&plan.units) {
-            if let UnitSpec::Fit(unit) = &unit.spec {
-                for fit in &unit.fits {
-                    reads.push(Box::pin(result(store, fit)));
-                    planned.push((index, fit));
-                }
+        for (index, unit) in plan.fit_units() {
+            for fit in &unit.fits {
+                reads.push(Box::pin(result(store, fit)));
+                planned.push((index, fit));
             }
         }
         let results: Vec<Option<FitResult>> =

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci|test|tidy`.
+//! The project's own commands: `cargo xtask ci|sim|test|tidy`.
 //!
 //! Leaves out: anything the product needs; nothing of the product depends on this crate.
 
@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 mod ci;
 mod packages;
+mod sim;
 mod test;
 mod tidy;
 
@@ -15,15 +16,20 @@ const HELP: &str = "\
 cargo xtask <command>
 
   test   install what tests need (as root on Debian; elsewhere name it and skip aloud), run every test
+  sim    replay one seed of the simulated cluster with its trace (--seed N), or run many (--seeds A..B);
+         --pure: of the coordinator's state alone
   tidy   check module heads, sizes, crate edges, import rings, file names
   ci     format, lints, tidy, documentation, quickstart, then every test with skips forbidden
 ";
 
 fn main() -> ExitCode {
-    let command = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
     let root = root();
     let result = match command.as_str() {
         "ci" => ci::run(&root),
+        "sim" => sim::run(&root, &arguments),
         "test" => test::run(&root, std::env::var_os("GLMEVAL_REQUIRE_REAL").is_some()),
         "tidy" => tidy::run(&root),
         _ => {

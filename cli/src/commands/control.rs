@@ -1,5 +1,6 @@
-//! `glmeval submit|status|watch|cancel|jobs`: a person's side of a coordinator.
+//! `glmeval submit|status|watch|cancel|jobs|drain`: a person's side of a coordinator.
 
+use crate::connecting::TrustArguments;
 use crate::output::{Format, Table, complain, say, say_json, seconds};
 use crate::planning::{Planned, plan_file};
 use crate::progress::{Progress, summary};
@@ -7,7 +8,7 @@ use clap::Args;
 use futures::StreamExt;
 use glmeval_common::control::{Control, JobStatus};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::ids::JobId;
+use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::wire::GrpcControl;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,11 +19,13 @@ pub(crate) struct Coordinator {
     /// Address of the coordinator, such as `head:7070`.
     #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
     coordinator: String,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 impl Coordinator {
     fn connect(&self) -> Result<GrpcControl> {
-        GrpcControl::connect(&self.coordinator)
+        self.trust.connect(&self.coordinator)
     }
 
     /// Says which coordinator an error came from.
@@ -69,6 +72,15 @@ pub(crate) struct JobsArguments {
     format: Format,
 }
 
+/// Arguments of `drain`.
+#[derive(Args)]
+pub(crate) struct DrainArguments {
+    /// Name of the worker.
+    worker: String,
+    #[command(flatten)]
+    coordinator: Coordinator,
+}
+
 pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
     let planned = plan_file(&arguments.job)?;
     let control = arguments.coordinator.connect()?;
@@ -85,7 +97,7 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
 
 pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let status = control.status(&JobId::new(arguments.job)).await;
+    let status = control.status(&JobId::parse(arguments.job)?).await;
     let status = status.map_err(|e| arguments.coordinator.named(e))?;
     if arguments.format == Format::Json {
         say_json(&status)?;
@@ -97,7 +109,7 @@ pub(crate) async fn status(arguments: JobArguments) -> Result<ExitCode> {
 
 pub(crate) async fn watch(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let followed = follow(&control, &JobId::new(arguments.job), arguments.format).await;
+    let followed = follow(&control, &JobId::parse(arguments.job)?, arguments.format).await;
     followed.map_err(|e| arguments.coordinator.named(e))
 }
 
@@ -108,8 +120,12 @@ async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<Ex
 }
 
 /// Hands a planned job to the coordinator at `address` and shows its progress to its end.
-pub(crate) async fn submit_and_follow(address: &str, planned: &Planned) -> Result<JobStatus> {
-    let coordinator = Coordinator { coordinator: address.to_owned() };
+pub(crate) async fn submit_and_follow(
+    address: &str,
+    trust: &TrustArguments,
+    planned: &Planned,
+) -> Result<JobStatus> {
+    let coordinator = Coordinator { coordinator: address.to_owned(), trust: trust.clone() };
     let control = coordinator.connect()?;
     let submitted = control.submit(&planned.job.toml, planned.plan.clone()).await;
     let job = submitted.map_err(|e| coordinator.named(e))?;
@@ -141,8 +157,15 @@ async fn followed(control: &GrpcControl, job: &JobId, format: Format) -> Result<
 
 pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let cancelled = control.cancel(&JobId::new(arguments.job)).await;
+    let cancelled = control.cancel(&JobId::parse(arguments.job)?).await;
     cancelled.map_err(|e| arguments.coordinator.named(e))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn drain(arguments: DrainArguments) -> Result<ExitCode> {
+    let control = arguments.coordinator.connect()?;
+    let drained = control.drain(&WorkerId::parse(arguments.worker)?).await;
+    drained.map_err(|e| arguments.coordinator.named(e))?;
     Ok(ExitCode::SUCCESS)
 }
 

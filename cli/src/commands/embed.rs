@@ -1,6 +1,7 @@
 //! `glmeval embed`: ad hoc embeddings of one source by one gLM.
 
 use crate::commands::control::{self, complain_of_failures};
+use crate::connecting::TrustArguments;
 use crate::embedded::{self, Embedding};
 use crate::model_arguments::ModelArguments;
 use crate::output::{complain, say};
@@ -127,6 +128,8 @@ pub(crate) struct Arguments {
     /// Compute on a cluster: address of its coordinator.
     #[arg(long, value_name = "HOST:PORT")]
     coordinator: Option<String>,
+    #[command(flatten)]
+    trust: TrustArguments,
     /// Folder or URL to write to; with --coordinator the cluster's store.
     #[arg(long, value_name = "URL")]
     out: String,
@@ -141,7 +144,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let Embedding { set, rows } = Embedding::of(&planned.plan)?;
     let (phase, code) = match &arguments.coordinator {
         Some(address) => {
-            let status = control::submit_and_follow(address, &planned).await?;
+            let status = control::submit_and_follow(address, &arguments.trust, &planned).await?;
             (status.phase, ExitCode::from(status.phase.exit_code()))
         }
         None => {

@@ -59,7 +59,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let (url, named) = split_set(&arguments.embeddings);
     let store = Store::open(url)?;
     let set = match arguments.set.as_deref().or(named) {
-        Some(id) => SetId::new(id),
+        Some(id) => SetId::parse(id)?,
         None => only_set(&store).await?,
     };
     let manifest = read_set(&store, &set).await?;

@@ -4,7 +4,7 @@ use crate::output::{Format, Table, bytes, flops, say, say_json, seconds};
 use crate::planning::plan_file;
 use clap::Args;
 use glmeval_common::error::Result;
-use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::plan::Plan;
 use glmeval_common::unit::UnitKind;
 use glmeval_coordinator::plan;
 use serde::Serialize;
@@ -74,7 +74,7 @@ struct Summary<'a> {
     /// Name in the job file.
     name: &'a str,
     /// Units of all stages.
-    units_total: usize,
+    units_total: u32,
     /// Tokens embedded, special tokens included.
     tokens_total: u64,
     /// Units, bytes written and FLOPs by stage.
@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let summary = Summary {
         job: plan.job.as_str(),
         name: &plan.name,
-        units_total: plan.units.len(),
+        units_total: plan.unit_count(),
         tokens_total: plan::tokens(plan),
         stages,
         probes: probes(plan),
@@ -137,8 +137,7 @@ fn memory(plan: &Plan) -> Memory {
 /// Fits by probe, in the order of their names.
 fn probes(plan: &Plan) -> Vec<Probe> {
     let mut probes: BTreeMap<&str, Probe> = BTreeMap::new();
-    for unit in &plan.units {
-        let UnitSpec::Fit(unit) = &unit.spec else { continue };
+    for (_, unit) in plan.fit_units() {
         let mut last = None;
         for fit in &unit.fits {
             let name = fit.identity.probe.as_str();
@@ -162,18 +161,12 @@ fn probes(plan: &Plan) -> Vec<Probe> {
 
 fn stage(plan: &Plan, kind: UnitKind) -> Stage {
     let mut stage = Stage { stage: kind.name(), units: 0, bytes: 0, flops: 0.0 };
-    for unit in &plan.units {
-        let same = match unit.spec {
-            UnitSpec::Prepare { .. } => kind == UnitKind::Prepare,
-            UnitSpec::Extract { .. } => kind == UnitKind::Extract,
-            UnitSpec::Fit(_) => kind == UnitKind::Fit,
-            UnitSpec::Report => kind == UnitKind::Report,
-        };
-        if same {
-            stage.units += 1;
-            stage.bytes += unit.bytes;
-            stage.flops += unit.flops;
-        }
+    for (first, entry) in plan.entries.iter().filter(|(_, entry)| entry.kind() == kind) {
+        let units = u32::try_from(entry.unit_count()).unwrap_or(u32::MAX);
+        let totals = plan.totals(first, first.saturating_add(units));
+        stage.units += u64::from(units);
+        stage.bytes += totals.bytes;
+        stage.flops += totals.flops;
     }
     stage
 }

@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let job = if file.is_file() {
         crate::planning::plan_file(&file)?.plan.job
     } else {
-        JobId::new(arguments.job.clone())
+        JobId::parse(arguments.job.clone())?
     };
     let written = embedded::write_report(&store, &job, &arguments.out).await?;
     say(&written.display().to_string());

@@ -7,7 +7,7 @@ use crate::output::{Format, say, say_json};
 use crate::planning::plan_file;
 use clap::Args;
 use glmeval_common::error::Result;
-use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
 use glmeval_common::store::fits::find_scores;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     check_once(&store).await?;
     let finished = embedded::run(&store, &planned, &arguments.machine).await?;
     complain_of_failures(&finished.status);
-    let has_fits = planned.plan.units.iter().any(|unit| matches!(unit.spec, UnitSpec::Fit(_)));
+    let has_fits = planned.plan.fit_units().next().is_some();
     if has_fits && finished.status.phase.is_over() {
         let page = embedded::write_report(&store, &planned.plan.job, &arguments.report).await?;
         print_scores(&store, &planned.plan, &arguments, &page).await?;
@@ -60,12 +60,8 @@ async fn print_scores(
 ) -> Result<()> {
     if arguments.format == Format::Json {
         let mut scores = Vec::new();
-        for unit in &plan.units {
-            if let UnitSpec::Fit(unit) = &unit.spec {
-                for fit in &unit.fits {
-                    scores.extend(find_scores(store, fit.id()).await?);
-                }
-            }
+        for fit in plan.fit_units().flat_map(|(_, unit)| &unit.fits) {
+            scores.extend(find_scores(store, fit.id()).await?);
         }
         return say_json(&scores);
     }

@@ -1,5 +1,6 @@
 //! `glmeval worker`: units for a coordinator, or a static share of a job without one.
 
+use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::embedded::MachineArguments;
 use crate::exit;
 use crate::output::complain;
@@ -15,6 +16,7 @@ use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::newest;
+use glmeval_common::trust::{Credentials, Role};
 use glmeval_common::wire::GrpcControl;
 use glmeval_coordinator::{JobStore, StoredJobs};
 use glmeval_worker::agent::{
@@ -62,7 +64,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "coordinator")]
     discover: bool,
     /// Name of the coordinator to discover.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = coordinator_name)]
     name: String,
     /// Take share I of N of a job without a coordinator [default: from the array's variables].
     #[arg(long, value_name = "I/N", num_args = 0..=1, default_missing_value = "auto",
@@ -88,6 +90,8 @@ pub(crate) struct Arguments {
     spool_bytes: u64,
     #[command(flatten)]
     machine: MachineArguments,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 /// A runner with its spool, which takes up what a worker that is gone has left there.
@@ -124,39 +128,63 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
         return partition(&arguments, &store, (*share, job), stop).await;
     }
-    let address = address(&arguments, &store).await?;
-    let control: Arc<dyn Control> = Arc::new(GrpcControl::connect(&address)?);
+    let control = match connect(&arguments, &store).await {
+        Ok(control) => control,
+        Err(error) => return refused(error),
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let runner: Arc<dyn UnitRunner> = runner(&arguments, &store, &clock, &stop)?;
-    let host = host();
+    let host = host_name();
     let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
     let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
     settings.until_idle = arguments.until_idle;
     match Agent::new(control, runner, clock, settings, stop).run().await {
         Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
-        // The coordinator will refuse this program on this machine every time.
-        Err(error) if error.kind() == ErrorKind::Invalid => {
-            complain(&format!("error: {}", error.chain()));
-            Ok(ExitCode::from(exit::NEVER_RETRY))
-        }
-        Err(error) => Err(error),
+        Err(error) => refused(error),
     }
 }
 
-async fn address(arguments: &Arguments, store: &Store) -> Result<String> {
-    if let Some(address) = &arguments.coordinator {
-        return Ok(address.clone());
+/// A worker that will be refused every time says so by its exit code.
+fn refused(error: Error) -> Result<ExitCode> {
+    if error.kind() != ErrorKind::Invalid {
+        return Err(error);
     }
-    let record = newest(store, &arguments.name).await?;
-    record.and_then(|record| record.address).ok_or_else(|| {
-        let name = &arguments.name;
+    complain(&format!("error: {}", error.chain()));
+    Ok(ExitCode::from(exit::NEVER_RETRY))
+}
+
+async fn connect(arguments: &Arguments, store: &Store) -> Result<Arc<dyn Control>> {
+    let credentials = arguments.trust.credentials(Role::Worker)?;
+    let address = match &arguments.coordinator {
+        Some(address) => address.clone(),
+        None => discovered(&arguments.name, store, &credentials).await?,
+    };
+    Ok(Arc::new(GrpcControl::connect_as(&address, &credentials)?))
+}
+
+/// The address in the newest record, which must speak of the CA that this worker was given.
+async fn discovered(name: &str, store: &Store, credentials: &Credentials) -> Result<String> {
+    let record = newest(store, name).await?.ok_or_else(|| {
         Error::not_found(format!("no record of a coordinator named {name} in {}", store.url()))
-    })
-}
-
-fn host() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    read.map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
+    })?;
+    let place = format!("record of coordinator {name} epoch {}", record.epoch);
+    let defect = |expected: &str, found: &str| {
+        Err(InputError::new(&place, "ca_sha256", expected, found).into())
+    };
+    match (&credentials.tls, &record.ca_sha256) {
+        (Some(given), Some(named)) if !given.believes(named) => {
+            return defect(&format!("the CA given, {}", given.ca_sha256()), named);
+        }
+        (Some(given), None) => {
+            let expected = format!("the CA given, {}", given.ca_sha256());
+            return defect(&expected, "a coordinator without TLS");
+        }
+        (None, Some(named)) => {
+            return defect("a coordinator without TLS, as no --tls is given", named);
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    record.address.ok_or_else(|| Error::not_found(format!("{place}: it names no address")))
 }
 
 /// Commits as the store lists them.
@@ -186,7 +214,7 @@ async fn partition(
     let runner = runner(arguments, store, &clock, &stop)?;
     let worker = PartitionWorker {
         plan: &planned.plan,
-        worker: WorkerId::new(format!("{}-{index}-{}", host(), random_token())),
+        worker: WorkerId::new(format!("{}-{index}-{}", host_name(), random_token())),
         check: &Committed(jobs),
         runner: &*runner,
         clock: clock.as_ref(),

@@ -4,7 +4,7 @@
 //! than a dozen.
 
 use crate::output::seconds;
-use glmeval_common::plan::{Plan, UnitSpec};
+use glmeval_common::plan::Plan;
 use glmeval_common::unit::ProbeSpec;
 use glmeval_worker::agent::FitProgress;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,8 +38,7 @@ impl TrainingRuns {
     /// No run yet; `plan` says how many there will be.
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut planned = BTreeMap::new();
-        for unit in &plan.units {
-            let UnitSpec::Fit(unit) = &unit.spec else { continue };
+        for (_, unit) in plan.fit_units() {
             for fit in &unit.fits {
                 if matches!(fit.probe, ProbeSpec::Network { .. }) {
                     *planned.entry(fit.identity.probe.clone()).or_default() += 1;

@@ -15,9 +15,10 @@ use std::fmt::Display;
 pub(super) fn decode(bytes: &Bytes, name: &str) -> Result<EmbeddingShard> {
     let file = File::open(bytes, name)?;
     let identity = ShardIdentity {
-        set: SetId::new(file.text("set")?),
-        model: ModelId::new(file.text("model")?),
-        dataset: DatasetId::new(file.text("dataset")?),
+        set: SetId::parse(file.text("set")?).map_err(|e| file.defect("set", "an id", e))?,
+        model: ModelId::parse(file.text("model")?).map_err(|e| file.defect("model", "an id", e))?,
+        dataset: DatasetId::parse(file.text("dataset")?)
+            .map_err(|e| file.defect("dataset", "an id", e))?,
         dtype: file.dtype()?,
         numeric_class: file.text("numeric_class")?.to_owned(),
     };

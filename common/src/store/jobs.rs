@@ -7,7 +7,7 @@ use super::{Created, Outcome, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::JobId;
 use crate::layout::{self, FORMAT_VERSION};
-use crate::plan::Plan;
+use crate::plan::{PLAN_VERSION, Plan};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -74,7 +74,10 @@ pub async fn create_job(store: &Store, plan: &Plan, toml: &str) -> Result<Outcom
     let toml = Bytes::copy_from_slice(toml.as_bytes());
     store.create(&layout::job_toml_path(&plan.job), toml).await?;
     let path = layout::plan_path(&plan.job);
-    let outcome = store.create_record(&path, plan.clone()).await?;
+    let outcome = match store.create(&path, super::record::encode(plan)?).await? {
+        Created::Won => Outcome::Won(plan.clone()),
+        Created::Lost { existing } => Outcome::Lost(decode_plan(store, &path, &existing)?),
+    };
     if let Outcome::Lost(standing) = &outcome
         && standing.job != plan.job
     {
@@ -93,7 +96,13 @@ pub async fn create_job(store: &Store, plan: &Plan, toml: &str) -> Result<Outcom
 /// # Errors
 /// `NotFound`, `Corrupt`, `Invalid` for a newer version; store errors.
 pub async fn read_plan(store: &Store, job: &JobId) -> Result<Plan> {
-    store.read_record(&layout::plan_path(job)).await
+    let path = layout::plan_path(job);
+    decode_plan(store, &path, &store.get(&path).await?)
+}
+
+fn decode_plan(store: &Store, path: &str, bytes: &[u8]) -> Result<Plan> {
+    let place = format!("{path} in {}", store.url());
+    super::record::decode_until(bytes, &place, PLAN_VERSION)
 }
 
 /// Reads the job file as submitted.
@@ -114,7 +123,8 @@ pub async fn read_job_toml(store: &Store, job: &JobId) -> Result<String> {
 pub async fn list_jobs(store: &Store) -> Result<Vec<JobEntry>> {
     let mut jobs = Vec::new();
     for folder in store.list_folders(layout::JOBS_PREFIX).await? {
-        let job = JobId::new(folder);
+        // What is no id was put there by no coordinator.
+        let Ok(job) = JobId::parse(folder) else { continue };
         if let Some(entry) = store.entry(&layout::plan_path(&job)).await? {
             jobs.push(JobEntry { job, planned_ms: entry.last_modified_ms });
         }

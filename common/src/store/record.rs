@@ -4,7 +4,7 @@
 
 use super::{Created, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{self, ObjectRecord, check_version};
+use crate::layout::{self, FORMAT_VERSION, ObjectRecord, check_version_until};
 use crate::limits;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -46,13 +46,22 @@ pub fn encode<T: Serialize>(record: &T) -> Result<Bytes> {
 /// # Errors
 /// `Invalid` for a version above [`crate::layout::FORMAT_VERSION`]; `Corrupt` for anything that is no such record.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], place: &str) -> Result<T> {
+    decode_until(bytes, place, FORMAT_VERSION)
+}
+
+/// Reads a record of a kind whose newest version is `newest`.
+pub(super) fn decode_until<T: DeserializeOwned>(
+    bytes: &[u8],
+    place: &str,
+    newest: u32,
+) -> Result<T> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
     }
     let corrupt = |e| Error::corrupt(format!("{place}: not a record of this kind")).with_source(e);
     let Versioned { version } = serde_json::from_slice(bytes).map_err(corrupt)?;
-    check_version(version, place)?;
+    check_version_until(version, newest, place)?;
     serde_json::from_slice(bytes).map_err(corrupt)
 }
 

@@ -4,6 +4,7 @@
 //! that is away is the agent's business. Invariant: only calls that may be repeated are.
 
 use super::proto::control_client::ControlClient;
+use super::secure::{Bearer, answered, endpoint};
 use super::{Control, convert, proto};
 use crate::control::{
     Ask, Grants, Heartbeat, HeartbeatReply, JobStatus, Registered, Registration, Report,
@@ -13,41 +14,63 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{JobId, WorkerId};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::plan::Plan;
+use crate::trust::Credentials;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::time::Duration;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-const CONNECT_MS_MAX: u64 = 5_000;
 const CALL_MS_MAX: u64 = 20_000;
 const CALL_ATTEMPTS_MAX: u32 = 2;
 const RETRY_MS: u64 = 100;
 
+type Client = ControlClient<InterceptedService<Channel, Bearer>>;
+
 /// A coordinator at an address. Connects on first use and again after every break.
 #[derive(Clone, Debug)]
 pub struct GrpcControl {
-    client: ControlClient<Channel>,
+    client: Client,
 }
 
 impl GrpcControl {
-    /// Points to `address` (`http://host:port`, or `host:port`); nothing is sent yet.
+    /// Points to `address` without certificates or token; nothing is sent yet.
     ///
     /// # Errors
-    /// `Invalid` when the address is none.
+    /// As [`GrpcControl::connect_as`].
     pub fn connect(address: &str) -> Result<Self> {
-        let scheme = if address.contains("://") { "" } else { "http://" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}{address}")).map_err(|e| {
-            Error::invalid(format!("coordinator address {address:?}")).with_source(e)
-        })?;
-        let channel = endpoint
-            .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
+        Self::connect_as(address, &Credentials::default())
+    }
+
+    /// Points to `address` (`host:port`, `http://host:port` or `https://host:port`); nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Invalid` when the address is none, when it and the credentials disagree about TLS, or when the
+    /// token would leave this machine in plain text.
+    pub fn connect_as(address: &str, credentials: &Credentials) -> Result<Self> {
+        Self::over(Self::endpoint(address, credentials)?.connect_lazy(), credentials)
+    }
+
+    /// `address` with the limits and signs of life of every connection to a coordinator.
+    ///
+    /// # Errors
+    /// As [`GrpcControl::connect_as`].
+    pub fn endpoint(address: &str, credentials: &Credentials) -> Result<Endpoint> {
+        let endpoint = endpoint(address, credentials)?;
+        Ok(endpoint
             .http2_keep_alive_interval(Duration::from_millis(CALL_MS_MAX))
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect_lazy();
-        let client = ControlClient::new(channel)
+            .keep_alive_while_idle(true))
+    }
+
+    /// Speaks over a channel that the caller made of [`GrpcControl::endpoint`], such as one of a
+    /// simulated network.
+    ///
+    /// # Errors
+    /// `Bug` for a token that is no header.
+    pub fn over(channel: Channel, credentials: &Credentials) -> Result<Self> {
+        let client = ControlClient::with_interceptor(channel, Bearer::new(credentials)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Self { client })
@@ -56,10 +79,10 @@ impl GrpcControl {
 
 /// Calls with a time limit, and again if the coordinator could not be reached.
 async fn call<Q, A, F>(
-    client: &ControlClient<Channel>,
+    client: &Client,
     request: Q,
     wait_ms: u64,
-    method: impl Fn(ControlClient<Channel>, Request<Q>) -> F,
+    method: impl Fn(Client, Request<Q>) -> F,
 ) -> Result<A>
 where
     Q: Clone,
@@ -72,8 +95,11 @@ where
         match method(client.clone(), message).await {
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => {
-                let error = convert::from_status(&status);
-                if error.kind() != ErrorKind::Unavailable || attempt == CALL_ATTEMPTS_MAX {
+                let error = answered(&status);
+                // Who is told to ask less often waits for its next turn.
+                let asked_too_often = status.code() == Code::ResourceExhausted;
+                let lasting = error.kind() != ErrorKind::Unavailable || asked_too_often;
+                if lasting || attempt == CALL_ATTEMPTS_MAX {
                     return Err(error);
                 }
             }
@@ -128,7 +154,7 @@ impl Control for GrpcControl {
         // Listing the commits of a large job takes a while.
         let reply =
             call(&self.client, request, 600_000, |mut c, r| async move { c.submit(r).await });
-        Ok(JobId::new(reply.await?.job))
+        convert::job(reply.await?.job)
     }
 
     async fn status(&self, job: &JobId) -> Result<JobStatus> {
@@ -160,9 +186,9 @@ impl Control for GrpcControl {
     async fn watch(&self, job: &JobId) -> Result<BoxStream<'static, Result<JobStatus>>> {
         let mut client = self.client.clone();
         let stream = client.watch(job_request(job)).await;
-        let stream = stream.map_err(|status| convert::from_status(&status))?.into_inner();
+        let stream = stream.map_err(|status| answered(&status))?.into_inner();
         let statuses = stream.map(|message| {
-            let message = message.map_err(|status| convert::from_status(&status))?;
+            let message = message.map_err(|status| answered(&status))?;
             convert::status_in(&message)
         });
         Ok(statuses.boxed())

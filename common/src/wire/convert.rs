@@ -1,6 +1,7 @@
 //! Plain values to messages and back.
 //!
-//! Leaves out: calls. Invariant: a message that lacks a part is `Invalid`, never a default.
+//! Leaves out: calls. Invariant: a message that lacks a part is `Invalid`, never a default; every text
+//! that arrives is bounded and fit for logs, labels and object paths.
 
 use super::proto;
 use crate::control::{
@@ -8,7 +9,8 @@ use crate::control::{
     Registered, Registration, Renamed, Report,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Generation, JobId, WorkerId};
+use crate::ids::{Generation, JobId, WorkerId, check_name};
+use crate::limits::{CHAIN_BYTES_MAX, LEASES_PER_MESSAGE_MAX, NUMERIC_CLASSES_MAX};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
@@ -18,7 +20,13 @@ pub(super) fn to_status(error: &Error) -> Status {
     Status::new(error.kind().grpc_code(), error.chain())
 }
 
+/// What a coordinator answered; or, where nobody answered, that it could not be reached.
+///
+/// A status with a cause was made on this side of a broken connection, whatever code HTTP/2 gave it.
 pub(super) fn from_status(status: &Status) -> Error {
+    if std::error::Error::source(status).is_some() {
+        return Error::unavailable(status.message());
+    }
     Error::new(ErrorKind::from_grpc_code(status.code()), status.message())
 }
 
@@ -39,8 +47,33 @@ fn missing(what: &str) -> Error {
     Error::invalid(format!("the message lacks its {what}"))
 }
 
-pub(super) fn worker(id: String) -> WorkerId {
-    WorkerId::new(id)
+pub(super) fn worker(id: String) -> Result<WorkerId> {
+    WorkerId::parse(id)
+}
+
+pub(super) fn job(id: String) -> Result<JobId> {
+    JobId::parse(id)
+}
+
+/// Refuses a list that is longer than any honest one.
+fn at_most<T>(what: &str, most: usize, list: Vec<T>) -> Result<Vec<T>> {
+    if list.len() <= most {
+        return Ok(list);
+    }
+    Err(Error::invalid(format!("expected at most {most} {what}, found {}", list.len())))
+}
+
+/// An error chain as one bounded line: control characters would forge lines of a log.
+fn one_line(chain: &str) -> String {
+    let mut line = String::with_capacity(chain.len().min(CHAIN_BYTES_MAX));
+    for letter in chain.chars() {
+        if line.len() + letter.len_utf8() > CHAIN_BYTES_MAX {
+            line.push('…');
+            break;
+        }
+        line.push(if letter.is_control() { ' ' } else { letter });
+    }
+    line
 }
 
 pub(super) fn lease_out(lease: &LeaseKey) -> proto::Lease {
@@ -54,7 +87,7 @@ pub(super) fn lease_out(lease: &LeaseKey) -> proto::Lease {
 
 pub(super) fn lease_in(lease: Option<proto::Lease>) -> Result<LeaseKey> {
     let proto::Lease { job, unit, epoch, counter } = lease.ok_or_else(|| missing("lease"))?;
-    Ok(LeaseKey { job: JobId::new(job), unit, generation: Generation { epoch, counter } })
+    Ok(LeaseKey { job: JobId::parse(job)?, unit, generation: Generation { epoch, counter } })
 }
 
 fn leases_out(leases: &[LeaseKey]) -> Vec<proto::Lease> {
@@ -62,6 +95,7 @@ fn leases_out(leases: &[LeaseKey]) -> Vec<proto::Lease> {
 }
 
 fn leases_in(leases: Vec<proto::Lease>) -> Result<Vec<LeaseKey>> {
+    let leases = at_most("leases", LEASES_PER_MESSAGE_MAX, leases)?;
     leases.into_iter().map(|lease| lease_in(Some(lease))).collect()
 }
 
@@ -92,10 +126,13 @@ pub(super) fn registration_out(registration: &Registration) -> proto::RegisterRe
 }
 
 pub(super) fn registration_in(message: proto::RegisterRequest) -> Result<Registration> {
+    check_name("host", &message.host)?;
+    let classes = at_most("numeric classes", NUMERIC_CLASSES_MAX, message.numeric_classes)?;
+    classes.iter().try_for_each(|class| check_name("numeric class", class))?;
     Ok(Registration {
-        worker: worker(message.worker),
+        worker: worker(message.worker)?,
         host: message.host,
-        numeric_classes: message.numeric_classes,
+        numeric_classes: classes,
         held: leases_in(message.held)?,
     })
 }
@@ -129,13 +166,13 @@ pub(super) fn ask_out(ask: &Ask) -> proto::AskRequest {
     }
 }
 
-pub(super) fn ask_in(message: proto::AskRequest) -> Ask {
-    Ask {
-        worker: worker(message.worker),
+pub(super) fn ask_in(message: proto::AskRequest) -> Result<Ask> {
+    Ok(Ask {
+        worker: worker(message.worker)?,
         units_max: message.units_max,
         wait_ms: message.wait_ms,
         or_finished: message.or_finished,
-    }
+    })
 }
 
 pub(super) fn grants_out(grants: &Grants) -> Result<proto::AskReply> {
@@ -171,7 +208,8 @@ pub(super) fn heartbeat_out(heartbeat: &Heartbeat) -> proto::HeartbeatRequest {
 }
 
 pub(super) fn heartbeat_in(message: proto::HeartbeatRequest) -> Result<Heartbeat> {
-    let held = message.held.into_iter().map(|progress| {
+    let held = at_most("leases", LEASES_PER_MESSAGE_MAX, message.held)?;
+    let held = held.into_iter().map(|progress| {
         Ok(Progress {
             lease: lease_in(progress.lease)?,
             running: progress.running,
@@ -181,7 +219,7 @@ pub(super) fn heartbeat_in(message: proto::HeartbeatRequest) -> Result<Heartbeat
         })
     });
     let held = held.collect::<Result<Vec<_>>>()?;
-    Ok(Heartbeat { worker: worker(message.worker), held, leaving: message.leaving })
+    Ok(Heartbeat { worker: worker(message.worker)?, held, leaving: message.leaving })
 }
 
 pub(super) fn heartbeat_reply_out(reply: &HeartbeatReply) -> proto::HeartbeatReply {
@@ -231,11 +269,11 @@ pub(super) fn report_in(message: proto::ReportRequest) -> Result<Report> {
         Wire::HandedBack(_) => Outcome::HandedBack,
         Wire::Failed(proto::Failure { code, chain }) => {
             let kind = ErrorKind::from_grpc_code(tonic::Code::from_i32(code));
-            Outcome::Failed { kind, chain }
+            Outcome::Failed { kind, chain: one_line(&chain) }
         }
     };
     let lease = lease_in(message.lease)?;
-    Ok(Report { worker: worker(message.worker), lease, outcome, seconds: message.seconds })
+    Ok(Report { worker: worker(message.worker)?, lease, outcome, seconds: message.seconds })
 }
 
 pub(super) fn status_out(status: &JobStatus) -> Result<proto::StatusReply> {

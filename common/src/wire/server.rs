@@ -6,7 +6,7 @@ use super::proto::control_server::{Control as Service, ControlServer};
 use super::{Control, convert, proto};
 use crate::error::Error;
 use crate::ids::JobId;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{JOB_FILE_BYTES_MAX, MESSAGE_BYTES_MAX};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ fn answer<T>(result: Result<T, Error>) -> Answer<T> {
     result.map(Response::new).map_err(|error| convert::to_status(&error))
 }
 
-fn job(request: Request<proto::JobRequest>) -> JobId {
-    JobId::new(request.into_inner().job)
+fn job(request: Request<proto::JobRequest>) -> Result<JobId, Error> {
+    convert::job(request.into_inner().job)
 }
 
 #[tonic::async_trait]
@@ -50,7 +50,7 @@ impl Service for Adapter {
 
     async fn ask(&self, request: Request<proto::AskRequest>) -> Answer<proto::AskReply> {
         let call = async {
-            let ask = convert::ask_in(request.into_inner());
+            let ask = convert::ask_in(request.into_inner())?;
             convert::grants_out(&self.0.ask(ask).await?)
         };
         answer(call.await)
@@ -78,6 +78,11 @@ impl Service for Adapter {
     async fn submit(&self, request: Request<proto::SubmitRequest>) -> Answer<proto::SubmitReply> {
         let call = async {
             let proto::SubmitRequest { job_toml, plan } = request.into_inner();
+            if job_toml.len() > JOB_FILE_BYTES_MAX {
+                let found = job_toml.len();
+                let expected = format!("expected a job file of at most {JOB_FILE_BYTES_MAX} bytes");
+                return Err(Error::invalid(format!("{expected}, found {found}")));
+            }
             let plan = convert::decode("plan", &plan)?;
             let job = self.0.submit(&job_toml, plan).await?;
             Ok(proto::SubmitReply { job: job.as_str().to_owned() })
@@ -86,7 +91,7 @@ impl Service for Adapter {
     }
 
     async fn status(&self, request: Request<proto::JobRequest>) -> Answer<proto::StatusReply> {
-        let call = async { convert::status_out(&self.0.status(&job(request)).await?) };
+        let call = async { convert::status_out(&self.0.status(&job(request)?).await?) };
         answer(call.await)
     }
 
@@ -100,17 +105,25 @@ impl Service for Adapter {
     }
 
     async fn cancel(&self, request: Request<proto::JobRequest>) -> Answer<proto::Empty> {
-        let cancelled = self.0.cancel(&job(request)).await;
-        answer(cancelled.map(|()| proto::Empty {}))
+        let call = async {
+            self.0.cancel(&job(request)?).await?;
+            Ok(proto::Empty {})
+        };
+        answer(call.await)
     }
 
     async fn drain(&self, request: Request<proto::DrainRequest>) -> Answer<proto::Empty> {
-        let worker = convert::worker(request.into_inner().worker);
-        answer(self.0.drain(&worker).await.map(|()| proto::Empty {}))
+        let call = async {
+            let worker = convert::worker(request.into_inner().worker)?;
+            self.0.drain(&worker).await?;
+            Ok(proto::Empty {})
+        };
+        answer(call.await)
     }
 
     async fn watch(&self, request: Request<proto::JobRequest>) -> Answer<Self::WatchStream> {
-        let stream = self.0.watch(&job(request)).await.map(|stream| {
+        let watched = async { self.0.watch(&job(request)?).await };
+        let stream = watched.await.map(|stream| {
             let messages = stream.map(|status| {
                 status
                     .and_then(|status| convert::status_out(&status))

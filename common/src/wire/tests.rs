@@ -1,10 +1,10 @@
-use super::convert::{decode, encode, encode_named, report_in, report_out};
+use super::convert::{decode, encode, encode_named, from_status, report_in, report_out};
 use crate::control::{LeaseKey, Outcome, Report};
 use crate::dataset::{DatasetSource, Hdf5Layout, TaskName};
 use crate::error::ErrorKind;
 use crate::ids::{DatasetId, FitId, Generation, JobId, ModelId, SetId, WorkerId};
 use crate::model::ModelOptions;
-use crate::plan::{PlannedUnit, UnitSpec};
+use crate::plan::{EntrySpec, PlanEntry};
 use crate::representation::{FeatureSource, Pooling, SequenceFeature};
 use crate::score::FitIdentity;
 use crate::unit::{ExtractUnit, Fit, FitUnit, ModelRef, PrepareUnit, ProbeSpec, SetSpec, WorkUnit};
@@ -94,18 +94,19 @@ fn every_kind_of_unit_returns_from_the_wire() {
 }
 
 #[test]
-fn planned_units_return_from_the_short_form() {
+fn entries_of_a_plan_return_from_the_short_form() {
     let specs = units().into_iter().map(|unit| match unit {
-        WorkUnit::Fit(fit) => UnitSpec::Fit(Box::new(fit)),
+        WorkUnit::Fit(fit) => EntrySpec::Fit(Box::new(fit)),
         WorkUnit::Extract(unit) => {
-            UnitSpec::Extract { set: 1, dataset: 2, start: unit.start, end: unit.end }
+            EntrySpec::Extract { set: 1, dataset: 2, start: unit.start, end: unit.end }
         }
-        _ => UnitSpec::Prepare { dataset: 3 },
+        _ => EntrySpec::Prepare { dataset: 3 },
     });
-    for spec in specs.chain([UnitSpec::Report]) {
-        let unit = PlannedUnit { spec, prerequisites: vec![(0, 7)], flops: 1e15, bytes: 1 };
-        let bytes = encode(&unit).unwrap();
-        assert_eq!(decode::<PlannedUnit>("unit", &bytes).unwrap(), unit);
+    let run = EntrySpec::Shards { set: 1, dataset: 2, start: 3, end: 9, rows_per_unit: 2 };
+    for spec in specs.chain([EntrySpec::Report, run]) {
+        let entry = PlanEntry { spec, prerequisites: vec![(0, 7)], flops: 1e15, bytes: 1 };
+        let bytes = encode(&entry).unwrap();
+        assert_eq!(decode::<PlanEntry>("entry", &bytes).unwrap(), entry);
     }
 }
 
@@ -117,6 +118,31 @@ fn every_kind_of_failure_returns_from_the_wire() {
         let report = Report { worker: WorkerId::new("w"), lease, outcome, seconds: 1.5 };
         assert_eq!(report_in(report_out(&report)).unwrap(), report);
     }
+}
+
+/// A connection that broke in the middle of a call, as HTTP/2 tells it.
+#[derive(Debug)]
+struct Broken(tonic::Status);
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_broken_connection_is_an_absent_coordinator_and_an_answer_is_an_answer() {
+    let said = tonic::Status::internal("h2 protocol error");
+    assert_eq!(from_status(&said).kind(), ErrorKind::Bug);
+    let broken = tonic::Status::from_error(Box::new(Broken(said)));
+    assert_eq!(broken.code(), tonic::Code::Internal);
+    assert_eq!(from_status(&broken).kind(), ErrorKind::Unavailable);
 }
 
 proptest! {

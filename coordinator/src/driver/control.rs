@@ -101,16 +101,20 @@ impl Control for Coordinator {
         let wait_ms = ask.wait_ms.min(self.inner.settings.heartbeat_interval_ms);
         let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
         tokio::pin!(wait);
-        let mut work = self.inner.work.subscribe();
         loop {
+            let work = self.inner.work.notified();
+            tokio::pin!(work);
+            // In line before it looks: what becomes ready in between wakes it.
+            work.as_mut().enable();
             let grants = self.ask_once(&ask)?;
             let over = ask.or_finished && grants.finished;
             if !grants.grants.is_empty() || over || ask.units_max == 0 {
                 return Ok(grants);
             }
             tokio::select! {
+                biased;
                 () = &mut wait => return Ok(grants),
-                changed = work.changed() => changed.map_err(|_| Error::bug("its own sender"))?,
+                () = work => {}
             }
         }
     }
@@ -151,7 +155,7 @@ impl Control for Coordinator {
         self.forget_records(&job).await;
         let mut committed = self.inner.store.committed(&plan).await?;
         // A report is no content of its id: whoever asks for the job again has it checked again.
-        for (unit, committed) in plan.units.iter().zip(&mut committed) {
+        for (unit, committed) in plan.units().zip(&mut committed) {
             *committed &= unit.spec != UnitSpec::Report;
         }
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());

@@ -11,7 +11,7 @@ use super::{Planner, cost};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::FitId;
-use glmeval_common::plan::{PlannedUnit, UnitSpec};
+use glmeval_common::plan::{EntrySpec, PlanEntry};
 use glmeval_common::score::FitIdentity;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 use std::collections::BTreeSet;
@@ -36,7 +36,7 @@ struct Costed {
 /// Adds every fit of the job and, if there is one, the report.
 pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result<()> {
     let job = planner.job;
-    let first = planner.units.len() as u32;
+    let first = planner.entries.unit_count();
     if let Some(probe) = job.probes.iter().find(|probe| probe.dataset_indices.is_empty()) {
         let expected = "at least one data set with targets that the probe suits";
         return Err(planner.wrong(&format!("{}.datasets", probe.key), expected, "none").into());
@@ -67,10 +67,10 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
             push_units(planner, dataset, features, fits)?;
         }
     }
-    let past = planner.units.len() as u32;
+    let past = planner.entries.unit_count();
     if first < past {
-        planner.push(PlannedUnit {
-            spec: UnitSpec::Report,
+        planner.push(PlanEntry {
+            spec: EntrySpec::Report,
             prerequisites: vec![(first, past)],
             flops: 0.0,
             bytes: u64::from(past - first).saturating_mul(1_024),
@@ -152,8 +152,8 @@ fn push_units(
             features: features.source.clone(),
             fits: together,
         };
-        let spec = UnitSpec::Fit(Box::new(unit));
-        planner.push(PlannedUnit { spec, prerequisites: prerequisites.clone(), flops, bytes })?;
+        let spec = EntrySpec::Fit(Box::new(unit));
+        planner.push(PlanEntry { spec, prerequisites: prerequisites.clone(), flops, bytes })?;
     }
     Ok(())
 }

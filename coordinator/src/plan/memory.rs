@@ -7,7 +7,7 @@ use super::{cost, reads};
 use glmeval_common::job::published::predictions;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::model::{MemoryFacts, ModelFacts};
-use glmeval_common::plan::{Plan, PlannedDataset, PlannedModel, UnitSpec};
+use glmeval_common::plan::{EntrySpec, Plan, PlanEntry, PlannedDataset, PlannedModel};
 use glmeval_common::representation::{FeatureSource, StoredDtype};
 use glmeval_common::unit::{FitUnit, ProbeSpec};
 
@@ -58,12 +58,10 @@ pub fn worker_memory(plan: &Plan, threads: u64) -> WorkerMemory {
         let weights = if told > 0 { told } else { model.facts.parameters.saturating_mul(4) };
         memory.weights = memory.weights.saturating_add(weights);
     }
-    for unit in &plan.units {
-        if let UnitSpec::Fit(unit) = &unit.spec {
-            memory.training = memory.training.max(training(plan, unit));
-            continue;
-        }
-        let UnitSpec::Extract { set, dataset, start, end } = unit.spec else { continue };
+    for (_, unit) in plan.fit_units() {
+        memory.training = memory.training.max(training(plan, unit));
+    }
+    for (set, dataset, rows) in plan.entries.iter().filter_map(|(_, entry)| largest_shard(entry)) {
         let Some(dataset) = plan.datasets.get(dataset) else { continue };
         let Some((spec, model)) = plan.sets.get(set).and_then(|spec| {
             Some((spec, find_model(plan, |model| model.model.id == spec.model.id)?))
@@ -71,7 +69,6 @@ pub fn worker_memory(plan: &Plan, threads: u64) -> WorkerMemory {
             continue;
         };
         let facts = &dataset.facts;
-        let rows = end.saturating_sub(start);
         let tensors = cost::bytes_per_row_max(facts, &model.facts, spec).saturating_mul(rows);
         let longest = model.facts.tokens(facts.length_max);
         let sides = facts.schema.sequences.len().max(1) as u64;
@@ -89,6 +86,19 @@ pub fn worker_memory(plan: &Plan, threads: u64) -> WorkerMemory {
         memory.examples = memory.examples.max(held);
     }
     memory
+}
+
+/// Set, data set and rows of the largest unit of an entry of shards.
+fn largest_shard(entry: &PlanEntry) -> Option<(usize, usize, u64)> {
+    match entry.spec {
+        EntrySpec::Extract { set, dataset, start, end } => {
+            Some((set, dataset, end.saturating_sub(start)))
+        }
+        EntrySpec::Shards { set, dataset, start, end, rows_per_unit } => {
+            Some((set, dataset, rows_per_unit.min(end.saturating_sub(start))))
+        }
+        _ => None,
+    }
 }
 
 /// Bytes of one forward pass over `rows` examples of `strands` token sequences of at most `longest`.
@@ -137,14 +147,19 @@ fn training(plan: &Plan, unit: &FitUnit) -> u64 {
 
 /// Tokens that all extract units of `plan` embed together.
 pub fn tokens(plan: &Plan) -> u64 {
-    let of_unit = |spec: &UnitSpec| {
-        let UnitSpec::Extract { set, dataset, start, end } = spec else { return None };
+    let of_entry = |spec: &EntrySpec| {
+        let (EntrySpec::Extract { set, dataset, start, end }
+        | EntrySpec::Shards { set, dataset, start, end, .. }) = spec
+        else {
+            return None;
+        };
         let id = &plan.sets.get(*set)?.model.id;
         let model = find_model(plan, |model| model.model.id == *id)?;
         let facts = &plan.datasets.get(*dataset)?.facts;
         Some(cost::tokens_per_row(facts, &model.facts).saturating_mul(end.saturating_sub(*start)))
     };
-    plan.units.iter().filter_map(|unit| of_unit(&unit.spec)).fold(0, u64::saturating_add)
+    let all = plan.entries.iter().filter_map(|(_, entry)| of_entry(&entry.spec));
+    all.fold(0, u64::saturating_add)
 }
 
 fn find_model(plan: &Plan, is_it: impl Fn(&PlannedModel) -> bool) -> Option<&PlannedModel> {

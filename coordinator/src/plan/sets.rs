@@ -8,7 +8,7 @@ use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
 use glmeval_common::ids::{DatasetId, ModelId, SetId};
 use glmeval_common::job::{JobEmbedding, LayerChoice};
-use glmeval_common::plan::{PlannedUnit, UnitSpec};
+use glmeval_common::plan::{EntrySpec, PlanEntry};
 use glmeval_common::representation::{RepresentationOptions, StoredDtype};
 use glmeval_common::unit::SetSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,28 +125,21 @@ fn set_id(spec: &SetSpec) -> SetId {
     SetId::new(digest.finish())
 }
 
-/// Adds one unit per shard of the set.
+/// Adds the run of shards that fills the set, one unit each.
 fn add_shards(planner: &mut Planner<'_>, index: usize, set: &PlannedSet) -> Result<UnitRange> {
     let facts = &planner.datasets[set.dataset];
     let model = &planner.models[set.model];
     let flops = cost::flops_per_row(facts, model, &set.spec);
     let bytes = cost::bytes_per_row(facts, model, &set.spec);
     let bytes_max = cost::bytes_per_row_max(facts, model, &set.spec);
-    let step = cost::shard_rows(planner.job.shard_rows, flops, bytes_max);
-    let rows = facts.rows;
-    planner.room_for(rows.div_ceil(step))?;
-    let prerequisites: Vec<_> = planner.prepared_range(set.dataset).into_iter().collect();
-    let first = planner.units.len() as u32;
-    let mut start = 0;
-    while start < rows {
-        let end = start.saturating_add(step).min(rows);
-        planner.push(PlannedUnit {
-            spec: UnitSpec::Extract { set: index, dataset: set.dataset, start, end },
-            prerequisites: prerequisites.clone(),
-            flops: flops * (end - start) as f64,
-            bytes: bytes.saturating_mul(end - start),
-        })?;
-        start = end;
+    let rows_per_unit = cost::shard_rows(planner.job.shard_rows, flops, bytes_max);
+    let (start, end) = (0, facts.rows);
+    let first = planner.entries.unit_count();
+    if start < end {
+        let prerequisites = planner.prepared_range(set.dataset).into_iter().collect();
+        let dataset = set.dataset;
+        let spec = EntrySpec::Shards { set: index, dataset, start, end, rows_per_unit };
+        planner.push(PlanEntry { spec, prerequisites, flops, bytes })?;
     }
-    Ok((first, planner.units.len() as u32))
+    Ok((first, planner.entries.unit_count()))
 }

@@ -4,6 +4,7 @@ use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::DatasetId;
 use glmeval_common::job::{JobDataset, JobEmbedding, JobModel, JobProbe, LayerChoice, Protocol};
 use glmeval_common::model::{MemoryFacts, Precision, TokenRule};
+use glmeval_common::plan::UnitSpec;
 use glmeval_common::representation::{Pooling, SequenceFeature, StoredDtype};
 use glmeval_common::unit::{ProbeSpec, UnitKind};
 use std::path::PathBuf;
@@ -81,7 +82,7 @@ pub(crate) fn planned(job: &Job, rows: u64) -> Plan {
 }
 
 fn count(plan: &Plan, kind: UnitKind) -> usize {
-    (0..plan.units.len() as u32).filter(|i| plan.kind(*i) == Some(kind)).count()
+    plan.units().filter(|unit| unit.spec.kind() == kind).count()
 }
 
 #[test]
@@ -91,17 +92,18 @@ fn a_plan_runs_prepare_then_shards_then_fits_then_the_report() {
     assert_eq!(count(&plan, UnitKind::Extract), 3);
     assert_eq!(count(&plan, UnitKind::Fit), 3, "two layers and one-hot");
     assert_eq!(count(&plan, UnitKind::Report), 1);
-    assert_eq!(plan.units[1].prerequisites, [(0, 1)]);
-    assert_eq!(plan.units[4].prerequisites, [(0, 1), (1, 4)]);
-    assert_eq!(plan.units[6].prerequisites, [(0, 1)], "one-hot needs no shard");
-    assert_eq!(plan.units[7].prerequisites, [(4, 7)]);
+    let prerequisites: Vec<_> = plan.units().map(|unit| unit.prerequisites).collect();
+    assert_eq!(prerequisites[1], [(0, 1)]);
+    assert_eq!(prerequisites[4], [(0, 1), (1, 4)]);
+    assert_eq!(prerequisites[6], [(0, 1)], "one-hot needs no shard");
+    assert_eq!(prerequisites[7], [(4, 7)]);
     verify(&plan).unwrap();
 }
 
 #[test]
 fn shards_tile_the_rows() {
     let plan = planned(&job(), 250);
-    let ranges = plan.units.iter().filter_map(|unit| match unit.spec {
+    let ranges = plan.units().filter_map(|unit| match unit.spec {
         UnitSpec::Extract { start, end, .. } => Some((start, end)),
         _ => None,
     });
@@ -133,7 +135,7 @@ fn examples_of_two_sequences_cost_twice_that_of_one() {
     facts.nucleotides *= 2;
     let two = plan(&job(), &[facts], &[model_facts("m")], &class).unwrap();
     let cost = |plan: &Plan| -> Vec<_> {
-        let shards = plan.units.iter().filter(|unit| matches!(unit.spec, UnitSpec::Extract { .. }));
+        let shards = plan.units().filter(|unit| matches!(unit.spec, UnitSpec::Extract { .. }));
         shards.map(|unit| (unit.flops, unit.bytes)).collect()
     };
     let doubled: Vec<_> =
@@ -159,18 +161,14 @@ fn equal_fits_are_planned_once() {
     let mut job = job();
     job.probes.push(job.probes[0].clone());
     job.embeddings.push(job.embeddings[0].clone());
-    assert_eq!(planned(&job, 10).units, planned(&super::tests::job(), 10).units);
+    assert_eq!(planned(&job, 10).entries, planned(&super::tests::job(), 10).entries);
 }
 
 #[test]
 fn a_fit_keeps_its_id_when_its_set_grows() {
     let fits = |job: &Job| -> Vec<_> {
         let plan = planned(job, 10);
-        let units = plan.units.into_iter().filter_map(|unit| match unit.spec {
-            UnitSpec::Fit(unit) => Some(unit.fits),
-            _ => None,
-        });
-        units.flatten().map(|fit| fit.id().clone()).collect()
+        plan.fit_units().flat_map(|(_, unit)| &unit.fits).map(|fit| fit.id().clone()).collect()
     };
     let mut wider = job();
     wider.embeddings[0].layers = LayerChoice::List(vec![1, 2, 4]);
@@ -211,7 +209,8 @@ fn a_genome_is_planned_by_shards_and_too_many_are_refused() {
     let facts =
         DatasetFacts { rows: 3_100_000_000, nucleotides: 620_000_000_000, ..dataset_facts("d", 0) };
     let genome = plan(&job, std::slice::from_ref(&facts), &[model_facts("m")], &class).unwrap();
-    assert_eq!(genome.units.len(), 378_418, "shards of 8192 rows, no prepare unit");
+    assert_eq!(genome.unit_count(), 378_418, "shards of 8192 rows, no prepare unit");
+    assert!(serde_json::to_vec(&genome).unwrap().len() < 4_000, "shards are counted, not listed");
     job.shard_rows = Some(64);
     let error = plan(&job, &[facts], &[model_facts("m")], &class).unwrap_err().chain();
     assert!(error.contains("shard_rows") && error.contains("48437500 units"), "{error}");
@@ -239,7 +238,7 @@ fn a_shard_of_full_states_fits_the_bytes_even_if_every_sequence_is_the_longest()
     let facts = DatasetFacts { length_max: 5_994, ..dataset_facts("d", 3_000) };
     let plan = plan(&job, std::slice::from_ref(&facts), &[model], &class).unwrap();
     let longest = (1_000 + 1) * 4 * 1_280 * 4;
-    for unit in &plan.units {
+    for unit in plan.units() {
         if let UnitSpec::Extract { start, end, .. } = unit.spec {
             assert!((end - start) * longest <= cost::SHARD_BYTES_MAX);
             assert!(unit.bytes <= cost::SHARD_BYTES_MAX);
@@ -292,8 +291,50 @@ fn planning_twice_gives_the_same_bytes_and_a_forged_plan_is_refused() {
     );
     one.seed = 8;
     assert!(verify(&one).unwrap_err().chain().contains("job"));
-    one.units[1].prerequisites = vec![(1, 2)];
-    assert!(verify(&one).unwrap_err().chain().contains("unit 1"));
-    one.units[1].spec = UnitSpec::Extract { set: 9, dataset: 0, start: 0, end: 1 };
-    assert!(verify(&one).unwrap_err().chain().contains("unit 1"));
+    let entries: Vec<PlanEntry> = one.entries.clone().into();
+    let forged = |forge: &dyn Fn(&mut PlanEntry)| {
+        let mut entries = entries.clone();
+        forge(&mut entries[1]);
+        verify(&Plan { entries: entries.into(), ..one.clone() }).unwrap_err().chain()
+    };
+    let shards = |set, end, rows_per_unit| EntrySpec::Shards {
+        set,
+        dataset: 0,
+        start: 0,
+        end,
+        rows_per_unit,
+    };
+    assert!(forged(&|entry| entry.prerequisites = vec![(1, 2)]).contains("unit 1"));
+    for spec in [shards(9, 250, 100), shards(0, 0, 100), shards(0, 250, 0)] {
+        assert!(forged(&|entry| entry.spec = spec.clone()).contains("unit 1"), "{spec:?}");
+    }
+    assert!(forged(&|entry| entry.spec = shards(0, u64::MAX, 1)).contains("units"));
+}
+
+#[test]
+fn a_plan_of_the_first_version_keeps_its_id_and_lists_its_shards() {
+    let plan = planned(&job(), 250);
+    let listed = plan.units().map(|unit| PlanEntry {
+        spec: match unit.spec {
+            UnitSpec::Prepare { dataset } => EntrySpec::Prepare { dataset },
+            UnitSpec::Extract { set, dataset, start, end } => {
+                EntrySpec::Extract { set, dataset, start, end }
+            }
+            UnitSpec::Fit(unit) => EntrySpec::Fit(Box::new(unit.clone())),
+            UnitSpec::Report => EntrySpec::Report,
+        },
+        prerequisites: unit.prerequisites.to_vec(),
+        flops: unit.flops,
+        bytes: unit.bytes,
+    });
+    let entries = listed.collect::<Vec<_>>().into();
+    let mut first = Plan { version: 1, entries, ..plan.clone() };
+    first.job = job_id(&first).unwrap();
+    verify(&first).unwrap();
+    let text = serde_json::to_string(&first).unwrap();
+    let read: Plan = serde_json::from_str(&text).unwrap();
+    verify(&read).unwrap();
+    assert!(read.units().eq(plan.units()));
+    let runs = Plan { version: 1, ..plan };
+    assert!(verify(&runs).unwrap_err().chain().contains("unit 1"));
 }

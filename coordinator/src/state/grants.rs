@@ -3,8 +3,7 @@
 //! Leaves out: which unit of a job (schedule), how units end (reports).
 
 use super::event::Effect;
-use super::job::{JobState, UnitState, kind_row};
-use super::pace::work;
+use super::job::{JobState, UnitState};
 use super::{State, Taste, WorkerState, schedule};
 use crate::leases::Lease;
 use glmeval_common::control::{LeaseKey, Progress, Renamed};
@@ -13,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One in so many running units may run twice.
 const RUNNING_PER_COPY_MIN: usize = 20;
+/// Of the units that run longest, so many are looked at for a straggler.
+const STRAGGLER_LOOKS_MAX: usize = 256;
 
 /// Whether a worker is given more work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,9 @@ impl State {
             model: None,
             draining: false,
         };
-        self.workers.insert(worker.clone(), fresh);
+        if let Some(before) = self.workers.insert(worker.clone(), fresh) {
+            self.crowd.remove(&before);
+        }
     }
 
     /// A worker announces all it holds: leases it does not name are free, named ones go on.
@@ -63,13 +66,12 @@ impl State {
         ends: impl Fn(&Lease) -> bool,
     ) {
         let named: BTreeSet<_> = named.map(|lease| (&lease.job, lease.unit)).collect();
-        for (id, job) in &mut self.jobs {
+        for id in &self.live {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
             let ended: Vec<_> = job
                 .leases
-                .iter()
-                .filter(|(unit, _)| !named.contains(&(id, *unit)))
-                .flat_map(|(unit, leases)| leases.iter().map(move |lease| (unit, lease)))
-                .filter(|(_, lease)| lease.worker == *worker && ends(lease))
+                .of_worker(worker)
+                .filter(|(unit, lease)| !named.contains(&(id, *unit)) && ends(lease))
                 .map(|(unit, lease)| (unit, lease.generation))
                 .collect();
             for (unit, generation) in ended {
@@ -95,16 +97,13 @@ impl State {
         let known = job.leases.of_unit(lease.unit).iter().find(|known| known.worker == *worker);
         let known = known.map(|known| known.generation);
         if let Some(generation) = known {
-            if let Some(known) = job.leases.get_mut(lease.unit, worker, generation) {
-                known.renewed_ms = now_ms;
-            }
+            job.leases.renew(lease.unit, worker, generation, now_ms);
             if generation != lease.generation {
                 effects.push(Effect::Rename(Renamed { from: lease, to: generation }));
             }
             return;
         }
-        let fits =
-            class.is_some_and(|class| schedule::class_matches(&job.plan, lease.unit, &class));
+        let fits = class.is_some_and(|class| job.class_matches(lease.unit, &class));
         match job.unit(lease.unit) {
             Some(UnitState::Ready) if fits => {
                 if let Some(failures) = job.failures.get_mut(&lease.unit) {
@@ -157,18 +156,13 @@ impl State {
             let key = progress.lease.clone();
             self.renew(worker, progress.lease, now_ms, effects);
             let Some(job) = self.jobs.get_mut(&key.job) else { continue };
-            if let Some(lease) = job.leases.get_mut(key.unit, worker, key.generation) {
-                if progress.waiting_for_store {
-                    // Its work is done: no straggler, however long the store is away.
-                    lease.started_ms = None;
-                } else if progress.running {
-                    lease.started_ms.get_or_insert(now_ms);
-                }
-                lease.rows_done = progress.rows_done;
-                lease.rows_per_second = Some(progress.rows_per_second)
-                    .filter(|rate| rate.is_finite() && *rate >= 0.0)
-                    .unwrap_or(0.0);
+            if progress.waiting_for_store {
+                job.leases.wait(key.unit, worker, key.generation);
+            } else if progress.running {
+                job.leases.start(key.unit, worker, key.generation, now_ms);
             }
+            let done = (progress.rows_done, progress.rows_per_second);
+            job.leases.progress(key.unit, worker, key.generation, done);
         }
     }
 
@@ -206,11 +200,13 @@ impl State {
             job.set(unit, UnitState::Leased);
             job.pace.start(now_ms);
             if let Some(worker) = self.workers.get_mut(worker) {
+                self.crowd.remove(worker);
                 worker.job = Some(id.clone());
                 worker.unit = Some(unit);
-                if let Some(model) = schedule::model_of(&job.plan, unit) {
+                if let Some(model) = job.model_of(unit) {
                     worker.model = Some(model.clone());
                 }
+                self.crowd.add(worker);
             }
         }
         self.cursor = Some(id.clone());
@@ -220,21 +216,14 @@ impl State {
     /// The next ready unit for a worker, over all jobs.
     fn pick(&self, worker: &WorkerId) -> Option<(JobId, u32)> {
         let known = self.workers.get(worker)?;
-        let mut workers_by_job: BTreeMap<JobId, u64> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| !job.phase().is_over() && !job.ready.is_empty())
-            .map(|(id, _)| (id.clone(), 0))
+        let live = self.live.iter().filter_map(|id| Some((id, self.jobs.get(id)?)));
+        let workers_by_job: BTreeMap<JobId, u64> = live
+            .filter(|(_, job)| job.groups.has_ready())
+            .map(|(id, _)| (id.clone(), self.crowd.at_job(id)))
             .collect();
-        let mut workers_by_model: BTreeMap<ModelId, u64> = BTreeMap::new();
-        for (other, state) in &self.workers {
-            if let Some(count) = state.job.as_ref().and_then(|job| workers_by_job.get_mut(job)) {
-                *count += 1;
-            }
-            if let Some(model) = state.model.as_ref().filter(|_| other != worker) {
-                *workers_by_model.entry(model.clone()).or_default() += 1;
-            }
-        }
+        let others_with = |model: &ModelId| {
+            self.crowd.with_model(model) - u64::from(known.model.as_ref() == Some(model))
+        };
         let order = schedule::job_order(
             known.job.as_ref(),
             &workers_by_job,
@@ -249,7 +238,7 @@ impl State {
                 last: known.unit.filter(|_| known.job.as_ref() == Some(&id)),
             };
             let may_run = |unit| self.may_run(job, unit, worker);
-            let unit = job.ready.pick(&job.plan, taste, &workers_by_model, may_run)?;
+            let unit = schedule::pick((&job.plan, &job.groups), taste, others_with, may_run)?;
             Some((id, unit))
         })
     }
@@ -270,41 +259,38 @@ impl State {
         self.workers
             .iter()
             .filter(move |(_, worker)| {
-                !worker.draining
-                    && schedule::class_matches(&job.plan, unit, &worker.numeric_classes)
+                !worker.draining && job.class_matches(unit, &worker.numeric_classes)
             })
             .map(|(id, _)| id)
     }
 
-    /// A unit that runs far too long elsewhere, when nothing else is left to do.
+    /// A unit that runs far too long elsewhere, when nothing else is left to do; of those that run
+    /// longest, only so many are looked at.
     fn straggler(&self, worker: &WorkerId, now_ms: u64) -> Option<(JobId, u32)> {
         let known = self.workers.get(worker)?;
-        self.jobs.iter().filter(|(_, job)| !job.phase().is_over()).find_map(|(id, job)| {
-            let copies = job.leases.iter().filter(|(_, leases)| leases.len() > 1).count();
-            if copies >= job.leases.len().div_ceil(RUNNING_PER_COPY_MIN) {
+        let live = self.live.iter().filter_map(|id| Some((id, self.jobs.get(id)?)));
+        live.filter(|(_, job)| !job.phase().is_over()).find_map(|(id, job)| {
+            if job.leases.copies() >= job.leases.len().div_ceil(RUNNING_PER_COPY_MIN) {
                 return None;
             }
-            let late = |unit: u32, lease: &Lease| {
-                let flops = job.plan.units.get(unit as usize).map_or(0.0, |unit| unit.flops);
-                let kind = kind_row(&job.plan, unit);
-                let least = self.settings.straggler_units_min;
-                let limit_ms = job.pace.straggler_ms(kind, work(flops), least);
-                let age_ms = lease.started_ms.map(|start| now_ms.saturating_sub(start));
-                limit_ms.zip(age_ms).is_some_and(|(limit_ms, age_ms)| age_ms > limit_ms)
+            let limits = job.pace.straggler_limits(self.settings.straggler_units_min);
+            let late = |unit: u32, started_ms: u64| {
+                let limit_ms = limits.of(job.kind_row(unit), job.work(unit));
+                limit_ms.is_some_and(|limit_ms| now_ms.saturating_sub(started_ms) > limit_ms)
             };
             let elsewhere = |lease: &Lease| {
                 let host = self.workers.get(&lease.worker).map(|worker| &worker.host);
                 lease.worker != *worker && host != Some(&known.host)
             };
-            let found = job.leases.iter().find(|(unit, leases)| {
-                let [lease] = leases else { return false };
+            let running = job.leases.longest_running().take(STRAGGLER_LOOKS_MAX);
+            let mut late = running.filter(|(started_ms, unit, _)| late(*unit, *started_ms));
+            let found = late.find(|(_, unit, lease)| {
                 elsewhere(lease)
-                    && late(*unit, lease)
                     && job.idle(*unit) == UnitState::Ready
-                    && schedule::class_matches(&job.plan, *unit, &known.numeric_classes)
+                    && job.class_matches(*unit, &known.numeric_classes)
                     && self.may_run(job, *unit, worker)
             })?;
-            Some((id.clone(), found.0))
+            Some((id.clone(), found.1))
         })
     }
 }

@@ -1,20 +1,27 @@
 //! Pure: the units of one job, what state each is in and what opens when one ends.
 //!
-//! Leaves out: workers and time (state). Invariant: `set` is the only writer of a unit's state and
-//! keeps counts, ready units and cooling units in step with it; failed never changes, and committed
-//! only while its data is doubted.
+//! Leaves out: workers and time (state), which units are alike (schedule). Invariant: `set`, of one
+//! unit, and `settle_idle`, of many, are the only writers of states and keep counts, idle and cooling
+//! units in step; failed never changes, and committed only while its data is doubted. Nothing here takes
+//! longer for a job of more units.
 
 use super::doubt::Doubts;
-use super::pace::{Pace, work};
+use super::pace::{Pace, work_of};
 use crate::leases::Leases;
-use crate::schedule::ReadyUnits;
+use crate::schedule::{self, Group, Groups};
 use glmeval_common::control::{JobPhase, KindCounts};
 use glmeval_common::error::ErrorKind;
-use glmeval_common::ids::WorkerId;
-use glmeval_common::plan::Plan;
-use glmeval_common::unit::UnitKind;
+use glmeval_common::ids::{ModelId, WorkerId};
+use glmeval_common::plan::{Plan, PlannedUnit, UnitSpec};
+use glmeval_common::unit::{UnitKind, WorkUnit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+mod children;
+mod failed;
+
+use children::Children;
+use failed::FailedUnits;
 
 /// State of one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +64,6 @@ impl UnitState {
     }
 }
 
-/// Units that wait for one range of prerequisites. Many units share few ranges.
-#[derive(Clone, Debug)]
-struct Barrier {
-    first: u32,
-    past: u32,
-    open: u32,
-    dependants: Vec<u32>,
-}
-
 /// Failures of one unit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Failures {
@@ -101,27 +99,28 @@ impl Failures {
 }
 
 /// One job as a coordinator sees it.
+///
+/// A unit that nobody holds is idle in its group, one that is held has an entry in `held`, one that was
+/// given up is in `failed`, and all others are committed: a unit costs bytes of its own only while
+/// something is special about it.
 #[derive(Clone, Debug)]
 pub(super) struct JobState {
     pub(super) plan: Arc<Plan>,
-    pub(super) ready: ReadyUnits,
+    pub(super) groups: Groups,
+    pub(super) children: Children,
     pub(super) leases: Leases,
     pub(super) failures: BTreeMap<u32, Failures>,
     /// Units given up, with the reason.
-    pub(super) failed: BTreeMap<u32, String>,
+    pub(super) failed: FailedUnits,
     pub(super) cancelled: bool,
     pub(super) pace: Pace,
     pub(super) rows_total: u64,
     pub(super) rows_committed: u64,
-    /// Whether its end was told.
-    pub(super) over_told: bool,
     /// Whether a unit became ready since this was last cleared.
     pub(super) became_ready: bool,
     pub(super) doubts: Doubts,
-    units: Vec<UnitState>,
-    barriers: Vec<Barrier>,
-    /// Index of the barrier over a range.
-    barrier_over: BTreeMap<(u32, u32), usize>,
+    /// Leased and cooling units.
+    held: BTreeMap<u32, UnitState>,
     counts: [[u64; 6]; 4],
     cooling: BTreeSet<(u64, u32)>,
 }
@@ -133,35 +132,32 @@ impl JobState {
         failed: BTreeMap<u32, String>,
         cancelled: bool,
     ) -> Self {
-        let work_left = plan.units.iter().map(|unit| work(unit.flops)).sum();
+        let units = plan.unit_count();
+        let totals = plan.totals(0, units);
         let mut job = Self {
-            units: vec![UnitState::Waiting { open: 0 }; plan.units.len()],
+            groups: Groups::new(&plan),
+            children: Children::behind(units),
             plan,
-            ready: ReadyUnits::default(),
             leases: Leases::default(),
             failures: BTreeMap::new(),
-            failed: BTreeMap::new(),
+            failed: FailedUnits::default(),
             cancelled,
-            pace: Pace::new(work_left),
-            rows_total: 0,
+            pace: Pace::new(work_of(units, totals.flops)),
+            rows_total: totals.rows,
             rows_committed: 0,
-            over_told: false,
             became_ready: false,
             doubts: Doubts::default(),
-            barriers: Vec::new(),
-            barrier_over: BTreeMap::new(),
+            held: BTreeMap::new(),
             counts: [[0; 6]; 4],
             cooling: BTreeSet::new(),
         };
-        job.raise_barriers();
-        let shards = (0..job.units.len() as u32).filter_map(|unit| job.rows(unit));
-        job.rows_total =
-            shards.fold(0, |sum, (start, end)| sum.saturating_add(end.saturating_sub(start)));
-        let committed = (0_u32..).zip(committed).filter(|(_, committed)| **committed);
-        let (reports, others): (Vec<u32>, Vec<u32>) =
-            committed.map(|(unit, _)| unit).partition(|unit| job.is_report(*unit));
-        for unit in others {
-            job.commit(unit);
+        for group in job.groups.iter() {
+            job.counts[row_of(group.kind())][group_state(group).column()] += group.idle_count();
+            job.became_ready |= group.open() == 0;
+        }
+        let mut reports = Vec::new();
+        for (first, past) in ranges_of(committed, units) {
+            job.commit_recovered(first, past, &mut reports);
         }
         for (unit, reason) in failed {
             job.fail(unit, reason);
@@ -175,83 +171,154 @@ impl JobState {
         job
     }
 
-    /// Turns every unit's prerequisites into barriers and opens those that wait for nothing.
-    fn raise_barriers(&mut self) {
-        let plan = Arc::clone(&self.plan);
-        for index in 0..self.units.len() as u32 {
-            let ranges = self.inputs(index);
-            for range in &ranges {
-                let barrier = *self.barrier_over.entry(*range).or_insert_with(|| {
-                    let (first, past) = *range;
-                    let open = past - first;
-                    self.barriers.push(Barrier { first, past, open, dependants: Vec::new() });
-                    self.barriers.len() - 1
-                });
-                self.barriers[barrier].dependants.push(index);
+    /// Commits idle units of the plan at once; reports are only noted.
+    fn commit_recovered(&mut self, first: u32, past: u32, reports: &mut Vec<u32>) {
+        let mut from = first;
+        while from < past
+            && let Some(group) = self.groups.of(from)
+            && let Some(it) = self.groups.get(group)
+        {
+            let to = it.units().1.min(past);
+            if it.kind() == UnitKind::Report {
+                reports.extend(from..to);
+            } else {
+                self.settle_idle(group, (from, to), UnitState::Committed);
             }
-            let state = UnitState::Waiting { open: ranges.len() as u32 };
-            self.units[index as usize] = state;
-            self.counts[kind_row(&plan, index)][state.column()] += 1;
-            if ranges.is_empty() {
-                self.set(index, UnitState::Ready);
-            }
+            from = to;
         }
     }
 
+    /// The group of a unit; `None` for a number that was never given.
+    fn group_of(&self, unit: u32) -> Option<usize> {
+        if unit < self.children.past() { self.groups.of(self.children.root(unit)) } else { None }
+    }
+
+    fn group(&self, unit: u32) -> Option<&Group> {
+        self.groups.get(self.group_of(unit)?)
+    }
+
+    /// What a unit is, of the plan or beyond it.
+    pub(super) fn planned(&self, unit: u32) -> Option<PlannedUnit<'_>> {
+        let Some(child) = self.children.get(unit) else { return self.plan.unit(unit) };
+        let mut planned = self.plan.unit(child.root)?;
+        if let UnitSpec::Extract { start, end, .. } = &mut planned.spec {
+            let share = (child.end - child.start) as f64 / (*end - *start).max(1) as f64;
+            (*start, *end) = (child.start, child.end);
+            planned.flops *= share;
+            planned.bytes = (planned.bytes as f64 * share) as u64;
+        }
+        Some(planned)
+    }
+
+    /// The self-contained form of a unit, of the plan or beyond it.
+    pub(super) fn work_unit(&self, unit: u32) -> Option<WorkUnit> {
+        self.plan.self_contained(self.planned(unit)?.spec)
+    }
+
+    /// Rows of a shard; `None` for other units.
+    pub(super) fn rows(&self, unit: u32) -> Option<(u64, u64)> {
+        match self.planned(unit)?.spec {
+            UnitSpec::Extract { start, end, .. } => Some((start, end)),
+            _ => None,
+        }
+    }
+
+    /// Work of a unit, as its pace counts it.
+    pub(super) fn work(&self, unit: u32) -> f64 {
+        work_of(1, self.planned(unit).map_or(0.0, |planned| planned.flops))
+    }
+
+    /// Index of a unit's stage in [`UnitKind::ALL`].
+    pub(super) fn kind_row(&self, unit: u32) -> usize {
+        self.group(unit).map_or(0, |group| row_of(group.kind()))
+    }
+
+    /// Whether a worker of those numeric classes can run a unit.
+    pub(super) fn class_matches(&self, unit: u32, numeric_classes: &[String]) -> bool {
+        let matches = |group| schedule::class_matches(&self.plan, group, numeric_classes);
+        self.group(unit).is_some_and(matches)
+    }
+
+    /// The gLM a unit brings into memory.
+    pub(super) fn model_of(&self, unit: u32) -> Option<&ModelId> {
+        schedule::model_of(&self.plan, self.group(unit)?)
+    }
+
     /// Ranges of the units that `unit` reads.
-    pub(super) fn inputs(&self, unit: u32) -> BTreeSet<(u32, u32)> {
-        let planned = self.plan.units.get(unit as usize);
-        let ranges = planned.map_or(&[][..], |planned| &planned.prerequisites);
-        // A range may only point back; a plan that says otherwise was refused, or is cut here.
-        let ranges = ranges.iter().map(|(first, past)| (*first, (*past).min(unit)));
-        ranges.filter(|(first, past)| first < past).collect()
+    pub(super) fn inputs(&self, unit: u32) -> Vec<(u32, u32)> {
+        self.group(unit).map_or(Vec::new(), |group| group.inputs().to_vec())
     }
 
     /// State of a unit that nobody holds and that is not through.
     pub(super) fn idle(&self, unit: u32) -> UnitState {
-        let is_open = |range: &(u32, u32)| {
-            let barrier = self.barrier_over.get(range).and_then(|index| self.barriers.get(*index));
-            barrier.is_some_and(|barrier| barrier.open > 0)
-        };
-        match self.inputs(unit).iter().filter(|range| is_open(range)).count() {
-            0 => UnitState::Ready,
-            open => UnitState::Waiting { open: open as u32 },
-        }
-    }
-
-    fn is_report(&self, unit: u32) -> bool {
-        self.plan.kind(unit) == Some(UnitKind::Report)
+        self.group(unit).map_or(UnitState::Ready, group_state)
     }
 
     /// State of a unit; `None` past the end.
     pub(super) fn unit(&self, unit: u32) -> Option<UnitState> {
-        self.units.get(unit as usize).copied()
+        let group = self.group(unit)?;
+        if group.is_idle(unit) {
+            return Some(group_state(group));
+        }
+        Some(match self.held.get(&unit) {
+            Some(state) => *state,
+            None if self.failed.reason(unit).is_some() => UnitState::Failed,
+            None => UnitState::Committed,
+        })
     }
 
-    /// Changes the state of a unit that exists.
+    /// Changes the state of a unit that exists; one that becomes ready or waiting is whichever its
+    /// prerequisites say.
     pub(super) fn set(&mut self, unit: u32, new: UnitState) {
-        let Some(state) = self.units.get_mut(unit as usize) else { return };
-        let old = std::mem::replace(state, new);
-        let row = &mut self.counts[kind_row(&self.plan, unit)];
-        row[old.column()] -= 1;
-        row[new.column()] += 1;
+        let (Some(group), Some(old)) = (self.group_of(unit), self.unit(unit)) else { return };
+        let row = self.kind_row(unit);
         match old {
-            UnitState::Ready => self.ready.remove(&self.plan, unit),
+            UnitState::Waiting { .. } | UnitState::Ready => {
+                self.groups.remove_idle(group, unit, unit + 1);
+            }
             UnitState::Cooling { until_ms } => {
                 self.cooling.remove(&(until_ms, unit));
+                self.held.remove(&unit);
             }
-            _ => {}
+            _ => drop(self.held.remove(&unit)),
         }
+        self.counts[row][old.column()] -= 1;
+        let mut column = new.column();
         match new {
-            UnitState::Ready => {
-                self.ready.insert(&self.plan, unit);
-                self.became_ready = true;
+            UnitState::Waiting { .. } | UnitState::Ready => {
+                let failures = self.failures.get(&unit);
+                let tried = failures.is_some_and(|failures| !failures.workers.is_empty());
+                self.groups.add_idle(group, unit, tried);
+                let state = self.idle(unit);
+                self.became_ready |= state == UnitState::Ready;
+                column = state.column();
             }
             UnitState::Cooling { until_ms } => {
                 self.cooling.insert((until_ms, unit));
+                self.held.insert(unit, new);
             }
-            _ => {}
+            UnitState::Leased => drop(self.held.insert(unit, new)),
+            UnitState::Committed | UnitState::Failed => {}
         }
+        self.counts[row][column] += 1;
+    }
+
+    /// Adds rows `start..end` of the shard `parent` as a unit beyond the plan and returns its number;
+    /// `None` if `parent` has no such rows. What becomes of `parent` is the caller's.
+    #[cfg_attr(not(test), expect(dead_code, reason = "shards are not cut yet"))]
+    pub(super) fn add_child(&mut self, parent: u32, start: u64, end: u64) -> Option<u32> {
+        let (first, past) = self.rows(parent)?;
+        if start < first || end > past || start >= end {
+            return None;
+        }
+        let unit = self.children.push(parent, start, end)?;
+        let group = self.group_of(unit)?;
+        self.groups.add_idle(group, unit, false);
+        let state = self.idle(unit);
+        self.became_ready |= state == UnitState::Ready;
+        self.counts[self.kind_row(unit)][state.column()] += 1;
+        self.pace.reopen(self.work(unit));
+        Some(unit)
     }
 
     /// Puts a unit whose last lease ended back.
@@ -285,74 +352,109 @@ impl JobState {
 
     /// Gives a unit up, and with it all that needs it but the report.
     pub(super) fn fail(&mut self, unit: u32, reason: String) {
-        let mut doomed = vec![(unit, reason)];
-        while let Some((unit, reason)) = doomed.pop() {
-            if self.unit(unit).is_none_or(UnitState::is_terminal) {
-                continue;
-            }
-            self.failed.insert(unit, reason);
-            self.settle(unit, UnitState::Failed);
-            for barrier in self.barriers.iter().filter(|b| b.first <= unit && unit < b.past) {
-                let dependants = barrier.dependants.iter();
-                doomed.extend(
-                    dependants
-                        .filter(|unit| !self.is_report(**unit))
-                        .map(|dependant| (*dependant, format!("prerequisite {unit} failed"))),
-                );
+        if self.unit(unit).is_none_or(UnitState::is_terminal) {
+            return;
+        }
+        let Some(group) = self.group_of(unit) else { return };
+        self.fail_one(unit, reason);
+        let mut through = vec![(group, unit, unit + 1)];
+        while let Some((group, first, past)) = through.pop() {
+            for dependant in self.groups.dependants(group, (first, past)) {
+                let kind = self.groups.get(dependant).map(Group::kind);
+                if kind != Some(UnitKind::Report) {
+                    let reason = format!("prerequisite {first} failed");
+                    let doomed = self.fail_group(dependant, &reason);
+                    through.extend(doomed.into_iter().map(|(a, b)| (dependant, a, b)));
+                }
             }
         }
     }
 
+    fn fail_one(&mut self, unit: u32, reason: String) {
+        self.settle(unit, UnitState::Failed);
+        self.failed.insert(unit, unit + 1, reason);
+    }
+
+    /// Gives up every unit of a group that is not through; returns which.
+    fn fail_group(&mut self, group: usize, reason: &str) -> Vec<(u32, u32)> {
+        let Some((first, past)) = self.groups.get(group).map(Group::units) else {
+            return Vec::new();
+        };
+        let mut doomed = self.settle_idle(group, (0, u32::MAX), UnitState::Failed);
+        for (first, past) in &doomed {
+            self.failed.insert(*first, *past, reason.to_owned());
+        }
+        let behind = self.held.range(self.plan.unit_count()..).map(|(unit, _)| *unit);
+        let behind = behind.filter(|unit| self.group_of(*unit) == Some(group));
+        let held: Vec<u32> =
+            self.held.range(first..past).map(|(unit, _)| *unit).chain(behind).collect();
+        for unit in held {
+            self.fail_one(unit, reason.to_owned());
+            doomed.push((unit, unit + 1));
+        }
+        doomed
+    }
+
     /// Ends a unit and lowers the barriers over it.
     fn settle(&mut self, unit: u32, end: UnitState) {
+        let Some(group) = self.group_of(unit) else { return };
         self.leases.end_unit(unit);
         self.set(unit, end);
-        let flops = self.plan.units.get(unit as usize).map_or(0.0, |unit| unit.flops);
-        self.pace.settle(work(flops));
-        let mut opened = Vec::new();
-        for barrier in self.barriers.iter_mut().filter(|b| b.first <= unit && unit < b.past) {
-            barrier.open = barrier.open.saturating_sub(1);
-            if barrier.open == 0 {
-                opened.extend_from_slice(&barrier.dependants);
+        self.pace.settle(self.work(unit));
+        let opened = self.groups.lower(group, (unit, unit + 1));
+        self.note_opened(&opened);
+    }
+
+    /// Ends the idle units among `units`, which are of `group`, at once; returns which these were.
+    fn settle_idle(&mut self, group: usize, units: (u32, u32), end: UnitState) -> Vec<(u32, u32)> {
+        let Some(it) = self.groups.get(group) else { return Vec::new() };
+        let (row, column) = (row_of(it.kind()), group_state(it).column());
+        let ended = self.groups.remove_idle(group, units.0, units.1);
+        for &(first, past) in &ended {
+            let count = u64::from(past - first);
+            self.counts[row][column] -= count;
+            self.counts[row][end.column()] += count;
+            let planned = self.plan.totals(first, past);
+            let children = (first.max(self.plan.unit_count())..past).map(|unit| self.work(unit));
+            let work =
+                work_of(past.min(self.plan.unit_count()).saturating_sub(first), planned.flops);
+            self.pace.settle(work + children.sum::<f64>());
+            if end == UnitState::Committed {
+                self.rows_committed = self.rows_committed.saturating_add(planned.rows);
             }
+            let opened = self.groups.lower(group, (first, past));
+            self.note_opened(&opened);
         }
-        for dependant in opened {
-            if let Some(UnitState::Waiting { .. }) = self.unit(dependant) {
-                self.set(dependant, self.idle(dependant));
-            }
+        ended
+    }
+
+    /// Groups wait for nothing any more.
+    fn note_opened(&mut self, opened: &[usize]) {
+        for group in opened.iter().filter_map(|index| self.groups.get(*index)) {
+            let (row, idle) = (&mut self.counts[row_of(group.kind())], group.idle_count());
+            row[0] -= idle;
+            row[1] += idle;
+            self.became_ready |= idle > 0;
         }
     }
 
     /// Takes a committed unit back and raises the barriers over it. Units that run on go on.
     pub(super) fn uncommit(&mut self, unit: u32) {
+        let Some(group) = self.group_of(unit) else { return };
         if self.unit(unit) != Some(UnitState::Committed) {
             return;
         }
         if let Some((start, end)) = self.rows(unit) {
             self.rows_committed = self.rows_committed.saturating_sub(end.saturating_sub(start));
         }
-        let flops = self.plan.units.get(unit as usize).map_or(0.0, |unit| unit.flops);
-        self.pace.reopen(work(flops));
+        self.pace.reopen(self.work(unit));
         self.set(unit, self.idle(unit));
-        let mut closed = Vec::new();
-        for barrier in self.barriers.iter_mut().filter(|b| b.first <= unit && unit < b.past) {
-            if barrier.open == 0 {
-                closed.extend_from_slice(&barrier.dependants);
+        for closed in self.groups.raise(group, unit) {
+            if let Some(group) = self.groups.get(closed) {
+                let (row, idle) = (&mut self.counts[row_of(group.kind())], group.idle_count());
+                row[1] -= idle;
+                row[0] += idle;
             }
-            barrier.open += 1;
-        }
-        for dependant in closed {
-            if let Some(UnitState::Waiting { .. } | UnitState::Ready) = self.unit(dependant) {
-                self.set(dependant, self.idle(dependant));
-            }
-        }
-    }
-
-    /// Rows of a shard; `None` for other units.
-    pub(super) fn rows(&self, unit: u32) -> Option<(u64, u64)> {
-        match self.plan.units.get(unit as usize)?.spec {
-            glmeval_common::plan::UnitSpec::Extract { start, end, .. } => Some((start, end)),
-            _ => None,
         }
     }
 
@@ -360,7 +462,7 @@ impl JobState {
         let column = |column: usize| self.counts.iter().map(|row| row[column]).sum::<u64>();
         if self.cancelled {
             JobPhase::Cancelled
-        } else if column(4) + column(5) < self.units.len() as u64 {
+        } else if (0..4).any(|state| column(state) > 0) {
             JobPhase::Running
         } else if column(5) > 0 {
             JobPhase::FinishedWithFailures
@@ -378,8 +480,27 @@ impl JobState {
     }
 }
 
-/// Index of a unit's stage in [`UnitKind::ALL`].
-pub(super) fn kind_row(plan: &Plan, unit: u32) -> usize {
-    let kind = plan.kind(unit);
-    UnitKind::ALL.iter().position(|known| Some(*known) == kind).unwrap_or(0)
+/// State of the idle units of a group.
+fn group_state(group: &Group) -> UnitState {
+    match group.open() {
+        0 => UnitState::Ready,
+        open => UnitState::Waiting { open },
+    }
+}
+
+/// Index of a stage in [`UnitKind::ALL`].
+fn row_of(kind: UnitKind) -> usize {
+    UnitKind::ALL.iter().position(|known| *known == kind).unwrap_or(0)
+}
+
+/// Ranges of the units below `units` that are committed.
+fn ranges_of(committed: &[bool], units: u32) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for (unit, _) in (0..units).zip(committed).filter(|(_, committed)| **committed) {
+        match ranges.last_mut() {
+            Some((_, past)) if *past == unit => *past += 1,
+            _ => ranges.push((unit, unit + 1)),
+        }
+    }
+    ranges
 }

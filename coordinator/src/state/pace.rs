@@ -16,6 +16,19 @@ struct KindPace {
     total_work: f64,
 }
 
+/// Per stage, the 95th percentile of durations and the mean time of a piece of work, both in
+/// milliseconds.
+pub(super) struct StragglerLimits([Option<(u64, f64)>; 4]);
+
+impl StragglerLimits {
+    /// Age in milliseconds beyond which a unit of stage `kind` is a straggler: twice what its work
+    /// should take and no less than the 95th percentile of its stage.
+    pub(super) fn of(&self, kind: usize, work: f64) -> Option<u64> {
+        let (p95, ms_of_work) = self.0.get(kind).copied().flatten()?;
+        Some(p95.max((2.0 * work * ms_of_work) as u64))
+    }
+}
+
 /// Pace of one job.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
@@ -25,9 +38,9 @@ pub(super) struct Pace {
     started_ms: Option<u64>,
 }
 
-/// Work of a unit with so many FLOPs.
-pub(super) fn work(flops: f64) -> f64 {
-    FLOPS_PER_UNIT + if flops.is_finite() { flops.max(0.0) } else { 0.0 }
+/// Work of `units` units with so many FLOPs together.
+pub(super) fn work_of(units: u32, flops: f64) -> f64 {
+    f64::from(units) * FLOPS_PER_UNIT + if flops.is_finite() { flops.max(0.0) } else { 0.0 }
 }
 
 impl Pace {
@@ -64,18 +77,18 @@ impl Pace {
         pace.total_work += work;
     }
 
-    /// Age beyond which a unit of stage `kind` is a straggler: twice what its work should take and
-    /// no less than the 95th percentile of its stage. `None` until `units_min` attempts ended.
-    pub(super) fn straggler_ms(&self, kind: usize, work: f64, units_min: usize) -> Option<u64> {
-        let pace = self.kinds.get(kind)?;
-        if pace.durations_ms.len() < units_min.max(1) {
-            return None;
-        }
-        let mut sorted: Vec<_> = pace.durations_ms.iter().copied().collect();
-        sorted.sort_unstable();
-        let p95 = sorted.get(sorted.len() * 95 / 100).or(sorted.last()).copied()?;
-        let expected_ms = work * pace.total_ms / pace.total_work.max(1.0);
-        Some(p95.max((2.0 * expected_ms) as u64))
+    /// When units of each stage are stragglers; never before `units_min` attempts of it ended.
+    pub(super) fn straggler_limits(&self, units_min: usize) -> StragglerLimits {
+        let limit = |pace: &KindPace| {
+            if pace.durations_ms.len() < units_min.max(1) {
+                return None;
+            }
+            let mut sorted: Vec<_> = pace.durations_ms.iter().copied().collect();
+            sorted.sort_unstable();
+            let p95 = sorted.get(sorted.len() * 95 / 100).or(sorted.last()).copied()?;
+            Some((p95, pace.total_ms / pace.total_work.max(1.0)))
+        };
+        StragglerLimits(self.kinds.each_ref().map(limit))
     }
 
     /// Seconds to the end at the pace so far.

@@ -5,8 +5,7 @@
 
 use super::State;
 use super::event::Effect;
-use super::job::{Failures, JobState, UnitState, kind_row};
-use super::pace::work;
+use super::job::{Failures, JobState, UnitState};
 use glmeval_common::control::{LeaseKey, Outcome};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Generation, JobId, WorkerId};
@@ -31,11 +30,8 @@ impl State {
             // Someone doubts what an earlier attempt committed, so its word is not enough.
             Outcome::Committed | Outcome::Lost if lease.is_none() && job.doubts.is_open(unit) => {}
             Outcome::Committed | Outcome::Lost => {
-                if lease.is_some()
-                    && let Some(planned) = job.plan.units.get(unit as usize)
-                {
-                    let (kind, work) = (kind_row(&job.plan, unit), work(planned.flops));
-                    job.pace.record(kind, work, ended.ran_ms);
+                if lease.is_some() {
+                    job.pace.record(job.kind_row(unit), job.work(unit), ended.ran_ms);
                 }
                 job.doubts.settle(unit, ended.lease.generation);
                 job.commit(unit);

@@ -4,15 +4,12 @@
 
 use super::job::JobState;
 use glmeval_common::control::{JobStatus, UnitFailure};
-use std::collections::BTreeSet;
 
 const FAILURES_SHOWN_MAX: usize = 100;
 
 pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
-    let mut workers = BTreeSet::new();
     let (mut rows_running, mut rows_per_second) = (0_u64, 0.0);
     for (unit, leases) in job.leases.iter() {
-        workers.extend(leases.iter().map(|lease| &lease.worker));
         if let Some((start, end)) = job.rows(unit) {
             let done = leases.iter().map(|lease| lease.rows_done).max().unwrap_or(0);
             rows_running += done.min(end.saturating_sub(start));
@@ -20,9 +17,9 @@ pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
         }
     }
     let failures = job.failed.iter().take(FAILURES_SHOWN_MAX).map(|(unit, reason)| UnitFailure {
-        unit: *unit,
-        label: job.plan.work_unit(*unit).map_or(String::new(), |work| work.label()),
-        reason: reason.clone(),
+        unit,
+        label: job.work_unit(unit).map_or(String::new(), |work| work.label()),
+        reason: reason.to_owned(),
     });
     JobStatus {
         job: job.plan.job.clone(),
@@ -32,7 +29,7 @@ pub(super) fn status(job: &JobState, now_ms: u64) -> JobStatus {
         rows: job.rows_total,
         rows_done: job.rows_committed.saturating_add(rows_running),
         rows_per_second,
-        workers: workers.len() as u64,
+        workers: job.leases.worker_count() as u64,
         eta_seconds: job.pace.eta_seconds(now_ms),
         failures: failures.collect(),
     }

@@ -209,16 +209,23 @@ impl Left for Taps<'_> {
         }
     }
 
-    fn row<'a>(&'a self, index: usize, gathered: &'a mut Vec<f32>) -> &'a [f32] {
+    fn in_place(&self, index: usize) -> Option<&[f32]> {
+        let last = self.shape.kernel - 1;
         let around = self.sequences.around(index);
-        gathered.clear();
-        for tap in 0..self.shape.kernel {
+        let first = self.shape.source(index, 0, &around)?;
+        let end = self.shape.source(index, last, &around)? + 1;
+        let together = end - first == self.shape.kernel;
+        together.then(|| self.x.together(first..end))
+    }
+
+    fn copy(&self, _isa: Isa, index: usize, row: &mut [f32]) {
+        let around = self.sequences.around(index);
+        for (tap, row) in row.chunks_exact_mut(self.shape.input_width).enumerate() {
             match self.shape.source(index, tap, &around) {
-                Some(source) => gathered.extend_from_slice(self.x.row(source)),
-                None => gathered.resize((tap + 1) * self.shape.input_width, 0.0),
+                Some(source) => row.copy_from_slice(self.x.row(source)),
+                None => row.fill(0.0),
             }
         }
-        gathered
     }
 }
 

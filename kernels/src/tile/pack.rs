@@ -4,6 +4,7 @@
 
 use super::{LeftStep, PanelStep, TILE_COLUMNS, TILE_ROWS};
 use crate::isa::per_isa;
+use std::ops::Range;
 
 /// Rows of equal width inside a larger row-major matrix.
 #[derive(Clone, Copy)]
@@ -23,6 +24,12 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn row(&self, index: usize) -> &'a [f32] {
         &self.values[index * self.stride..][..self.width]
+    }
+
+    /// Rows that lie one after the other, without a gap.
+    #[inline(always)]
+    pub(crate) fn together(&self, rows: Range<usize>) -> &'a [f32] {
+        &self.values[rows.start * self.width..rows.end * self.width]
     }
 }
 

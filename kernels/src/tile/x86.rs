@@ -72,7 +72,7 @@ fn avx512_half_rows<const R: usize>(tile: &mut Tile, left: &[LeftStep], right: &
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load512(values: &[f32; TILE_COLUMNS]) -> [__m512; 2] {
+pub(super) fn load512(values: &[f32; TILE_COLUMNS]) -> [__m512; 2] {
     let (low, high) = values.split_at(TILE_COLUMNS / 2);
     // SAFETY: `low` is 16 values.
     let low = unsafe { _mm512_loadu_ps(low.as_ptr()) };
@@ -83,7 +83,7 @@ fn load512(values: &[f32; TILE_COLUMNS]) -> [__m512; 2] {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store512(values: &mut [f32; TILE_COLUMNS], vectors: [__m512; 2]) {
+pub(super) fn store512(values: &mut [f32; TILE_COLUMNS], vectors: [__m512; 2]) {
     let (low, high) = values.split_at_mut(TILE_COLUMNS / 2);
     // SAFETY: `low` is 16 values.
     unsafe { _mm512_storeu_ps(low.as_mut_ptr(), vectors[0]) };
@@ -138,7 +138,7 @@ fn avx2_part(
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn load256(values: &[f32; TILE_COLUMNS], column: usize) -> [__m256; 2] {
+pub(super) fn load256(values: &[f32; TILE_COLUMNS], column: usize) -> [__m256; 2] {
     let (low, high) = values[column..column + 16].split_at(8);
     // SAFETY: `low` is 8 values.
     let low = unsafe { _mm256_loadu_ps(low.as_ptr()) };
@@ -149,7 +149,7 @@ fn load256(values: &[f32; TILE_COLUMNS], column: usize) -> [__m256; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn store256(values: &mut [f32; TILE_COLUMNS], column: usize, vectors: [__m256; 2]) {
+pub(super) fn store256(values: &mut [f32; TILE_COLUMNS], column: usize, vectors: [__m256; 2]) {
     let (low, high) = values[column..column + 16].split_at_mut(8);
     // SAFETY: `low` is 8 values.
     unsafe { _mm256_storeu_ps(low.as_mut_ptr(), vectors[0]) };

@@ -6,7 +6,6 @@
 use super::{RunContext, StopSource, UnitOutcome, UnitProgress, UnitRunner, unit_rows};
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
-use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::plan::Plan;
@@ -47,13 +46,16 @@ pub fn partition(units: u32, index: u32, count: u32) -> Vec<u32> {
     let bound = |i: u32| (u64::from(units) * u64::from(i.min(count)) / u64::from(count)) as u32;
     let own = bound(index)..bound(index.saturating_add(1));
     let mut others: Vec<u32> = (0..units).filter(|unit| !own.contains(unit)).collect();
-    others.sort_by_cached_key(|unit| {
-        ContentDigest::new("partition/1")
-            .field("worker", index.to_le_bytes())
-            .field("unit", unit.to_le_bytes())
-            .finish()
-    });
+    others.sort_by_cached_key(|unit| scattered((u64::from(index) << 32) | u64::from(*unit)));
     own.chain(others).collect()
+}
+
+/// A number without a pattern, another one for every `number` (the finaliser of SplitMix64).
+fn scattered(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }
 
 /// A partition worker at work.
@@ -79,6 +81,8 @@ struct Ledger {
     errors: BTreeMap<u32, String>,
     /// Committed units whose data was found damaged, until this worker has looked at them again.
     doubted: BTreeSet<u32>,
+    /// Per range of prerequisites: all units before this one are done.
+    done_before: BTreeMap<(u32, u32), u32>,
 }
 
 impl Ledger {
@@ -94,8 +98,9 @@ impl Ledger {
             *count += attempts;
         }
         if error.kind() == ErrorKind::Corrupt
-            && let Some(planned) = plan.units.get(unit as usize)
+            && let Some(planned) = plan.unit(unit)
         {
+            self.done_before.clear();
             let inputs = planned.prerequisites.iter().flat_map(|(first, past)| *first..*past);
             self.doubted.extend(inputs);
         }
@@ -106,14 +111,20 @@ impl Ledger {
         self.attempts.get(unit as usize).is_none_or(|attempts| *attempts >= ATTEMPTS_MAX)
     }
 
-    fn can_start(&self, plan: &Plan, unit: u32) -> bool {
-        let ready = |prerequisites: &[(u32, u32)]| {
-            prerequisites.iter().all(|(first, past)| (*first..*past).all(|unit| self.is_done(unit)))
-        };
-        let planned = plan.units.get(unit as usize);
-        !self.is_done(unit)
-            && !self.is_given_up(unit)
-            && planned.is_some_and(|planned| ready(&planned.prerequisites))
+    fn can_start(&mut self, plan: &Plan, unit: u32) -> bool {
+        if self.is_done(unit) || self.is_given_up(unit) {
+            return false;
+        }
+        let planned = plan.unit(unit);
+        planned.is_some_and(|it| it.prerequisites.iter().all(|range| self.is_range_done(*range)))
+    }
+
+    /// Goes on where the last look at this range ended: many units ask for the same one.
+    fn is_range_done(&mut self, (first, past): (u32, u32)) -> bool {
+        let from = self.done_before.get(&(first, past)).copied().unwrap_or(first);
+        let open = (from..past).find(|unit| !self.is_done(*unit));
+        self.done_before.insert((first, past), open.unwrap_or(past));
+        open.is_none()
     }
 }
 
@@ -124,17 +135,19 @@ impl PartitionWorker<'_> {
     /// # Errors
     /// As the commit check.
     pub async fn run(&self, index: u32, count: u32) -> Result<PartitionOutcome> {
-        let units = u32::try_from(self.plan.units.len()).unwrap_or(u32::MAX);
+        let units = self.plan.unit_count();
         let order = partition(units, index, count);
         let mut ledger = Ledger {
             committed: Vec::new(),
-            attempts: vec![0; self.plan.units.len()],
+            attempts: vec![0; units as usize],
             errors: BTreeMap::new(),
             doubted: BTreeSet::new(),
+            done_before: BTreeMap::new(),
         };
         let mut won = 0;
         loop {
             ledger.committed = self.check.committed(self.plan).await?;
+            ledger.done_before.clear();
             let mut idle = true;
             for unit in &order {
                 if ledger.can_start(self.plan, *unit) && !self.stop.is_stopped() {
@@ -148,7 +161,8 @@ impl PartitionWorker<'_> {
             let stopped = self.stop.is_stopped();
             if open.is_empty() || stopped || hopeless {
                 let left = open.len() as u64;
-                let failed = ledger.errors.into_iter().filter(|(unit, _)| open.contains(unit));
+                let failed =
+                    ledger.errors.into_iter().filter(|(unit, _)| open.binary_search(unit).is_ok());
                 let failed = failed.collect();
                 return Ok(PartitionOutcome { committed: won, failed, left, stopped });
             }

@@ -40,7 +40,7 @@ fn plan() -> Plan {
         ],
         models: Vec::new(),
         sets: Vec::new(),
-        units: Vec::new(),
+        entries: Default::default(),
     }
 }
 

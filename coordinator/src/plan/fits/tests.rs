@@ -7,6 +7,7 @@ use glmeval_common::job::{
 };
 use glmeval_common::model::{ModelFacts, Precision};
 use glmeval_common::network::{Architecture, ChipFront, Loss};
+use glmeval_common::plan::UnitSpec;
 use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature};
 use std::collections::BTreeMap;
@@ -46,11 +47,7 @@ fn planned(job: &Job, facts: DatasetFacts, model: &str) -> Result<Plan> {
 }
 
 fn units(plan: &Plan) -> Vec<&FitUnit> {
-    let units = plan.units.iter().filter_map(|unit| match &unit.spec {
-        UnitSpec::Fit(unit) => Some(&**unit),
-        _ => None,
-    });
-    units.collect()
+    plan.fit_units().map(|(_, unit)| unit).collect()
 }
 
 fn fits(plan: &Plan) -> Vec<&Fit> {
@@ -181,8 +178,8 @@ fn fits_of_a_unit_read_the_same_features_within_both_bounds() {
     let large = sizes(4_000_000);
     assert_eq!(large, [1].repeat(55), "a fit beyond five minutes is alone");
     let plan = planned(&job, split_facts(200_000), "gpn").unwrap();
-    for unit in &plan.units {
-        if let UnitSpec::Fit(fits) = &unit.spec {
+    for unit in plan.units() {
+        if let UnitSpec::Fit(fits) = unit.spec {
             assert!(unit.flops <= UNIT_FLOPS_MAX && (1..=8).contains(&fits.fits.len()));
             let FeatureSource::Embedding { set, .. } = &fits.features else { continue };
             assert_eq!(*set, plan.sets[0].id);
@@ -247,7 +244,7 @@ fn training_costs_products_of_every_example_over_the_epochs_and_is_held_in_memor
     job.embeddings.clear();
     let facts = DatasetFacts { length_min: 230, length_max: 230, ..split_facts(1_000) };
     let plan = planned(&job, facts, "gpn").unwrap();
-    let unit = plan.units.iter().find(|unit| matches!(unit.spec, UnitSpec::Fit(_))).unwrap();
+    let unit = plan.units().find(|unit| matches!(unit.spec, UnitSpec::Fit(_))).unwrap();
     // 138.4 million multiply-adds; 700 examples to train on, 100 to watch.
     let expected = 138.4e6 * (6.0 * 700.0 + 2.0 * 100.0) * 10.0;
     assert!((unit.flops / expected - 1.0).abs() < 0.01, "{} {expected}", unit.flops);

@@ -46,7 +46,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let bench = Bench::new();
-        let store = vec![false; bench.plan.units.len()];
+        let store = vec![false; bench.plan.unit_count() as usize];
         Self { bench, epoch: 1, granted: None, leases: vec![Vec::new(); 3], store }
     }
 
@@ -114,7 +114,8 @@ impl World {
             match effect {
                 Effect::Grant(lease) => {
                     self.rises(&lease);
-                    for (first, past) in &self.bench.plan.units[lease.unit as usize].prerequisites {
+                    let planned = self.bench.plan.unit(lease.unit).expect("the unit exists");
+                    for (first, past) in planned.prerequisites {
                         for unit in *first..*past {
                             let state = self.bench.unit(unit);
                             let report = lease.unit == 7 && state == UnitState::Failed;

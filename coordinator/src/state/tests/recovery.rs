@@ -23,7 +23,7 @@ fn at_fits() -> (Bench, LeaseKey) {
 fn damage_found_by_a_fit_has_its_inputs_looked_at_and_then_the_fit_runs_again() {
     let (mut bench, fit) = at_fits();
     bench.report("a", &fit, corrupt());
-    let inputs: Vec<_> = bench.plan.units[4].prerequisites.clone();
+    let inputs = bench.plan.unit(4).expect("the unit exists").prerequisites.to_vec();
     for (first, past) in &inputs {
         assert!((*first..*past).all(|unit| bench.unit(unit) != UnitState::Committed));
     }

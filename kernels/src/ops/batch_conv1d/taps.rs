@@ -97,20 +97,30 @@ impl Left for Taps<'_> {
         }
     }
 
-    fn row<'a>(&'a self, index: usize, gathered: &'a mut Vec<f32>) -> &'a [f32] {
-        gathered.clear();
-        for tap in 0..self.positions.kernel {
+    fn overlaps(&self) -> bool {
+        // A map is quicker along a row than across twelve.
+        self.positions.kernel > 1 || self.affine.is_some()
+    }
+
+    fn in_place(&self, index: usize) -> Option<&[f32]> {
+        let positions = &self.positions;
+        let together = self.affine.is_none() && (positions.dilation == 1 || positions.kernel == 1);
+        if !together {
+            return None;
+        }
+        let first = positions.source(index, 0)?;
+        let last = positions.source(index, positions.kernel - 1)?;
+        Some(self.x.together(first..last + 1))
+    }
+
+    fn copy(&self, isa: Isa, index: usize, row: &mut [f32]) {
+        for (tap, row) in row.chunks_exact_mut(self.width).enumerate() {
             match (self.positions.source(index, tap), self.affine) {
-                (Some(source), None) => gathered.extend_from_slice(self.x.row(source)),
-                (Some(source), Some(affine)) => {
-                    gathered.resize((tap + 1) * self.width, 0.0);
-                    let mapped = &mut gathered[tap * self.width..];
-                    map_row(Isa::best(), self.x.row(source), affine, mapped);
-                }
-                (None, _) => gathered.resize((tap + 1) * self.width, 0.0),
+                (Some(source), None) => row.copy_from_slice(self.x.row(source)),
+                (Some(source), Some(affine)) => map_row(isa, self.x.row(source), affine, row),
+                (None, _) => row.fill(0.0),
             }
         }
-        gathered
     }
 }
 

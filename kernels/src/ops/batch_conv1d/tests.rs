@@ -193,20 +193,23 @@ fn threads_and_instruction_sets_never_change_a_bit() {
 
 #[test]
 fn weight_gradients_are_chains_of_512_positions_added_in_order() {
-    let shape = BatchConv1dShape::dense(1, 2, 3);
-    let case = Case::new(1100, shape);
-    let found = case.run(Isa::best(), Precision::F32);
-    let x = |row: usize, c: usize| (case.x[row * 2 + c] - case.shift[c]) * case.scale[c];
-    for (c, o) in (0..2).flat_map(|c| (0..3).map(move |o| (c, o))) {
-        let block = |rows: std::ops::Range<usize>| {
-            rows.fold((0.0_f32, 0.0), |(weight, bias), row| {
-                let dy = case.dy[row * 3 + o];
-                (x(row, c).mul_add(dy, weight), bias + dy)
-            })
-        };
-        let [first, second, third] = [block(0..512), block(512..1024), block(1024..1100)];
-        assert_eq!(found.dkernel[c * 3 + o], first.0 + second.0 + third.0);
-        assert_eq!(found.dbias[o], first.1 + second.1 + third.1);
+    // Of the second, the products take the operands the other way round.
+    for (inputs, outputs) in [(2, 3), (70, 20)] {
+        let shape = BatchConv1dShape::dense(1, inputs, outputs);
+        let case = Case::new(1100, shape);
+        let found = case.run(Isa::best(), Precision::F32);
+        let x = |row: usize, c: usize| (case.x[row * inputs + c] - case.shift[c]) * case.scale[c];
+        for (c, o) in (0..inputs).flat_map(|c| (0..outputs).map(move |o| (c, o))) {
+            let block = |rows: std::ops::Range<usize>| {
+                rows.fold((0.0_f32, 0.0), |(weight, bias), row| {
+                    let dy = case.dy[row * outputs + o];
+                    (x(row, c).mul_add(dy, weight), bias + dy)
+                })
+            };
+            let [first, second, third] = [block(0..512), block(512..1024), block(1024..1100)];
+            assert_eq!(found.dkernel[c * outputs + o], first.0 + second.0 + third.0);
+            assert_eq!(found.dbias[o], first.1 + second.1 + third.1);
+        }
     }
 }
 

@@ -7,23 +7,26 @@ mod blocks;
 mod gather;
 mod rounded;
 mod strict;
+mod turned;
 
 use super::taps::Taps;
 use crate::isa::{Isa, per_isa};
 use crate::ops::precision::Precision;
 use crate::tile::bf16::Unit;
+use crate::tile::{TILE_COLUMNS, TILE_ROWS};
 use blocks::Product;
 use rounded::Rounded;
 use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;
 use strict::Strict;
+use turned::Turned;
 
 /// Positions whose products are one chain; part of the meaning of the sums.
 const POSITIONS_PER_BLOCK: usize = 512;
 /// How the products of one block are computed, and operands are laid out for them.
 trait Arithmetic: Copy + Sync + 'static {
-    /// What a packed panel of 32 columns of `dy` is made of.
+    /// What a packed panel of columns of `dy` is made of.
     type Columns: Copy + Send + Sync;
     /// What a packed tile of columns of the gathered input is made of.
     type Rows: Copy + Send + Sync;
@@ -31,6 +34,8 @@ trait Arithmetic: Copy + Sync + 'static {
     type Sums: Copy + Send + Sync;
     /// Rows of the weights that a tile holds.
     const TILE: usize;
+    /// Columns of `dy` that a panel holds.
+    const PANEL: usize;
     /// Zeros.
     const NO_COLUMNS: Self::Columns;
     /// Zeros.
@@ -114,6 +119,9 @@ pub(super) fn weight_gradient(
     dbias: Option<&mut [f32]>,
 ) {
     match precision {
+        Precision::F32 if turned_is_shorter(taps, dkernel.len() / width, width) => {
+            Product::new(Turned(isa), (taps, dy), width, dkernel).run(isa, dkernel, dbias);
+        }
         Precision::F32 => {
             Product::new(Strict(isa), (taps, dy), width, dkernel).run(isa, dkernel, dbias);
         }
@@ -122,6 +130,17 @@ pub(super) fn weight_gradient(
             Product::new(arithmetic, (taps, dy), width, dkernel).run(isa, dkernel, dbias);
         }
     }
+}
+
+/// Whether the products take less time with panels over the rows of the weights.
+fn turned_is_shorter(taps: &Taps<'_>, rows: usize, width: usize) -> bool {
+    // What products cost in halves of a panel, of which those at the end may be missing.
+    let halves = |columns: usize| columns.div_ceil(TILE_COLUMNS / 2);
+    let turned = halves(rows) * width.div_ceil(TILE_ROWS);
+    let straight = halves(width) * rows.div_ceil(TILE_ROWS);
+    // Mapping 32 values that lie together is worth a few products: measured, about a twentieth.
+    let gathering = if taps.affine.is_some() { straight / 20 } else { 0 };
+    turned < straight + gathering
 }
 
 per_isa!(

@@ -52,7 +52,7 @@ pub(super) fn multiply(
         return split.for_each(|rows, panels| {
             let mut packed = PACKED_INPUT.take();
             packed.resize(rows.len().div_ceil(SIDE) * steps, Step::ZERO);
-            let mut gathered = Vec::new();
+            let mut gathered = vec![0.0; weights.input_width];
             for (group, packed) in packed.chunks_exact_mut(steps).enumerate() {
                 let first = rows.start + group * SIDE;
                 pack_group(unit, &left, first..rows.end.min(first + SIDE), packed, &mut gathered);
@@ -66,7 +66,7 @@ pub(super) fn multiply(
     let mut packed = PACKED_INPUT.take();
     for first in (0..rows).step_by(rows_at_a_time) {
         let some = first..rows.min(first + rows_at_a_time);
-        pack(unit, &left, some.clone(), steps, &mut packed);
+        pack(unit, &left, some.clone(), (weights.input_width, steps), &mut packed);
         let split = Split::new(some.len(), ROWS_PER_BLOCK, PRODUCTS_PER_TASK_MIN, weights);
         split.for_each(|rows, panels| {
             let packed = &packed[rows.start / SIDE * steps..];
@@ -77,14 +77,23 @@ pub(super) fn multiply(
 }
 
 /// Replaces `packed` by `rows`, 32 of them a group of steps.
-fn pack(unit: Unit, left: &impl Left, rows: Range<usize>, steps: usize, packed: &mut Vec<Step>) {
+fn pack(
+    unit: Unit,
+    left: &impl Left,
+    rows: Range<usize>,
+    (width, steps): (usize, usize),
+    packed: &mut Vec<Step>,
+) {
     packed.resize(rows.len().div_ceil(SIDE) * steps, Step::ZERO);
     let groups_per_task = (PACKED_VALUES_PER_TASK_MIN / SIDE / STEP_WIDTH / steps).max(1);
     let each = packed.par_chunks_exact_mut(steps).enumerate().with_min_len(groups_per_task);
-    each.for_each_init(Vec::new, |gathered, (group, packed)| {
-        let first = rows.start + group * SIDE;
-        pack_group(unit, left, first..rows.end.min(first + SIDE), packed, gathered);
-    });
+    each.for_each_init(
+        || vec![0.0; width],
+        |gathered, (group, packed)| {
+            let first = rows.start + group * SIDE;
+            pack_group(unit, left, first..rows.end.min(first + SIDE), packed, gathered);
+        },
+    );
 }
 
 /// Replaces `packed`, one group of steps, by at most 32 rows and zeros.
@@ -93,12 +102,18 @@ fn pack_group(
     left: &impl Left,
     rows: Range<usize>,
     packed: &mut [Step],
-    gathered: &mut Vec<f32>,
+    gathered: &mut [f32],
 ) {
     for place in 0..SIDE {
         let row = rows.start + place;
-        let values = if row < rows.end { left.row(row, gathered) } else { &[] };
-        pack_row(unit.isa(), values, place, packed);
+        if row >= rows.end {
+            pack_row(unit.isa(), &[], place, packed);
+        } else if let Some(values) = left.in_place(row) {
+            pack_row(unit.isa(), values, place, packed);
+        } else {
+            left.copy(unit.isa(), row, gathered);
+            pack_row(unit.isa(), gathered, place, packed);
+        }
     }
 }
 

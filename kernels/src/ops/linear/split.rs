@@ -17,8 +17,17 @@ pub(crate) trait Left: Sync {
     /// zeros.
     fn pack(&self, isa: Isa, first: usize, count: usize, tile: &mut [LeftStep]);
 
-    /// One row, in place or gathered into `gathered`.
-    fn row<'a>(&'a self, index: usize, gathered: &'a mut Vec<f32>) -> &'a [f32];
+    /// Whether rows share most of their values, so that reading them where they lie is quicker than
+    /// turning them first.
+    fn overlaps(&self) -> bool {
+        false
+    }
+
+    /// A row that lies in memory as such.
+    fn in_place(&self, index: usize) -> Option<&[f32]>;
+
+    /// Writes a row of K values to `row`.
+    fn copy(&self, isa: Isa, index: usize, row: &mut [f32]);
 }
 
 impl Left for Rows<'_> {
@@ -26,8 +35,12 @@ impl Left for Rows<'_> {
         pack_tile(isa, *self, first, count, tile);
     }
 
-    fn row<'a>(&'a self, index: usize, _gathered: &'a mut Vec<f32>) -> &'a [f32] {
-        Rows::row(self, index)
+    fn in_place(&self, index: usize) -> Option<&[f32]> {
+        Some(Rows::row(self, index))
+    }
+
+    fn copy(&self, _isa: Isa, index: usize, row: &mut [f32]) {
+        row.copy_from_slice(Rows::row(self, index));
     }
 }
 

@@ -44,7 +44,7 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         dkernel: &[f32],
     ) -> Self {
         let rows = dkernel.len() / width;
-        let (tiles, panels) = (rows.div_ceil(A::TILE), width.div_ceil(TILE_COLUMNS));
+        let (tiles, panels) = (rows.div_ceil(A::TILE), width.div_ceil(A::PANEL));
         let tiles_per_task = (tiles / TASKS_MIN).clamp(1, TILES_PER_TASK_MAX);
         Self { arithmetic, taps, dy, width, rows, tiles, panels, tiles_per_task }
     }
@@ -96,7 +96,7 @@ impl<'a, A: Arithmetic> Product<'a, A> {
                 let columns = &shared.columns;
                 self.products(tiles, positions, columns, &mut own.rows, |tile, panel, sums| {
                     let out = &mut out[tile * A::TILE * self.width..];
-                    self.arithmetic.write(sums, out, self.width, panel * TILE_COLUMNS);
+                    self.arithmetic.write(sums, out, self.width, panel * A::PANEL);
                 });
             });
         });
@@ -114,7 +114,7 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         let out = dkernel.par_chunks_mut(A::TILE * self.width);
         out.zip(shared.totals.par_chunks(self.panels)).for_each(|(out, totals)| {
             for (panel, sums) in totals.iter().enumerate() {
-                self.arithmetic.write(sums, out, self.width, panel * TILE_COLUMNS);
+                self.arithmetic.write(sums, out, self.width, panel * A::PANEL);
             }
         });
     }
@@ -215,7 +215,7 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         let steps = A::steps(dy.len() / self.width);
         columns.resize(self.panels * steps, A::NO_COLUMNS);
         columns.par_chunks_exact_mut(steps).enumerate().for_each(|(panel, packed)| {
-            self.arithmetic.pack_columns(dy, self.width, panel * TILE_COLUMNS, packed);
+            self.arithmetic.pack_columns(dy, self.width, panel * A::PANEL, packed);
         });
     }
 
@@ -224,7 +224,7 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         let steps = A::steps(dy.len() / self.width);
         columns.resize(self.panels * steps, A::NO_COLUMNS);
         for (panel, packed) in columns.chunks_exact_mut(steps).enumerate() {
-            self.arithmetic.pack_columns(dy, self.width, panel * TILE_COLUMNS, packed);
+            self.arithmetic.pack_columns(dy, self.width, panel * A::PANEL, packed);
         }
     }
 

@@ -29,6 +29,7 @@ impl Arithmetic for Rounded {
     type Rows = Step;
     type Sums = Sums;
     const TILE: usize = SIDE;
+    const PANEL: usize = SIDE;
     const NO_COLUMNS: Step = Step::ZERO;
     const NO_ROWS: Step = Step::ZERO;
     const NO_SUMS: Sums = Sums([[0.0; SIDE]; SIDE]);

@@ -27,6 +27,7 @@ impl Arithmetic for Strict {
     type Rows = LeftStep;
     type Sums = Tile;
     const TILE: usize = TILE_ROWS;
+    const PANEL: usize = TILE_COLUMNS;
     const NO_COLUMNS: PanelStep = PanelStep::ZERO;
     const NO_ROWS: LeftStep = [0.0; TILE_ROWS];
     const NO_SUMS: Tile = Tile::ZERO;
