@@ -155,6 +155,8 @@ async fn a_cluster_loses_a_worker(s3: &S3) {
     assert_eq!(heir.wait().await.unwrap().code(), Some(0));
     coordinator.process.kill().await.unwrap();
 
+    assert!(store.exists("doctor/fit.json").await.unwrap(), "the store was checked, once");
+
     let (local, report) = (at("local"), at("local-report"));
     let run = ["run", &file, "--store", &local, "--report", &report];
     succeed(&mut glmeval(&run, &[])).await;
@@ -181,6 +183,8 @@ async fn doctor_finds_the_s3_server_fit_and_leaves_nothing_behind() {
     let checks: Vec<serde_json::Value> = serde_json::from_str(&finished.stdout).unwrap();
     let race = checks.iter().find(|check| check["check"] == "race of creators").unwrap();
     assert_eq!(race["passed"], true, "{race}");
+    let clock = checks.iter().find(|check| check["check"] == "clock").unwrap();
+    assert_eq!(clock["passed"], true, "both are this machine's: {clock}");
     assert_eq!(s3.open().unwrap().list("").await.unwrap(), []);
 }
 

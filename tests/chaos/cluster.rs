@@ -9,7 +9,7 @@ use crate::network::{Network, Way};
 use glmeval_common::ids::SetId;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::committed_ranges;
-use glmeval_tests::glmeval::{binary, prepared};
+use glmeval_tests::glmeval::{binary, prepared, succeeds};
 use glmeval_tests::s3::S3;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,6 +26,11 @@ const FIRST_WORKER: u8 = 11;
 const PORT: u16 = 7070;
 /// Long enough that short freezes and cuts cost no lease, short enough that a kill costs little time.
 const LEASE_TTL_MS: &str = "5000";
+
+/// Certificates of the job, made at the start.
+const CERTIFICATES: &str = "certificates";
+/// How every process proves who it is.
+pub(crate) const TRUST: [&str; 2] = ["--tls", CERTIFICATES];
 
 /// A process and the task that reads its log.
 struct Process {
@@ -66,6 +71,8 @@ impl<'a> Cluster<'a> {
         network.add(COORDINATOR);
         (0..WORKERS).for_each(|worker| network.add(worker_place(worker)));
         let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let host = network.of(COORDINATOR).to_string();
+        succeeds(folder, &["certs", "new", CERTIFICATES, "--host", &host]).await;
         let arguments = coordinator_arguments(network, place);
         let coordinator = spawn(network, place, folder, (COORDINATOR, arguments), &ledger);
         let store = place.open().unwrap();
@@ -249,16 +256,16 @@ impl<'a> Cluster<'a> {
 }
 
 fn send(process: u32, signal: &str) {
+    let mut kill = std::process::Command::new("kill");
+    kill.args([&format!("-{signal}"), &process.to_string()]).stderr(Stdio::null());
     // It may have ended a moment ago.
-    let _ = std::process::Command::new("kill")
-        .args([&format!("-{signal}"), &process.to_string()])
-        .status();
+    let _ = kill.status();
 }
 
 fn coordinator_arguments(network: &Network, place: &S3) -> Vec<String> {
     let listen = format!("{}:{PORT}", network.of(COORDINATOR));
     let arguments = ["coordinator", "--listen", &listen, "--store", &place.url];
-    [&arguments[..], &["--lease-ttl-ms", LEASE_TTL_MS]]
+    [&arguments[..], &["--lease-ttl-ms", LEASE_TTL_MS], &TRUST]
         .concat()
         .into_iter()
         .map(str::to_owned)
@@ -270,6 +277,7 @@ fn worker_arguments(network: &Network, place: &S3, worker: usize) -> Vec<String>
     let spool = format!("spool-{worker}");
     let mut arguments = vec!["worker", "--store", &place.url, "--threads", "1", "--until-idle"];
     arguments.extend(["--spool", &spool, "--grace-seconds", "5", "--coordinator", &address]);
+    arguments.extend(TRUST);
     arguments.into_iter().map(str::to_owned).collect()
 }
 

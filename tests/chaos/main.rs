@@ -11,12 +11,13 @@ mod faults;
 mod ledger;
 mod network;
 
-use cluster::Cluster;
+use cluster::{Cluster, TRUST};
 use faults::Fault;
 use glmeval_common::rng::Rng;
 use glmeval_common::store::Store;
 use glmeval_tests::glmeval::succeeds;
 use glmeval_tests::jobs::table;
+use glmeval_tests::process;
 use glmeval_tests::results::results_in;
 use glmeval_tests::s3::ceph::ceph;
 use ledger::Ledger;
@@ -66,7 +67,8 @@ async fn a_job_under_kills_stops_and_cuts_ends_with_the_bytes_of_an_undisturbed_
     let ledger = tokio::time::timeout(PATIENCE, chaos).await.expect("the job ends in time");
     ledger.print(shards, seed);
     assert_eq!(ledger.committed(&store).await, shards, "every shard is committed once");
-    succeeds(folder.path(), &["run", "job.toml", "--store", "alone"]).await;
+    let mut run = process::glmeval(&["run", "job.toml", "--store", "alone"], &[]);
+    process::succeed(run.current_dir(folder.path())).await;
     let alone = Store::open(folder.path().join("alone").to_str().unwrap()).unwrap();
     assert_eq!(results_in(&store).await, results_in(&alone).await);
     assert!(
@@ -86,7 +88,7 @@ async fn disturbed(
     let mut rng = Rng::derive(seed, "chaos");
     let mut cluster = Cluster::start(network, place, folder).await;
     let submit = ["submit", "job.toml", "--coordinator", &cluster.address()];
-    succeeds(folder, &submit).await;
+    succeeds(folder, &[&submit[..], &TRUST].concat()).await;
     cluster.start_workers();
     for number in 0..faults {
         let share = DISTURBED_SHARE * number as f64 / faults as f64;

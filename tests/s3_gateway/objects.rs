@@ -3,8 +3,12 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::ErrorKind;
+use glmeval_common::store::gc;
 use glmeval_tests::s3::ceph::ceph;
 use glmeval_tests::s3::proxy::{Fault, Proxy};
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
+use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 
@@ -75,4 +79,41 @@ async fn a_list_of_more_than_a_thousand_objects_is_whole_and_in_order() {
     let listed = store.list("list").await.unwrap();
     let listed: Vec<String> = listed.into_iter().map(|entry| entry.path).collect();
     assert_eq!(listed, paths);
+}
+
+#[tokio::test]
+async fn a_sweep_ends_uploads_that_never_ended_and_only_those_of_its_own_store() {
+    let Some(ceph) = ceph("uploads that never ended") else { return };
+    let place = ceph.place();
+    let store = place.open().unwrap();
+    let prefix = place.url.rsplit('/').next().unwrap();
+    let mut bucket = AmazonS3Builder::new().with_bucket_name("glmeval-test");
+    for (name, value) in &place.variables {
+        bucket = bucket.with_config(name.to_ascii_lowercase().parse().unwrap(), value);
+    }
+    let bucket = bucket.build().unwrap();
+    // A worker that is killed says nothing more.
+    for folder in [prefix.to_owned(), format!("{prefix}-other")] {
+        let path = format!("{folder}/embeddings/set/data/a.bin");
+        let mut upload = bucket.put_multipart(&path.as_str().into()).await.unwrap();
+        upload.put_part(pattern(5 * MIB).into()).await.unwrap();
+    }
+    let young = gc::sweep(&store, gc::default_grace(), true).await.unwrap();
+    assert_eq!(young.uploads, []);
+    let mut poll = tokio::time::interval(Duration::from_millis(100));
+    let found = loop {
+        poll.tick().await;
+        let found = gc::sweep(&store, Duration::ZERO, false).await.unwrap().uploads;
+        if !found.is_empty() {
+            break found;
+        }
+    };
+    let paths: Vec<&str> = found.iter().map(|upload| upload.path.as_str()).collect();
+    assert_eq!(paths, ["embeddings/set/data/a.bin"]);
+    gc::sweep(&store, Duration::ZERO, true).await.unwrap();
+    assert_eq!(store.uploads().await.unwrap(), []);
+    store.abort_upload(&found[0]).await.unwrap();
+    let mut other = place.clone();
+    other.url.push_str("-other");
+    assert_eq!(other.open().unwrap().uploads().await.unwrap().len(), 1);
 }

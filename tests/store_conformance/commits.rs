@@ -5,7 +5,7 @@ use bytes::Bytes;
 use glmeval_common::clock::ManualClock;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
 use glmeval_common::error::ErrorKind;
-use glmeval_common::ids::{Attempt, DatasetId, Generation, ModelId, SetId, WorkerId};
+use glmeval_common::ids::{Attempt, DatasetId, Generation, JobId, ModelId, SetId, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::limits;
 use glmeval_common::representation::{Pooling, StoredDtype};
@@ -231,6 +231,21 @@ async fn a_sweep_keeps_what_an_unreadable_or_newer_commit_may_name() {
         let orphan2 = layout::shard_data_path(&set(), 12, 16, &Attempt::new("a"));
         store.put_data("shard", &orphan2, Bytes::from_static(b"data")).await.unwrap();
         assert_eq!(wait_until_old(&store, Duration::ZERO).await, [orphan, orphan2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sweep_keeps_the_two_newest_snapshots_of_a_job() {
+    for_each_store(async |store: Store| {
+        for (job, number) in [("a", 1), ("a", 2), ("a", 10), ("a", 11), ("b", 4)] {
+            let path = layout::snapshot_path(&JobId::new(job), number);
+            store.create(&path, Bytes::from(path.clone())).await.unwrap();
+        }
+        let old = wait_until_old(&store, Duration::ZERO).await;
+        assert_eq!(old, [1, 2].map(|number| layout::snapshot_path(&JobId::new("a"), number)));
+        gc::sweep(&store, Duration::ZERO, true).await.unwrap();
+        assert_eq!(store.list("jobs").await.unwrap().len(), 3);
     })
     .await;
 }
