@@ -71,3 +71,10 @@ pub(crate) fn totals(runs: &[Run]) -> BTreeMap<String, u64> {
     }
     totals
 }
+
+/// The largest number that goes by `name` in one of many runs.
+pub(crate) fn largest(runs: &[Run], name: &str) -> u64 {
+    let parts = runs.iter().flat_map(|run| run.summary.split(", "));
+    let numbers = parts.filter_map(|part| part.strip_suffix(name)?.trim_end().parse().ok());
+    numbers.max().unwrap_or(0)
+}
