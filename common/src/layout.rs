@@ -85,6 +85,12 @@ pub fn set_manifest_path(id: &SetId) -> String {
     format!("embeddings/{id}/manifest.json")
 }
 
+/// Where the commits of shards of a set that begin at row `start` or later begin in a listing; `None` for
+/// rows beyond the order of listings.
+pub fn shard_commits_from(id: &SetId, start: u64) -> Option<String> {
+    (start < 10_000_000_000).then(|| format!("embeddings/{id}/commit/{start:010}"))
+}
+
 /// Prefix of all shard commits of a set.
 pub fn shard_commits_prefix(id: &SetId) -> String {
     format!("embeddings/{id}/commit")
@@ -224,6 +230,12 @@ pub fn snapshot_path(id: &JobId, number: u64) -> String {
 /// Prefix of the snapshots of a job.
 pub fn snapshots_prefix(id: &JobId) -> String {
     format!("jobs/{id}/snapshots")
+}
+
+/// Whether `path` is a snapshot of a job.
+pub fn is_snapshot(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    matches!(parts.as_slice(), ["jobs", _, "snapshots", _])
 }
 
 /// The number that names a snapshot, a coordinator record, a failed unit or a checkpoint; `None` if it is not one.

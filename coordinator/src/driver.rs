@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 mod control;
+mod snapshots;
 
 /// Which jobs a coordinator takes up at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ struct Inner {
     fenced: AtomicBool,
     closed: AtomicBool,
     fence_checked_ms: AtomicU64,
+    /// Held while snapshots are written, so that their numbers rise.
+    snapshots: tokio::sync::Mutex<snapshots::Snapshots>,
 }
 
 /// A coordinator; clones share it. Used in process through `common::control::Control`.
@@ -94,6 +97,7 @@ impl Coordinator {
             fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             fence_checked_ms: AtomicU64::new(now_ms),
+            snapshots: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -124,6 +128,7 @@ impl Coordinator {
         self.apply(Event::Tick);
         self.write_records().await;
         self.look_for_higher_epoch().await;
+        self.write_snapshots(false).await;
         self.inner.news.send_modify(|count| *count += 1);
         self.serving()
     }
@@ -138,6 +143,20 @@ impl Coordinator {
             return Err(Error::unavailable(format!("coordinator {} stops", self.inner.name)));
         }
         Ok(())
+    }
+
+    /// A newer coordinator exists: nothing is answered any more.
+    fn fence(&self) {
+        self.inner.fenced.store(true, Ordering::Relaxed);
+        self.inner.work.notify_waiters();
+        self.inner.news.send_modify(|count| *count += 1);
+    }
+
+    /// Writes down what is committed, for the coordinator that comes next; best before [`Self::close`].
+    pub async fn leave_snapshots(&self) {
+        if self.serving().is_ok() {
+            self.write_snapshots(true).await;
+        }
     }
 
     /// Stops answering: workers take it as away and work on.
@@ -200,9 +219,7 @@ impl Coordinator {
         match self.inner.store.highest_epoch(&self.inner.name).await {
             Ok(highest) if highest > self.epoch() => {
                 tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
-                self.inner.fenced.store(true, Ordering::Relaxed);
-                self.inner.work.notify_waiters();
-                self.inner.news.send_modify(|count| *count += 1);
+                self.fence();
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(error = error.chain(), "epochs cannot be listed"),

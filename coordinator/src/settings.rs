@@ -36,6 +36,10 @@ pub struct Settings {
     pub straggler_units_min: usize,
     /// Most units granted by one ask.
     pub grants_per_ask_max: u32,
+    /// Commits since the last snapshot of a job before the next is worth writing: a page of a listing.
+    pub snapshot_commits_min: u64,
+    /// How long a running job goes without a snapshot that is worth writing.
+    pub snapshot_interval_ms: u64,
 }
 
 impl Default for Settings {
@@ -55,6 +59,8 @@ impl Default for Settings {
             failed_workers_min: limits::FAILED_WORKERS_MIN,
             straggler_units_min: 5,
             grants_per_ask_max: 64,
+            snapshot_commits_min: 1_000,
+            snapshot_interval_ms: 60_000,
         }
     }
 }

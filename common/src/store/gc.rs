@@ -1,4 +1,5 @@
-//! Sweeps data that no commit names, and checkpoints of fits that are done.
+//! Sweeps data that no commit names, checkpoints of fits that are done and snapshots that newer ones
+//! replace.
 //!
 //! Leaves out: when to sweep (command line). Invariant: an object goes only if it is older than the grace
 //! by the store's own clock, and every commit that could name it was read and does not or a commit
@@ -13,12 +14,15 @@ use crate::rng::random_token;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Commits read at the same time.
 const READS_IN_FLIGHT_MAX: usize = 16;
+
+/// Snapshots of a job that stay: the newest may turn out to be damaged.
+const SNAPSHOTS_KEPT: usize = 2;
 
 /// What a sweep found; with `delete`, what is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +61,16 @@ pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep
     for prefix in layout::DATA_PREFIXES {
         let entries = store.list(prefix).await?;
         let commits = commits_by_first(&entries);
+        let (kept, snapshots) = (newest_snapshots(&entries), layout::is_snapshot);
         let mut old: Vec<(ObjectEntry, Vec<String>)> = Vec::new();
         for entry in entries {
+            if snapshots(&entry.path) {
+                found.examined += 1;
+                if entry.last_modified_ms < newest_ms && !kept.contains(&entry.path) {
+                    found.orphans.push(entry);
+                }
+                continue;
+            }
             let superseding = layout::superseding_path_of(&entry.path);
             if superseding.is_some_and(|commit| commits.contains_key(&commit)) {
                 found.examined += 1;
@@ -105,6 +117,19 @@ async fn store_now_ms(store: &Store) -> Result<i64> {
         Error::unavailable(format!("read the clock of {}: {path} is gone", store.url()))
     })?;
     Ok(entry.last_modified_ms)
+}
+
+/// The last snapshots of every job in a sorted listing: nobody reads those before.
+fn newest_snapshots(entries: &[ObjectEntry]) -> BTreeSet<String> {
+    let snapshots =
+        entries.iter().map(|entry| &entry.path).filter(|path| layout::is_snapshot(path));
+    let mut of_job: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    for path in snapshots {
+        let job = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        of_job.entry(job).or_default().push(path);
+    }
+    let kept = of_job.into_values().flat_map(|all| all.into_iter().rev().take(SNAPSHOTS_KEPT));
+    kept.cloned().collect()
 }
 
 /// Every commit in a listing, with its revisions, under the path of the first.

@@ -9,6 +9,7 @@ use super::job::{Failures, JobState, UnitState};
 use glmeval_common::control::{LeaseKey, Outcome};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Generation, JobId, WorkerId};
+use glmeval_common::unit::UnitKind;
 
 /// An attempt that ended.
 pub(super) struct Ended {
@@ -38,6 +39,7 @@ impl State {
             }
             Outcome::HandedBack => job.release(unit),
             Outcome::Failed { kind, chain } if lease.is_some() => {
+                let kind = job.kind_of_failure(unit, kind);
                 job.failures.entry(unit).or_default().count(kind, ended.worker, now_ms);
                 self.after_failure(&ended.lease, kind, chain, now_ms, effects);
             }
@@ -119,6 +121,12 @@ impl State {
 }
 
 impl JobState {
+    /// A fit reads what is committed and nothing else: an object that is not there is damage.
+    fn kind_of_failure(&self, unit: u32, kind: ErrorKind) -> ErrorKind {
+        let is_fit = self.plan.kind(unit) == Some(UnitKind::Fit);
+        if is_fit && kind == ErrorKind::NotFound { ErrorKind::Corrupt } else { kind }
+    }
+
     /// Takes back the units that `unit` reads, since its attempt `reader` found damage.
     ///
     /// Returns whether that or an earlier look can have changed anything for `unit`.

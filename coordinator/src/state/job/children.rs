@@ -41,7 +41,6 @@ impl Children {
 
     /// Adds rows `start..end` of `parent` as a unit and returns its number; `None` when there is no
     /// number left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "shards are not cut yet"))]
     pub(super) fn push(&mut self, parent: u32, start: u64, end: u64) -> Option<u32> {
         let unit = self.past();
         if unit == u32::MAX {

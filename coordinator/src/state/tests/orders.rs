@@ -162,6 +162,10 @@ impl World {
                 assert!(!old.is_terminal() || old == *state || doubted, "unit {unit} left {old:?}");
             }
         }
+        let (_, committed) = self.bench.state.committed_units(&self.bench.plan.job).expect("known");
+        for (unit, state) in (0_u32..).zip(&states) {
+            assert_eq!(committed.contains(unit), *state == UnitState::Committed, "unit {unit}");
+        }
         let status = self.bench.state.status(&self.bench.plan.job, 0).expect("known");
         assert_eq!(status.kinds.iter().map(|kind| kind.total()).sum::<u64>(), 8);
         let column = |of: fn(&glmeval_common::control::KindCounts) -> u64| {
