@@ -86,6 +86,12 @@ pub fn set_manifest_path(id: &SetId) -> String {
     format!("embeddings/{id}/manifest.json")
 }
 
+/// Where the commits of shards of a set that begin at row `start` or later begin in a listing; `None` for
+/// rows beyond the order of listings.
+pub fn shard_commits_from(id: &SetId, start: u64) -> Option<String> {
+    (start < 10_000_000_000).then(|| format!("embeddings/{id}/commit/{start:010}"))
+}
+
 /// Prefix of all shard commits of a set.
 pub fn shard_commits_prefix(id: &SetId) -> String {
     format!("embeddings/{id}/commit")

@@ -332,6 +332,38 @@ impl Store {
         Ok(entries)
     }
 
+    /// Whether a listing can begin in the middle of a folder at no cost for what lies before.
+    pub fn lists_from_anywhere(&self) -> bool {
+        self.folder.is_none()
+    }
+
+    /// Objects below the folder `prefix` with paths behind `after` and not behind `until`, sorted.
+    ///
+    /// # Errors
+    /// `Invalid`, `Unavailable`.
+    pub async fn list_between(
+        &self,
+        prefix: &str,
+        after: &str,
+        until: &str,
+    ) -> Result<Vec<ObjectEntry>> {
+        if !self.lists_from_anywhere() {
+            let mut entries = self.list(prefix).await?;
+            entries.retain(|entry| &*entry.path > after && &*entry.path <= until);
+            return Ok(entries);
+        }
+        let (folder, offset) = (location(prefix)?, location(after)?);
+        let list = || {
+            let listed = self.inner.list_with_offset(Some(&folder), &offset).map_ok(entry);
+            // Object stores list in the order of paths, so the rest is not even asked for.
+            let within = |entry: &ObjectEntry| std::future::ready(Ok(&*entry.path <= until));
+            listed.try_take_while(within).try_collect()
+        };
+        let mut entries: Vec<ObjectEntry> = self.retry("list", prefix, list).await?;
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
     /// Names of the folders directly below `prefix`, sorted.
     ///
     /// # Errors

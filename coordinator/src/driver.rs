@@ -21,6 +21,7 @@ mod control;
 mod history;
 mod ledger;
 mod overview;
+mod snapshots;
 pub mod telemetry;
 
 pub use history::{History, Point};
@@ -74,6 +75,8 @@ struct Inner {
     /// Until then, workers that the coordinator before knew may name what they hold.
     settles_ms: AtomicU64,
     fence_checked_ms: AtomicU64,
+    /// Held while snapshots are written, so that their numbers rise.
+    snapshots: tokio::sync::Mutex<snapshots::Snapshots>,
 }
 
 /// A coordinator; clones share it. Used in process through `common::control::Control`.
@@ -128,6 +131,7 @@ impl Coordinator {
             store_away: AtomicBool::new(false),
             settles_ms: AtomicU64::new(settles_ms),
             fence_checked_ms: AtomicU64::new(now_ms),
+            snapshots: tokio::sync::Mutex::default(),
         };
         let coordinator = Self { inner: Arc::new(inner) };
         coordinator.read_prices().await;
@@ -195,6 +199,7 @@ impl Coordinator {
         self.sample();
         self.write_records().await;
         self.look_for_higher_epoch().await;
+        self.write_snapshots(false).await;
         self.inner.news.send_modify(|count| *count += 1);
         self.serving()
     }
@@ -250,6 +255,20 @@ impl Coordinator {
             return Err(Error::unavailable(format!("coordinator {} stops", self.inner.name)));
         }
         Ok(())
+    }
+
+    /// A newer coordinator exists: nothing is answered any more.
+    fn fence(&self) {
+        self.inner.fenced.store(true, Ordering::Relaxed);
+        self.inner.work.notify_waiters();
+        self.inner.news.send_modify(|count| *count += 1);
+    }
+
+    /// Writes down what is committed, for the coordinator that comes next; best before [`Self::close`].
+    pub async fn leave_snapshots(&self) {
+        if self.serving().is_ok() {
+            self.write_snapshots(true).await;
+        }
     }
 
     /// Stops answering: workers take it as away and work on.
@@ -342,9 +361,7 @@ impl Coordinator {
                 self.store_answered(true, "");
                 if highest > self.epoch() {
                     tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
-                    self.inner.fenced.store(true, Ordering::Relaxed);
-                    self.inner.work.notify_waiters();
-                    self.inner.news.send_modify(|count| *count += 1);
+                    self.fence();
                 }
             }
             Ok(Err(error)) => self.store_answered(false, &error.chain()),

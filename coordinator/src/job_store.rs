@@ -4,6 +4,7 @@
 //! of these may be repeated after an error of unknown outcome.
 
 use crate::evidence::Evidence;
+use crate::schedule::UnitSet;
 pub use crate::state::Quarantined;
 use async_trait::async_trait;
 pub use glmeval_common::control::CoordinatorRecord;
@@ -11,7 +12,20 @@ use glmeval_common::error::Result;
 use glmeval_common::ids::JobId;
 use glmeval_common::plan::Plan;
 use glmeval_common::unit::WorkUnit;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What a snapshot says of a job: units whose commits stood when it was taken.
+///
+/// It spares the next coordinator to list them. Of units it does not name it says nothing, and a commit
+/// it names that is gone is met as damage by whoever reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSnapshot {
+    /// Units of the plan.
+    pub units: u32,
+    /// Committed ones as ranges `[first, past)`, in order.
+    pub committed: Vec<(u32, u32)>,
+}
 
 /// The durable side of a coordinator.
 #[async_trait]
@@ -32,6 +46,30 @@ pub trait JobStore: Send + Sync {
     }
     /// Per unit of the plan: whether its commit stands.
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>>;
+    /// As [`Self::committed`], without a look at those that are `known` to be.
+    async fn committed_beyond(&self, plan: &Plan, known: &UnitSet) -> Result<Vec<bool>> {
+        let mut committed = self.committed(plan).await?;
+        for unit in known.ranges().flat_map(|(first, past)| first..past) {
+            if let Some(committed) = committed.get_mut(unit as usize) {
+                *committed = true;
+            }
+        }
+        Ok(committed)
+    }
+    /// The newest snapshot of a job that can be read, and the number of the next one.
+    async fn snapshot(&self, _job: &JobId) -> Result<(Option<JobSnapshot>, u64)> {
+        Ok((None, 1))
+    }
+    /// Writes snapshot `number` of a coordinator of `epoch`. `Fenced` when one of a higher epoch took the
+    /// number, `Conflict` or `Corrupt` when something else stands there: take the next one.
+    async fn put_snapshot(
+        &self,
+        _job: &JobId,
+        (_number, _epoch): (u64, u64),
+        _snapshot: &JobSnapshot,
+    ) -> Result<()> {
+        Ok(())
+    }
     /// Opens the job's next round if the present one was cancelled or has failed units: what follows
     /// speaks of the round that is open.
     async fn resume(&self, job: &JobId) -> Result<()>;

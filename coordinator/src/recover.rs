@@ -1,15 +1,19 @@
 //! From the store to a state, at the start of a coordinator.
 //!
 //! Leaves out: leases; workers announce theirs when they meet the new epoch.
-//! Invariant: what is committed is never granted again.
+//! Invariant: what is committed is never granted again; a snapshot is believed only for units that it
+//! says are committed, all others are looked up in the store.
 
-use crate::job_store::JobStore;
+use crate::job_store::{JobSnapshot, JobStore};
 use crate::plan;
+use crate::schedule::UnitSet;
 use crate::settings::Settings;
 use crate::state::{Event, State};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::JobId;
 use glmeval_common::job::JobSchedule;
+use glmeval_common::plan::Plan;
+use glmeval_common::unit::UnitKind;
 use std::sync::Arc;
 
 /// Reads every job of the store into a state of `epoch`.
@@ -41,7 +45,14 @@ async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {
     let plan = store.plan(job).await?;
     plan::verify(&plan)?;
     let cancelled = store.is_cancelled(job).await?;
-    let committed = store.committed(&plan).await?;
+    let committed = match store.snapshot(job).await?.0 {
+        Some(snapshot) if snapshot.units == plan.unit_count() => {
+            let known = known(&plan, &snapshot);
+            tracing::info!(%job, known = known.len(), units = snapshot.units, "snapshot read");
+            store.committed_beyond(&plan, &known).await?
+        }
+        _ => store.committed(&plan).await?,
+    };
     let failed = store.failed_units(job).await?;
     let quarantined = store.quarantined(job).await?;
     let schedule =
@@ -52,4 +63,15 @@ async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {
     });
     let plan = Arc::new(plan);
     Ok(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule })
+}
+
+/// What a snapshot says of the plan's units. Reports are out of date more easily than they are looked up.
+fn known(plan: &Plan, snapshot: &JobSnapshot) -> UnitSet {
+    let mut known = UnitSet::of_ranges(snapshot.committed.iter().copied());
+    known.remove(plan.unit_count(), u32::MAX);
+    for (first, entry) in plan.entries.iter().filter(|(_, it)| it.kind() == UnitKind::Report) {
+        let count = u32::try_from(entry.unit_count()).unwrap_or(u32::MAX);
+        known.remove(first, first.saturating_add(count));
+    }
+    known
 }

@@ -35,6 +35,8 @@ pub use trust::Trust;
 const LAST_WRITES_MS_MAX: u64 = 5_000;
 /// How long open connections may take to end.
 const FAREWELL_MS_MAX: u64 = 1_000;
+/// How long the last snapshots may take; the next coordinator lists what they do not say.
+const SNAPSHOTS_MS_MAX: u64 = 5_000;
 const KEEPALIVE_MS: u64 = 20_000;
 
 /// Serves everyone until `stop` resolves or a newer coordinator is found.
@@ -98,6 +100,10 @@ where
         fenced = coordinator.run() => fenced,
         () = stop => Ok(()),
     };
+    let left = coordinator.leave_snapshots();
+    if tokio::time::timeout(Duration::from_millis(SNAPSHOTS_MS_MAX), left).await.is_err() {
+        tracing::warn!("stopped before a last snapshot was written");
+    }
     coordinator.close();
     coordinator.write_what_is_left(Duration::from_millis(LAST_WRITES_MS_MAX)).await;
     health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;

@@ -45,6 +45,10 @@ pub struct Settings {
     pub grants_per_ask_max: u32,
     /// How long a coordinator that took up running jobs grants nothing, so that workers can name what they hold.
     pub settle_ms: u64,
+    /// Commits since the last snapshot of a job before the next is worth writing: a page of a listing.
+    pub snapshot_commits_min: u64,
+    /// How long a running job goes without a snapshot that is worth writing.
+    pub snapshot_interval_ms: u64,
 }
 
 impl Default for Settings {
@@ -68,6 +72,8 @@ impl Default for Settings {
             turn_ms: 60_000,
             grants_per_ask_max: 64,
             settle_ms: 0,
+            snapshot_commits_min: 1_000,
+            snapshot_interval_ms: 60_000,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! Invariant: `apply` neither waits nor fails; generations strictly rise; a unit is granted only
 //! when all its prerequisites are committed, and is committed at most once.
 
-use crate::schedule::{self, Taste};
+use crate::schedule::{self, Taste, UnitSet};
 use crate::settings::Settings;
 use glmeval_common::control::{JobPhase, JobStatus, LeaseKey};
 use glmeval_common::ids::{Generation, JobId, WorkerId};
@@ -226,6 +226,18 @@ impl State {
     /// Whether there is a job and every job is over.
     pub fn finished(&self) -> bool {
         !self.jobs.is_empty() && self.live.is_empty()
+    }
+
+    /// Per job: its id, committed units, and whether it is over.
+    pub fn commits(&self) -> Vec<(JobId, u64, bool)> {
+        let jobs = self.jobs.iter();
+        jobs.map(|(id, job)| (id.clone(), job.committed_count(), job.phase().is_over())).collect()
+    }
+
+    /// Units of a job's plan, and which of them are committed.
+    pub fn committed_units(&self, job: &JobId) -> Option<(u32, UnitSet)> {
+        let job = self.jobs.get(job)?;
+        Some((job.plan.unit_count(), job.committed_units()))
     }
 
     /// Life of a job.

@@ -3,25 +3,21 @@
 //! Leaves out: paths and formats (`common::store`). Invariant: what counts as done is what is committed.
 
 use crate::evidence::{self, Evidence};
-use crate::job_store::{CoordinatorRecord, JobStore, Quarantined};
+use crate::job_store::{CoordinatorRecord, JobSnapshot, JobStore, Quarantined};
+use crate::schedule::UnitSet;
 use async_trait::async_trait;
-use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::{ErrorKind, Result};
-use glmeval_common::ids::{JobId, SetId};
+use glmeval_common::ids::JobId;
 use glmeval_common::layout;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::{Claim, claim_epoch, newest_epoch};
-use glmeval_common::store::embeddings::committed_ranges;
-use glmeval_common::store::embeddings::cover::cover_range;
-use glmeval_common::store::jobs::{self, FailedUnit};
+use glmeval_common::store::jobs::{self, FailedUnit, Snapshot};
 use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeMap;
 
-/// Requests to the store at a time while a plan is compared with what is committed.
-const REQUESTS_MAX: usize = 32;
+mod committed;
 
 /// Jobs in an object store.
 pub struct StoredJobs {
@@ -47,15 +43,6 @@ impl StoredJobs {
     #[must_use]
     pub fn with_ca(self, ca_sha256: Option<String>) -> Self {
         Self { ca_sha256, ..self }
-    }
-
-    /// Committed ranges of every set of `plan`.
-    async fn ranges(&self, plan: &Plan) -> Result<BTreeMap<SetId, Vec<(u64, u64)>>> {
-        let mut ranges = BTreeMap::new();
-        for set in &plan.sets {
-            ranges.insert(set.id.clone(), committed_ranges(&self.store, &set.id).await?);
-        }
-        Ok(ranges)
     }
 }
 
@@ -137,24 +124,29 @@ impl JobStore for StoredJobs {
     }
 
     async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
-        let ranges = self.ranges(plan).await?;
-        let mut checks: Vec<BoxFuture<'_, Result<bool>>> = Vec::new();
-        for unit in plan.units() {
-            let covered = match unit.spec {
-                UnitSpec::Extract { set, start, end, .. } => {
-                    let committed = plan.sets.get(set).and_then(|set| ranges.get(&set.id));
-                    committed.is_some_and(|all| cover_range(all, start, end).is_ok())
-                }
-                UnitSpec::Prepare { .. } | UnitSpec::Fit(_) | UnitSpec::Report => false,
-            };
-            let paths = commit_paths(plan, unit.spec);
-            checks.push(if paths.is_empty() {
-                Box::pin(std::future::ready(Ok(covered)))
-            } else {
-                Box::pin(all_exist(&self.store, paths))
-            });
+        committed::committed(&self.store, plan, &UnitSet::default()).await
+    }
+
+    async fn committed_beyond(&self, plan: &Plan, known: &UnitSet) -> Result<Vec<bool>> {
+        committed::committed(&self.store, plan, known).await
+    }
+
+    async fn snapshot(&self, job: &JobId) -> Result<(Option<JobSnapshot>, u64)> {
+        let (found, next) = jobs::newest_readable_snapshot(&self.store, job).await?;
+        Ok((found.map(|snapshot| snapshot.state), next))
+    }
+
+    async fn put_snapshot(
+        &self,
+        job: &JobId,
+        (number, epoch): (u64, u64),
+        state: &JobSnapshot,
+    ) -> Result<()> {
+        if !self.has_rivals {
+            return Ok(());
         }
-        futures::stream::iter(checks).buffered(REQUESTS_MAX).try_collect().await
+        let snapshot = Snapshot { number, epoch, state };
+        jobs::put_snapshot(&self.store, job, &snapshot, &random_token()).await
     }
 
     async fn resume(&self, job: &JobId) -> Result<()> {

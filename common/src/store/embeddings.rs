@@ -4,6 +4,7 @@
 //! Invariant: a shard is visible through its commit only; damaged data is replaced by a next revision.
 
 pub mod cover;
+pub mod listing;
 
 use super::{Outcome, Store};
 use crate::embedding::EmbeddingShard;

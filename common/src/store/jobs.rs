@@ -289,6 +289,33 @@ pub async fn put_snapshot<T: Serialize>(
     ))
 }
 
+/// The snapshot with the highest number that can be read and the number behind the highest there is;
+/// a damaged or newer one costs no more than having none.
+///
+/// # Errors
+/// Store errors.
+pub async fn newest_readable_snapshot<T: serde::de::DeserializeOwned>(
+    store: &Store,
+    job: &JobId,
+) -> Result<(Option<Snapshot<T>>, u64)> {
+    let entries = store.list(&layout::snapshots_prefix(job)).await?;
+    let mut numbers: Vec<u64> =
+        entries.iter().filter_map(|entry| layout::parse_number(&entry.path)).collect();
+    numbers.sort_unstable();
+    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
+    for number in numbers.into_iter().rev() {
+        let path = layout::snapshot_path(job, number);
+        let Some(bytes) = store.get_if_exists(&path).await? else { continue };
+        match decode_snapshot::<T>(store, &path, &bytes) {
+            Ok(Envelope { epoch, state, .. }) => {
+                return Ok((Some(Snapshot { number, epoch, state }), next));
+            }
+            Err(error) => tracing::warn!(error = error.chain(), "a snapshot is passed over"),
+        }
+    }
+    Ok((None, next))
+}
+
 /// The snapshot with the highest number, `None` without any.
 ///
 /// # Errors

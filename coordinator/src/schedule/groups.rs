@@ -66,6 +66,11 @@ impl Group {
         self.fresh.contains(unit) || self.tried.contains(&unit)
     }
 
+    /// Ranges of the units nobody holds, in no order.
+    pub fn idle_ranges(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.fresh.ranges().chain(self.tried.iter().map(|unit| (*unit, unit + 1)))
+    }
+
     /// The lowest idle unit that `may_run`, as far as a bounded look finds one.
     pub fn candidate(&self, may_run: impl Fn(u32) -> bool) -> Option<u32> {
         let fresh = self.fresh.first().filter(|unit| may_run(*unit));

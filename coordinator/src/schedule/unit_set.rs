@@ -20,6 +20,13 @@ impl UnitSet {
         set
     }
 
+    /// Those of `ranges`, which may be in any order.
+    pub fn of_ranges(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let mut set = Self::default();
+        ranges.into_iter().for_each(|(first, past)| set.insert(first, past));
+        set
+    }
+
     /// How many numbers there are.
     pub fn len(&self) -> u64 {
         self.len
@@ -43,6 +50,23 @@ impl UnitSet {
     /// Every range `[first, past)`, in order.
     pub fn ranges(&self) -> impl Iterator<Item = (u32, u32)> {
         self.ranges.iter().map(|(first, past)| (*first, *past))
+    }
+
+    /// Ranges of `first..past` that are not in, in order.
+    pub fn gaps(&self, first: u32, past: u32) -> Vec<(u32, u32)> {
+        let mut gaps = Vec::new();
+        let from = self.ranges.range(..=first).next_back().map_or(first, |(start, _)| *start);
+        let mut at = first;
+        for (&start, &end) in self.ranges.range(from.min(first)..past.max(first)) {
+            if at < start {
+                gaps.push((at, start));
+            }
+            at = at.max(end);
+        }
+        if at < past {
+            gaps.push((at, past));
+        }
+        gaps
     }
 
     /// Adds `first..past`; those that are there already stay.
@@ -118,6 +142,9 @@ mod tests {
                 prop_assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0));
                 prop_assert!(ranges.iter().flat_map(|(a, b)| *a..*b).eq(plain.iter().copied()));
                 prop_assert_eq!((set.len(), set.first()), (plain.len() as u64, plain.first().copied()));
+                let gaps: Vec<_> = set.gaps(7, 30).iter().flat_map(|(a, b)| *a..*b).collect();
+                let open: Vec<_> = (7..30).filter(|unit| !plain.contains(unit)).collect();
+                prop_assert_eq!(gaps, open);
                 prop_assert!((0..60).all(|unit| set.contains(unit) == plain.contains(&unit)));
             }
         }

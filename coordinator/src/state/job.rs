@@ -8,7 +8,7 @@
 use super::doubt::Doubts;
 use super::pace::{Pace, work_of};
 use crate::leases::Leases;
-use crate::schedule::{self, Group, Groups};
+use crate::schedule::{self, Group, Groups, UnitSet};
 use glmeval_common::control::{JobPhase, KindCounts};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Generation, ModelId, WorkerId};
@@ -523,6 +523,26 @@ impl JobState {
         } else {
             JobPhase::Finished
         }
+    }
+
+    /// Units that are committed.
+    pub(super) fn committed_count(&self) -> u64 {
+        self.counts.iter().map(|row| row[UnitState::Committed.column()]).sum()
+    }
+
+    /// Units of the plan that are committed. Takes as long as there are ranges of them.
+    pub(super) fn committed_units(&self) -> UnitSet {
+        let mut units = UnitSet::range(0, self.plan.unit_count());
+        for (first, past) in self.groups.iter().flat_map(Group::idle_ranges) {
+            units.remove(first, past);
+        }
+        for unit in self.held.keys() {
+            units.remove(*unit, *unit + 1);
+        }
+        for (first, past) in self.failed.ranges() {
+            units.remove(first, past);
+        }
+        units
     }
 
     pub(super) fn counts(&self) -> Vec<KindCounts> {

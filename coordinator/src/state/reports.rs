@@ -10,6 +10,7 @@ use crate::evidence::Evidence;
 use glmeval_common::control::{LeaseKey, Outcome};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Generation, JobId, WorkerId};
+use glmeval_common::unit::UnitKind;
 use std::collections::BTreeSet;
 
 /// An attempt that ended.
@@ -73,6 +74,7 @@ impl State {
             }
             Outcome::HandedBack => job.release(unit),
             Outcome::Failed { kind, chain } if lease.is_some() => {
+                let kind = job.kind_of_failure(unit, kind);
                 if !kind.is_transient()
                     && let Some(host) = &host
                 {
@@ -198,6 +200,12 @@ impl State {
 }
 
 impl JobState {
+    /// A fit reads what is committed and nothing else: an object that is not there is damage.
+    fn kind_of_failure(&self, unit: u32, kind: ErrorKind) -> ErrorKind {
+        let is_fit = self.plan.kind(unit) == Some(UnitKind::Fit);
+        if is_fit && kind == ErrorKind::NotFound { ErrorKind::Corrupt } else { kind }
+    }
+
     /// Takes back the units that `unit` reads, since its attempt `reader` found damage.
     ///
     /// Returns whether that or an earlier look can have changed anything for `unit`.

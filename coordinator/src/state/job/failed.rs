@@ -25,6 +25,11 @@ impl FailedUnits {
         (unit < *past).then_some(reason)
     }
 
+    /// Ranges of units, in order.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.ranges.iter().map(|(first, (past, _))| (*first, *past))
+    }
+
     /// Every unit with its reason, in unit order.
     pub(in crate::state) fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
         let ranges = self.ranges.iter();

@@ -206,6 +206,10 @@ impl World {
                 assert!(!old.is_terminal() || old == *state || doubted, "unit {unit} left {old:?}");
             }
         }
+        let (_, committed) = self.bench.state.committed_units(&self.bench.plan.job).expect("known");
+        for (unit, state) in (0_u32..).zip(&states) {
+            assert_eq!(committed.contains(unit), *state == UnitState::Committed, "unit {unit}");
+        }
         let status = self.bench.state.status(&self.bench.plan.job, 0).expect("known");
         let uncut = states.iter().filter(|state| **state != UnitState::Split).count() as u64;
         assert_eq!(status.kinds.iter().map(|kind| kind.total()).sum::<u64>(), uncut);

@@ -164,3 +164,44 @@ fn a_report_counts_as_done_only_once_all_it_tells_of_is_through() {
     bench.submit(vec![true; 8]);
     assert_eq!(bench.phase(), JobPhase::Finished);
 }
+
+#[test]
+fn an_object_a_fit_misses_is_damage_and_is_made_again() {
+    let (mut bench, fit) = at_fits();
+    let missing = Outcome::Failed { kind: ErrorKind::NotFound, chain: "no shard".into() };
+    bench.report("a", &fit, missing);
+    assert!((0..4).all(|unit| bench.unit(unit) != UnitState::Committed));
+    bench.finish("a");
+    assert_eq!(bench.phase(), JobPhase::Finished);
+}
+
+#[test]
+fn a_part_of_a_shard_is_a_unit_behind_the_plan() {
+    let mut bench = Bench::new();
+    bench.register("a", vec![]);
+    for _ in 0..2 {
+        let lease = bench.ask_one("a");
+        bench.report("a", &lease, Outcome::Committed);
+    }
+    let id = bench.plan.job.clone();
+    let job = bench.state.jobs.get_mut(&id).expect("known");
+    assert_eq!(job.rows(2), Some((100, 200)));
+    assert_eq!(job.add_child(2, 90, 120), None, "rows of another shard");
+    let left = job.add_child(2, 100, 150).expect("within");
+    let right = job.add_child(left, 125, 150).expect("within");
+    assert_eq!((left, right, job.children.past()), (8, 9, 10));
+    assert_eq!((job.children.root(right), job.unit(10)), (2, None));
+    assert_eq!((job.rows(right), job.unit(right)), (Some((125, 150)), Some(UnitState::Ready)));
+    assert!((job.work(left) - job.work(right) - (job.work(2) - job.work(left)) / 2.0).abs() < 1.0);
+    let Some(WorkUnit::Extract(work)) = job.work_unit(right) else { panic!("a shard") };
+    assert_eq!((work.start, work.end), (125, 150));
+    let mut ran = Vec::new();
+    while let Some(lease) = bench.ask("a", 1).pop() {
+        ran.push(lease.unit);
+        bench.report("a", &lease, Outcome::Committed);
+        if ran.len() == 4 {
+            break;
+        }
+    }
+    assert_eq!(ran, [2, 3, 8, 9]);
+}

@@ -1,0 +1,137 @@
+use super::*;
+use crate::plan::tests::{job, planned};
+use crate::{CoordinatorRecord, Recovery, Settings, StoredJobs};
+use glmeval_common::clock::ManualClock;
+use glmeval_common::control::{Ask, Control, Outcome, Registration, Report};
+use glmeval_common::ids::WorkerId;
+use glmeval_common::layout;
+use glmeval_common::plan::Plan;
+use glmeval_common::store::Store;
+use glmeval_common::store::jobs::{Snapshot, put_snapshot};
+use std::sync::Arc;
+
+/// A job of one data set, 40 shards and no probes.
+fn plan() -> Plan {
+    let mut job = job();
+    job.probes.clear();
+    job.shard_rows = Some(5);
+    planned(&job, 200)
+}
+
+async fn coordinator(store: &Store) -> Coordinator {
+    let settings =
+        Settings { snapshot_commits_min: 3, snapshot_interval_ms: 0, ..Settings::default() };
+    let record = CoordinatorRecord {
+        version: 1,
+        token: glmeval_common::rng::random_token(),
+        address: None,
+        program: "test".into(),
+        started_unix_ms: 0,
+    };
+    let jobs = Arc::new(StoredJobs::shared(store.clone()));
+    let clock = Arc::new(ManualClock::default());
+    Coordinator::start("c", jobs, clock, settings, &record, Recovery::AllJobs).await.unwrap()
+}
+
+/// Commits `units` units as a worker does: object first, then the report.
+async fn work(coordinator: &Coordinator, store: &Store, plan: &Plan, units: u32) {
+    let worker = WorkerId::new("w");
+    let registration = Registration {
+        worker: worker.clone(),
+        host: "h".into(),
+        numeric_classes: vec!["f32.cpu.1".into()],
+        held: Vec::new(),
+    };
+    coordinator.register(registration).await.unwrap();
+    for _ in 0..units {
+        let ask = Ask { worker: worker.clone(), units_max: 1, wait_ms: 0, or_finished: true };
+        let lease = coordinator.ask(ask).await.unwrap().grants.remove(0).lease;
+        commit(store, plan, lease.unit).await;
+        let report =
+            Report { worker: worker.clone(), lease, outcome: Outcome::Committed, seconds: 1.0 };
+        coordinator.report(report).await.unwrap();
+    }
+}
+
+fn commit_path(plan: &Plan, unit: u32) -> String {
+    match u64::from(unit).checked_sub(1) {
+        None => layout::dataset_manifest_path(&plan.datasets[0].facts.id),
+        Some(shard) => layout::shard_commit_path(&plan.sets[0].id, 5 * shard, 5 * shard + 5),
+    }
+}
+
+async fn commit(store: &Store, plan: &Plan, unit: u32) {
+    store.create(&commit_path(plan, unit), "{}".into()).await.unwrap();
+}
+
+fn committed(coordinator: &Coordinator, plan: &Plan) -> Vec<(u32, u32)> {
+    let units = lock(&coordinator.inner.state).committed_units(&plan.job).unwrap();
+    units.1.ranges().collect()
+}
+
+async fn numbers(store: &Store, plan: &Plan) -> Vec<u64> {
+    let listed = store.list(&layout::snapshots_prefix(&plan.job)).await.unwrap();
+    listed.iter().filter_map(|entry| layout::parse_number(&entry.path)).collect()
+}
+
+#[tokio::test]
+async fn the_next_coordinator_believes_a_snapshot_and_finds_what_came_since() {
+    let (store, plan) = (Store::memory(), plan());
+    let first = coordinator(&store).await;
+    first.submit("", plan.clone()).await.unwrap();
+    work(&first, &store, &plan, 2).await;
+    first.tick().await.unwrap();
+    assert!(numbers(&store, &plan).await.is_empty(), "two commits are quicker listed");
+    work(&first, &store, &plan, 8).await;
+    first.tick().await.unwrap();
+    assert_eq!(numbers(&store, &plan).await, [1]);
+    work(&first, &store, &plan, 1).await;
+    commit(&store, &plan, 30).await;
+    store.delete(&commit_path(&plan, 3)).await.unwrap();
+    let second = coordinator(&store).await;
+    assert_eq!(committed(&second, &plan), [(0, 11), (30, 31)], "unit 3 is believed, not looked up");
+    assert_eq!(second.epoch(), first.epoch() + 1);
+    work(&second, &store, &plan, 3).await;
+    second.leave_snapshots().await;
+    assert_eq!(numbers(&store, &plan).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_passed_over() {
+    let (store, plan) = (Store::memory(), plan());
+    let first = coordinator(&store).await;
+    first.submit("", plan.clone()).await.unwrap();
+    work(&first, &store, &plan, 5).await;
+    first.tick().await.unwrap();
+    let path = layout::snapshot_path(&plan.job, 2);
+    store.create(&path, "not a snapshot".into()).await.unwrap();
+    let second = coordinator(&store).await;
+    assert_eq!(committed(&second, &plan), [(0, 5)]);
+    work(&second, &store, &plan, 4).await;
+    second.tick().await.unwrap();
+    assert_eq!(numbers(&store, &plan).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_writer_that_meets_a_higher_epoch_stops_and_one_that_meets_a_lower_goes_on() {
+    let (store, plan) = (Store::memory(), plan());
+    let coordinator = coordinator(&store).await;
+    coordinator.submit("", plan.clone()).await.unwrap();
+    let state = JobSnapshot { units: plan.unit_count(), committed: vec![(0, 1)] };
+    let put = async |number, epoch| {
+        let snapshot = Snapshot { number, epoch, state: state.clone() };
+        put_snapshot(&store, &plan.job, &snapshot, &format!("{number} {epoch}")).await.unwrap();
+    };
+    work(&coordinator, &store, &plan, 4).await;
+    coordinator.tick().await.unwrap();
+    put(2, coordinator.epoch() - 1).await;
+    work(&coordinator, &store, &plan, 4).await;
+    coordinator.tick().await.unwrap();
+    assert_eq!(numbers(&store, &plan).await, [1, 2, 3]);
+    put(4, coordinator.epoch() + 1).await;
+    work(&coordinator, &store, &plan, 4).await;
+    assert_eq!(coordinator.tick().await.unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(numbers(&store, &plan).await, [1, 2, 3, 4], "nothing was written behind it");
+    let status = coordinator.status(&plan.job).await;
+    assert_eq!(status.unwrap_err().kind(), ErrorKind::Fenced);
+}
