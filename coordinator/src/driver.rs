@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 mod control;
+pub mod gauges;
 mod history;
 mod ledger;
 mod overview;
