@@ -8,6 +8,7 @@ use crate::recover;
 use crate::settings::Settings;
 use crate::state::{Effect, Event, State};
 use glmeval_common::clock::Clock;
+use glmeval_common::control::JobPhase;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::JobId;
 use glmeval_common::job::Prices;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 mod control;
+pub mod gauges;
 mod history;
 mod ledger;
 mod overview;
@@ -238,7 +240,12 @@ impl Coordinator {
             return;
         }
         self.inner.sampled_ms.store(now_ms, Ordering::Relaxed);
-        let statuses = lock(&self.inner.state).statuses(now_ms);
+        let statuses: Vec<_> = {
+            let state = lock(&self.inner.state);
+            let jobs = state.plans().map(|plan| &plan.job);
+            let running = jobs.filter(|job| state.phase(job) == Some(JobPhase::Running));
+            running.filter_map(|job| state.status(job, now_ms)).collect()
+        };
         let mut ledger = lock(&self.inner.ledger);
         for status in &statuses {
             ledger.sample(status, now_ms);

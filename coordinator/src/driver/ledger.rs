@@ -179,14 +179,12 @@ impl Ledger {
         }
     }
 
-    /// Takes note of how fast a job goes.
+    /// Takes note of how fast a job that runs goes.
     pub(super) fn sample(&mut self, status: &JobStatus, now_ms: u64) {
         let ended = status.kinds.iter().map(|counts| counts.committed + counts.failed).sum();
         let job = self.jobs.entry(status.job.clone()).or_default();
         let history = job.history.get_or_insert_with(|| History::new(now_ms, ended));
-        if !status.phase.is_over() {
-            history.sample(now_ms, status.rows_done, ended);
-        }
+        history.sample(now_ms, status.rows_done, ended);
     }
 
     /// How fast a job went.

@@ -1,15 +1,12 @@
 //! Every metric a coordinator tells, by its Prometheus name.
 //!
-//! Leaves out: writing them down and serving them. Invariant: no label is ever a unit, a worker, a path
-//! or free text from outside but a job's and a gLM's name.
+//! Leaves out: reading gauges off an overview (`gauges`), serving them. Invariant: no label is ever a unit,
+//! a worker, a path or free text from outside but a job's and a gLM's name.
 
-use super::overview::Overview;
-use glmeval_common::control::{Health, Outcome, WorkerPhase};
+use glmeval_common::control::{Health, Outcome, StoreRequests};
 use glmeval_common::store::meter::REQUEST_SECONDS;
 use glmeval_common::unit::WorkUnit;
-use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 /// Name of the histogram of attempts by `kind` of unit.
 pub const UNIT_SECONDS: &str = "glmeval_unit_seconds";
@@ -119,7 +116,7 @@ pub(super) fn add_health(device_kind: &str, before: &Health, now: &Health) {
     let out_of_memory = grown(before.out_of_memory, now.out_of_memory);
     counter!("glmeval_oom_total", "device_kind" => device).increment(out_of_memory);
     for cell in &now.store {
-        let same = |known: &&glmeval_common::control::StoreRequests| {
+        let same = |known: &&StoreRequests| {
             known.operation == cell.operation && known.outcome == cell.outcome
         };
         let known = before.store.iter().find(same).cloned().unwrap_or_default();
@@ -137,67 +134,4 @@ fn plain(word: &str) -> String {
     const WORDS: [&str; 10] =
         ["create", "put", "get", "head", "list", "delete", "ok", "exists", "missing", "error"];
     if WORDS.contains(&word) { word.to_owned() } else { "other".to_owned() }
-}
-
-/// Sets every gauge to what `overview` says.
-pub fn set_gauges(overview: &Overview) {
-    let version = overview.coordinator.program.clone();
-    gauge!("glmeval_build_info", "version" => version).set(1.0);
-    gauge!("glmeval_coordinator_epoch").set(overview.coordinator.epoch as f64);
-    for phase in WorkerPhase::ALL {
-        let count = overview.workers_by_phase.get(&phase).copied().unwrap_or(0);
-        gauge!("glmeval_workers", "state" => phase.name()).set(count as f64);
-    }
-    gauge!("glmeval_lease_age_seconds").set(overview.lease_age_seconds_max);
-    gauge!("glmeval_stragglers").set(overview.stragglers as f64);
-    gauge!("glmeval_worker_memory_bytes").set(overview.memory_bytes as f64);
-    gauge!("glmeval_device_memory_used_bytes").set(overview.device_memory_bytes as f64);
-    gauge!("glmeval_spool_bytes").set(overview.spool_bytes as f64);
-    for view in &overview.jobs {
-        job_gauges(view);
-    }
-}
-
-fn job_gauges(view: &super::overview::JobView) {
-    let status = &view.status;
-    let job = status.job.as_str().to_owned();
-    let sum = |of: fn(&glmeval_common::control::KindCounts) -> u64| {
-        status.kinds.iter().map(of).sum::<u64>() as f64
-    };
-    for (state, count) in [
-        ("waiting", sum(|counts| counts.waiting)),
-        ("ready", sum(|counts| counts.ready)),
-        ("leased", sum(|counts| counts.leased)),
-        ("cooling", sum(|counts| counts.cooling)),
-        ("committed", sum(|counts| counts.committed)),
-        ("failed", sum(|counts| counts.failed)),
-    ] {
-        gauge!("glmeval_units", "job" => job.clone(), "state" => state).set(count);
-    }
-    for phase in ["running", "finished", "finished-with-failures", "cancelled"] {
-        let here = f64::from(u8::from(phase == status.phase.name()));
-        let labels = [("job", job.clone()), ("name", status.name.clone()), ("phase", phase.into())];
-        gauge!("glmeval_job_info", &labels).set(here);
-    }
-    let job_gauge = |name: &'static str, value: f64| gauge!(name, "job" => job.clone()).set(value);
-    job_gauge("glmeval_quarantined_units", sum(|counts| counts.failed));
-    job_gauge("glmeval_rows", status.rows as f64);
-    job_gauge("glmeval_rows_done", status.rows_done as f64);
-    let running = view.history.as_ref().filter(|_| !status.phase.is_over());
-    job_gauge("glmeval_rows_per_second", running.map_or(0.0, |history| history.rows_per_second));
-    let left = if status.phase.is_over() { Some(0.0) } else { status.eta_seconds };
-    job_gauge("glmeval_job_eta_seconds", left.unwrap_or(f64::NAN));
-    let cost = &status.cost;
-    for (fate, seconds) in [
-        ("useful", cost.useful_seconds),
-        ("duplicate", cost.duplicate_seconds),
-        ("failed", cost.failed_seconds),
-        ("handed-back", cost.handed_back_seconds),
-        ("expired", cost.expired_seconds),
-    ] {
-        gauge!("glmeval_job_device_seconds", "job" => job.clone(), "fate" => fate).set(seconds);
-    }
-    if let (Some(spent), Some(currency)) = (cost.spent, cost.currency.clone()) {
-        gauge!("glmeval_job_cost", "job" => job.clone(), "currency" => currency).set(spent);
-    }
 }

@@ -4,7 +4,7 @@
 //! a job; off loopback nothing but health and login is answered without the token; the page loads nothing
 //! from elsewhere.
 
-use crate::driver::{Coordinator, telemetry};
+use crate::driver::{Coordinator, gauges};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -91,7 +91,7 @@ pub async fn serve_metrics(
 
 /// The metrics of a coordinator's process, its gauges brought up to date.
 pub fn metrics_text(coordinator: &Coordinator, metrics: &MetricsText) -> String {
-    telemetry::set_gauges(&coordinator.overview());
+    gauges::set_gauges(&coordinator.overview());
     metrics()
 }
 
