@@ -63,7 +63,7 @@ impl State {
             Evidence::Absent => {
                 Some(format!("reported unit {unit} as committed, and no commit of it stands"))
             }
-            Evidence::Bad { author: Some(author), reason } if is_own(author) => {
+            Evidence::Bad { author: Some(author), reason, .. } if is_own(author) => {
                 Some(format!("committed unit {unit} wrongly: {reason}"))
             }
             Evidence::Sound(Some(author)) if is_own(author) => {
