@@ -172,6 +172,13 @@ impl Leases {
         leases.iter().for_each(|lease| self.forget(unit, lease));
     }
 
+    /// Ends every lease of `unit`, which is not through.
+    pub fn take_back(&mut self, unit: u32) {
+        let held = self.of_unit(unit).iter().map(|lease| (lease.worker.clone(), lease.generation));
+        let held: Vec<_> = held.collect();
+        held.iter().for_each(|(worker, generation)| drop(self.end(unit, worker, *generation)));
+    }
+
     /// Ends every lease and returns the units.
     pub fn end_all(&mut self) -> Vec<u32> {
         std::mem::take(self).by_unit.into_keys().collect()

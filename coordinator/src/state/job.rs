@@ -392,6 +392,9 @@ impl JobState {
         if self.unit(unit).is_none_or(UnitState::is_terminal) {
             return false;
         }
+        if self.unit(unit) == Some(UnitState::Split) {
+            self.absorb_parts(unit);
+        }
         if let Some((start, end)) = self.rows(unit) {
             self.rows_committed = self.rows_committed.saturating_add(end.saturating_sub(start));
         }

@@ -53,7 +53,7 @@ impl JobState {
         let work = self.work(unit);
         let added = parts.iter().map(|(start, end)| self.add_child(unit, *start, *end));
         let added: Vec<u32> = added.collect::<Option<_>>()?;
-        self.leases.end_unit(unit);
+        self.leases.take_back(unit);
         self.set(unit, UnitState::Split);
         self.pace.waive(work);
         self.splits.parts.insert(unit, added.clone());
@@ -107,7 +107,7 @@ impl JobState {
             let reasons = parts.iter().filter_map(|part| self.why_failed(*part));
             let reasons: Vec<String> = reasons.collect();
             if reasons.is_empty() {
-                self.commit_cut(parent);
+                self.commit(parent);
             } else {
                 let reason = reasons.join("; ");
                 if !self.children.is_beyond(parent) {
@@ -131,11 +131,24 @@ impl JobState {
         Some(format!("examples {start}-{end} of set {set} by {model} are quarantined: {reason}"))
     }
 
-    /// All parts are committed; their rows are counted already.
-    fn commit_cut(&mut self, unit: u32) {
-        if let Some((start, end)) = self.rows(unit) {
-            self.rows_committed = self.rows_committed.saturating_sub(end.saturating_sub(start));
+    /// A shard that was cut is committed, by all its parts or by a late attempt at the whole: parts that
+    /// are open need no more work, and no row is counted twice.
+    pub(super) fn absorb_parts(&mut self, unit: u32) {
+        let mut rest = self.splits.parts.get(&unit).cloned().unwrap_or_default();
+        while let Some(part) = rest.pop() {
+            match self.unit(part) {
+                Some(UnitState::Committed) if !self.splits.is_cut(part) => {
+                    let rows = self.rows(part).map_or(0, |(start, end)| end.saturating_sub(start));
+                    self.rows_committed = self.rows_committed.saturating_sub(rows);
+                }
+                Some(UnitState::Failed) | None => {}
+                Some(state) => {
+                    rest.extend(self.splits.parts.get(&part).cloned().unwrap_or_default());
+                    if !state.is_terminal() {
+                        self.settle(part, UnitState::Committed);
+                    }
+                }
+            }
         }
-        self.commit(unit);
     }
 }

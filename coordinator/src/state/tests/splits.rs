@@ -95,6 +95,33 @@ fn a_new_coordinator_goes_on_with_the_rows_between_those_that_were_given_up() {
 }
 
 #[test]
+fn a_late_commit_of_a_whole_shard_that_was_cut_ends_its_parts_and_counts_its_rows_once() {
+    let mut bench = Bench::new();
+    for name in ["a", "b"] {
+        bench.register(name, vec![]);
+    }
+    let lease = bench.ask_one("a");
+    bench.report("a", &lease, Outcome::Committed);
+    let late = bench.ask_one("a");
+    bench.pass(30_000);
+    for name in ["b", "c", "b"] {
+        bench.register(name, vec![]);
+        let all = bench.ask(name, 64);
+        let lease = all.iter().find(|lease| lease.unit == late.unit).expect("ready");
+        bench.fail(name, lease, false);
+        all.iter().for_each(|it| drop(bench.report(name, it, Outcome::HandedBack)));
+    }
+    assert_eq!(bench.unit(late.unit), UnitState::Split);
+    let told = bench.report("a", &late, Outcome::Committed);
+    assert!(!told.iter().any(|it| matches!(it, Effect::Refused { .. })), "{told:?}");
+    assert_eq!(bench.unit(late.unit), UnitState::Committed);
+    assert_eq!(bench.state.status(&bench.plan.job, 0).expect("known").rows_done, 100);
+    run(&mut bench, &[]);
+    let status = bench.state.status(&bench.plan.job, 0).expect("known");
+    assert_eq!((status.rows_done, bench.phase()), (250, JobPhase::Finished));
+}
+
+#[test]
 fn a_part_that_an_earlier_coordinator_cut_is_no_part_of_this_one() {
     let mut bench = Bench::new();
     bench.register("a", vec![]);
