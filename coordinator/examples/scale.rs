@@ -264,7 +264,7 @@ async fn recovery(units: u64, store: Store, kind: &str) -> Result<()> {
     jobs::create_job(&store, &plan, "").await?;
     let mut rng = Rng::derive(2, "holes");
     let mut known = Vec::new();
-    for unit in (0..plan.unit_count() / 2).filter(|_| rng.below(10_000) > 0) {
+    for unit in (0..plan.unit_count() / 2).filter(|_| rng.below(100) > 0) {
         let Some(UnitSpec::Extract { start, end, .. }) = plan.unit(unit).map(|it| it.spec) else {
             continue;
         };
