@@ -127,7 +127,8 @@ impl World {
             Message::Register { held } => {
                 let host = format!("host-{}", self.workers[worker].host);
                 let numeric_classes = self.workers[worker].numeric_classes.clone();
-                let device = if self.workers[worker].host % 3 == 0 { "gpu" } else { "cpu" }.into();
+                let device =
+                    if self.workers[worker].host.is_multiple_of(3) { "gpu" } else { "cpu" }.into();
                 Event::Register { worker: id, host, numeric_classes, device, held }
             }
             Message::Ask { units_max } => Event::Ask { worker: id, units_max },

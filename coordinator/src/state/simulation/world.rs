@@ -399,7 +399,9 @@ impl World {
         self.check_state(coordinator);
         let this = &mut self.coordinators[coordinator];
         this.ticks += 1;
-        if this.ticks % 3 == 0 && !self.store.is_away(self.now_ms) && self.store.epoch > this.epoch
+        if this.ticks.is_multiple_of(3)
+            && !self.store.is_away(self.now_ms)
+            && self.store.epoch > this.epoch
         {
             this.is_serving = false;
         }
