@@ -15,7 +15,9 @@ use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::{DatasetId, JobId, ModelId, WorkerId};
-use glmeval_common::job::{Job, JobDataset, JobEmbedding, JobModel, LayerChoice, Protocol};
+use glmeval_common::job::{
+    Job, JobDataset, JobEmbedding, JobModel, JobSchedule, LayerChoice, Protocol,
+};
 use glmeval_common::layout;
 use glmeval_common::model::{MemoryFacts, ModelFacts, TokenRule};
 use glmeval_common::plan::{DatasetFacts, Plan, UnitSpec};
@@ -23,6 +25,7 @@ use glmeval_common::representation::{Pooling, StoredDtype};
 use glmeval_common::rng::Rng;
 use glmeval_common::store::Store;
 use glmeval_common::store::jobs::{self, Snapshot};
+use glmeval_coordinator::evidence::Evidence;
 use glmeval_coordinator::job_store::JobSnapshot;
 use glmeval_coordinator::state::{Effect, Event, State};
 use glmeval_coordinator::{Settings, StoredJobs, plan, recover};
@@ -59,6 +62,7 @@ fn planned(units: u64) -> Plan {
         toml: String::new(),
         name: format!("scale {units}"),
         seed: 1,
+        prices: None,
         protocol: Protocol::Published,
         shard_rows: Some(ROWS_PER_UNIT),
         models: vec![JobModel {
@@ -129,6 +133,7 @@ impl Cluster {
                 worker: worker(index),
                 host: format!("host-{}", index / 8),
                 numeric_classes: vec![CLASS.to_owned()],
+                device: "cpu".to_owned(),
                 held: Vec::new(),
             };
             self.state.apply(event, self.now_ms);
@@ -155,7 +160,8 @@ impl Cluster {
             1 => Outcome::HandedBack,
             _ => Outcome::Committed,
         };
-        let event = Event::Report { worker: worker(index), lease, outcome, ran_ms: 10_000 };
+        let (worker, evidence) = (worker(index), Evidence::Sound(None));
+        let event = Event::Report { worker, lease, outcome, ran_ms: 10_000, evidence };
         let start = cpu_ns();
         self.state.apply(event, self.now_ms);
         self.reports.push(cpu_ns() - start);
@@ -167,6 +173,7 @@ impl Cluster {
             let held = self.held[index].iter().enumerate().map(|(at, lease)| Progress {
                 lease: lease.clone(),
                 running: at == 0,
+                waiting_for_store: false,
                 rows_done: 1,
                 rows_per_second: 1.0,
             });
@@ -203,7 +210,9 @@ fn submitted(plan: &Arc<Plan>) -> Event {
         plan: Arc::clone(plan),
         committed: Vec::new(),
         failed: BTreeMap::new(),
+        quarantined: Vec::new(),
         cancelled: false,
+        schedule: JobSchedule::default(),
     }
 }
 
