@@ -60,6 +60,7 @@ fn planned(units: u64) -> Plan {
         name: format!("scale {units}"),
         seed: 1,
         protocol: Protocol::Published,
+        prices: None,
         shard_rows: Some(ROWS_PER_UNIT),
         models: vec![JobModel {
             name: "NT".into(),
@@ -128,6 +129,7 @@ impl Cluster {
             let event = Event::Register {
                 worker: worker(index),
                 host: format!("host-{}", index / 8),
+                device: "cpu".to_owned(),
                 numeric_classes: vec![CLASS.to_owned()],
                 held: Vec::new(),
             };
@@ -155,7 +157,13 @@ impl Cluster {
             1 => Outcome::HandedBack,
             _ => Outcome::Committed,
         };
-        let event = Event::Report { worker: worker(index), lease, outcome, ran_ms: 10_000 };
+        let event = Event::Report {
+            worker: worker(index),
+            lease,
+            outcome,
+            ran_ms: 10_000,
+            evidence: Default::default(),
+        };
         let start = cpu_ns();
         self.state.apply(event, self.now_ms);
         self.reports.push(cpu_ns() - start);
@@ -169,6 +177,7 @@ impl Cluster {
                 running: at == 0,
                 rows_done: 1,
                 rows_per_second: 1.0,
+                waiting_for_store: false,
             });
             let held = held.collect();
             let event = Event::Heartbeat { worker: worker(index), held, leaving: false };
@@ -204,6 +213,8 @@ fn submitted(plan: &Arc<Plan>) -> Event {
         committed: Vec::new(),
         failed: BTreeMap::new(),
         cancelled: false,
+        quarantined: Vec::new(),
+        schedule: Default::default(),
     }
 }
 

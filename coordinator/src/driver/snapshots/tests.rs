@@ -41,6 +41,7 @@ async fn work(coordinator: &Coordinator, store: &Store, plan: &Plan, units: u32)
         host: "h".into(),
         numeric_classes: vec!["f32.cpu.1".into()],
         held: Vec::new(),
+        facts: glmeval_common::control::WorkerFacts::default(),
     };
     coordinator.register(registration).await.unwrap();
     for _ in 0..units {
