@@ -42,6 +42,7 @@ async fn work(coordinator: &Coordinator, store: &Store, plan: &Plan, units: u32)
         numeric_classes: vec!["f32.cpu.1".into()],
         facts: Default::default(),
         held: Vec::new(),
+        facts: glmeval_common::control::WorkerFacts::default(),
     };
     coordinator.register(registration).await.unwrap();
     for _ in 0..units {
