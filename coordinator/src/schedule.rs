@@ -36,8 +36,7 @@ pub fn pick(
     workers_by_model: impl Fn(&ModelId) -> u64,
     may_run: impl Fn(u32) -> bool,
 ) -> Option<u32> {
-    let first =
-        |kind: UnitKind| groups.ready(kind).find_map(|group| group.candidate(|unit| may_run(unit)));
+    let first = |kind: UnitKind| groups.ready(kind).find_map(|group| group.candidate(&may_run));
     first(UnitKind::Prepare)
         .or_else(|| neighbour((plan, groups), taste, &may_run))
         .or_else(|| shard_of_model((plan, groups), taste, &may_run))
