@@ -22,8 +22,13 @@ fn shard(name: &str) -> SpooledShard {
         flops_per_token_pair: 1.0,
         memory: MemoryFacts::default(),
     };
-    let (name, source) = ("NT".to_owned(), "nt".to_owned());
-    let model = ModelRecord { version: 1, facts, name, source, tokenizer_digest: "t".to_owned() };
+    let model = ModelRecord {
+        version: 1,
+        facts,
+        name: "NT".to_owned(),
+        source: "nt".to_owned(),
+        tokenizer_digest: "t".to_owned(),
+    };
     SpooledShard {
         attempt: ShardAttempt {
             set: set.clone(),
