@@ -64,7 +64,6 @@ fn planned(units: u64) -> Plan {
         seed: 1,
         prices: None,
         protocol: Protocol::Published,
-        prices: None,
         shard_rows: Some(ROWS_PER_UNIT),
         models: vec![JobModel {
             name: "NT".into(),
@@ -133,7 +132,6 @@ impl Cluster {
             let event = Event::Register {
                 worker: worker(index),
                 host: format!("host-{}", index / 8),
-                device: "cpu".to_owned(),
                 numeric_classes: vec![CLASS.to_owned()],
                 device: "cpu".to_owned(),
                 held: Vec::new(),
@@ -178,7 +176,6 @@ impl Cluster {
                 waiting_for_store: false,
                 rows_done: 1,
                 rows_per_second: 1.0,
-                waiting_for_store: false,
             });
             let held = held.collect();
             let event = Event::Heartbeat { worker: worker(index), held, leaving: false };

@@ -130,7 +130,7 @@ fn commands_of_page(text: &str) -> String {
         } else {
             for (index, span) in line.split('`').enumerate() {
                 if index % 2 == 1 && span.starts_with("glmeval ") {
-                    found.push_str(&span.replace('[', "").replace(']', ""));
+                    found.push_str(&span.replace(['[', ']'], ""));
                     found.push('\n');
                 }
             }

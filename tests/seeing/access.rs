@@ -1,7 +1,5 @@
 //! Who may look at the dashboard, and what it tells browsers.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use crate::world::World;
 use glmeval_tests::glmeval::{command, ended};
 use glmeval_tests::http::{get, request};

@@ -67,8 +67,8 @@ async fn a_coordinator_and_its_workers_tell_metrics_that_prometheus_likes() {
     }
     let own = get(&worker_metrics, "/metrics").await.body;
     assert!(value(&own, "glmeval_rows_computed_total{model=\"NT\"}").is_some(), "{own}");
+    let unbounded = Regex::new(r#"(worker|unit|host|path)=""#).unwrap();
     for text in [&text, &own] {
-        let unbounded = Regex::new(r#"(worker|unit|host|path)=""#).unwrap();
         assert!(!unbounded.is_match(text), "{text}");
     }
     workers_are_told(&world).await;

@@ -220,11 +220,10 @@ fn configuration(folder: &Path) -> String {
          SchedulerParameters=sched_interval=2,bf_interval=2\n",
         ports[0]
     );
-    for node in 1..=3 {
+    for (node, port) in ports.iter().enumerate().skip(1) {
         text.push_str(&format!(
-            "NodeName=n{node} NodeHostname={host} NodeAddr=127.0.0.1 Port={} CPUs=8 \
-             RealMemory=64000\n",
-            ports[node]
+            "NodeName=n{node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 \
+             RealMemory=64000\n"
         ));
     }
     text + "PartitionName=spot Nodes=n[1-3] Default=YES PriorityTier=1 PreemptMode=REQUEUE \
