@@ -4,8 +4,6 @@
 //! Leaves out: TLS, real sockets and real stores (other tests), kernels. Invariant: the same seed in a process of
 //! its own gives the same trace; `cargo xtask sim --seed N` replays one.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 mod chaos;
 mod hosts;
 mod job;

@@ -10,7 +10,10 @@
     reason = "a seed that fails is named, one that is replayed is shown"
 )]
 
+mod agent;
 mod chaos;
+mod faults;
+mod messages;
 mod network;
 mod oracle;
 mod shapes;

@@ -40,7 +40,6 @@ async fn work(coordinator: &Coordinator, store: &Store, plan: &Plan, units: u32)
         worker: worker.clone(),
         host: "h".into(),
         numeric_classes: vec!["f32.cpu.1".into()],
-        facts: Default::default(),
         held: Vec::new(),
         facts: glmeval_common::control::WorkerFacts::default(),
     };

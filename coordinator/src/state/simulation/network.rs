@@ -3,36 +3,12 @@
 //! Leaves out: what a coordinator decides. Invariant: a call has one answer at most that its caller
 //! still waits for; all others are dropped.
 
+use super::messages::{Message, Reply};
 use super::store::Key;
 use super::world::{Happening, World};
 use crate::evidence::Evidence;
 use crate::state::{Effect, Event};
-use glmeval_common::control::{LeaseKey, Outcome, Progress, Renamed};
-
-/// What a worker asks of a coordinator.
-#[derive(Clone, Debug)]
-pub(super) enum Message {
-    Register { held: Vec<LeaseKey> },
-    Ask { units_max: u32 },
-    Beat { held: Vec<Progress>, leaving: bool },
-    Report { lease: LeaseKey, outcome: Outcome, ran_ms: u64 },
-}
-
-/// What it is told.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reply {
-    pub(super) epoch: u64,
-    pub(super) grants: Vec<LeaseKey>,
-    pub(super) renamed: Vec<Renamed>,
-    pub(super) revoked: Vec<LeaseKey>,
-    pub(super) drain: bool,
-    /// Register first.
-    pub(super) is_unknown: bool,
-    /// Go away and do not come back.
-    pub(super) is_refused: bool,
-    /// Nobody answers: the coordinator is gone, fenced or cannot read the store.
-    pub(super) is_away: bool,
-}
+use glmeval_common::control::{LeaseKey, Outcome};
 
 /// Longest a caller waits.
 const TIMEOUT_MS: u64 = 10_000;

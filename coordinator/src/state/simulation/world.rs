@@ -4,8 +4,8 @@
 //! order it was arranged, so that a seed decides everything.
 
 use super::Trace;
-use super::chaos::Faults;
-use super::network::{Message, Reply};
+use super::faults::Faults;
+use super::messages::{Message, Reply};
 use super::shapes::{self, Shape, SimUnit};
 use super::store::Store;
 use super::worker::Worker;
