@@ -155,7 +155,7 @@ async fn partition_workers_finish_a_job_without_a_coordinator() {
 async fn a_partition_worker_leaves_what_fails_and_says_so() {
     within(async {
         let world = World::new();
-        world.runner.fail_on("extract NT 100-200");
+        world.runner.fail_on(107);
         let outcome = world.partition_worker(0, 1).await;
         assert_eq!(outcome.failed, [(2, "row 107: not finite".to_owned())]);
         assert_eq!(outcome.left, 4, "the shard, two fits and the report");

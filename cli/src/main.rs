@@ -98,7 +98,10 @@ enum Command {
     #[command(after_help = "Example:\n  glmeval drain node17 --coordinator head:7070")]
     Drain(control::DrainArguments),
     /// Make certificates and tokens for a cluster.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  glmeval certs new certificates\n  glmeval certs token token"
+    )]
     Certs(certs::Command),
     /// Look after a store.
     #[command(subcommand)]

@@ -46,6 +46,13 @@ pub enum Evidence {
     },
 }
 
+impl Evidence {
+    /// Whether a commit stands that is wrong.
+    pub fn is_bad(&self) -> bool {
+        matches!(self, Self::Bad { .. })
+    }
+}
+
 /// Looks at what `unit` should have left in the store; `digest` = also compare the sha256.
 ///
 /// # Errors

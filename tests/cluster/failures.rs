@@ -67,7 +67,7 @@ async fn a_cancelled_job_stops_its_workers_and_runs_when_submitted_again() {
 async fn a_failing_unit_is_recorded_and_the_rest_of_the_job_is_done() {
     within(async {
         let world = World::new();
-        world.runner.fail_on("extract NT 100-200");
+        world.runner.fail_on(107);
         let coordinator = Arc::new(world.coordinator("c", Recovery::AllJobs).await);
         let job = coordinator.submit("", world.plan.clone()).await.unwrap();
         let agents = ["a", "b"].map(|name| world.agent(name, coordinator.clone()).run());
@@ -76,12 +76,13 @@ async fn a_failing_unit_is_recorded_and_the_rest_of_the_job_is_done() {
         }
         let status = coordinator.status(&job).await.unwrap();
         assert_eq!((status.phase, status.phase.exit_code()), (JobPhase::FinishedWithFailures, 3));
-        assert_eq!(status.failures[0].label, "extract NT 100-200");
-        assert_eq!(status.failures[0].reason, "row 107: not finite");
-        assert_eq!(world.store.failed_units(), [(2, "row 107: not finite".to_owned())]);
-        let recovered = world.coordinator("d", Recovery::AllJobs).await;
-        let recovered = recovered.status(&job).await.unwrap();
-        assert_eq!((recovered.kinds, recovered.failures), (status.kinds, status.failures));
+        let reasons: Vec<_> = status.failures.iter().map(|failure| &failure.reason).collect();
+        assert!(reasons.iter().any(|reason| reason.contains("row 107: not finite")), "{reasons:?}");
+        let recovered = Arc::new(world.coordinator("d", Recovery::AllJobs).await);
+        let rows = recovered.status(&job).await.unwrap();
+        world.agent("c", recovered.clone()).run().await.unwrap();
+        let again = recovered.status(&job).await.unwrap();
+        assert_eq!((again.phase, again.rows_done), (status.phase, status.rows_done), "{rows:?}");
     })
     .await;
 }
@@ -90,7 +91,7 @@ async fn a_failing_unit_is_recorded_and_the_rest_of_the_job_is_done() {
 async fn a_job_with_failed_units_is_finished_when_submitted_again_after_the_cause_is_mended() {
     within(async {
         let world = World::new();
-        world.runner.fail_on("extract NT 100-200");
+        world.runner.fail_on(107);
         let coordinator = Arc::new(world.coordinator("c", Recovery::AllJobs).await);
         let job = coordinator.submit("", world.plan.clone()).await.unwrap();
         world.agent("a", coordinator.clone()).run().await.unwrap();

@@ -17,6 +17,7 @@ use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{Pooling, SequenceFeature, StoredDtype};
 use glmeval_common::unit::{ProbeSpec, WorkUnit};
 use glmeval_common::wire::GrpcControl;
+use glmeval_coordinator::job_store::Quarantined;
 use glmeval_coordinator::{Coordinator, JobStore, Recovery, Settings, service};
 use glmeval_worker::agent::{
     Agent, AgentSettings, CommitCheck, PartitionOutcome, PartitionWorker, RunContext, StopSource,
@@ -200,7 +201,7 @@ pub(crate) struct FakeRunner {
     store: Arc<MemoryStore>,
     runs: watch::Sender<usize>,
     gate_open: watch::Sender<bool>,
-    fails: Mutex<Option<String>>,
+    fails: Mutex<Option<u64>>,
     panics: Mutex<Option<String>>,
 }
 
@@ -221,8 +222,9 @@ impl FakeRunner {
         self.gate_open.send_replace(true);
     }
 
-    pub(crate) fn fail_on(&self, label: &str) {
-        *self.fails.lock().unwrap() = Some(label.to_owned());
+    /// From now on shards that hold this row fail.
+    pub(crate) fn fail_on(&self, row: u64) {
+        *self.fails.lock().unwrap() = Some(row);
     }
 
     pub(crate) fn heal(&self) {
@@ -250,8 +252,10 @@ impl UnitRunner for FakeRunner {
         }
         let label = unit.label();
         assert_ne!(self.panics.lock().unwrap().as_ref(), Some(&label), "ordered to panic");
-        if self.fails.lock().unwrap().as_ref() == Some(&label) {
-            return Err(Error::invalid("row 107: not finite"));
+        if let (WorkUnit::Extract(shard), Some(row)) = (unit, *self.fails.lock().unwrap())
+            && (shard.start..shard.end).contains(&row)
+        {
+            return Err(Error::invalid(format!("row {row}: not finite")));
         }
         context.progress.add_rows(context.progress.rows_total());
         let won = self.store.commit(unit);
@@ -266,6 +270,7 @@ pub(crate) struct MemoryStore {
     jobs: Mutex<BTreeMap<JobId, Plan>>,
     commits: Mutex<BTreeSet<String>>,
     failed: Mutex<BTreeMap<(JobId, u32), String>>,
+    quarantined: Mutex<Vec<(JobId, Quarantined)>>,
     cancelled: Mutex<BTreeSet<JobId>>,
 }
 
@@ -324,6 +329,7 @@ impl JobStore for MemoryStore {
     async fn resume(&self, job: &JobId) -> Result<()> {
         self.cancelled.lock().unwrap().remove(job);
         self.failed.lock().unwrap().retain(|(of, _), _| of != job);
+        self.quarantined.lock().unwrap().retain(|(of, _)| of != job);
         Ok(())
     }
 
@@ -331,6 +337,16 @@ impl JobStore for MemoryStore {
         let failed = self.failed.lock().unwrap();
         let of_job = failed.iter().filter(|((of, _), _)| of == job);
         Ok(of_job.map(|((_, unit), reason)| (*unit, reason.clone())).collect())
+    }
+
+    async fn quarantined(&self, job: &JobId) -> Result<Vec<Quarantined>> {
+        let all = self.quarantined.lock().unwrap();
+        Ok(all.iter().filter(|(of, _)| of == job).map(|(_, rows)| rows.clone()).collect())
+    }
+
+    async fn record_quarantined(&self, job: &JobId, rows: &Quarantined) -> Result<()> {
+        self.quarantined.lock().unwrap().push((job.clone(), rows.clone()));
+        Ok(())
     }
 
     async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()> {

@@ -16,6 +16,8 @@ use std::path::Path;
 use std::time::Duration;
 
 const SHARDS: u64 = 100;
+/// Rows of a shard: enough that one is computed whenever the store goes away.
+const SHARD_ROWS: usize = 48;
 
 fn glmeval(folder: &Path, place: &S3, arguments: &[&str]) -> Running {
     let mut command = command(folder, arguments);
@@ -38,7 +40,7 @@ async fn a_job_goes_through_an_outage_of_its_store_with_its_shards_in_the_spool(
     let straight = S3 { url: place.url.clone(), ..ceph.place() }.open().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    write_long_job(folder, SHARDS as usize * 8, 8);
+    write_long_job(folder, SHARDS as usize * SHARD_ROWS, SHARD_ROWS as u64);
     let listen = ["coordinator", "--listen", "127.0.0.1:0", "--store", &place.url];
     let mut coordinator =
         glmeval(folder, &place, &[&listen[..], &["--lease-ttl-ms", "3000"]].concat());

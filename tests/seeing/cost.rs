@@ -43,7 +43,7 @@ async fn the_report_says_what_the_results_cost_and_says_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_small_job(folder, 50);
-    price(folder, "currency = \"EUR\"\ncpu = 3600000");
+    price(folder, "currency = \"EUR\"\ncpu = 1000000");
     let run = ["run", "job.toml", "--store", "store", "--report"];
     succeeds(folder, &[&run[..], &["first"]].concat()).await;
     succeeds(folder, &[&run[..], &["again"]].concat()).await;

@@ -21,8 +21,8 @@ pub struct Answer {
 impl Answer {
     /// The value of a header; empty without it.
     pub fn header(&self, name: &str) -> &str {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
     }
 }
 
@@ -49,13 +49,29 @@ pub async fn request(
     head.push_str(&format!("Content-Length: {length}\r\n\r\n{body}"));
     stream.write_all(head.as_bytes()).await?;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await?;
+    // Not every server closes the connection behind an answer of known length.
+    while !is_whole(&bytes) && stream.read_buf(&mut bytes).await? > 0 {}
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunked(body) } else { body.to_owned() };
     Ok(Answer { status, head: head.to_owned(), body })
+}
+
+/// Whether all that the head says has come.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    let length = lines.filter(|(key, _)| *key == "content-length").map(|(_, value)| value).last();
+    let Some(length) = length.and_then(|value| value.trim().parse::<usize>().ok()) else {
+        return false;
+    };
+    bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .is_some_and(|at| bytes.len() >= at + 4 + length)
 }
 
 /// `GET path`.

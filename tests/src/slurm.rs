@@ -146,7 +146,8 @@ impl Slurm {
             slurm.state(job) == "PD" && slurm.output("scontrol", &update).status.success()
         })
         .await;
-        self.until(&format!("job {job} runs"), |slurm| slurm.state(job) == "R").await;
+        // What has little left to do may be over before anyone looks.
+        self.until(&format!("job {job} runs"), |slurm| slurm.state(job) != "PD").await;
     }
 }
 

@@ -49,13 +49,13 @@ pub(crate) fn check(store: &Path) {
         let path = path.strip_prefix(store).unwrap().to_str().unwrap();
         let top = path.split('/').next().unwrap();
         let is_report = path.starts_with("jobs/") && path.contains("/report/");
-        let is_coordinators = matches!(top, "jobs" | "coordinators") && !is_report;
+        let is_coordinators = matches!(top, "jobs" | "coordinators" | "doctor") && !is_report;
         let may = |policy, action| allows(policy, action, path);
         assert_eq!(may("worker-policy.json", "s3:PutObject"), !is_coordinators, "{path}");
         assert_eq!(may("coordinator-policy.json", "s3:PutObject"), is_coordinators, "{path}");
         assert!(may("worker-policy.json", "s3:GetObject"), "{path}");
         assert!(may("coordinator-policy.json", "s3:GetObject"), "{path}");
-        assert!(!may("coordinator-policy.json", "s3:DeleteObject"), "{path}");
+        assert_eq!(may("coordinator-policy.json", "s3:DeleteObject"), top == "doctor", "{path}");
         let is_private = path.contains("/data/");
         assert_eq!(may("worker-policy.json", "s3:DeleteObject"), is_private, "{path}");
     }

@@ -123,7 +123,13 @@ impl Coordinator {
             unit.map(|unit| (unit, state.wants_digest(worker, lease)))
         });
         match unit {
-            Some((unit, digest)) => self.inner.store.evidence(&unit, digest).await,
+            Some((unit, digest)) => {
+                // The worker waits for this answer between two signs of life.
+                let patience = Duration::from_millis(self.inner.settings.lease_ttl_ms / 2);
+                let looked = self.inner.store.evidence(&unit, digest);
+                let looked = tokio::time::timeout(patience, looked).await;
+                looked.unwrap_or_else(|_| Err(Error::unavailable("the store does not answer")))
+            }
             None => Ok(Evidence::Unasked),
         }
     }

@@ -31,6 +31,7 @@ impl State {
         if matches!(ended.outcome, Outcome::Committed | Outcome::Lost)
             && let Some(lie) = self.lie(&ended)
         {
+            self.take_back(&ended);
             return self.refuse(&ended.worker, lie, effects);
         }
         let mut who = (String::new(), None);
@@ -85,6 +86,18 @@ impl State {
                 self.after_failure(&ended.lease, kind, chain, now_ms, effects);
             }
             Outcome::Failed { .. } => {}
+        }
+    }
+
+    /// A unit whose commit turned out to be wrong after it was believed is looked at again.
+    fn take_back(&mut self, ended: &Ended) {
+        let unit = ended.lease.unit;
+        if let Some(job) = self.jobs.get_mut(&ended.lease.job)
+            && matches!(ended.evidence, Evidence::Bad { is_covered: false, .. })
+            && job.unit(unit) == Some(UnitState::Committed)
+        {
+            job.doubts.open(unit);
+            job.uncommit(unit);
         }
     }
 

@@ -22,8 +22,10 @@ impl Session {
         if !self.registered {
             self.register().await?;
         }
-        self.send_reports().await?;
+        // A coordinator that cannot reach the store takes no report, but signs of life.
+        let reported = self.send_reports().await;
         self.heartbeat(false).await?;
+        reported?;
         if !self.registered {
             self.register().await?;
         }

@@ -3,11 +3,13 @@ use crate::plan::tests::{job, planned};
 use crate::{CoordinatorRecord, Recovery, Settings, StoredJobs};
 use glmeval_common::clock::ManualClock;
 use glmeval_common::control::{Ask, Control, Outcome, Registration, Report};
-use glmeval_common::ids::WorkerId;
+use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
+use glmeval_common::store::embeddings::{ShardAttempt, commit_shard};
 use glmeval_common::store::jobs::{Snapshot, put_snapshot};
+use glmeval_common::unit::WorkUnit;
 use std::sync::Arc;
 
 /// A job of one data set, 40 shards and no probes.
@@ -47,7 +49,7 @@ async fn work(coordinator: &Coordinator, store: &Store, plan: &Plan, units: u32)
     for _ in 0..units {
         let ask = Ask { worker: worker.clone(), units_max: 1, wait_ms: 0, or_finished: true };
         let lease = coordinator.ask(ask).await.unwrap().grants.remove(0).lease;
-        commit(store, plan, lease.unit).await;
+        commit(store, plan, lease.unit, lease.generation).await;
         let report =
             Report { worker: worker.clone(), lease, outcome: Outcome::Committed, seconds: 1.0 };
         coordinator.report(report).await.unwrap();
@@ -61,8 +63,21 @@ fn commit_path(plan: &Plan, unit: u32) -> String {
     }
 }
 
-async fn commit(store: &Store, plan: &Plan, unit: u32) {
-    store.create(&commit_path(plan, unit), "{}".into()).await.unwrap();
+async fn commit(store: &Store, plan: &Plan, unit: u32, generation: Generation) {
+    let Some(WorkUnit::Extract(shard)) = plan.work_unit(unit) else {
+        return drop(store.create(&commit_path(plan, unit), "{}".into()).await.unwrap());
+    };
+    let attempt = ShardAttempt {
+        set: shard.set.id,
+        start: shard.start,
+        end: shard.end,
+        rows: shard.end - shard.start,
+        attempt: Attempt::new(glmeval_common::rng::random_token()),
+        worker: WorkerId::new("w"),
+        generation,
+        seconds: 1.0,
+    };
+    commit_shard(store, &attempt, "rows".into()).await.unwrap();
 }
 
 fn committed(coordinator: &Coordinator, plan: &Plan) -> Vec<(u32, u32)> {
@@ -87,7 +102,7 @@ async fn the_next_coordinator_believes_a_snapshot_and_finds_what_came_since() {
     first.tick().await.unwrap();
     assert_eq!(numbers(&store, &plan).await, [1]);
     work(&first, &store, &plan, 1).await;
-    commit(&store, &plan, 30).await;
+    commit(&store, &plan, 30, Generation::default()).await;
     store.delete(&commit_path(&plan, 3)).await.unwrap();
     let second = coordinator(&store).await;
     assert_eq!(committed(&second, &plan), [(0, 11), (30, 31)], "unit 3 is believed, not looked up");

@@ -26,7 +26,7 @@ impl World {
             return;
         }
         let worker = alive[self.rng.below(alive.len() as u64) as usize];
-        let newest = self.coordinators.len() - 1;
+        let Some(newest) = self.coordinators.len().checked_sub(1) else { return };
         let until_ms = self.now_ms + self.rng.below(90_000);
         match blow {
             0..=2 => self.leave(worker),

@@ -315,10 +315,11 @@ impl World {
 
     /// The user submits a job, again if nobody takes it.
     fn submit(&mut self, job: usize) {
-        let newest = self.coordinators.len() - 1;
-        if self.store.is_away(self.now_ms) || !self.coordinators[newest].is_serving {
+        let newest = self.coordinators.len().checked_sub(1);
+        let serving = newest.filter(|newest| self.coordinators[*newest].is_serving);
+        let Some(newest) = serving.filter(|_| !self.store.is_away(self.now_ms)) else {
             return self.after(3_000, Happening::Submit { job });
-        }
+        };
         self.store.jobs.insert(job, false);
         self.store.failed.retain(|(of, _), _| *of != job);
         self.store.quarantined.retain(|(of, ..), _| *of != job);
@@ -329,7 +330,7 @@ impl World {
 
     /// The user ends a job and may want it after all later.
     pub(super) fn cancel(&mut self, job: usize) {
-        let newest = self.coordinators.len() - 1;
+        let Some(newest) = self.coordinators.len().checked_sub(1) else { return };
         let is_heard = self.coordinators[newest].is_serving && self.store.jobs.contains_key(&job);
         if self.store.is_away(self.now_ms) || !is_heard {
             return;

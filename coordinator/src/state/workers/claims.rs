@@ -5,10 +5,10 @@
 //! held against a worker that only an earlier coordinator could judge.
 
 use crate::evidence::{Author, Evidence};
-use crate::state::State;
 use crate::state::event::Effect;
 use crate::state::job::JobState;
 use crate::state::reports::Ended;
+use crate::state::{State, UnitState};
 use glmeval_common::control::{LeaseKey, Outcome};
 use glmeval_common::ids::{Generation, WorkerId};
 
@@ -42,6 +42,10 @@ impl State {
             // Numbers beyond the plan are this coordinator's own.
             None if is_judge => return Some(format!("reported unit {unit}, which there is not")),
             None => return None,
+            // A coordinator that came after the commit believes it without a look.
+            Some(UnitState::Committed) => {
+                return self.false_evidence(known, ended).filter(|_| ended.evidence.is_bad());
+            }
             Some(state) if state.is_terminal() => return None,
             Some(_) if !holds && known.doubts.is_open(*unit) => return None,
             Some(_) => {}
