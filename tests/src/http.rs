@@ -64,7 +64,8 @@ fn is_whole(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
     let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
     let lines = head.lines().filter_map(|line| line.split_once(':'));
-    let length = lines.filter(|(key, _)| *key == "content-length").map(|(_, value)| value).last();
+    let length =
+        lines.filter(|(key, _)| *key == "content-length").map(|(_, value)| value).next_back();
     let Some(length) = length.and_then(|value| value.trim().parse::<usize>().ok()) else {
         return false;
     };
