@@ -286,11 +286,6 @@ impl MemoryStore {
     pub(crate) fn commit_count(&self) -> usize {
         self.commits.lock().unwrap().len()
     }
-
-    pub(crate) fn failed_units(&self) -> Vec<(u32, String)> {
-        let failed = self.failed.lock().unwrap();
-        failed.iter().map(|((_, unit), reason)| (*unit, reason.clone())).collect()
-    }
 }
 
 #[async_trait]
