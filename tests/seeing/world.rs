@@ -24,7 +24,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Shards of the long job, and rows of each.
 pub(crate) const SHARDS: usize = 200;
-const SHARD_ROWS: usize = 8;
+const SHARD_ROWS: usize = 40;
 
 /// Coordinator, folder and addresses.
 pub(crate) struct World {
