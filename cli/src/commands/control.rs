@@ -291,6 +291,9 @@ fn cost_lines(cost: &JobCost) -> String {
 
 /// Names every unit that was given up, on stderr.
 pub(crate) fn complain_of_failures(status: &JobStatus) {
+    for notice in &status.notices {
+        complain(notice);
+    }
     for failure in &status.failures {
         complain(&format!("failed: {}: {}", failure.label, failure.reason));
     }
