@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-const SHARDS: u64 = 100;
+const SHARDS: u64 = 60;
 /// Rows of a shard: enough that one is computed whenever the store goes away.
 const SHARD_ROWS: usize = 48;
 
@@ -54,6 +54,8 @@ async fn a_job_goes_through_an_outage_of_its_store_with_its_shards_in_the_spool(
     while commits(&straight).await < SHARDS / 10 {
         poll.tick().await;
     }
+    worker.lines_so_far();
+    worker.line_with("unit starts").await;
     gateway.kill();
     let committed = commits(&straight).await;
     assert!(committed < SHARDS, "the job was over before the outage");
@@ -88,6 +90,8 @@ async fn a_killed_workers_spool_is_committed_by_the_next_on_the_machine() {
     while commits(&straight).await < SHARDS / 10 {
         poll.tick().await;
     }
+    doomed.lines_so_far();
+    doomed.line_with("unit starts").await;
     gateway.kill();
     doomed.line_with("a shard goes to the spool").await;
     let spooled = |folder: &Path| {

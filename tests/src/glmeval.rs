@@ -122,10 +122,10 @@ impl Running {
     /// The next line that contains `text`.
     ///
     /// # Panics
-    /// If the output ends without one.
+    /// If the output ends, or too long nothing comes, without one.
     pub async fn line_with(&mut self, text: &str) -> String {
         let mut seen = Vec::new();
-        while let Some(line) = self.line().await {
+        while let Ok(Some(line)) = tokio::time::timeout(WAIT_MAX, self.lines.recv()).await {
             if line.contains(text) {
                 return line;
             }

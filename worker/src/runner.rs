@@ -12,7 +12,7 @@ use crate::{fit, prepare, publish};
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
 use glmeval_common::dataset::DatasetSource;
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, DatasetId, ModelId, SetId};
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::genome::Genome;
@@ -95,6 +95,14 @@ impl Runner {
         // Asking a store that is away takes long, and the commit decides anyway.
         if !self.store_is_away() {
             let standing = find_commit(context.store, &set.id, unit.start, unit.end).await;
+            let standing = match standing {
+                // What it needs may be at hand, and the spool takes what it makes.
+                Err(error) if error.kind() == ErrorKind::Unavailable && self.spool.is_some() => {
+                    tracing::debug!(error = error.chain(), "not known whether it is committed");
+                    Ok(None)
+                }
+                known => known,
+            };
             let check = async |commit| read_shard(context.store, &commit).await.map(drop);
             if is_sound(standing, check).await? {
                 return Ok(false);
