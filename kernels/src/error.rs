@@ -18,6 +18,46 @@ pub enum KernelError {
         /// What it is.
         found: String,
     },
+    /// There is no such device, or a library that it needs.
+    #[error("{device}: {reason}")]
+    NoDevice {
+        /// What was asked for.
+        device: String,
+        /// Why there is none.
+        reason: String,
+    },
+    /// The device's memory, or the share of it that may be used, is full.
+    #[error("{device}: no room for {bytes} bytes, {free} of {total} are free")]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// Bytes that were asked for.
+        bytes: u64,
+        /// Bytes that are left.
+        free: u64,
+        /// Bytes there are.
+        total: u64,
+    },
+    /// A kernel's source does not compile; a defect, or a compiler that is too old.
+    #[error("{source_name} for {target}: {log}")]
+    Compile {
+        /// The source.
+        source_name: String,
+        /// What it was compiled for.
+        target: String,
+        /// What the compiler says.
+        log: String,
+    },
+    /// The device refused or failed.
+    #[error("{operation} on {device}: {message}")]
+    Device {
+        /// The device.
+        device: String,
+        /// Operation, kernel and sizes.
+        operation: String,
+        /// What the driver says.
+        message: String,
+    },
 }
 
 /// Result of an operation.

@@ -1,9 +1,10 @@
-//! Numbers on a device: operations on arrays, CPU forms first.
+//! Numbers on a device: operations on arrays, CPU forms first, CUDA forms beside them.
 //!
 //! Leaves out: DNA, files, jobs, network. Invariant: a row's result never depends on other rows,
 //! on how many there are, on the number of threads or on the CPU model.
 #![expect(unsafe_code, reason = "vector instructions, and threads that write spans of one output")]
 
+pub mod cuda;
 pub mod error;
 mod isa;
 mod lanes;

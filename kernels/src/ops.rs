@@ -37,3 +37,6 @@ pub mod sin;
 pub mod softmax;
 pub mod spline_weights;
 pub mod tanh;
+
+/// The sources of all kernels, for checks that need no device.
+pub(crate) static SOURCES: &[&crate::cuda::Source] = &[&layer_norm::cuda::SOURCE];

@@ -7,6 +7,7 @@ pub mod agent;
 mod attempt;
 pub mod batching;
 pub mod config;
+pub mod device;
 pub mod extract;
 pub mod features;
 pub mod fit;

@@ -2,6 +2,7 @@
 //!
 //! A model is one file below `models/` and two lines here. Leaves out: what a model is ([`crate::model`]).
 
+use crate::device::Device;
 use crate::hub::{Hub, HubModel};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, Model, ModelOptions, RandomTensors, TensorShape,
@@ -48,9 +49,17 @@ pub fn open(path: &Path) -> Result<Model> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, options: &ModelOptions) -> Result<Model> {
+    open_on(path, options, &Device::Cpu)
+}
+
+/// Opens the gLM at `path` on a device.
+///
+/// # Errors
+/// As [`open`]; `Unavailable` if the device has no room or fails.
+pub fn open_on(path: &Path, options: &ModelOptions, device: &Device) -> Result<Model> {
     let kind = Kind::find(path, options)?;
     let mut weights = kind.weights()?;
-    kind.open(&mut weights)
+    kind.open(&mut weights, device)
 }
 
 /// Opens the config and vocabulary at `path` with random weights of `seed`; weight files are not
@@ -60,7 +69,7 @@ pub fn open_with(path: &Path, options: &ModelOptions) -> Result<Model> {
 /// As [`open`].
 pub fn open_random(path: &Path, options: &ModelOptions, seed: u64) -> Result<Model> {
     let kind = Kind::find(path, options)?;
-    kind.open(&mut kind.random(seed))
+    kind.open(&mut kind.random(seed), &Device::Cpu)
 }
 
 /// Reads everything but the numbers of the gLM at `path`.
@@ -202,10 +211,14 @@ impl Kind {
         held.fold(0, |sum: u64, tensor| sum.saturating_add(tensor.count()))
     }
 
-    fn open(&self, tensors: &mut dyn TensorSource) -> Result<Model> {
+    fn open(&self, tensors: &mut dyn TensorSource, device: &Device) -> Result<Model> {
         let tokenizer = self.tokenizer()?;
         let facts = self.facts(tensors, tokenizer.as_ref())?;
-        Ok(Model::new(facts, tokenizer, self.blueprint.load(tensors)?))
+        let network = match device {
+            Device::Cpu => self.blueprint.load(tensors)?,
+            Device::Cuda(gpu) => self.blueprint.load_on(gpu, tensors)?,
+        };
+        Ok(Model::new(facts, tokenizer, network))
     }
 }
 

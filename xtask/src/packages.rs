@@ -15,7 +15,7 @@ struct Component {
     packages: &'static [&'static str],
 }
 
-const COMPONENTS: [Component; 6] = [
+const COMPONENTS: [Component; 7] = [
     Component {
         name: "S3 gateway",
         programs: &["radosgw", "ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool"],
@@ -36,6 +36,7 @@ const COMPONENTS: [Component; 6] = [
         programs: &["prometheus", "promtool"],
         packages: &["prometheus"],
     },
+    Component { name: "host emulator of CUDA kernels", programs: &["g++"], packages: &["g++"] },
     Component { name: "kubectl", programs: &["kubectl"], packages: &["kubernetes-client"] },
     Component { name: "network namespaces", programs: &["ip"], packages: &["iproute2"] },
 ];

@@ -23,7 +23,10 @@ pub(crate) fn run(root: &Path, skips_forbidden: bool) -> Result<()> {
     let python = python_tools(root);
     let mut environment: Vec<(&str, String)> = Vec::new();
     match python {
-        Ok(python) => environment.push(("GLMEVAL_TEST_PYTHON", python.display().to_string())),
+        Ok(python) => {
+            environment.extend(library_path(&python));
+            environment.push(("GLMEVAL_TEST_PYTHON", python.display().to_string()));
+        }
         Err(error) if skips_forbidden => return Err(error),
         Err(error) => say(&format!("SKIPPED tests that use Python or an S3 server: {error:#}")),
     }
@@ -73,6 +76,18 @@ fn python_tools(root: &Path) -> Result<PathBuf> {
         .with_context(|| format!("install {REQUIREMENTS} (is a Python registry in reach?)"))?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// Where the compiler of kernels (NVRTC) lies in the environment, before what the caller's variable names.
+fn library_path(python: &Path) -> Option<(&'static str, String)> {
+    const NAME: &str = "LD_LIBRARY_PATH";
+    let libraries = python.parent()?.parent()?.join("lib");
+    let versions = std::fs::read_dir(libraries).ok()?.filter_map(Result::ok);
+    let folder = versions
+        .map(|version| version.path().join("site-packages/nvidia/cuda_nvrtc/lib"))
+        .find(|folder| folder.is_dir())?;
+    let before = std::env::var(NAME).map(|paths| format!(":{paths}")).unwrap_or_default();
+    Some((NAME, format!("{}{before}", folder.display())))
 }
 
 /// Makes an empty virtual environment; as root on Debian it first installs what that takes.

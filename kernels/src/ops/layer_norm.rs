@@ -2,6 +2,8 @@
 //!
 //! Leaves out: a residual sum before it. Invariant: a row's result depends on that row alone.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use crate::lanes;

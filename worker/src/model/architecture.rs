@@ -7,8 +7,9 @@ use super::{Network, TensorShape, TensorSource};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{ExpectedTensor, Weights};
 use crate::{json, weights};
-use glmeval_common::error::{InputError, Result, io_error};
+use glmeval_common::error::{Error, InputError, Result, io_error};
 use glmeval_common::model::{MemoryFacts, ModelOptions};
+use glmeval_kernels::cuda::Gpu;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -192,4 +193,14 @@ pub trait Blueprint: Send + Sync {
     /// # Errors
     /// As [`TensorSource::take_f32`].
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>>;
+
+    /// Takes the tensors to a CUDA device.
+    ///
+    /// # Errors
+    /// As [`TensorSource::take_f32`]; `Invalid` if this kind of gLM runs on CPUs only; `Unavailable` if the device has
+    /// no room.
+    fn load_on(&self, gpu: &Gpu, _tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
+        let device = &gpu.properties().name;
+        Err(Error::invalid(format!("this kind of gLM does not run on {device}: choose the CPU")))
+    }
 }

@@ -1,0 +1,168 @@
+//! Kernels on a CUDA device, and on the host emulator that stands in for one.
+//!
+//! Leaves out: what kernels compute (`ops`). Invariant: libraries of CUDA are opened at run time, so that a machine without
+//! them gets an error, never a crash; a kernel is compiled once for a device and found on disk the next time.
+
+mod array;
+mod driver;
+mod emulator;
+mod kernel;
+mod launch;
+mod nvidia;
+mod nvrtc;
+mod product;
+pub mod sources;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use crate::error::Result;
+use driver::{Driver, Module};
+use emulator::Emulator;
+use nvidia::Nvidia;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use array::{Bf16, DeviceArray, Element, F16, View, ViewMut};
+pub use driver::{Graph, Properties};
+pub use kernel::Kernel;
+pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
+pub use nvrtc::{Compiled, compile};
+pub use product::{Operand, Output, Product, ProductClass, ValueType};
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Where compiled kernels are kept; none = compiled anew by each process.
+    pub cache: Option<PathBuf>,
+    /// Bytes of the device's memory that may be used; none = all that is free.
+    pub memory_max: Option<u64>,
+}
+
+/// A device with its kernels; clones share it.
+#[derive(Clone)]
+pub struct Gpu(Arc<Inner>);
+
+struct Inner {
+    driver: Box<dyn Driver>,
+    properties: Properties,
+    modules: Mutex<BTreeMap<ModuleKey, Arc<dyn Module>>>,
+}
+
+/// A source and what it is compiled with.
+type ModuleKey = (&'static str, Vec<(&'static str, i64)>);
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Gpu({})", self.0.properties.name)
+    }
+}
+
+impl Gpu {
+    /// Opens the NVIDIA device of this ordinal.
+    ///
+    /// # Errors
+    /// `NoDevice` without a driver, NVRTC or such a device, or with one older than sm_80.
+    pub fn open(ordinal: usize, options: &GpuOptions) -> Result<Self> {
+        Self::of(Box::new(Nvidia::open(ordinal, options)?))
+    }
+
+    /// A device that runs kernels on the host, slowly, and checks every access; for tests.
+    ///
+    /// # Errors
+    /// `NoDevice` without a C++ compiler.
+    pub fn emulated() -> Result<Self> {
+        Self::of(Box::new(Emulator::open()?))
+    }
+
+    fn of(driver: Box<dyn Driver>) -> Result<Self> {
+        let properties = driver.properties()?;
+        Ok(Self(Arc::new(Inner { driver, properties, modules: Mutex::default() })))
+    }
+
+    /// What the device is.
+    pub fn properties(&self) -> &Properties {
+        &self.0.properties
+    }
+
+    /// Bytes of memory that are free and that there are.
+    ///
+    /// # Errors
+    /// `Device` if the driver does not answer.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        self.0.driver.memory()
+    }
+
+    /// Waits until the device has done all it was told.
+    ///
+    /// # Errors
+    /// `Device` if a kernel failed meanwhile.
+    pub fn synchronise(&self) -> Result<()> {
+        self.0.driver.synchronise()
+    }
+
+    /// A kernel of `source` compiled with `defines`; compiled at most once.
+    ///
+    /// # Errors
+    /// `Compile` if the source is refused; `Device` if the device refuses the kernel.
+    pub fn kernel(
+        &self,
+        source: &'static Source,
+        name: &'static str,
+        defines: &[(&'static str, i64)],
+    ) -> Result<Kernel> {
+        let key = (source.name, defines.to_vec());
+        let mut modules = lock(&self.0.modules);
+        let module = match modules.get(&key) {
+            Some(module) => Arc::clone(module),
+            None => {
+                let module = self.0.driver.load(source, defines)?;
+                modules.insert(key, Arc::clone(&module));
+                module
+            }
+        };
+        drop(modules);
+        Kernel::new(self.clone(), module, source, name)
+    }
+
+    /// Records what `work` tells the device, to be done again and again with the same arrays. Nothing runs yet, and
+    /// `work` must allocate nothing and read nothing back.
+    ///
+    /// # Errors
+    /// As `work`; `Device` if the driver refuses.
+    pub fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        self.0.driver.begin_recording()?;
+        let done = work();
+        let graph = self.0.driver.end_recording();
+        done?;
+        graph
+    }
+
+    /// Multiplies matrices; see [`Product`].
+    ///
+    /// # Errors
+    /// `Shape` if an operand is too short; `Device` if the library refuses.
+    pub fn multiply(&self, product: &Product<'_>) -> Result<()> {
+        product.check()?;
+        self.0.driver.multiply(product)
+    }
+
+    fn driver(&self) -> &dyn Driver {
+        self.0.driver.as_ref()
+    }
+}
+
+/// How many NVIDIA devices there are.
+///
+/// # Errors
+/// `NoDevice` without a driver.
+pub fn device_count() -> Result<usize> {
+    nvidia::device_count()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

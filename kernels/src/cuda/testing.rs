@@ -1,0 +1,46 @@
+//! What tests of kernels share: devices to run on, values to run with, comparison.
+//!
+//! Leaves out: golden fixtures. Invariant: every test runs in the emulator, and on a real device where there is one.
+
+use super::{Gpu, GpuOptions};
+use crate::error::Result;
+
+/// Runs `test` in the emulator, and on the first NVIDIA device if there is one.
+pub(crate) fn for_each_device(test: impl Fn(&Gpu) -> Result<()>) {
+    let run = |gpu: Gpu| test(&gpu).unwrap_or_else(|error| panic!("{gpu:?}: {error}"));
+    run(Gpu::emulated().unwrap());
+    match Gpu::open(0, &GpuOptions::default()) {
+        Ok(gpu) => run(gpu),
+        Err(error) => {
+            let wanted = std::env::var_os("GLMEVAL_REQUIRE_GPU").is_some();
+            assert!(!wanted, "GLMEVAL_REQUIRE_GPU is set, and {error}");
+        }
+    }
+}
+
+/// `count` values in -1..1, the same for the same seed.
+pub(crate) fn draw(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
+    let next = |_| {
+        // Steele et al. 2014, SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(next).collect()
+}
+
+/// Refuses values farther from `expected` than `tolerance` times the largest expected magnitude.
+pub(crate) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (found - expected).abs();
+        assert!(
+            difference <= tolerance * scale,
+            "value {index}: expected {expected}, found {found}, {difference} > {tolerance} x {scale}"
+        );
+    }
+}
