@@ -10,9 +10,9 @@ use crate::state::{Effect, Event, State};
 use glmeval_common::clock::Clock;
 use glmeval_common::control::JobPhase;
 use glmeval_common::error::{Error, ErrorKind, Result};
-use glmeval_common::ids::JobId;
+use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::Prices;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub mod gauges;
 mod history;
 mod ledger;
 mod overview;
+mod refusals;
 mod snapshots;
 pub mod telemetry;
 
@@ -43,11 +44,12 @@ pub enum Recovery {
 /// Time between two looks at how fast jobs go.
 const SAMPLE_MS: u64 = 1_000;
 
-/// What was given up, on its way to the store.
+/// What is to last, on its way to the store.
 #[derive(Clone)]
-enum GivenUp {
-    Unit(u32, String),
-    Rows(Quarantined),
+enum Record {
+    Unit(JobId, u32, String),
+    Rows(JobId, Quarantined),
+    Refused(WorkerId, String),
 }
 
 struct Inner {
@@ -63,7 +65,7 @@ struct Inner {
     /// When rates were last taken note of.
     sampled_ms: AtomicU64,
     /// Records the store does not hold yet, oldest first.
-    records: Mutex<VecDeque<(JobId, GivenUp)>>,
+    records: Mutex<VecDeque<Record>>,
     /// Held while records are written, so that they are written in order.
     recording: tokio::sync::Mutex<()>,
     /// Wakes, in the order they came, those who wait for units that became ready or a job's end.
@@ -77,6 +79,8 @@ struct Inner {
     /// Until then, workers that the coordinator before knew may name what they hold.
     settles_ms: AtomicU64,
     fence_checked_ms: AtomicU64,
+    /// When refusals by coordinators of the same name were last looked for.
+    refusals_checked_ms: AtomicU64,
     /// Held while snapshots are written, so that their numbers rise.
     snapshots: tokio::sync::Mutex<snapshots::Snapshots>,
 }
@@ -106,10 +110,13 @@ impl Coordinator {
     ) -> Result<Self> {
         let epoch = store.claim_epoch(name, record).await?;
         let now_ms = clock.now_ms();
-        let state = match recovery {
-            Recovery::AllJobs => recover::recover(&*store, epoch, settings.clone(), now_ms).await?,
-            Recovery::SubmittedOnly => State::new(epoch, settings.clone()),
-        };
+        let mut state = State::new(epoch, settings.clone());
+        for (worker, reason) in store.refused(name, &BTreeSet::new()).await? {
+            state.apply(Event::Refuse { worker, reason }, now_ms);
+        }
+        if recovery == Recovery::AllJobs {
+            recover::recover(&*store, &mut state, now_ms).await?;
+        }
         tracing::info!(name, epoch, "coordinator claimed its epoch");
         let runs = state.statuses(now_ms).iter().any(|status| !status.phase.is_over());
         let takes_over = epoch > 1 && runs;
@@ -133,6 +140,7 @@ impl Coordinator {
             store_away: AtomicBool::new(false),
             settles_ms: AtomicU64::new(settles_ms),
             fence_checked_ms: AtomicU64::new(now_ms),
+            refusals_checked_ms: AtomicU64::new(now_ms),
             snapshots: tokio::sync::Mutex::default(),
         };
         let coordinator = Self { inner: Arc::new(inner) };
@@ -184,9 +192,25 @@ impl Coordinator {
     /// Always, with `Fenced` or `Unavailable`.
     pub async fn run(&self) -> Result<()> {
         let interval = Duration::from_millis(self.inner.settings.tick_interval_ms.max(1));
-        loop {
-            tokio::time::sleep(interval).await;
-            self.tick().await?;
+        let ticks = async {
+            loop {
+                tokio::time::sleep(interval).await;
+                if let Err(error) = self.tick().await {
+                    break Err(error);
+                }
+            }
+        };
+        // What takes as long as a job has commits holds up no lease.
+        let looks = async {
+            loop {
+                tokio::time::sleep(interval).await;
+                self.look_at_suspects().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = ticks => ended,
+            never = looks => never,
         }
     }
 
@@ -301,15 +325,16 @@ impl Coordinator {
             match effect {
                 Effect::RecordFailed { job, unit, reason } => {
                     tracing::warn!(%job, unit, reason, "unit given up");
-                    lock(&self.inner.records).push_back((job, GivenUp::Unit(unit, reason)));
+                    lock(&self.inner.records).push_back(Record::Unit(job, unit, reason));
                 }
                 Effect::RecordQuarantined { job, rows } => {
                     let Quarantined { unit, start, end, reason } = &rows;
                     tracing::warn!(%job, unit, start, end, reason, "rows quarantined");
-                    lock(&self.inner.records).push_back((job, GivenUp::Rows(rows)));
+                    lock(&self.inner.records).push_back(Record::Rows(job, rows));
                 }
                 Effect::Refused { worker, reason } => {
                     tracing::error!(%worker, reason, "a worker lied and is refused");
+                    lock(&self.inner.records).push_back(Record::Refused(worker, reason));
                 }
                 Effect::HostDrained { host, reason } => {
                     tracing::error!(host, reason, "nothing is granted to this host any more");
@@ -326,19 +351,20 @@ impl Coordinator {
         for_caller
     }
 
-    /// Writes down units that were given up; what fails is tried again at the next tick.
+    /// Writes down units that were given up and workers that lied; what fails is tried again at the next tick.
     async fn write_records(&self) {
         let _in_order = self.inner.recording.lock().await;
         loop {
             let next = lock(&self.inner.records).front().cloned();
-            let Some((job, record)) = next else { return };
-            let store = &self.inner.store;
+            let Some(record) = next else { return };
+            let (store, name) = (&self.inner.store, &self.inner.name);
             let written = match &record {
-                GivenUp::Unit(unit, reason) => store.record_failed(&job, *unit, reason).await,
-                GivenUp::Rows(rows) => store.record_quarantined(&job, rows).await,
+                Record::Unit(job, unit, reason) => store.record_failed(job, *unit, reason).await,
+                Record::Rows(job, rows) => store.record_quarantined(job, rows).await,
+                Record::Refused(worker, reason) => store.record_refused(name, worker, reason).await,
             };
             if let Err(error) = written {
-                tracing::warn!(%job, error = error.chain(), "failure not recorded yet");
+                tracing::warn!(error = error.chain(), "failure not recorded yet");
                 return;
             }
             lock(&self.inner.records).pop_front();
@@ -348,7 +374,10 @@ impl Coordinator {
     /// Drops failures of a job that were not written down: its next round must not begin with them.
     async fn forget_records(&self, job: &JobId) {
         let _in_order = self.inner.recording.lock().await;
-        lock(&self.inner.records).retain(|(of, ..)| of != job);
+        lock(&self.inner.records).retain(|record| match record {
+            Record::Unit(of, ..) | Record::Rows(of, _) => of != job,
+            Record::Refused(..) => true,
+        });
     }
 
     /// Lists the epochs: a higher one fences this coordinator, no answer pauses its grants.
@@ -366,6 +395,7 @@ impl Coordinator {
         match asked.await {
             Ok(Ok(highest)) => {
                 self.store_answered(true, "");
+                self.look_for_refusals().await;
                 if highest > self.epoch() {
                     tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
                     self.fence();

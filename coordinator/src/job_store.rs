@@ -9,11 +9,11 @@ pub use crate::state::Quarantined;
 use async_trait::async_trait;
 pub use glmeval_common::control::CoordinatorRecord;
 use glmeval_common::error::Result;
-use glmeval_common::ids::JobId;
+use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::unit::WorkUnit;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a snapshot says of a job: units whose commits stood when it was taken.
 ///
@@ -34,6 +34,27 @@ pub trait JobStore: Send + Sync {
     async fn claim_epoch(&self, name: &str, record: &CoordinatorRecord) -> Result<u64>;
     /// The highest epoch of coordinator `name`; 0 without any.
     async fn highest_epoch(&self, name: &str) -> Result<u64>;
+    /// Workers that lied to coordinators of `name` and are not `known`, with what they did.
+    async fn refused(
+        &self,
+        _name: &str,
+        _known: &BTreeSet<WorkerId>,
+    ) -> Result<BTreeMap<WorkerId, String>> {
+        Ok(BTreeMap::new())
+    }
+    /// Writes down that a worker lied; a record that is there already is fine.
+    async fn record_refused(&self, _name: &str, _worker: &WorkerId, _reason: &str) -> Result<()> {
+        Ok(())
+    }
+    /// Rows of a plan's shards that only wrong commits of `authors` hold, by unit, looked at to the last
+    /// byte.
+    async fn wrong_rows(
+        &self,
+        _plan: &Plan,
+        _authors: &BTreeSet<WorkerId>,
+    ) -> Result<Vec<(u32, u64, u64)>> {
+        Ok(Vec::new())
+    }
     /// Writes job file and plan; a job that is there already is fine.
     async fn put_job(&self, job_toml: &str, plan: &Plan) -> Result<()>;
     /// Every job in the store.

@@ -7,7 +7,6 @@
 use crate::job_store::{JobSnapshot, JobStore};
 use crate::plan;
 use crate::schedule::UnitSet;
-use crate::settings::Settings;
 use crate::state::{Event, State};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::JobId;
@@ -16,19 +15,13 @@ use glmeval_common::plan::Plan;
 use glmeval_common::unit::UnitKind;
 use std::sync::Arc;
 
-/// Reads every job of the store into a state of `epoch`.
+/// Reads every job of the store into a new state.
 ///
 /// A job whose records are damaged is left out, aloud; the others go on.
 ///
 /// # Errors
 /// `Unavailable` when the store cannot be read.
-pub async fn recover(
-    store: &dyn JobStore,
-    epoch: u64,
-    settings: Settings,
-    now_ms: u64,
-) -> Result<State> {
-    let mut state = State::new(epoch, settings);
+pub async fn recover(store: &dyn JobStore, state: &mut State, now_ms: u64) -> Result<()> {
     for job in store.list_jobs().await? {
         match read_job(store, &job).await {
             Ok(event) => {
@@ -38,7 +31,7 @@ pub async fn recover(
             Err(error) => tracing::error!(%job, error = error.chain(), "job left out"),
         }
     }
-    Ok(state)
+    Ok(())
 }
 
 async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {

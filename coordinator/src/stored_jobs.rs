@@ -7,15 +7,17 @@ use crate::job_store::{CoordinatorRecord, JobSnapshot, JobStore, Quarantined};
 use crate::schedule::UnitSet;
 use async_trait::async_trait;
 use glmeval_common::error::{ErrorKind, Result};
-use glmeval_common::ids::JobId;
+use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
-use glmeval_common::store::coordinators::{Claim, claim_epoch, newest_epoch};
+use glmeval_common::store::coordinators::{
+    Claim, claim_epoch, newest_epoch, record_refused, refused_workers,
+};
 use glmeval_common::store::jobs::{self, FailedUnit, Snapshot};
 use glmeval_common::unit::WorkUnit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod committed;
 
@@ -104,6 +106,26 @@ impl JobStore for StoredJobs {
             return Ok(1);
         }
         Ok(newest_epoch(&self.store, name).await?.unwrap_or(0))
+    }
+
+    async fn refused(
+        &self,
+        name: &str,
+        known: &BTreeSet<WorkerId>,
+    ) -> Result<BTreeMap<WorkerId, String>> {
+        refused_workers(&self.store, name, known).await
+    }
+
+    async fn record_refused(&self, name: &str, worker: &WorkerId, reason: &str) -> Result<()> {
+        record_refused(&self.store, name, worker, reason).await
+    }
+
+    async fn wrong_rows(
+        &self,
+        plan: &Plan,
+        authors: &BTreeSet<WorkerId>,
+    ) -> Result<Vec<(u32, u64, u64)>> {
+        evidence::wrong_rows(&self.store, plan, authors).await
     }
 
     async fn put_job(&self, job_toml: &str, plan: &Plan) -> Result<()> {

@@ -47,6 +47,8 @@ pub(super) struct Store {
     pub(super) failed: BTreeMap<(usize, u32), String>,
     /// Rows given up, by job, unit and range.
     pub(super) quarantined: BTreeMap<(usize, u32, u64, u64), String>,
+    /// Workers that lied, how, and when that was written down.
+    pub(super) refused: BTreeMap<WorkerId, (String, u64)>,
     pub(super) epoch: u64,
     pub(super) away_until_ms: u64,
     /// Creates in a thousand whose answer is lost.
@@ -68,6 +70,7 @@ impl Store {
             jobs: BTreeMap::new(),
             failed: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            refused: BTreeMap::new(),
             epoch: 0,
             away_until_ms: 0,
             unclear,
