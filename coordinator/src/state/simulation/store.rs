@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// Brings the rows of the set of `key` in step with its commits.
-    fn note_rows(&mut self, key: Key) {
+    pub(super) fn note_rows(&mut self, key: Key) {
         let Key::Shard { set, .. } = key else { return };
         let (mut all, mut sound) = (0, 0);
         for ((start, end), is_sound) in self.shards(set) {

@@ -4,6 +4,7 @@
 //! order it was arranged, so that a seed decides everything.
 
 use super::Trace;
+use super::broken::Broken;
 use super::faults::Faults;
 use super::messages::{Message, Reply};
 use super::shapes::{self, Shape, SimUnit};
@@ -116,6 +117,7 @@ pub(super) struct World {
     pub(super) has_lied: bool,
     pub(super) calls: u64,
     pub(super) runs: u64,
+    pub(super) broken: Option<Broken>,
 }
 
 impl World {
@@ -140,6 +142,7 @@ impl World {
             has_lied: false,
             calls: 0,
             runs: 0,
+            broken: None,
             faults,
             rng,
         };
@@ -278,14 +281,18 @@ impl World {
         if self.store.is_away(self.now_ms) {
             return self.after(1_000, Happening::Coordinate);
         }
-        self.store.epoch += 1;
+        if self.store.epoch == 0 || !self.breaks(Broken::EpochTakenTwice) {
+            self.store.epoch += 1;
+        }
         let epoch = self.store.epoch;
         let mut state = State::new(epoch, Settings::default());
         let offset_ms = self.rng.below(1 << 40);
         let rate = 950 + self.rng.below(100);
         let local_ms = offset_ms + self.now_ms * rate / 1_000;
-        for (worker, (reason, _)) in self.store.refused.clone() {
-            state.apply(Event::Refuse { worker, reason }, local_ms);
+        if !self.breaks(Broken::RefusalsForgotten) {
+            for (worker, (reason, _)) in self.store.refused.clone() {
+                state.apply(Event::Refuse { worker, reason }, local_ms);
+            }
         }
         for (job, cancelled) in self.store.jobs.clone() {
             state.apply(self.submission(job, cancelled, false), local_ms);
@@ -392,6 +399,7 @@ impl World {
                 Record::Unit(job, unit, reason) => {
                     self.store.failed.entry((job, unit)).or_insert(reason);
                 }
+                Record::Rows(..) if self.breaks(Broken::QuarantineForgotten) => {}
                 Record::Rows(job, rows) => {
                     let key = (job, rows.unit, rows.start, rows.end);
                     self.store.quarantined.entry(key).or_insert(rows.reason);
@@ -436,6 +444,9 @@ impl World {
             let mut wrong = Vec::new();
             for (unit, known) in (0..).zip(&shape.units) {
                 let Some((_, start, end)) = known.rows else { continue };
+                if self.breaks(Broken::LiarsBelieved) {
+                    continue;
+                }
                 let rows = (start..end).filter(|row| self.is_lied(known.key, *row));
                 wrong.extend(rows.map(|row| (unit, row, row + 1)));
             }
