@@ -286,7 +286,7 @@ async fn recovery(units: u64, store: Store, kind: &str) -> Result<()> {
         let jobs = StoredJobs::shared(store.clone());
         let start = cpu_ns();
         let mut state = State::new(2, Settings::default());
-        recover::recover(&jobs, &mut state, 0).await?;
+        recover::recover(&jobs, &mut state, 0).await.map(drop)?;
         let time_ms = ms(cpu_ns() - start);
         let committed = state.commits().first().map_or(0, |(_, committed, _)| *committed);
         println!(

@@ -12,7 +12,7 @@ use glmeval_common::control::JobPhase;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::Prices;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,8 +47,10 @@ const SAMPLE_MS: u64 = 1_000;
 /// What is to last, on its way to the store.
 #[derive(Clone)]
 enum Record {
-    Unit(JobId, u32, String),
-    Rows(JobId, Quarantined),
+    /// Job, round, unit, reason.
+    Unit(JobId, u32, u32, String),
+    /// Job, round, rows.
+    Rows(JobId, u32, Quarantined),
     Refused(WorkerId, String),
 }
 
@@ -64,6 +66,8 @@ struct Inner {
     started_ms: u64,
     /// When rates were last taken note of.
     sampled_ms: AtomicU64,
+    /// Rounds of the jobs that the state knows: what it decides is no part of a later one.
+    rounds: Mutex<BTreeMap<JobId, u32>>,
     /// Records the store does not hold yet, oldest first.
     records: Mutex<VecDeque<Record>>,
     /// Held while records are written, so that they are written in order.
@@ -114,9 +118,10 @@ impl Coordinator {
         for (worker, reason) in store.refused(name, &BTreeSet::new()).await? {
             state.apply(Event::Refuse { worker, reason }, now_ms);
         }
-        if recovery == Recovery::AllJobs {
-            recover::recover(&*store, &mut state, now_ms).await?;
-        }
+        let rounds = match recovery {
+            Recovery::AllJobs => recover::recover(&*store, &mut state, now_ms).await?,
+            Recovery::SubmittedOnly => BTreeMap::new(),
+        };
         tracing::info!(name, epoch, "coordinator claimed its epoch");
         let runs = state.statuses(now_ms).iter().any(|status| !status.phase.is_over());
         let takes_over = epoch > 1 && runs;
@@ -131,6 +136,7 @@ impl Coordinator {
             ledger: Mutex::default(),
             started_ms: now_ms,
             sampled_ms: AtomicU64::new(0),
+            rounds: Mutex::new(rounds),
             records: Mutex::default(),
             recording: tokio::sync::Mutex::new(()),
             work: Notify::new(),
@@ -325,12 +331,14 @@ impl Coordinator {
             match effect {
                 Effect::RecordFailed { job, unit, reason } => {
                     tracing::warn!(%job, unit, reason, "unit given up");
-                    lock(&self.inner.records).push_back(Record::Unit(job, unit, reason));
+                    let round = self.round(&job);
+                    lock(&self.inner.records).push_back(Record::Unit(job, round, unit, reason));
                 }
                 Effect::RecordQuarantined { job, rows } => {
                     let Quarantined { unit, start, end, reason } = &rows;
                     tracing::warn!(%job, unit, start, end, reason, "rows quarantined");
-                    lock(&self.inner.records).push_back(Record::Rows(job, rows));
+                    let round = self.round(&job);
+                    lock(&self.inner.records).push_back(Record::Rows(job, round, rows));
                 }
                 Effect::Refused { worker, reason } => {
                     tracing::error!(%worker, reason, "a worker lied and is refused");
@@ -359,8 +367,10 @@ impl Coordinator {
             let Some(record) = next else { return };
             let (store, name) = (&self.inner.store, &self.inner.name);
             let written = match &record {
-                Record::Unit(job, unit, reason) => store.record_failed(job, *unit, reason).await,
-                Record::Rows(job, rows) => store.record_quarantined(job, rows).await,
+                Record::Unit(job, round, unit, reason) => {
+                    store.record_failed(job, *round, *unit, reason).await
+                }
+                Record::Rows(job, round, rows) => store.record_quarantined(job, *round, rows).await,
                 Record::Refused(worker, reason) => store.record_refused(name, worker, reason).await,
             };
             if let Err(error) = written {
@@ -371,11 +381,16 @@ impl Coordinator {
         }
     }
 
+    /// The round of a job that the state knows of.
+    fn round(&self, job: &JobId) -> u32 {
+        lock(&self.inner.rounds).get(job).copied().unwrap_or(0)
+    }
+
     /// Drops failures of a job that were not written down: its next round must not begin with them.
     async fn forget_records(&self, job: &JobId) {
         let _in_order = self.inner.recording.lock().await;
         lock(&self.inner.records).retain(|record| match record {
-            Record::Unit(of, ..) | Record::Rows(of, _) => of != job,
+            Record::Unit(of, ..) | Record::Rows(of, ..) => of != job,
             Record::Refused(..) => true,
         });
     }

@@ -92,18 +92,27 @@ pub trait JobStore: Send + Sync {
         Ok(())
     }
     /// Opens the job's next round if the present one was cancelled or has failed units: what follows
-    /// speaks of the round that is open.
-    async fn resume(&self, job: &JobId) -> Result<()>;
+    /// speaks of the round that is open, which is returned.
+    async fn resume(&self, job: &JobId) -> Result<u32>;
+    /// The round of a job that is open.
+    async fn round(&self, _job: &JobId) -> Result<u32> {
+        Ok(0)
+    }
     /// Units that were given up, with their error chains.
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>>;
-    /// Writes down that a unit was given up; a record that is there already is fine.
-    async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()>;
+    /// Writes down that a unit was given up in a round of a job; a record that is there already is fine.
+    async fn record_failed(&self, job: &JobId, round: u32, unit: u32, reason: &str) -> Result<()>;
     /// Rows of shards that were given up; a store that keeps none has them tried again.
     async fn quarantined(&self, _job: &JobId) -> Result<Vec<Quarantined>> {
         Ok(Vec::new())
     }
-    /// Writes down that rows were given up; a record that is there already is fine.
-    async fn record_quarantined(&self, _job: &JobId, _rows: &Quarantined) -> Result<()> {
+    /// Writes down that rows were given up in a round of a job; a record that is there already is fine.
+    async fn record_quarantined(
+        &self,
+        _job: &JobId,
+        _round: u32,
+        _rows: &Quarantined,
+    ) -> Result<()> {
         Ok(())
     }
     /// What stands of a unit that a worker says is committed; `digest` = compare the sha256 too. A
@@ -113,6 +122,6 @@ pub trait JobStore: Send + Sync {
     }
     /// Whether a job was cancelled.
     async fn is_cancelled(&self, job: &JobId) -> Result<bool>;
-    /// Writes down that a job was cancelled; a record that is there already is fine.
-    async fn record_cancelled(&self, job: &JobId) -> Result<()>;
+    /// Writes down that a round of a job was cancelled; a record that is there already is fine.
+    async fn record_cancelled(&self, job: &JobId, round: u32) -> Result<()>;
 }

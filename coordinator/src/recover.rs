@@ -13,28 +13,36 @@ use glmeval_common::ids::JobId;
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
 use glmeval_common::unit::UnitKind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads every job of the store into a new state.
+/// Reads every job of the store into a new state; returns the round each is in.
 ///
 /// A job whose records are damaged is left out, aloud; the others go on.
 ///
 /// # Errors
 /// `Unavailable` when the store cannot be read.
-pub async fn recover(store: &dyn JobStore, state: &mut State, now_ms: u64) -> Result<()> {
+pub async fn recover(
+    store: &dyn JobStore,
+    state: &mut State,
+    now_ms: u64,
+) -> Result<BTreeMap<JobId, u32>> {
+    let mut rounds = BTreeMap::new();
     for job in store.list_jobs().await? {
         match read_job(store, &job).await {
-            Ok(event) => {
+            Ok((event, round)) => {
+                rounds.insert(job, round);
                 state.apply(event, now_ms);
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             Err(error) => tracing::error!(%job, error = error.chain(), "job left out"),
         }
     }
-    Ok(())
+    Ok(rounds)
 }
 
-async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {
+async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<(Event, u32)> {
+    let round = store.round(job).await?;
     let plan = store.plan(job).await?;
     plan::verify(&plan)?;
     let cancelled = store.is_cancelled(job).await?;
@@ -55,7 +63,7 @@ async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {
         JobSchedule::default()
     });
     let plan = Arc::new(plan);
-    Ok(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule })
+    Ok((Event::Submit { plan, committed, failed, quarantined, cancelled, schedule }, round))
 }
 
 /// What a snapshot says of the plan's units. Reports are out of date more easily than they are looked up.

@@ -171,8 +171,12 @@ impl JobStore for StoredJobs {
         jobs::put_snapshot(&self.store, job, &snapshot, &random_token()).await
     }
 
-    async fn resume(&self, job: &JobId) -> Result<()> {
-        jobs::resume(&self.store, job, &random_token()).await.map(drop)
+    async fn resume(&self, job: &JobId) -> Result<u32> {
+        jobs::resume(&self.store, job, &random_token()).await
+    }
+
+    async fn round(&self, job: &JobId) -> Result<u32> {
+        jobs::round(&self.store, job).await
     }
 
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>> {
@@ -180,8 +184,8 @@ impl JobStore for StoredJobs {
         Ok(failed.into_iter().map(|(unit, record)| (unit, record.error)).collect())
     }
 
-    async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()> {
-        jobs::record_failure(&self.store, job, failed(unit, None, reason)).await.map(drop)
+    async fn record_failed(&self, job: &JobId, round: u32, unit: u32, reason: &str) -> Result<()> {
+        jobs::record_failure(&self.store, job, round, failed(unit, None, reason)).await.map(drop)
     }
 
     async fn quarantined(&self, job: &JobId) -> Result<Vec<Quarantined>> {
@@ -192,9 +196,9 @@ impl JobStore for StoredJobs {
         Ok(rows.collect())
     }
 
-    async fn record_quarantined(&self, job: &JobId, rows: &Quarantined) -> Result<()> {
+    async fn record_quarantined(&self, job: &JobId, round: u32, rows: &Quarantined) -> Result<()> {
         let record = failed(rows.unit, Some((rows.start, rows.end)), &rows.reason);
-        jobs::record_failure(&self.store, job, record).await.map(drop)
+        jobs::record_failure(&self.store, job, round, record).await.map(drop)
     }
 
     async fn evidence(&self, unit: &WorkUnit, digest: bool) -> Result<Evidence> {
@@ -205,7 +209,7 @@ impl JobStore for StoredJobs {
         Ok(jobs::cancelled(&self.store, job).await?.is_some())
     }
 
-    async fn record_cancelled(&self, job: &JobId) -> Result<()> {
-        jobs::cancel(&self.store, job, "cancelled by the user", &random_token()).await
+    async fn record_cancelled(&self, job: &JobId, round: u32) -> Result<()> {
+        jobs::cancel(&self.store, job, round, "cancelled by the user", &random_token()).await
     }
 }

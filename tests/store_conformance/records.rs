@@ -213,11 +213,11 @@ pub(crate) async fn write_everything(store: &Store) {
     assert!(commit_fit(store, &a, scores(), objects).await.unwrap().is_won());
     assert!(jobs::create_job(store, &plan(), "name = \"a job\"\n").await.unwrap().is_won());
     let job = plan().job;
-    jobs::record_failure(store, &job, failed_unit()).await.unwrap();
+    jobs::record_failure(store, &job, 0, failed_unit()).await.unwrap();
     let state = vec![(0_u32, "committed".to_owned())];
     let snapshot = Snapshot { number: 1, epoch: 1, state };
     jobs::put_snapshot(store, &job, &snapshot, "token").await.unwrap();
-    jobs::cancel(store, &job, "by hand", "token").await.unwrap();
+    jobs::cancel(store, &job, 0, "by hand", "token").await.unwrap();
     let files = BTreeMap::from([("scores.csv".to_owned(), Bytes::from_static(b"a,b\n"))]);
     reports::commit_report(store, &job, &a, &w, files).await.unwrap();
     let claim = Claim {

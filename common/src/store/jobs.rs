@@ -164,14 +164,20 @@ pub async fn resume(store: &Store, job: &JobId, token: &str) -> Result<u32> {
     Ok(next)
 }
 
-/// Cancels the present round of a job; once is enough.
+/// Cancels round `round` of a job; once is enough, and later rounds know nothing of it.
 ///
 /// # Errors
 /// Store errors.
-pub async fn cancel(store: &Store, job: &JobId, reason: &str, token: &str) -> Result<()> {
+pub async fn cancel(
+    store: &Store,
+    job: &JobId,
+    round: u32,
+    reason: &str,
+    token: &str,
+) -> Result<()> {
     let record =
         Cancelled { version: FORMAT_VERSION, reason: reason.to_owned(), token: token.to_owned() };
-    let path = layout::cancelled_path(job, round(store, job).await?);
+    let path = layout::cancelled_path(job, round);
     store.create_record(&path, record).await.map(drop)
 }
 
@@ -183,16 +189,19 @@ pub async fn cancelled(store: &Store, job: &JobId) -> Result<Option<Cancelled>> 
     store.find_record(&layout::cancelled_path(job, round(store, job).await?)).await
 }
 
-/// Records that a unit was given up in the present round; the first record stays.
+/// Records that a unit was given up in round `round`; the first record stays.
+///
+/// The round is the one its coordinator knows of, not the one that is open by now: what a coordinator
+/// that was replaced still writes down is no part of a round that was opened since.
 ///
 /// # Errors
 /// Store errors.
 pub async fn record_failure(
     store: &Store,
     job: &JobId,
+    round: u32,
     failed: FailedUnit,
 ) -> Result<Outcome<FailedUnit>> {
-    let round = round(store, job).await?;
     let path = match failed.rows {
         Some(rows) => layout::failed_rows_path(job, failed.unit, rows, round),
         None => layout::failed_unit_path(job, failed.unit, round),

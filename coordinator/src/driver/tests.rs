@@ -10,8 +10,8 @@ use glmeval_common::control::{
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::plan::Plan;
-use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{ShardAttempt, ShardCommit, commit_shard, find_commit};
+use glmeval_common::store::{Store, jobs};
 use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeMap;
 
@@ -301,4 +301,37 @@ async fn a_refusal_by_a_coordinator_that_is_not_fenced_yet_is_heard_of() {
     world.coordinator.look_for_refusals().await;
     assert_eq!(world.register("liar").await.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(lock(&world.coordinator.inner.state).suspects().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_replaced_coordinator_gives_up_is_no_part_of_the_next_round() {
+    let world = World::new().await;
+    let next = World::coordinator(&world.store).await;
+    next.cancel(&world.plan.job).await.unwrap();
+    next.submit("", world.plan.clone()).await.unwrap();
+    // The one before has not noticed yet, and its fits fail on every worker.
+    for name in ["honest", "liar"].into_iter().cycle().take(12) {
+        for grant in world.ask(name, 64).await {
+            if grant.lease.unit < 4 {
+                work(&world, name, &grant).await;
+                continue;
+            }
+            let outcome = Outcome::Failed { kind: ErrorKind::Invalid, chain: "no targets".into() };
+            let (worker, lease) = (WorkerId::new(name), grant.lease);
+            let report = Report { worker, lease, outcome, seconds: 1.0 };
+            world.coordinator.report(report).await.unwrap();
+        }
+    }
+    let status = world.coordinator.status(&world.plan.job).await.unwrap();
+    assert!(!status.failures.is_empty(), "{status:?}");
+    let written = world.store.list(&layout::failed_units_prefix(&world.plan.job)).await.unwrap();
+    assert!(!written.is_empty());
+    let last = World::coordinator(&world.store).await;
+    let status = last.status(&world.plan.job).await.unwrap();
+    assert_eq!((status.phase, status.failures), (JobPhase::Running, vec![]));
+    // Nor does cancelling what it knows of end the round that was opened since.
+    let round = world.coordinator.round(&world.plan.job);
+    world.coordinator.inner.store.record_cancelled(&world.plan.job, round).await.unwrap();
+    assert_eq!((round, jobs::round(&world.store, &world.plan.job).await.unwrap()), (0, 1));
+    assert_eq!(jobs::cancelled(&world.store, &world.plan.job).await.unwrap(), None);
 }

@@ -43,6 +43,8 @@ pub(super) struct Store {
     pub(super) commits: BTreeMap<Key, Vec<Commit>>,
     /// Jobs submitted, and whether they are cancelled.
     pub(super) jobs: BTreeMap<usize, bool>,
+    /// Rounds of jobs.
+    pub(super) rounds: BTreeMap<usize, u64>,
     /// Units given up, by job and unit.
     pub(super) failed: BTreeMap<(usize, u32), String>,
     /// Rows given up, by job, unit and range.
@@ -68,6 +70,7 @@ impl Store {
         Self {
             commits: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             failed: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             refused: BTreeMap::new(),

@@ -84,6 +84,8 @@ pub(super) struct SimCoordinator {
     offset_ms: u64,
     /// Its milliseconds in a thousand of the world's.
     rate: u64,
+    /// Rounds of the jobs it knows.
+    rounds: BTreeMap<usize, u64>,
     /// Failures not written down yet.
     records: Vec<Record>,
     ticks: u64,
@@ -305,6 +307,7 @@ impl World {
             began_ms: self.now_ms,
             offset_ms,
             rate,
+            rounds: self.store.rounds.clone(),
             records,
             ticks,
         });
@@ -335,6 +338,8 @@ impl World {
             return self.after(3_000, Happening::Submit { job });
         };
         self.store.jobs.insert(job, false);
+        *self.store.rounds.entry(job).or_default() += 1;
+        self.coordinators[newest].rounds = self.store.rounds.clone();
         self.store.failed.retain(|(of, _), _| *of != job);
         self.store.quarantined.retain(|(of, ..), _| *of != job);
         self.coordinators[newest].records.retain(|record| match record {
@@ -392,7 +397,11 @@ impl World {
             return;
         }
         for record in std::mem::take(&mut self.coordinators[coordinator].records) {
+            let known = &self.coordinators[coordinator].rounds;
             match record {
+                // Written down for a round that nobody reads any more.
+                Record::Unit(job, ..) | Record::Rows(job, _)
+                    if known.get(&job) != self.store.rounds.get(&job) => {}
                 Record::Refused(worker, reason) => {
                     self.store.refused.entry(worker).or_insert((reason, self.now_ms));
                 }
