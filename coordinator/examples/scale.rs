@@ -297,7 +297,7 @@ async fn recovery(units: u64, store: Store, kind: &str) -> Result<()> {
     };
     recovered("listing").await?;
     let committed = glmeval_coordinator::schedule::UnitSet::of_ranges(known).ranges().collect();
-    let state = JobSnapshot { units: plan.unit_count(), committed };
+    let state = JobSnapshot { units: plan.unit_count(), committed, spent: Default::default() };
     let job: &JobId = &plan.job;
     jobs::put_snapshot(&store, job, &Snapshot { number: 1, epoch: 1, state }, "t").await?;
     recovered("snapshot").await

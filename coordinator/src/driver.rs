@@ -118,10 +118,16 @@ impl Coordinator {
         for (worker, reason) in store.refused(name, &BTreeSet::new()).await? {
             state.apply(Event::Refuse { worker, reason }, now_ms);
         }
-        let rounds = match recovery {
+        let known = match recovery {
             Recovery::AllJobs => recover::recover(&*store, &mut state, now_ms).await?,
             Recovery::SubmittedOnly => BTreeMap::new(),
         };
+        let mut ledger = ledger::Ledger::default();
+        let mut rounds = BTreeMap::new();
+        for (job, known) in known {
+            ledger.go_on(&job, known.spent);
+            rounds.insert(job, known.round);
+        }
         tracing::info!(name, epoch, "coordinator claimed its epoch");
         let runs = state.statuses(now_ms).iter().any(|status| !status.phase.is_over());
         let takes_over = epoch > 1 && runs;
@@ -133,7 +139,7 @@ impl Coordinator {
             store,
             clock,
             state: Mutex::new(state),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(ledger),
             started_ms: now_ms,
             sampled_ms: AtomicU64::new(0),
             rounds: Mutex::new(rounds),

@@ -11,6 +11,7 @@ pub use glmeval_common::control::CoordinatorRecord;
 use glmeval_common::error::Result;
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::Plan;
+use glmeval_common::store::jobs::Spent;
 use glmeval_common::unit::WorkUnit;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +20,15 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// It spares the next coordinator to list them. Of units it does not name it says nothing, and a commit
 /// it names that is gone is met as damage by whoever reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSnapshot {
     /// Units of the plan.
     pub units: u32,
     /// Committed ones as ranges `[first, past)`, in order.
     pub committed: Vec<(u32, u32)>,
+    /// What was spent so far; of older snapshots nothing is known.
+    #[serde(default)]
+    pub spent: Spent,
 }
 
 /// The durable side of a coordinator.

@@ -250,6 +250,71 @@ pub async fn failed_rows(store: &Store, job: &JobId) -> Result<Vec<FailedUnit>> 
     Ok(rows)
 }
 
+/// Seconds on devices of one kind, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceSeconds {
+    /// Attempts that committed.
+    pub useful: f64,
+    /// Attempts whose unit another committed first.
+    pub duplicate: f64,
+    /// Attempts that failed.
+    pub failed: f64,
+    /// Attempts handed back before their end.
+    pub handed_back: f64,
+    /// Attempts whose worker fell silent.
+    pub expired: f64,
+}
+
+impl DeviceSeconds {
+    /// Seconds that came to nothing.
+    pub fn lost(&self) -> f64 {
+        self.duplicate + self.failed + self.handed_back + self.expired
+    }
+
+    /// All seconds.
+    pub fn total(&self) -> f64 {
+        self.useful + self.lost()
+    }
+}
+
+/// Device time of a job and what was lost of it, as its coordinators counted one after the other; part of
+/// its snapshots. Attempts that were under way when a coordinator died are not in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spent {
+    /// By kind of device.
+    pub kinds: BTreeMap<String, DeviceSeconds>,
+    /// Leases that ended because their workers fell silent.
+    pub leases_expired: u64,
+    /// Leases handed back.
+    pub leases_handed_back: u64,
+    /// Units computed twice.
+    pub duplicates: u64,
+}
+
+impl Spent {
+    /// Seconds of all kinds.
+    pub fn seconds(&self) -> f64 {
+        self.kinds.values().map(DeviceSeconds::total).sum()
+    }
+}
+
+/// What the newest snapshot of a job says was spent; nothing without one, or where it is of an older
+/// program.
+///
+/// # Errors
+/// Store errors.
+pub async fn spent(store: &Store, job: &JobId) -> Result<Spent> {
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(default)]
+        spent: Spent,
+    }
+    let (newest, _) = newest_readable_snapshot::<Part>(store, job).await?;
+    Ok(newest.map_or_else(Spent::default, |snapshot| snapshot.state.spent))
+}
+
 /// Envelope of a snapshot (MessagePack map); the state is the coordinator's own.
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {

@@ -8,7 +8,7 @@ use glmeval_common::layout;
 use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{ShardAttempt, commit_shard};
-use glmeval_common::store::jobs::{Snapshot, put_snapshot};
+use glmeval_common::store::jobs::{self, Snapshot, Spent, put_snapshot};
 use glmeval_common::unit::WorkUnit;
 use std::sync::Arc;
 
@@ -133,7 +133,8 @@ async fn a_writer_that_meets_a_higher_epoch_stops_and_one_that_meets_a_lower_goe
     let (store, plan) = (Store::memory(), plan());
     let coordinator = coordinator(&store).await;
     coordinator.submit("", plan.clone()).await.unwrap();
-    let state = JobSnapshot { units: plan.unit_count(), committed: vec![(0, 1)] };
+    let state =
+        JobSnapshot { units: plan.unit_count(), committed: vec![(0, 1)], spent: Spent::default() };
     let put = async |number, epoch| {
         let snapshot = Snapshot { number, epoch, state: state.clone() };
         put_snapshot(&store, &plan.job, &snapshot, &format!("{number} {epoch}")).await.unwrap();
@@ -150,4 +151,52 @@ async fn a_writer_that_meets_a_higher_epoch_stops_and_one_that_meets_a_lower_goe
     assert_eq!(numbers(&store, &plan).await, [1, 2, 3, 4], "nothing was written behind it");
     let status = coordinator.status(&plan.job).await;
     assert_eq!(status.unwrap_err().kind(), ErrorKind::Fenced);
+}
+
+#[tokio::test]
+async fn what_a_job_cost_and_lost_outlives_its_coordinator() {
+    let (store, plan) = (Store::memory(), plan());
+    let first = coordinator(&store).await;
+    first.submit("", plan.clone()).await.unwrap();
+    work(&first, &store, &plan, 2).await;
+    let worker = WorkerId::new("w");
+    let ask = Ask { worker: worker.clone(), units_max: 1, wait_ms: 0, or_finished: true };
+    let lease = first.ask(ask).await.unwrap().grants.remove(0).lease;
+    let report = Report { worker, lease, outcome: Outcome::HandedBack, seconds: 3.0 };
+    first.report(report).await.unwrap();
+    let before = first.status(&plan.job).await.unwrap().cost;
+    assert_eq!((before.useful_seconds, before.handed_back_seconds), (2.0, 3.0));
+    first.tick().await.unwrap();
+    assert_eq!(
+        numbers(&store, &plan).await,
+        Vec::<u64>::new(),
+        "five seconds are not worth an object each tick"
+    );
+    first.leave_snapshots().await;
+    assert_eq!(numbers(&store, &plan).await, [1]);
+    let second = coordinator(&store).await;
+    assert_eq!(second.status(&plan.job).await.unwrap().cost, before);
+    work(&second, &store, &plan, 1).await;
+    let cost = second.status(&plan.job).await.unwrap().cost;
+    assert_eq!((cost.useful_seconds, cost.leases_handed_back), (3.0, 1));
+    second.leave_snapshots().await;
+    assert_eq!(jobs::spent(&store, &plan.job).await.unwrap().seconds(), 6.0);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_an_older_program_tells_nothing_of_cost() {
+    #[derive(serde::Serialize)]
+    struct Older {
+        units: u32,
+        committed: Vec<(u32, u32)>,
+    }
+    let (store, plan) = (Store::memory(), plan());
+    let first = coordinator(&store).await;
+    first.submit("", plan.clone()).await.unwrap();
+    let state = Older { units: plan.unit_count(), committed: vec![(0, 1)] };
+    let snapshot = Snapshot { number: 1, epoch: first.epoch(), state };
+    put_snapshot(&store, &plan.job, &snapshot, "token").await.unwrap();
+    assert_eq!(jobs::spent(&store, &plan.job).await.unwrap(), Spent::default());
+    let second = coordinator(&store).await;
+    assert_eq!(committed(&second, &plan), [(0, 1)]);
 }
