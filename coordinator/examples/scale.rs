@@ -299,7 +299,8 @@ async fn recovery(units: u64, store: Store, kind: &str) -> Result<()> {
     let committed = glmeval_coordinator::schedule::UnitSet::of_ranges(known).ranges().collect();
     let state = JobSnapshot { units: plan.unit_count(), committed, spent: Default::default() };
     let job: &JobId = &plan.job;
-    jobs::put_snapshot(&store, job, &Snapshot { number: 1, epoch: 1, state }, "t").await?;
+    let snapshot = Snapshot { number: 1, epoch: 1, state, name: "c".to_owned() };
+    jobs::put_snapshot(&store, job, &snapshot, "t").await?;
     recovered("snapshot").await
 }
 

@@ -85,11 +85,12 @@ pub trait JobStore: Send + Sync {
     async fn snapshot(&self, _job: &JobId) -> Result<(Option<JobSnapshot>, u64)> {
         Ok((None, 1))
     }
-    /// Writes snapshot `number` of a coordinator of `epoch`. `Fenced` when one of a higher epoch took the
-    /// number, `Conflict` or `Corrupt` when something else stands there: take the next one.
+    /// Writes snapshot `number` of coordinator `name` of `epoch`. `Fenced` when one of that name and a higher
+    /// epoch took the number, `Conflict` or `Corrupt` when something else stands there: take the next one.
     async fn put_snapshot(
         &self,
         _job: &JobId,
+        _name: &str,
         (_number, _epoch): (u64, u64),
         _snapshot: &JobSnapshot,
     ) -> Result<()> {

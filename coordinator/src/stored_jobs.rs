@@ -161,13 +161,14 @@ impl JobStore for StoredJobs {
     async fn put_snapshot(
         &self,
         job: &JobId,
+        name: &str,
         (number, epoch): (u64, u64),
         state: &JobSnapshot,
     ) -> Result<()> {
         if !self.has_rivals {
             return Ok(());
         }
-        let snapshot = Snapshot { number, epoch, state };
+        let snapshot = Snapshot { number, epoch, state, name: name.to_owned() };
         jobs::put_snapshot(&self.store, job, &snapshot, &random_token()).await
     }
 

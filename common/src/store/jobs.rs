@@ -322,6 +322,9 @@ struct Envelope<T> {
     epoch: u64,
     token: String,
     state: T,
+    /// Older programs wrote none.
+    #[serde(default)]
+    name: String,
 }
 
 /// A numbered state of a coordinator.
@@ -333,33 +336,42 @@ pub struct Snapshot<T> {
     pub epoch: u64,
     /// The state.
     pub state: T,
+    /// Name of the coordinator, whose epochs these are; empty in snapshots of older programs.
+    pub name: String,
 }
 
 /// Writes snapshot `number` of a job.
 ///
 /// # Errors
-/// `Fenced` when a coordinator of a higher epoch took the number, `Conflict` when one of this epoch or a
-/// lower one did (take the next number); store errors.
+/// `Fenced` when a coordinator of the same name and a higher epoch took the number, `Conflict` when one of
+/// this epoch, a lower one or another name did (take the next number): epochs of two names say nothing of
+/// each other; store errors.
 pub async fn put_snapshot<T: Serialize>(
     store: &Store,
     job: &JobId,
     snapshot: &Snapshot<T>,
     token: &str,
 ) -> Result<()> {
-    let Snapshot { number, epoch, state } = snapshot;
+    let Snapshot { number, epoch, state, name } = snapshot;
     let path = layout::snapshot_path(job, *number);
-    let envelope =
-        Envelope { version: FORMAT_VERSION, epoch: *epoch, token: token.to_owned(), state };
+    let (version, token, name) = (FORMAT_VERSION, token.to_owned(), name.clone());
+    let envelope = Envelope { version, epoch: *epoch, token, state, name };
     let bytes = rmp_serde::to_vec_named(&envelope)
         .map_err(|e| Error::bug(format!("encode {path}")).with_source(e))?;
     let Created::Lost { existing } = store.create(&path, bytes.into()).await? else {
         return Ok(());
     };
     let standing: Envelope<serde::de::IgnoredAny> = decode_snapshot(store, &path, &existing)?;
-    let kind = if standing.epoch > *epoch { ErrorKind::Fenced } else { ErrorKind::Conflict };
+    let Envelope { name: other, epoch: theirs, .. } = standing;
+    let is_own = other.is_empty() || other == snapshot.name;
+    let kind = if is_own && theirs > *epoch { ErrorKind::Fenced } else { ErrorKind::Conflict };
+    let advice = if is_own { "" } else { ": two names work on one job, give them one" };
     Err(Error::new(
         kind,
-        format!("{path} in {}: taken by a coordinator of epoch {}", store.url(), standing.epoch),
+        format!(
+            "{path} in {}: taken by coordinator {other} of epoch {theirs}{advice}",
+            store.url()
+        ),
     ))
 }
 
@@ -381,8 +393,8 @@ pub async fn newest_readable_snapshot<T: serde::de::DeserializeOwned>(
         let path = layout::snapshot_path(job, number);
         let Some(bytes) = store.get_if_exists(&path).await? else { continue };
         match decode_snapshot::<T>(store, &path, &bytes) {
-            Ok(Envelope { epoch, state, .. }) => {
-                return Ok((Some(Snapshot { number, epoch, state }), next));
+            Ok(Envelope { epoch, state, name, .. }) => {
+                return Ok((Some(Snapshot { number, epoch, state, name }), next));
             }
             Err(error) => tracing::warn!(error = error.chain(), "a snapshot is passed over"),
         }
@@ -403,7 +415,8 @@ pub async fn newest_snapshot<T: serde::de::DeserializeOwned>(
     let Some(number) = newest else { return Ok(None) };
     let path = layout::snapshot_path(job, number);
     let envelope: Envelope<T> = decode_snapshot(store, &path, &store.get(&path).await?)?;
-    Ok(Some(Snapshot { number, epoch: envelope.epoch, state: envelope.state }))
+    let Envelope { epoch, state, name, .. } = envelope;
+    Ok(Some(Snapshot { number, epoch, state, name }))
 }
 
 fn decode_snapshot<T: serde::de::DeserializeOwned>(

@@ -6,6 +6,7 @@
 //! stop behind it                       the next coordinator lists what was committed since
 //! commit between view and write        not named, so listed
 //! number taken by a higher epoch       this coordinator was replaced: it stops
+//! number taken by another name         told aloud, and the next one is taken: no name fences another
 //! ```
 //!
 //! Leaves out: format and listing (`common::store`). Invariant: a snapshot names committed units only;
@@ -109,8 +110,8 @@ impl Coordinator {
         let ranges = units.1.ranges().collect();
         let snapshot = JobSnapshot { units: units.0, committed: ranges, spent };
         for _ in 0..NUMBERS_TRIED_MAX {
-            let numbers = (next, self.inner.epoch);
-            match self.inner.store.put_snapshot(job, numbers, &snapshot).await {
+            let (name, numbers) = (&self.inner.name, (next, self.inner.epoch));
+            match self.inner.store.put_snapshot(job, name, numbers, &snapshot).await {
                 Ok(()) => {
                     tracing::debug!(%job, number = next, committed, "snapshot written");
                     let next = next.saturating_add(1);
@@ -122,6 +123,7 @@ impl Coordinator {
                     break;
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Corrupt) => {
+                    tracing::warn!(%job, error = error.chain(), "a snapshot takes the next number");
                     next = next.saturating_add(1);
                 }
                 Err(error) => {

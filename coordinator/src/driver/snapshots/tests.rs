@@ -21,6 +21,10 @@ fn plan() -> Plan {
 }
 
 async fn coordinator(store: &Store) -> Coordinator {
+    named(store, "c").await
+}
+
+async fn named(store: &Store, name: &str) -> Coordinator {
     let settings =
         Settings { snapshot_commits_min: 3, snapshot_interval_ms: 0, ..Settings::default() };
     let record = CoordinatorRecord {
@@ -32,7 +36,7 @@ async fn coordinator(store: &Store) -> Coordinator {
     };
     let jobs = Arc::new(StoredJobs::shared(store.clone()));
     let clock = Arc::new(ManualClock::default());
-    Coordinator::start("c", jobs, clock, settings, &record, Recovery::AllJobs).await.unwrap()
+    Coordinator::start(name, jobs, clock, settings, &record, Recovery::AllJobs).await.unwrap()
 }
 
 /// Commits `units` units as a worker does: object first, then the report.
@@ -136,7 +140,8 @@ async fn a_writer_that_meets_a_higher_epoch_stops_and_one_that_meets_a_lower_goe
     let state =
         JobSnapshot { units: plan.unit_count(), committed: vec![(0, 1)], spent: Spent::default() };
     let put = async |number, epoch| {
-        let snapshot = Snapshot { number, epoch, state: state.clone() };
+        let (state, name) = (state.clone(), String::new());
+        let snapshot = Snapshot { number, epoch, state, name };
         put_snapshot(&store, &plan.job, &snapshot, &format!("{number} {epoch}")).await.unwrap();
     };
     work(&coordinator, &store, &plan, 4).await;
@@ -194,9 +199,29 @@ async fn a_snapshot_of_an_older_program_tells_nothing_of_cost() {
     let first = coordinator(&store).await;
     first.submit("", plan.clone()).await.unwrap();
     let state = Older { units: plan.unit_count(), committed: vec![(0, 1)] };
-    let snapshot = Snapshot { number: 1, epoch: first.epoch(), state };
+    let snapshot = Snapshot { number: 1, epoch: first.epoch(), state, name: String::new() };
     put_snapshot(&store, &plan.job, &snapshot, "token").await.unwrap();
     assert_eq!(jobs::spent(&store, &plan.job).await.unwrap(), Spent::default());
     let second = coordinator(&store).await;
     assert_eq!(committed(&second, &plan), [(0, 1)]);
+}
+
+#[tokio::test]
+async fn coordinators_of_two_names_do_not_fence_each_other() {
+    let (store, plan) = (Store::memory(), plan());
+    let first = named(&store, "a").await;
+    first.submit("", plan.clone()).await.unwrap();
+    work(&first, &store, &plan, 4).await;
+    for _ in 0..3 {
+        named(&store, "b").await;
+    }
+    let other = named(&store, "b").await;
+    work(&other, &store, &plan, 4).await;
+    other.tick().await.unwrap();
+    assert_eq!((first.epoch(), other.epoch(), numbers(&store, &plan).await), (1, 4, vec![1]));
+    first.tick().await.unwrap();
+    assert_eq!(numbers(&store, &plan).await, [1, 2], "the lower epoch is another name's");
+    let envelope = jobs::newest_readable_snapshot::<JobSnapshot>(&store, &plan.job).await.unwrap();
+    assert_eq!(envelope.0.unwrap().name, "a");
+    first.tick().await.unwrap();
 }
