@@ -1,0 +1,27 @@
+//! Effects of variants as a frozen gLM sees them, without any training: windows, scores, correlations.
+//!
+//! Leaves out: reading files of variants (common) and writing tables of scores (`table` aside, the
+//! command line). Invariant: a variant's scores have the same bits alone, in any order, beside any
+//! others and on any number of threads; alternatives at one place share the pass over the reference.
+
+mod distance;
+mod evaluation;
+mod groups;
+mod likelihood;
+mod probe;
+mod published;
+mod score;
+mod scorer;
+mod table;
+#[cfg(test)]
+mod tests;
+mod windows;
+
+pub use distance::{Distances, distances};
+pub use evaluation::{CellCorrelation, Correlation, Correlations, Evaluation, ScoreForm};
+pub use probe::{PROBE_COLUMNS, VariantProbe};
+pub use published::{Published, published, published_cell};
+pub use score::{Score, TokenSet};
+pub use scorer::{Outcome, Scorer, ScorerOptions};
+pub use table::{TableFormat, VariantTable};
+pub use windows::{Window, WindowCutter};
