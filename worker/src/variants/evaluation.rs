@@ -6,6 +6,7 @@
 use super::published::published_cell;
 use crate::statistics::pearson;
 use glmeval_common::variant::Variant;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// How a column of scores and effects are compared.
@@ -22,7 +23,7 @@ pub enum ScoreForm {
 }
 
 /// r of one column over one element.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Correlation {
     /// Cell line; empty where none is known.
     pub cell: String,
@@ -37,7 +38,7 @@ pub struct Correlation {
 }
 
 /// r of one column over the elements of a cell line.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CellCorrelation {
     /// Cell line.
     pub cell: String,
@@ -52,7 +53,7 @@ pub struct CellCorrelation {
 }
 
 /// All correlations of a run.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Correlations {
     /// By element.
     pub elements: Vec<Correlation>,

@@ -4,12 +4,15 @@
 //! that an effect is a difference of logits; a letter other than A, C, G, T is a row of zeros.
 
 use super::windows::Window;
-use crate::network::{Network, NetworkState, Pass};
+use crate::json;
+use crate::network::{Network, NetworkDescription, NetworkState, Pass};
+use crate::weights::Weights;
 use glmeval_common::dna::{BASES, DnaSequence};
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::model::Precision;
 use glmeval_common::network::{Activation, Draws, Extent, LayerKind, Loss, NetworkSpec};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Names of what [`VariantProbe::effects`] gives: f(alt) - f(ref), then both terms.
 pub const PROBE_COLUMNS: [&str; 3] = ["probe", "f_ref", "f_alt"];
@@ -24,6 +27,40 @@ pub struct VariantProbe {
 }
 
 impl VariantProbe {
+    /// Opens a network that the JSON file `description` describes, its weights in `weights`.
+    ///
+    /// Tensors are called `LAYER/WEIGHT`, with anything before another `/`.
+    ///
+    /// # Errors
+    /// As [`NetworkDescription::parse`] and [`VariantProbe::new`]; a network of other inputs than one
+    /// of one-hot windows; weights that are missing.
+    pub fn open(description: &Path, weights: &Path) -> Result<Self> {
+        let file = description.display().to_string();
+        let value = json::read(description)?;
+        // A file may hold more than the probe.
+        let described = value.get("probe").unwrap_or(&value);
+        let NetworkDescription { network, inputs } = NetworkDescription::parse(&file, described)?;
+        let &[Extent::Sequence { length, channels: 4 }] = inputs.as_slice() else {
+            let expected = "one input of one-hot windows, [length, 4]";
+            let found = inputs.iter().map(Extent::to_string).collect::<Vec<_>>().join(", ");
+            return Err(InputError::new(file, "inputs", expected, found).into());
+        };
+        let stored = Weights::open(weights)?;
+        let mut values = BTreeMap::new();
+        for shape in network.resolve(&inputs)?.weights {
+            let end = format!("/{}", shape.name);
+            let name = stored.names().find(|name| *name == shape.name || name.ends_with(&end));
+            let name = name.unwrap_or(&shape.name).to_owned();
+            values.insert(shape.name, stored.take_f32(&name, &shape.shape)?);
+        }
+        Self::new(&network, length, &values)
+    }
+
+    /// Length of its windows in nucleotides.
+    pub fn window(&self) -> u64 {
+        self.length as u64
+    }
+
     /// Builds `spec` over windows of `length` nucleotides with trained `weights` by name.
     ///
     /// # Errors
