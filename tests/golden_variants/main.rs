@@ -74,8 +74,12 @@ impl Case {
             let window = cut(row).unwrap_or_else(|reason| panic!("{name}: {reason}: {row}"));
             assert_eq!(window.start, count(row, "start0"), "{name}");
             assert_eq!(window.start + window.reference.len() as u64, count(row, "end0"), "{name}");
-            assert_eq!(window.reference.as_str(), text(row, "ref_window"), "{name}");
-            assert_eq!(window.alternative_sequence().as_str(), text(row, "alt_window"), "{name}");
+            // Long windows are left out; their tokens are compared instead.
+            if let Some(letters) = row["ref_window"].as_str() {
+                assert_eq!(window.reference.as_str(), letters, "{name}");
+                let alternative = text(row, "alt_window");
+                assert_eq!(window.alternative_sequence().as_str(), alternative, "{name}");
+            }
             windows.push(window);
         }
         for row in description["must_be_dropped"].as_array().into_iter().flatten() {
