@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
 /// Lines where stderr is no terminal.
-const LINES: u64 = 20;
+const LINES: u64 = 10;
 
 /// A bar or lines of one stage.
 pub(crate) struct RowProgress {
@@ -13,7 +13,7 @@ pub(crate) struct RowProgress {
     stage: &'static str,
     total: u64,
     done: u64,
-    /// Twentieths that were told.
+    /// Tenths that were told.
     told: u64,
 }
 
