@@ -1,9 +1,15 @@
 //! `score-variants` from every kind of file, and what it refuses.
 
+use glmeval_common::dna::DnaSequence;
+use glmeval_common::ids::FitId;
+use glmeval_common::store::Store;
+use glmeval_common::store::fits::{find_scores, read_weights};
 use glmeval_tests::glmeval::{glmeval, model, succeeds};
 use glmeval_tests::golden;
-use glmeval_tests::jobs::Draw;
+use glmeval_tests::jobs::{Draw, table};
 use glmeval_tests::python;
+use glmeval_worker::model::{LayerRequest, TokenBatch};
+use glmeval_worker::models;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -222,4 +228,86 @@ assert table["pos"].dtype == "int64" and table["status"].iloc[0] == "scored"
 print(duckdb.sql("SELECT count(one_minus_cos) FROM 'scores.parquet'").fetchone()[0])
 "#;
     assert_eq!(python::run(&python, folder, script).await.trim(), "9");
+}
+
+/// A job that trains one affine layer on one-hot sequences and on states of the last layer.
+fn probe_job(model: &str) -> String {
+    format!(
+        "name = \"probes\"\nseed = 3\n[[model]]\nname = \"NT\"\npath = {model:?}\n\
+         [[dataset]]\nname = \"activity\"\ntask = \"regression\"\ntable = \"data.tsv\"\n\
+         columns = {{ sequence = \"seq\", id = \"id\", split = \"part\", targets = [\"activity\"] }}\n\
+         [[representation]]\none_hot = true\n\
+         [[representation]]\nmodel = \"NT\"\nlayers = [3]\npooling = [\"full\"]\n\
+         [[probe]]\nkind = \"network\"\nname = \"affine\"\nrepeats = 1\nepochs = 2\nlayers = [\n\
+         {{ kind = \"flatten\" }}, {{ kind = \"dense\", units = 1, name = \"out\" }}]\n"
+    )
+}
+
+/// Fits of a store by their representation: the path that `--probe` takes, and the kernel.
+async fn fits(folder: &Path) -> BTreeMap<String, (String, Vec<f64>)> {
+    let store = Store::open(folder.join("store").to_str().unwrap()).unwrap();
+    let mut found = BTreeMap::new();
+    for fit in store.list_folders("probes").await.unwrap() {
+        let scores = find_scores(&store, &FitId::new(&fit)).await.unwrap().unwrap();
+        let bytes = read_weights(&store, &scores).await.unwrap();
+        std::fs::write(folder.join("weights.safetensors"), &bytes).unwrap();
+        let tensors = golden::tensors(&folder.join("weights.safetensors"));
+        let kernel = tensors["out/kernel"].values.clone();
+        found.insert(scores.identity.representation, (format!("store/probes/{fit}"), kernel));
+    }
+    found
+}
+
+#[tokio::test]
+async fn probes_of_a_job_score_variants_by_their_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_inputs(folder);
+    let path = model().display().to_string();
+    std::fs::write(folder.join("data.tsv"), table(50, 120)).unwrap();
+    std::fs::write(folder.join("job.toml"), probe_job(&path)).unwrap();
+    succeeds(folder, &["run", "job.toml", "--store", "store"]).await;
+    let fits = fits(folder).await;
+    let genome = Draw::new(11).dna(400);
+    let opened = models::open(&model()).unwrap();
+    let layer = LayerRequest::new(&[3], 4).unwrap();
+    let states = |window: &str| -> Vec<f64> {
+        let ids = opened.tokenize(&DnaSequence::new(window).unwrap()).unwrap();
+        let mut states = Vec::new();
+        let batch = TokenBatch::pack([ids.as_slice()]);
+        opened.forward(&batch, &layer, &mut |_, layer| states.extend_from_slice(layer)).unwrap();
+        states.into_iter().map(f64::from).collect()
+    };
+    let one_hot = |window: &str| -> Vec<f64> {
+        window
+            .chars()
+            .flat_map(|letter| "ACGT".chars().map(move |b| f64::from(b == letter)))
+            .collect()
+    };
+    for (representation, more) in [("one-hot", &[][..]), ("full", &["--model", &path])] {
+        let (probe, kernel) = &fits[representation];
+        let files = ["--variants", "variants.tsv", "--window", "120", "--out", "scores.tsv"];
+        let line = ["score-variants", "--probe", probe, "--genome", "genome.fa"];
+        succeeds(folder, &[&line[..], more, &files].concat()).await;
+        for row in rows(&folder.join("scores.tsv"), '\t').iter().filter(|r| r["status"] == "scored")
+        {
+            let start = row["pos"].parse::<usize>().unwrap() - 60;
+            let window = &genome[start..start + 120];
+            let changed = format!("{}{}{}", &window[..59], row["alt"], &window[60..]);
+            let read =
+                |window| if representation == "full" { states(window) } else { one_hot(window) };
+            let differences =
+                read(&changed).into_iter().zip(read(window)).map(|(to, from)| to - from);
+            let expected: f64 = differences.zip(kernel).map(|(d, weight)| d * weight).sum();
+            let found: f64 = row["probe"].parse().unwrap();
+            assert!((found - expected).abs() < 1e-5, "{representation}: {found} for {expected}");
+        }
+    }
+    let (probe, _) = &fits["full"];
+    let line = ["score-variants", "--probe", probe, "--genome", "genome.fa", "--out", "a.tsv"];
+    let ended = glmeval(folder, &[&line[..], &["--variants", "variants.tsv"]].concat()).await;
+    assert!(
+        ended.stderr.contains("--model: expected the gLM that the probe was trained on, NT"),
+        "{ended:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Effects of variants as a frozen gLM sees them, without any training: windows, scores, correlations.
+//! Effects of variants as a frozen gLM sees them, or a network trained on its states: windows, scores,
+//! correlations.
 //!
 //! Leaves out: reading files of variants (common) and writing tables of scores (`table` aside, the
 //! command line). Invariant: a variant's scores have the same bits alone, in any order, beside any
@@ -9,6 +10,7 @@ mod evaluation;
 mod groups;
 mod likelihood;
 mod probe;
+mod probe_states;
 mod published;
 mod score;
 mod scorer;
@@ -19,8 +21,9 @@ mod windows;
 
 pub use distance::{Distances, distances};
 pub use evaluation::{CellCorrelation, Correlation, Correlations, Evaluation, ScoreForm};
-pub use probe::{PROBE_COLUMNS, VariantProbe};
-pub use published::{Published, published, published_cell};
+pub use probe::{PROBE_COLUMNS, ProbeReads, VariantProbe};
+pub use probe_states::StatesProbe;
+pub use published::{PROBE_WINDOW, Published, published, published_cell};
 pub use score::{Score, TokenSet};
 pub use scorer::{Outcome, Scorer, ScorerOptions};
 pub use table::{TableFormat, VariantTable};

@@ -13,7 +13,7 @@ use glmeval_common::error::{Error, InputError, Result, io_error};
 use glmeval_common::rng::random_token;
 use glmeval_common::variant::Variant;
 use glmeval_worker::variants::{
-    Evaluation, Outcome, Score, TableFormat, TokenSet, VariantTable, Window,
+    Evaluation, Outcome, Score, TableFormat, TokenSet, VariantProbe, VariantTable, Window,
 };
 use input::{Input, InputArguments};
 use std::fs::File;
@@ -62,7 +62,8 @@ enum TokenSetName {
 
 /// Arguments of `score-variants`.
 #[derive(Args)]
-#[command(group(ArgGroup::new("scorer").required(true).args(["model", "probe"])))]
+#[command(mut_arg("model", |model| model.required(false)))]
+#[command(group(ArgGroup::new("scorer").required(true).multiple(true).args(["model", "probe"])))]
 #[command(after_help = "Examples:
   glmeval score-variants --model my-nt --genome hg38.fa --variants calls.vcf.gz --out scores.parquet
   glmeval score-variants --model my-gpn --genome hg19.fa --variants raw/*.tsv --out scores.tsv
@@ -70,6 +71,9 @@ enum TokenSetName {
   glmeval score-variants --model my-hyena --score all --both-strands --genome hg38.fa \\
       --variants mpra.csv --column pos=pos_hg38 --column effect=log2_ratio --out scores.csv
   glmeval score-variants --probe resnet.json --genome hg19.fa --variants raw/*.tsv --out scores.tsv
+  glmeval score-variants --probe glmeval-store/probes/FIT --model my-nt --genome hg19.fa \\
+      --variants raw/*.tsv --out scores.tsv
+      A probe that `glmeval run` trained, on one-hot sequences or (with --model) on a gLM.
 
 A table needs the columns chrom, pos (from 1), ref and alt; id, element, cell, part, confidence and
 effect are kept where they are there. The window is pos - L/2 to pos + L/2, the variant at L/2 - 1.
@@ -79,10 +83,12 @@ cell line. Scores do not depend on threads or on other rows.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: Option<ModelArguments>,
-    /// JSON file of a trained network of one-hot windows: scores are f(alt) - f(ref).
-    #[arg(long, value_name = "FILE")]
+    /// A trained network, scores are f(alt) - f(ref): a fit of a store (STORE/probes/FIT), the
+    /// safetensors file it left, or a JSON file with layers as Keras names them; with --model where
+    /// it reads the states of a gLM.
+    #[arg(long, value_name = "PROBE")]
     probe: Option<PathBuf>,
-    /// Weights of --probe [default: FILE.safetensors beside it].
+    /// Weights of a JSON file [default: the .safetensors beside it].
     #[arg(long, value_name = "FILE", requires = "probe")]
     probe_weights: Option<PathBuf>,
     #[command(flatten)]
@@ -146,7 +152,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             }
         }
     });
-    let result = tokio::task::block_in_place(|| score(&arguments, &interrupted));
+    let probe = engine::open_probe(&arguments).await?;
+    let result = tokio::task::block_in_place(|| score(&arguments, probe, &interrupted));
     listening.abort();
     match result {
         Err(_) if interrupted.load(Ordering::Relaxed) => {
@@ -157,14 +164,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-fn score(arguments: &Arguments, interrupted: &AtomicBool) -> Result<ExitCode> {
+fn score(
+    arguments: &Arguments,
+    probe: Option<VariantProbe>,
+    interrupted: &AtomicBool,
+) -> Result<ExitCode> {
     let format = TableFormat::of(&arguments.out).ok_or_else(|| {
         let found = arguments.out.display();
         let expected = "a name that ends in .tsv, .csv or .parquet";
         Error::from(InputError::new("command line", "--out", expected, found))
     })?;
     let model = arguments.model.as_ref().map(engine::open_model).transpose()?;
-    let mut engine = Engine::new(arguments, model.as_ref())?;
+    let mut engine = Engine::new(arguments, model.as_ref(), probe)?;
     let input = Input::open(&arguments.input, engine.window())?;
     let survey = input.survey(&mut |windows| {
         check(interrupted)?;

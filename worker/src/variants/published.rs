@@ -8,6 +8,9 @@
 use super::score::Score;
 use glmeval_common::model::ModelFacts;
 
+/// Nucleotides of a lentiMPRA oligo, which the study's probes were trained on.
+pub const PROBE_WINDOW: u64 = 230;
+
 /// Windows, tokens and scores of one architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {

@@ -1,4 +1,4 @@
-//! What scores windows: a gLM, or a trained network.
+//! What scores windows: a gLM, a trained network, or a network over the states of a gLM.
 //!
 //! Leaves out: files. Invariant: every window is looked at before the first is scored, so that padding
 //! depends on all of them and on no order.
@@ -7,12 +7,15 @@ use super::input::stored_window;
 use super::{Arguments, ScoreName};
 use crate::model_arguments::ModelArguments;
 use crate::output::complain;
-use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::error::{Error, InputError, Result, io_error};
+use glmeval_common::ids::FitId;
+use glmeval_common::store::Store;
+use glmeval_common::store::fits::{find_scores, read_weights};
 use glmeval_worker::model::Model;
 use glmeval_worker::models;
 use glmeval_worker::variants::{
-    Outcome, PROBE_COLUMNS, Published, Score, ScoreForm, Scorer, ScorerOptions, VariantProbe,
-    Window, published,
+    Outcome, PROBE_COLUMNS, PROBE_WINDOW, ProbeReads, Published, Score, ScoreForm, Scorer,
+    ScorerOptions, StatesProbe, VariantProbe, Window, published,
 };
 
 /// Opens the gLM, fetched first if need be.
@@ -22,39 +25,76 @@ pub(super) fn open_model(arguments: &ModelArguments) -> Result<Model> {
     models::open_with(&folder, &spec.options())
 }
 
-/// Either scorer.
+/// Opens the network that `--probe` names: a description, what a fit left as a file, or a fit of a
+/// store.
+pub(super) async fn open_probe(arguments: &Arguments) -> Result<Option<VariantProbe>> {
+    let Some(path) = &arguments.probe else { return Ok(None) };
+    let place = path.display().to_string();
+    if path.extension().is_some_and(|ending| ending == "safetensors") {
+        let bytes = std::fs::read(path).map_err(|e| io_error(path, e))?;
+        return VariantProbe::decode(&bytes.into(), &place).map(Some);
+    }
+    let stored = place.rsplit_once("/probes/").filter(|(_, fit)| !fit.contains(['/', '.']));
+    if let Some((url, fit)) = stored {
+        let (store, fit) = (Store::open(url)?, FitId::parse(fit)?);
+        let scores = find_scores(&store, &fit).await?;
+        let scores = scores.ok_or_else(|| Error::not_found(format!("fit {fit} in {url}")))?;
+        let bytes = read_weights(&store, &scores).await?;
+        return VariantProbe::decode(&bytes, &place).map(Some);
+    }
+    let beside = || path.with_extension("safetensors");
+    let weights = arguments.probe_weights.clone().unwrap_or_else(beside);
+    VariantProbe::open(path, &weights).map(Some)
+}
+
+/// Any scorer.
 pub(super) enum Engine<'m> {
     /// A gLM.
     Model { scorer: Option<Box<Scorer<'m>>>, known: Published, window: u64, longest: usize },
-    /// A trained network.
-    Probe { probe: Box<VariantProbe> },
+    /// A trained network of one-hot windows.
+    Probe { probe: Box<VariantProbe>, window: u64 },
+    /// A trained network of a gLM's states.
+    States { probe: Box<StatesProbe<'m>>, window: u64 },
 }
 
 impl<'m> Engine<'m> {
     /// Makes the scorer that the arguments ask for.
-    pub(super) fn new(arguments: &Arguments, model: Option<&'m Model>) -> Result<Self> {
+    pub(super) fn new(
+        arguments: &Arguments,
+        model: Option<&'m Model>,
+        probe: Option<VariantProbe>,
+    ) -> Result<Self> {
         let stored = stored_window(&arguments.input)?;
+        let wrong = |expected: String, asked| -> Error {
+            InputError::new("command line", "--window", expected, asked).into()
+        };
         let asked = match (arguments.window, stored) {
             (Some(asked), Some(stored)) if asked != stored => {
-                let expected = format!("{stored}, the length of the stored windows");
-                return Err(InputError::new("command line", "--window", expected, asked).into());
+                return Err(wrong(format!("{stored}, the length of the stored windows"), asked));
             }
             (asked, stored) => asked.or(stored),
         };
-        match (model, &arguments.probe) {
-            (Some(model), _) => Self::of_model(arguments, model, asked),
-            (None, Some(description)) => {
-                let beside = || description.with_extension("safetensors");
-                let weights = arguments.probe_weights.clone().unwrap_or_else(beside);
-                let probe = Box::new(VariantProbe::open(description, &weights)?);
-                if let Some(asked) = asked.filter(|asked| *asked != probe.window()) {
-                    let expected = format!("{}, which the network reads", probe.window());
-                    let place = "--window";
-                    return Err(InputError::new("command line", place, expected, asked).into());
+        let Some(probe) = probe else {
+            let model = model.ok_or_else(|| Error::bug("neither a gLM nor a probe"))?;
+            return Self::of_model(arguments, model, asked);
+        };
+        let window = asked.or(probe.window()).unwrap_or(PROBE_WINDOW);
+        match (model, probe.reads()) {
+            (None, ProbeReads::OneHot) => {
+                if let Some(read) = probe.window().filter(|read| *read != window) {
+                    return Err(wrong(format!("{read}, which the network reads"), window));
                 }
-                Ok(Self::Probe { probe })
+                Ok(Self::Probe { probe: Box::new(probe), window })
             }
-            (None, None) => Err(Error::bug("neither a gLM nor a probe")),
+            (None, ProbeReads::States { name, .. }) => {
+                let expected = format!("the gLM that the probe was trained on, {name}");
+                Err(InputError::new("command line", "--model", expected, "none").into())
+            }
+            (Some(model), _) => {
+                let pads = !published(&model.facts().architecture).padded.is_empty();
+                let probe = Box::new(StatesProbe::new(model, probe, pads)?);
+                Ok(Self::States { probe, window })
+            }
         }
     }
 
@@ -80,10 +120,11 @@ impl<'m> Engine<'m> {
     }
 
     /// Length of its windows in nucleotides.
-    pub(super) fn window(&self) -> Option<u64> {
+    pub(super) fn window(&self) -> u64 {
         match self {
-            Self::Model { window, .. } => Some(*window),
-            Self::Probe { probe } => Some(probe.window()),
+            Self::Model { window, .. }
+            | Self::Probe { window, .. }
+            | Self::States { window, .. } => *window,
         }
     }
 
@@ -112,15 +153,15 @@ impl<'m> Engine<'m> {
     pub(super) fn columns(&self) -> Vec<&'static str> {
         match self {
             Self::Model { scorer, .. } => scorer.as_ref().map_or(Vec::new(), |s| s.columns()),
-            Self::Probe { .. } => PROBE_COLUMNS.to_vec(),
+            Self::Probe { .. } | Self::States { .. } => PROBE_COLUMNS.to_vec(),
         }
     }
 
     /// How each score is compared with effects.
     pub(super) fn forms(&self) -> Vec<(String, ScoreForm)> {
         let form = |column: &str| match self {
-            Self::Probe { .. } if column == "probe" => ScoreForm::Signed,
-            Self::Probe { .. } => ScoreForm::Ignored,
+            Self::Probe { .. } | Self::States { .. } if column == "probe" => ScoreForm::Signed,
+            Self::Probe { .. } | Self::States { .. } => ScoreForm::Ignored,
             Self::Model { known, .. } if column == "masked_llr" && known.masked_is_absolute => {
                 ScoreForm::Absolute
             }
@@ -140,7 +181,8 @@ impl<'m> Engine<'m> {
                 let scorer = scorer.as_ref().ok_or_else(|| Error::bug("no scorer"))?;
                 scorer.score(windows, done)
             }
-            Self::Probe { probe } => {
+            Self::States { probe, .. } => probe.effects(windows, done),
+            Self::Probe { probe, .. } => {
                 let effects = probe.effects(windows)?;
                 done(windows.len() as u64)?;
                 Ok(effects.into_iter().map(|effect| Outcome::Scored(effect.to_vec())).collect())

@@ -4,7 +4,7 @@
 //! computed, so they must not change in between.
 
 use clap::{Args, ValueEnum};
-use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::error::{InputError, Result};
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::variants::{
     self, VariantColumn, VariantFormat, VariantOptions, VariantReader,
@@ -89,7 +89,7 @@ pub(super) struct Input {
 
 impl Input {
     /// Opens the genome; windows have `window` nucleotides, unless the files hold windows.
-    pub(super) fn open(arguments: &InputArguments, window: Option<u64>) -> Result<Self> {
+    pub(super) fn open(arguments: &InputArguments, window: u64) -> Result<Self> {
         let options = VariantOptions {
             format: arguments.input.map(|name| match name {
                 InputName::Vcf => VariantFormat::Vcf,
@@ -105,10 +105,6 @@ impl Input {
         };
         let genome = arguments.genome.as_deref().map(Genome::open).transpose()?.map(Arc::new);
         let paths = arguments.variants.clone();
-        let window = match window {
-            Some(window) => window,
-            None => return Err(Error::bug("a scorer without windows")),
-        };
         let cutter = WindowCutter::new(genome, window)?;
         Ok(Self { paths, options, cutter })
     }
