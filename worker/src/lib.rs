@@ -32,6 +32,7 @@ pub mod statistics;
 pub mod tokenizer;
 pub mod tokenizers;
 pub mod training;
+pub mod variants;
 pub mod weights;
 
 use glmeval_common::model::Precision;

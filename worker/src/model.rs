@@ -144,6 +144,14 @@ impl Model {
         Ok(states)
     }
 
+    /// Outputs of the published head for states of the last layer, as [`Network::head`] gives them.
+    ///
+    /// # Errors
+    /// `Invalid` if these weights have no head.
+    pub fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
+        self.network.head(states)
+    }
+
     /// Logits over the vocabulary `[N, V]`; of a supervised gLM, its outputs `[B, outputs]`.
     ///
     /// # Errors
