@@ -1,6 +1,6 @@
 //! An NVIDIA device by way of the CUDA driver.
 //!
-//! Leaves out: compiling (`nvrtc`). Invariant: one stream, so work is done in the order in which it was told; nothing of CUDA
+//! Leaves out: compiling (`nvrtc`), products (`products`). Invariant: one stream, so work is done in the order in which it was told; nothing of CUDA
 //! is called before its library was seen.
 
 use super::driver::{Driver, Graph, Module, Properties, Recorded};
@@ -17,6 +17,11 @@ use std::ffi::c_void;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+mod plans;
+pub(crate) mod products;
+
+use products::Products;
+
 /// Oldest architecture kernels are written for.
 const ARCH_MIN: u32 = 80;
 
@@ -29,6 +34,7 @@ pub(super) struct Nvidia {
     cache: Option<PathBuf>,
     memory_max: Option<u64>,
     sizes: Mutex<BTreeMap<u64, usize>>,
+    products: Option<Products>,
 }
 
 fn absent(device: String, reason: String) -> KernelError {
@@ -70,6 +76,7 @@ impl Nvidia {
             return Err(absent(device, format!("there are {count} devices")));
         }
         nvrtc::check_present()?;
+        products::check_present()?;
         let refused = |error: DriverError| absent(device.clone(), say(&error));
         let context = CudaContext::new(ordinal).map_err(refused)?;
         let (major, minor) = context.compute_capability().map_err(refused)?;
@@ -83,7 +90,11 @@ impl Nvidia {
         let stream = context.new_stream().map_err(refused)?;
         let name = context.name().map_err(refused)?;
         let (cache, memory_max) = (options.cache.clone(), options.memory_max);
-        Ok(Self { context, stream, name, arch, cache, memory_max, sizes: Mutex::default() })
+        let sizes = Mutex::default();
+        let mut device =
+            Self { context, stream, name, arch, cache, memory_max, sizes, products: None };
+        device.products = Some(Products::open(&device, options.cache.as_deref())?);
+        Ok(device)
     }
 
     fn attribute(&self, attribute: sys::CUdevice_attribute) -> Result<u32> {
@@ -106,6 +117,14 @@ impl Nvidia {
     fn full(&self, bytes: usize) -> KernelError {
         let (free, total) = self.memory().unwrap_or_default();
         KernelError::OutOfMemory { device: self.name.clone(), bytes: bytes as u64, free, total }
+    }
+}
+
+impl Drop for Nvidia {
+    fn drop(&mut self) {
+        if let Some(products) = self.products.take() {
+            self.free(products.scratch());
+        }
     }
 }
 
@@ -212,12 +231,9 @@ impl Driver for Nvidia {
         Ok(Arc::new(Loaded { context, stream, device: self.name.clone(), functions }))
     }
 
-    fn multiply(&self, _product: &Product<'_>) -> Result<()> {
-        Err(KernelError::Device {
-            device: self.name.clone(),
-            operation: "multiply".to_owned(),
-            message: "products of matrices need cuBLASLt".to_owned(),
-        })
+    fn multiply(&self, product: &Product<'_>) -> Result<()> {
+        let absent = || absent(self.name.clone(), "cuBLASLt was not opened".to_owned());
+        self.products.as_ref().ok_or_else(absent)?.multiply(self, product)
     }
 
     fn begin_recording(&self) -> Result<()> {
