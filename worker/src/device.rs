@@ -12,6 +12,10 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+mod survey;
+
+pub use survey::{Finding, survey};
+
 /// Tokens packed into one forward pass on a device: enough to fill it, few enough for scratch memory.
 const DEVICE_TOKENS_PER_BATCH_MAX: u64 = 32_768;
 

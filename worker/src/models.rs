@@ -96,6 +96,23 @@ pub fn describe(path: &Path, options: &ModelOptions) -> Result<ModelFacts> {
     kind.facts(&weights, kind.tokenizer()?.as_ref())
 }
 
+/// As [`describe`], for a gLM that is to run on devices of `kind`, as [`Device::kind`] names it.
+///
+/// # Errors
+/// As [`describe`]; `Invalid` that names the gLM if it has no form for such devices, or its precision if they have not.
+pub fn describe_on(path: &Path, options: &ModelOptions, kind: &str) -> Result<ModelFacts> {
+    let found = Kind::find(path, options)?;
+    if kind == Device::Cpu.kind() {
+        Device::Cpu.check_precision(options.precision)?;
+    } else if !found.blueprint.has_cuda_form() {
+        let expected = format!("a gLM that runs on {kind}; this kind runs on CPUs only");
+        let name = found.architecture.name();
+        return Err(InputError::new(path.display(), "", expected, name).into());
+    }
+    let weights = found.weights()?;
+    found.facts(&weights, found.tokenizer()?.as_ref())
+}
+
 /// Writes `model.safetensors` with random weights of `seed` beside the `config.json` of `folder`.
 ///
 /// Returns the tensors written.

@@ -52,6 +52,17 @@ fn check_driver() -> Result<()> {
     Err(absent("CUDA".to_owned(), reason))
 }
 
+/// The newest CUDA that the driver knows, as 13000 for 13.0.
+pub(super) fn driver_version() -> Result<u32> {
+    check_driver()?;
+    let mut version = 0;
+    // SAFETY: valid to write.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .map_err(|error| absent("CUDA".to_owned(), say(&error)))?;
+    Ok(u32::try_from(version).unwrap_or(0))
+}
+
 /// How many devices there are.
 pub(super) fn device_count() -> Result<usize> {
     check_driver()?;
@@ -131,18 +142,13 @@ impl Drop for Nvidia {
 impl Driver for Nvidia {
     fn properties(&self) -> Result<Properties> {
         use sys::CUdevice_attribute as Attribute;
-        let mut driver_version = 0;
-        // SAFETY: valid to write.
-        unsafe { sys::cuDriverGetVersion(&raw mut driver_version) }
-            .result()
-            .map_err(self.failed("version"))?;
         Ok(Properties {
             name: self.name.clone(),
             arch: self.arch,
             multiprocessors: self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_bytes_max: self
                 .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-            driver_version: u32::try_from(driver_version).unwrap_or(0),
+            driver_version: driver_version()?,
             compiler: format!("NVRTC {}", nvrtc::version()?),
         })
     }
@@ -234,6 +240,17 @@ impl Driver for Nvidia {
     fn multiply(&self, product: &Product<'_>) -> Result<()> {
         let absent = || absent(self.name.clone(), "cuBLASLt was not opened".to_owned());
         self.products.as_ref().ok_or_else(absent)?.multiply(self, product)
+    }
+
+    fn measure(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<f64>> {
+        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let event = || self.context.new_event(flags).map_err(self.failed("event"));
+        let (start, end) = (event()?, event()?);
+        start.record(&self.stream).map_err(self.failed("record"))?;
+        work()?;
+        end.record(&self.stream).map_err(self.failed("record"))?;
+        end.synchronize().map_err(self.failed("synchronise"))?;
+        start.elapsed_ms(&end).map(|ms| Some(f64::from(ms))).map_err(self.failed("elapsed"))
     }
 
     fn begin_recording(&self) -> Result<()> {

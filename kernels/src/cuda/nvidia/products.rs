@@ -55,7 +55,7 @@ pub(super) fn check_present() -> Result<()> {
 }
 
 /// Its version, as 130000 for 13.0.0.
-pub(super) fn version() -> Result<usize> {
+pub(in crate::cuda) fn version() -> Result<usize> {
     check_present()?;
     // SAFETY: the library was found.
     Ok(unsafe { sys::cublasLtGetVersion() })
