@@ -46,6 +46,10 @@ impl Network {
         if resolved.output().values() == 0 {
             return Err(Error::invalid("network: expected a prediction, found no values"));
         }
+        if precision == Precision::Tf32 {
+            let expected = "f32 or bf16: this is computed on the CPU";
+            return Err(InputError::new("network", "precision", expected, precision.name()).into());
+        }
         for layer in &resolved.layers {
             let (LayerKind::MaxPool { size } | LayerKind::AveragePool { size }) = layer.spec.kind
             else {

@@ -191,6 +191,10 @@ impl Driver for Emulator {
         }))
     }
 
+    fn measure(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<f64>> {
+        work().map(|()| None)
+    }
+
     fn begin_recording(&self) -> Result<()> {
         *lock(&self.host.recording) = Some(Vec::new());
         Ok(())
