@@ -39,5 +39,10 @@ pub mod spline_weights;
 pub mod tanh;
 
 /// The sources of all kernels, for checks that need no device.
-pub(crate) static SOURCES: &[&crate::cuda::Source] =
-    &[&layer_norm::cuda::SOURCE, &attention::cuda::SIMT];
+pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
+    &layer_norm::cuda::SOURCE,
+    &attention::cuda::short::SOURCE,
+    &attention::cuda::long::SOURCE,
+    &attention::cuda::tf32::SOURCE,
+    &attention::cuda::simt::SOURCE,
+];
