@@ -39,5 +39,11 @@ pub mod spline_weights;
 pub mod tanh;
 
 /// The sources of all kernels, for checks that need no device.
-pub(crate) static SOURCES: &[&crate::cuda::Source] =
-    &[&layer_norm::cuda::SOURCE, &crate::cuda::NARROW];
+pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
+    &layer_norm::cuda::SOURCE,
+    &crate::cuda::NARROW,
+    &attention::cuda::short::SOURCE,
+    &attention::cuda::long::SOURCE,
+    &attention::cuda::tf32::SOURCE,
+    &attention::cuda::simt::SOURCE,
+];
