@@ -44,4 +44,11 @@ pub(crate) mod vectors;
 
 /// The sources of all kernels, for checks that need no device.
 pub(crate) static SOURCES: &[&crate::cuda::Source] =
-    &[&layer_norm::cuda::SOURCE, &embedding::cuda::SOURCE, &activation::cuda::SOURCE];
+pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
+    &layer_norm::cuda::SOURCE,
+    &attention::cuda::SIMT,
+    &embedding::cuda::SOURCE,
+    &activation::cuda::SOURCE,
+    &rotary::cuda::SOURCE,
+    &convert::cuda::SOURCE,
+];
