@@ -39,4 +39,5 @@ pub mod spline_weights;
 pub mod tanh;
 
 /// The sources of all kernels, for checks that need no device.
-pub(crate) static SOURCES: &[&crate::cuda::Source] = &[&layer_norm::cuda::SOURCE];
+pub(crate) static SOURCES: &[&crate::cuda::Source] =
+    &[&layer_norm::cuda::SOURCE, &conv1d::cuda::SOURCE, &batch_conv1d::cuda::SOURCE];
