@@ -9,6 +9,7 @@ pub mod attention;
 pub mod batch_conv1d;
 pub mod batch_norm;
 pub mod batch_pool;
+pub mod branch_norm;
 pub mod conv1d;
 pub mod depthwise_conv1d;
 pub mod dropout;

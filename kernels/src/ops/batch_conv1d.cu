@@ -27,14 +27,20 @@ DEVICE void load_gathered(Value* tile, const Value* x, u32 row, u32 end, u32 ste
     const bool inside = step + piece < e.steps;
     const u32 tap = (step + piece) / e.width, channel = (step + piece) % e.width;
     const i32 shift = (i32)(tap * e.dilation) - e.padding_left;
-    UNROLL
-    for (u32 k = threadIdx.x / pieces; k < TILE_K; k += THREADS / pieces) {
+    const auto copy = [=](u32 k) {
         const u32 sequence = (row + k) / e.output_length;
         const i32 place = (i32)(row + k - sequence * e.output_length) + shift;
         const bool valid = inside && row + k < end && place >= 0 && place < (i32)e.length;
         const Value* from = valid ? x + ((u64)sequence * e.length + (u32)place) * e.width + channel : x;
         if (LEFT_VECTOR) copy_async_16(tile + k * STEP_STRIDE(TILE_M) + piece, from, valid);
         else copy_value(tile + k * STEP_STRIDE(TILE_M) + piece, from, valid);
+    };
+    if (LEFT_VECTOR) {
+        UNROLL
+        for (u32 k = threadIdx.x / pieces; k < TILE_K; k += THREADS / pieces) copy(k);
+    } else {
+        ROLLED
+        for (u32 k = threadIdx.x / pieces; k < TILE_K; k += THREADS / pieces) copy(k);
     }
 }
 

@@ -224,13 +224,19 @@ DEVICE void copy_value(Value* to, const Value* from, bool valid) {
 // Starts the copy of TILE_K rows of `width` values from `step` on, below `steps`, columns from `column` on, to a tile by step.
 template <bool VECTOR, u32 WIDE> DEVICE void load_by_step(Value* tile, const Value* from, u32 step, u32 steps, u32 column, u32 width) {
     const u32 values = VECTOR ? VALUES : 1, pieces = WIDE / values;
-    UNROLL
-    for (u32 piece = threadIdx.x; piece < TILE_K * pieces; piece += THREADS) {
+    const auto copy = [=](u32 piece) {
         const u32 k = piece / pieces, n = piece % pieces * values;
         const bool valid = step + k < steps && column + n < width;
         const Value* source = valid ? from + (u64)(step + k) * width + column + n : from;
         Value* to = tile + k * STEP_STRIDE(WIDE) + n;
         if (VECTOR) copy_async_16(to, source, valid);
         else copy_value(to, source, valid);
+    };
+    if (VECTOR) {
+        UNROLL
+        for (u32 piece = threadIdx.x; piece < TILE_K * pieces; piece += THREADS) copy(piece);
+    } else {
+        ROLLED
+        for (u32 piece = threadIdx.x; piece < TILE_K * pieces; piece += THREADS) copy(piece);
     }
 }
