@@ -10,6 +10,7 @@ pub mod attention;
 pub mod batch_conv1d;
 pub mod batch_norm;
 pub mod batch_pool;
+pub mod branch_norm;
 pub mod conv1d;
 pub mod convert;
 pub mod depthwise_conv1d;
@@ -55,4 +56,6 @@ pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
     &activation::cuda::SOURCE,
     &rotary::cuda::SOURCE,
     &convert::cuda::SOURCE,
+    &conv1d::cuda::SOURCE,
+    &batch_conv1d::cuda::SOURCE,
 ];
