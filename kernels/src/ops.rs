@@ -39,4 +39,10 @@ pub mod spline_weights;
 pub mod tanh;
 
 /// The sources of all kernels, for checks that need no device.
-pub(crate) static SOURCES: &[&crate::cuda::Source] = &[&layer_norm::cuda::SOURCE];
+pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
+    &hyena::cuda::FILTER_SOURCE,
+    &hyena::cuda::MIX_SOURCE,
+    &hyena::cuda::COLUMNS_SOURCE,
+    &hyena::cuda::ROWS_SOURCE,
+    &layer_norm::cuda::SOURCE,
+];
