@@ -26,7 +26,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use array::{Bf16, DeviceArray, Element, F16, View, ViewMut};
+pub use array::{Bf16, DeviceArray, Element, F16, Number, View, ViewMut};
 pub use driver::{Graph, Properties};
 pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};

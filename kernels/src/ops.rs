@@ -3,6 +3,7 @@
 //! Leaves out: what a model does with them. Invariant: slices in, slices out; operands are checked
 //! before anything is written.
 
+pub mod activation;
 pub mod adam;
 pub mod arithmetic;
 pub mod attention;
@@ -10,8 +11,10 @@ pub mod batch_conv1d;
 pub mod batch_norm;
 pub mod batch_pool;
 pub mod conv1d;
+pub mod convert;
 pub mod depthwise_conv1d;
 pub mod dropout;
+pub mod embedding;
 #[cfg(test)]
 mod exactness;
 pub mod exp;
@@ -37,12 +40,18 @@ pub mod sin;
 pub mod softmax;
 pub mod spline_weights;
 pub mod tanh;
+pub(crate) mod vectors;
 
 /// The sources of all kernels, for checks that need no device.
 pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
+    &layer_norm::cuda::SOURCE,
+    &attention::cuda::SIMT,
+    &embedding::cuda::SOURCE,
+    &activation::cuda::SOURCE,
+    &rotary::cuda::SOURCE,
+    &convert::cuda::SOURCE,
     &hyena::cuda::FILTER_SOURCE,
     &hyena::cuda::MIX_SOURCE,
     &hyena::cuda::COLUMNS_SOURCE,
     &hyena::cuda::ROWS_SOURCE,
-    &layer_norm::cuda::SOURCE,
 ];

@@ -171,10 +171,10 @@ fn transforms_of_several_blocks_are_as_on_the_cpu_from_kept_and_computed_spectra
 #[test]
 fn rows_of_bf16_are_mixed_in_f32() {
     for_each_device(|gpu| {
-        let given = Given::new(9, 80);
+        let given = Given::new(9, 100);
         let mut mixer = given.mixer(gpu, usize::MAX);
-        let offsets = [0, 70, 73];
-        let projected: Vec<Bf16> = draw(5, 73 * 27).iter().map(|x| Bf16::from_f32(*x)).collect();
+        let offsets = [0, 90, 93];
+        let projected: Vec<Bf16> = draw(5, 93 * 27).iter().map(|x| Bf16::from_f32(*x)).collect();
         let exact: Vec<f32> = projected.iter().map(|x| x.to_f32()).collect();
         let expected = given.on_cpu(&exact, &offsets);
         let projected = DeviceArray::from_slice(gpu, &projected)?;
@@ -182,7 +182,7 @@ fn rows_of_bf16_are_mixed_in_f32() {
         for block_points_max in [plan::BLOCK_POINTS_MAX, 32] {
             mixer.kept = Mutex::default();
             mixer.block_points_max = block_points_max;
-            let mut out = DeviceArray::<Bf16>::new(gpu, 73 * 9)?;
+            let mut out = DeviceArray::<Bf16>::new(gpu, 93 * 9)?;
             mixer.apply(projected.view(), &sequences, &mut out.view_mut())?;
             let found: Vec<f32> = out.to_vec()?.iter().map(|x| x.to_f32()).collect();
             assert_close(&found, &expected, 4e-3);
