@@ -58,4 +58,8 @@ pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
     &convert::cuda::SOURCE,
     &conv1d::cuda::SOURCE,
     &batch_conv1d::cuda::SOURCE,
+    &hyena::cuda::FILTER_SOURCE,
+    &hyena::cuda::MIX_SOURCE,
+    &hyena::cuda::COLUMNS_SOURCE,
+    &hyena::cuda::ROWS_SOURCE,
 ];
