@@ -17,6 +17,7 @@ mod exactness;
 pub mod exp;
 pub(crate) mod fft;
 pub mod function;
+pub mod gather;
 pub mod gelu;
 pub mod gelu_tanh;
 pub mod hyena;
@@ -39,4 +40,17 @@ pub mod spline_weights;
 pub mod tanh;
 
 /// The sources of all kernels, for checks that need no device.
-pub(crate) static SOURCES: &[&crate::cuda::Source] = &[&layer_norm::cuda::SOURCE];
+pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
+    &layer_norm::cuda::SOURCE,
+    &adam::cuda::SOURCE,
+    &arithmetic::cuda::SOURCE,
+    &batch_norm::cuda::SOURCE,
+    &batch_pool::cuda::SOURCE,
+    &dropout::cuda::SOURCE,
+    &function::cuda::SOURCE,
+    &gather::cuda::SOURCE,
+    &layer_norm_gradient::cuda::SOURCE,
+    &loss::cuda::SOURCE,
+    &norm_block::cuda::SOURCE,
+    &spline_weights::cuda::SOURCE,
+];
