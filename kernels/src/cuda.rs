@@ -30,6 +30,7 @@ pub use array::{Bf16, DeviceArray, Element, F16, Number, View, ViewMut};
 pub use driver::{Graph, Properties};
 pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
+pub(crate) use launch::{check_count, check_scratch};
 pub(crate) use nvidia::products::NARROW;
 pub use nvrtc::{Compiled, compile};
 pub use product::{Operand, Output, Product, ProductClass, Value, ValueType};

@@ -21,6 +21,7 @@ mod exactness;
 pub mod exp;
 pub(crate) mod fft;
 pub mod function;
+pub mod gather;
 pub mod gelu;
 pub mod gelu_tanh;
 pub mod hyena;
@@ -62,4 +63,15 @@ pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
     &hyena::cuda::MIX_SOURCE,
     &hyena::cuda::COLUMNS_SOURCE,
     &hyena::cuda::ROWS_SOURCE,
+    &adam::cuda::SOURCE,
+    &arithmetic::cuda::SOURCE,
+    &batch_norm::cuda::SOURCE,
+    &batch_pool::cuda::SOURCE,
+    &dropout::cuda::SOURCE,
+    &function::cuda::SOURCE,
+    &gather::cuda::SOURCE,
+    &layer_norm_gradient::cuda::SOURCE,
+    &loss::cuda::SOURCE,
+    &norm_block::cuda::SOURCE,
+    &spline_weights::cuda::SOURCE,
 ];
