@@ -61,6 +61,24 @@ unsafe impl Element for Bf16 {}
 // SAFETY: as above.
 unsafe impl Element for F16 {}
 
+/// A number that kernels read as f32, and round f32 to.
+pub trait Number: Element {
+    /// What sources call it: the code of `NumberOf` in `common.cuh`.
+    const CODE: i64;
+}
+
+impl Number for f32 {
+    const CODE: i64 = 0;
+}
+
+impl Number for Bf16 {
+    const CODE: i64 = 1;
+}
+
+impl Number for F16 {
+    const CODE: i64 = 2;
+}
+
 /// An array in a device's memory.
 pub struct DeviceArray<T: Element> {
     gpu: Gpu,
@@ -246,6 +264,16 @@ impl<'a, T: Element> ViewMut<'a, T> {
         assert!(part.start <= part.end && part.end <= self.length, "a part lies inside");
         let address = self.address + (part.start * size_of::<T>()) as u64;
         ViewMut { gpu: self.gpu, address, length: part.len(), element: PhantomData }
+    }
+
+    /// A part of it, for as long as it was lent.
+    ///
+    /// # Panics
+    /// If `part` is not inside.
+    pub fn into_part(self, part: Range<usize>) -> Self {
+        assert!(part.start <= part.end && part.end <= self.length, "a part lies inside");
+        let address = self.address + (part.start * size_of::<T>()) as u64;
+        Self { gpu: self.gpu, address, length: part.len(), element: PhantomData }
     }
 
     /// Copies `values` to it.
