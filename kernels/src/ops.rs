@@ -52,7 +52,6 @@ pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
     &attention::cuda::long::SOURCE,
     &attention::cuda::tf32::SOURCE,
     &attention::cuda::simt::SOURCE,
-    &attention::cuda::SIMT,
     &embedding::cuda::SOURCE,
     &activation::cuda::SOURCE,
     &rotary::cuda::SOURCE,
