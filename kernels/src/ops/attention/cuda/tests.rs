@@ -262,6 +262,7 @@ fn operands_that_do_not_fit_are_refused() {
         assert_eq!(refused(0..0, 1, 1.0, None, 0), "out");
         assert_eq!(refused(1..25, 2, 1.0, None, 8), "qkv");
         assert_eq!(refused(0..24, 2, -1.0, None, 8), "scale");
+        assert_eq!(refused(0..24, 2, 0.0, None, 8), "scale");
         assert_eq!(refused(0..24, 2, f32::NAN, None, 8), "scale");
         assert_eq!(refused(0..24, 2, 1.0, Some(slopes.view()), 8), "slopes");
         attention(qkv.view().part(0..24), &table, 2, 1.0, None, &mut out.view_mut().part(0..8))?;
