@@ -72,8 +72,8 @@ impl<T: Element> Call<'_, T> {
         if let Some(slopes) = &self.slopes {
             check_length(OP, "slopes", slopes.len(), self.heads)?;
         }
-        if !(self.scale >= 0.0 && self.scale.is_finite()) {
-            return Err(refused("scale", "0 or more".to_owned(), format!("{}", self.scale)));
+        if !(self.scale > 0.0 && self.scale.is_finite()) {
+            return Err(refused("scale", "a number above 0".to_owned(), format!("{}", self.scale)));
         }
         let tokens = table.token_count();
         let values = tokens.saturating_mul(self.heads).saturating_mul(self.width);
@@ -101,7 +101,7 @@ fn refused(operand: &'static str, expected: String, found: String) -> KernelErro
 ///
 /// - `qkv`: `[N, 3 D]`, the query, key and value of each token
 /// - `table`: the sequences, N tokens in all
-/// - `scale`: 0 or more
+/// - `scale`: above 0
 /// - `slopes`: `[heads]`, the penalty of one token of distance in each head; none counts as zero
 /// - `out`: `[N, D]`
 ///

@@ -2,15 +2,14 @@
 //
 // Grid: one block a tile of 128 queries of one head of one sequence, tiles of long sequences first; heads change fastest.
 // Block: 4 warps; a warp owns 32 queries, so that each fragment of keys and values it reads serves two products. Keys and
-// values pass by in tiles of 64 through two places: a tile is on its way while the one before is attended to, one barrier a
-// tile. Scores, weights and sums stay in registers; queries too where a head has 64 values at most. Warps past the end only
-// copy.
+// values pass by in tiles of KEYS through two places: a tile is on its way while the one before is attended to, one barrier a
+// tile. Scores, weights and sums stay in registers. Warps past the end only copy.
 // Bytes moved per value: q and out once, k and v once per tile of queries, mostly from L2. Bound by matrix products of
-// mma.sync: 4 (128) (64) WIDTH multiply-adds a tile, against 5 operations for each of its 128 x 64 weights. 55 KB and 168
-// registers let three blocks of 64 values stay, 104 KB and 255 registers two of 128: another block's products run while one
-// finds its maxima.
+// mma.sync: 2 WIDTH multiply-adds for each of a tile's 128 KEYS weights, against some 5 other operations. Two blocks stay, so
+// that one's products run while the other finds its maxima: 55 KB and 240 registers with heads of 64 values. Heads above 96
+// have tiles of 32 keys: their sums take so many registers that scores of 64 would spill, and two blocks fit in 163 KiB too.
 // Rows of 16 n + 8 values put eight rows' 16 bytes in different banks, for load_matrices and for the results.
-// Assumes qkv and out aligned to 16 bytes, WIDTH a multiple of 8, scale not negative.
+// Assumes qkv and out aligned to 16 bytes, WIDTH a multiple of 8, scale above 0.
 // Numerics: bf16 products, f32 sums in order of the tiles; running maximum (Dao 2023, FlashAttention-2), one division at the
 // end; weights rounded to bf16, their sum is of f32 ones. The tiles depend on the sequence's own length only.
 //

@@ -4,9 +4,9 @@
 // rows t / 8, t / 8 + 16, ..., of each tile's keys t % 8, t % 8 + 8, ... and of the output columns 4 (t % 8).. + 32, .... Keys
 // and values pass by in tiles of KEYS; values of a tile are copied while its scores are computed, the next keys while its
 // values are mixed. A warp reads what it wrote of the weights, no other does.
-// Bytes moved per value: q and out once, k and v once per tile of ROWS queries. Bound by shared memory: 12 reads of 16 bytes a
-// warp for 128 multiply-adds. Rows of 32 n + 4 floats keep eight rows' 16 bytes in different banks, weights' rows of
-// KEYS + 8 their four.
+// Bytes moved per value: q and out once, k and v once per tile of ROWS queries. Bound by shared memory and multiply-adds alike:
+// 12 reads of 16 bytes a lane, most of them of few places, for 128 multiply-adds. Rows of 32 n + 4 floats keep eight rows'
+// 16 bytes in different banks, weights' rows of KEYS + 8 their four.
 // Assumes f32 qkv and out aligned to 16 bytes where WIDTH is a multiple of 4.
 // Numerics: f32 chains of multiply-adds in order of column and of key; running maximum, one division at the end. The tiles
 // depend on the sequence's own length only.

@@ -15,6 +15,8 @@ pub(super) const WIDTH_MAX: usize = 256;
 /// Rows and keys that a thread owns: of sequences that one tile holds, and of others.
 const WHOLE: (usize, usize) = (3, 6);
 const TILED: (usize, usize) = (4, 8);
+/// As `TILED`, of heads above 128 values: a block's shared memory stays below 163 KiB.
+const TILED_WIDE: (usize, usize) = (4, 4);
 
 /// The kernel's text.
 pub(crate) static SOURCE: Source = Source {
@@ -36,15 +38,15 @@ pub(crate) static SOURCE: Source = Source {
         ),
         instance(
             &[("WIDTH", 128), ("ROWS_EACH", 4), ("KEYS_EACH", 8), ("IS_BF16", 0)],
-            &[budget(200, 128, TILED)],
+            &[budget(168, 128, TILED)],
         ),
         instance(
-            &[("WIDTH", 256), ("ROWS_EACH", 4), ("KEYS_EACH", 8), ("IS_BF16", 0)],
-            &[budget(255, 128, TILED)],
+            &[("WIDTH", 256), ("ROWS_EACH", 4), ("KEYS_EACH", 4), ("IS_BF16", 0)],
+            &[budget(255, 256, TILED_WIDE)],
         ),
         instance(
             &[("WIDTH", 20), ("ROWS_EACH", 4), ("KEYS_EACH", 8), ("IS_BF16", 1)],
-            &[budget(168, 20, TILED)],
+            &[budget(128, 20, TILED)],
         ),
         instance(
             &[("WIDTH", 7), ("ROWS_EACH", 3), ("KEYS_EACH", 6), ("IS_BF16", 0)],
@@ -75,7 +77,8 @@ pub(super) fn attend<T: Element>(
     is_bf16: bool,
 ) -> Result<()> {
     launch(call, &table.small_whole(), WHOLE, is_bf16)?;
-    launch(call, &table.small(), TILED, is_bf16)
+    let tiled = if call.width <= 128 { TILED } else { TILED_WIDE };
+    launch(call, &table.small(), tiled, is_bf16)
 }
 
 fn launch<T: Element>(
