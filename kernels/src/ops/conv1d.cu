@@ -19,6 +19,8 @@ typedef float Out;
 #define LEFT_VALUES (TILE_M * ROW_STRIDE)
 #define RIGHT_VALUES (FLIPPED ? TILE_N * ROW_STRIDE : TILE_K * STEP_STRIDE(TILE_N))
 #define RIGHT_BY_STEP (!FLIPPED)
+// Three products a value and single copies spill within 128 registers.
+#define BLOCKS (TILE_M == 256 || (CLASS == 1 && !LEFT_VECTOR) ? 1 : 2)
 // Between rows of finished sums: the 4 rows that half a warp writes at once lie in 4 groups of 8 banks.
 #define FINISHED_STRIDE (TILE_N + 8)
 
@@ -122,7 +124,7 @@ ROLLED
     }
 }
 
-KERNEL_RESIDENT(THREADS, TILE_M == 256 ? 1 : 2, conv1d)
+KERNEL_RESIDENT(THREADS, BLOCKS, conv1d)
 (const Value* RESTRICT x, const u32* RESTRICT ranges, const Value* RESTRICT weight, const float* RESTRICT bias,
  const float* residual, Out* out, u32 rows, u32 width, u32 columns, u32 output_width, u32 taps, u32 dilation, i32 padding_left,
  u32 length, u32 output_length, u32 activation) {
