@@ -97,10 +97,9 @@ fn activations_are_those_of_the_cpu() {
 #[test]
 fn classes_of_matrix_units_are_near_the_cpu() {
     for_each_device(|gpu| {
-        for (shape, lengths, is_odd) in [
-            (shape(5, 4, 9, 8), &[1, 50][..], true),
-            (shape(200, 16, 3, 2), &[70, 200], false),
-        ] {
+        for (shape, lengths, is_odd) in
+            [(shape(5, 4, 9, 8), &[1, 50][..], true), (shape(200, 16, 3, 2), &[70, 200], false)]
+        {
             let operands = Operands::draw(shape, lengths);
             let expected = operands.cpu(Epilogue::None);
             let near = |class, tolerance| {
