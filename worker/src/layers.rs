@@ -210,7 +210,8 @@ pub(crate) fn load_linear_form(
 /// The number format of a job, as kernels name it.
 pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
     match precision {
-        Precision::F32 => precision::Precision::F32,
+        // The CPU has no tf32; it was refused when the gLM was opened.
+        Precision::F32 | Precision::Tf32 => precision::Precision::F32,
         Precision::Bf16 => precision::Precision::Bf16,
     }
 }

@@ -61,6 +61,24 @@ unsafe impl Element for Bf16 {}
 // SAFETY: as above.
 unsafe impl Element for F16 {}
 
+/// A number that kernels read as f32, and round f32 to.
+pub trait Number: Element {
+    /// What sources call it: the code of `NumberOf` in `common.cuh`.
+    const CODE: i64;
+}
+
+impl Number for f32 {
+    const CODE: i64 = 0;
+}
+
+impl Number for Bf16 {
+    const CODE: i64 = 1;
+}
+
+impl Number for F16 {
+    const CODE: i64 = 2;
+}
+
 /// An array in a device's memory.
 pub struct DeviceArray<T: Element> {
     gpu: Gpu,

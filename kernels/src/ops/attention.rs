@@ -3,6 +3,8 @@
 //! Leaves out: masks, as nothing is padded; rotation, which comes before.
 //! Invariant: a sequence's result depends on that sequence alone.
 
+pub mod cuda;
+
 use crate::error::{KernelError, Result, check_length};
 use crate::isa::{Isa, per_isa};
 use crate::lanes::LANES;

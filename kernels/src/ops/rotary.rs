@@ -8,6 +8,8 @@ use crate::isa::{Isa, per_isa};
 use crate::parallel;
 use crate::sequences::Sequences;
 
+pub mod cuda;
+
 /// Cosines and sines of every position and pair.
 #[derive(Clone)]
 pub struct RotaryTable {
