@@ -8,7 +8,7 @@
 // `sum_slices` reads. Assumes 16-byte aligned arrays, widths of whole 16 bytes where LEFT_VECTOR, RIGHT_VECTOR; any widths else.
 // Numerics: `tiles.cuh` within a slice; slices, whose number follows from the shape alone, are added in order. No atomics.
 //
-// Defines: CLASS, TILE_N, LEFT_VECTOR, RIGHT_VECTOR.
+// Defines: CLASS, TILE_M (128), TILE_N, LEFT_VECTOR, RIGHT_VECTOR.
 
 #define LEFT_VALUES (TILE_K * STEP_STRIDE(TILE_M))
 #define RIGHT_VALUES (TILE_K * STEP_STRIDE(TILE_N))

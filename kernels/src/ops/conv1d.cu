@@ -1,14 +1,15 @@
 // out[m,n] = residual[m,n] + activation(bias[n] + sum_k x[place(m, tap(k)), channel(k)] weight[k,n]), k = tap * width + channel:
 // a convolution along sequences as one product whose left operand is gathered; zeros beyond the ends of a sequence.
 //
-// Grid: a block a tile of 128 rows and TILE_N columns, column tiles next to each other so that they share rows in L2. Block: 256
-// threads (`tiles.cuh`). Tiles of 128 bytes a row come through a ring of 3 stages by cp.async: 110 KB and at most 128 registers,
-// so two blocks share a multiprocessor. Limit: multiply-adds, from 64 steps on.
-// Bytes moved per output: steps / TILE_N values of x, steps / 128 of the weights, both out of L2; writes one value.
+// Grid: a block a tile of TILE_M rows and TILE_N columns, column tiles next to each other so that they share rows in L2. Block:
+// 256 threads (`tiles.cuh`). Tiles of 128 bytes a row come through a ring of 3 stages by cp.async. TILE_M 128: 110 KB and at most
+// 128 registers, two blocks a multiprocessor; 256: 163 KB and 255 registers, one. Limit: multiply-adds, from 64 steps on; 256 x
+// 128 tiles of bf16 read 1 byte of L2 for 85 operations, and 64 x 64 warps 1 byte of shared memory for 32.
+// Bytes moved per output: steps / TILE_N values of x, steps / TILE_M of the weights, both out of L2; writes one value.
 // Assumes 16-byte aligned arrays, widths that are multiples of 16 bytes where LEFT_VECTOR, RIGHT_VECTOR; any widths else.
 // Numerics: `tiles.cuh`; a sum starts from the bias. Zeros beyond an end are multiplied, which changes no finite sum.
 //
-// Defines: CLASS, TILE_N, LEFT_VECTOR, RIGHT_VECTOR, OUT_BF16, FLIPPED (the right operand is kernel[taps-1-tap, n, channel]).
+// Defines: CLASS, TILE_M, TILE_N, LEFT_VECTOR, RIGHT_VECTOR, OUT_BF16, FLIPPED (the right operand is kernel[taps-1-tap, n, channel]).
 
 #if OUT_BF16
 typedef bf16 Out;
@@ -18,6 +19,8 @@ typedef float Out;
 #define LEFT_VALUES (TILE_M * ROW_STRIDE)
 #define RIGHT_VALUES (FLIPPED ? TILE_N * ROW_STRIDE : TILE_K * STEP_STRIDE(TILE_N))
 #define RIGHT_BY_STEP (!FLIPPED)
+// Three products a value and single copies spill within 128 registers.
+#define BLOCKS (TILE_M == 256 || (CLASS == 1 && !LEFT_VECTOR) ? 1 : 2)
 // Between rows of finished sums: the 4 rows that half a warp writes at once lie in 4 groups of 8 banks.
 #define FINISHED_STRIDE (TILE_N + 8)
 
@@ -57,22 +60,34 @@ DEVICE void load_stage(Value* left, Value* right, const uint4* places, const Val
     const u32 piece = threadIdx.x % pieces * values;
     const u32 tap = (step + piece) / e.width, channel = (step + piece) % e.width;
     const bool inside = step + piece < steps;
-    UNROLL
-    for (u32 row = threadIdx.x / pieces; row < TILE_M; row += THREADS / pieces) {
+    const auto copy = [=](u32 row) {
         const uint4 place = places[row];
         const i32 source = (i32)place.x + (i32)(tap * e.dilation);
         const bool valid = inside && source >= (i32)place.y && source < (i32)place.z;
         const Value* from = valid ? x + (u64)source * e.width + channel : x;
         if (LEFT_VECTOR) copy_async_16(left + row * ROW_STRIDE + piece, from, valid);
         else copy_value(left + row * ROW_STRIDE + piece, from, valid);
+    };
+    if (LEFT_VECTOR) {
+        UNROLL
+        for (u32 row = threadIdx.x / pieces; row < TILE_M; row += THREADS / pieces) copy(row);
+    } else {
+        ROLLED
+        for (u32 row = threadIdx.x / pieces; row < TILE_M; row += THREADS / pieces) copy(row);
     }
 #if FLIPPED
-    UNROLL
-    for (u32 n = threadIdx.x / pieces; n < TILE_N; n += THREADS / pieces) {
+    const auto copy_right = [=](u32 n) {
         const bool valid = inside && column + n < e.columns;
         const Value* from = valid ? weight + ((u64)(e.taps - 1 - tap) * e.columns + column + n) * e.width + channel : weight;
         if (LEFT_VECTOR) copy_async_16(right + n * ROW_STRIDE + piece, from, valid);
         else copy_value(right + n * ROW_STRIDE + piece, from, valid);
+    };
+    if (LEFT_VECTOR) {
+        UNROLL
+        for (u32 n = threadIdx.x / pieces; n < TILE_N; n += THREADS / pieces) copy_right(n);
+    } else {
+        ROLLED
+        for (u32 n = threadIdx.x / pieces; n < TILE_N; n += THREADS / pieces) copy_right(n);
     }
 #else
     load_by_step<RIGHT_VECTOR, TILE_N>(right, weight, step, steps, column, e.columns);
@@ -109,7 +124,7 @@ ROLLED
     }
 }
 
-KERNEL_RESIDENT(THREADS, 2, conv1d)
+KERNEL_RESIDENT(THREADS, BLOCKS, conv1d)
 (const Value* RESTRICT x, const u32* RESTRICT ranges, const Value* RESTRICT weight, const float* RESTRICT bias,
  const float* residual, Out* out, u32 rows, u32 width, u32 columns, u32 output_width, u32 taps, u32 dilation, i32 padding_left,
  u32 length, u32 output_length, u32 activation) {

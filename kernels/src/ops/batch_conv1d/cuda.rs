@@ -35,6 +35,7 @@ macro_rules! instance {
         Instance {
             defines: &[
                 ("CLASS", $class),
+                ("TILE_M", 128),
                 ("TILE_N", $columns),
                 ("LEFT_VECTOR", $left),
                 ("RIGHT_VECTOR", $right),
@@ -257,6 +258,7 @@ impl BatchConv1d {
     ) -> Result<Kernel> {
         let defines = [
             ("CLASS", self.class as i64),
+            ("TILE_M", TILE_ROWS as i64),
             ("TILE_N", tile_columns(self.shape.output_width) as i64),
             ("LEFT_VECTOR", i64::from(is_vector(x, self.shape.input_width))),
             ("RIGHT_VECTOR", i64::from(is_vector(dy, self.shape.output_width))),

@@ -1,16 +1,16 @@
 // Tiles of products: sums[m,n] += left[m,k] right[k,n] over a block's tiles in shared memory.
 //
-// Block: 256 threads. f32: 16 x 16 threads, each 8 rows and TILE_N / 16 columns. Others: 8 warps, each TILE_N / 2 rows and 32
-// columns, of mma.sync products. A tile is stored by row (a row's steps together, rows 144 bytes apart: the 8 rows that are read
+// Block: 256 threads. f32: 16 x 16 threads, each 8 rows and TILE_N / 16 columns. Others: 8 warps of mma.sync products, each
+// TILE_N / 2 rows and 32 columns of 128 rows, or 64 rows and 64 columns of 256. A tile is stored by row (a row's steps together, rows 144 bytes apart: the 8 rows that are read
 // at once lie in 8 groups of 4 banks) or by step (a step's rows together, steps 8 values more than a tile apart: the 4 steps of
 // a tf32 fragment lie in 4 groups of 8 banks, the 8 of ldmatrix in 8 groups of 4). No read has a bank conflict.
 // Numerics: f32 is one chain of fused multiply-adds over steps in order. Others: the steps of one mma are summed by the unit, f32
 // between them, in order; no split of the steps. A row's bits depend on that row and the right operand alone.
 //
-// Defines: CLASS (0 f32, 1 f32 from three tf32 products, 2 tf32, 3 bf16), TILE_N (32, 64, 128).
+// Defines: CLASS (0 f32, 1 f32 from three tf32 products, 2 tf32, 3 bf16), TILE_M (128; 256 for bf16
+// with TILE_N 128), TILE_N (32, 64, 128).
 
 #define THREADS 256
-#define TILE_M 128
 #define STAGES 3
 #if CLASS == 3
 typedef bf16 Value;
@@ -110,15 +110,18 @@ template <bool LEFT_BY_STEP, bool RIGHT_BY_STEP, class F> DEVICE void for_each_p
 
 #else
 
-// 16-row products along a warp's rows.
-#define ROW_PRODUCTS (TILE_N / 32)
+// A warp's part of the tile, and the 16 x 8 products that it is made of.
+#define WARP_COLUMNS (TILE_M == 256 ? 64 : 32)
+#define WARP_ROWS (TILE_M * TILE_N / 8 / WARP_COLUMNS)
+#define ROW_PRODUCTS (WARP_ROWS / 16)
+#define COLUMN_PRODUCTS (WARP_COLUMNS / 8)
 
 struct Sums {
-    float of[ROW_PRODUCTS][4][4];
+    float of[ROW_PRODUCTS][COLUMN_PRODUCTS][4];
 };
 
-DEVICE u32 warp_row() { return warp_index() / (TILE_N / 32) * (TILE_N / 2); }
-DEVICE u32 warp_column() { return warp_index() % (TILE_N / 32) * 32; }
+DEVICE u32 warp_row() { return warp_index() / (TILE_N / WARP_COLUMNS) * WARP_ROWS; }
+DEVICE u32 warp_column() { return warp_index() % (TILE_N / WARP_COLUMNS) * WARP_COLUMNS; }
 
 #if CLASS == 3
 
@@ -126,7 +129,7 @@ template <bool LEFT_BY_STEP, bool RIGHT_BY_STEP> DEVICE void multiply_tiles(Sums
     const u32 matrix = lane_index() / 8, line = lane_index() % 8;
     UNROLL
     for (u32 step = 0; step < TILE_K; step += 16) {
-        u32 a[ROW_PRODUCTS][4], b[2][4];
+        u32 a[ROW_PRODUCTS][4], b[COLUMN_PRODUCTS / 2][4];
         UNROLL
         for (u32 i = 0; i < ROW_PRODUCTS; i++) {
             const u32 row = warp_row() + 16 * i + matrix % 2 * 8, k = step + matrix / 2 * 8;
@@ -134,7 +137,7 @@ template <bool LEFT_BY_STEP, bool RIGHT_BY_STEP> DEVICE void multiply_tiles(Sums
             else load_matrices(a[i], left + (row + line) * ROW_STRIDE + k);
         }
         UNROLL
-        for (u32 j = 0; j < 2; j++) {
+        for (u32 j = 0; j < COLUMN_PRODUCTS / 2; j++) {
             const u32 column = warp_column() + 16 * j + matrix / 2 * 8, k = step + matrix % 2 * 8;
             if (RIGHT_BY_STEP) load_matrices_transposed(b[j], right + (k + line) * STEP_STRIDE(TILE_N) + column);
             else load_matrices(b[j], right + (column + line) * ROW_STRIDE + k);
@@ -142,7 +145,7 @@ template <bool LEFT_BY_STEP, bool RIGHT_BY_STEP> DEVICE void multiply_tiles(Sums
         UNROLL
         for (u32 i = 0; i < ROW_PRODUCTS; i++) {
             UNROLL
-            for (u32 j = 0; j < 4; j++) multiply_bf16(sums.of[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+            for (u32 j = 0; j < COLUMN_PRODUCTS; j++) multiply_bf16(sums.of[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
         }
     }
 }
@@ -169,7 +172,7 @@ template <bool LEFT_BY_STEP, bool RIGHT_BY_STEP> DEVICE void multiply_tiles(Sums
             }
         }
         UNROLL
-        for (u32 j = 0; j < 4; j++) {
+        for (u32 j = 0; j < COLUMN_PRODUCTS; j++) {
             u32 b[2], b_rest[2];
             UNROLL
             for (u32 part = 0; part < 2; part++) {
@@ -196,7 +199,7 @@ template <bool LEFT_BY_STEP, bool RIGHT_BY_STEP, class F> DEVICE void for_each_p
     UNROLL
     for (u32 i = 0; i < ROW_PRODUCTS; i++) {
         UNROLL
-        for (u32 j = 0; j < 4; j++) {
+        for (u32 j = 0; j < COLUMN_PRODUCTS; j++) {
             UNROLL
             for (u32 half = 0; half < 2; half++) {
                 const u32 row = warp_row() + 16 * i + lane_index() / 4 + 8 * half;

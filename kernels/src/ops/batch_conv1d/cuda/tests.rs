@@ -66,9 +66,7 @@ fn shapes() -> Vec<(BatchConv1dShape, usize)> {
     vec![
         (BatchConv1dShape::same(1, 1, 1, 1, 1), 1),
         (BatchConv1dShape::same(5, 3, 5, 9, 4), 3),
-        (BatchConv1dShape::same(20, 4, 36, 6, 1), 4),
         (BatchConv1dShape::valid(13, 4, 3, 4, 2), 2),
-        (BatchConv1dShape::dense(30, 130, 1), 3),
         (BatchConv1dShape::same(40, 8, 196, 3, 32), 1),
     ]
 }
@@ -91,22 +89,19 @@ fn f32_has_the_bits_of_the_cpu_but_for_sums_over_positions() {
 #[test]
 fn classes_of_matrix_units_are_near_the_cpu() {
     for_each_device(|gpu| {
-        for (shape, batch) in [
-            (BatchConv1dShape::same(20, 16, 36, 6, 1), 2),
-            (BatchConv1dShape::valid(13, 5, 3, 4, 2), 2),
-            (BatchConv1dShape::same(40, 8, 136, 3, 1), 1),
-        ] {
-            let step = Step::draw(shape, batch);
-            let near = |found: [Vec<f32>; 4], tolerance: f32| {
-                let expected = [&step.out, &step.dx, &step.dkernel, &step.dbias];
-                for (found, expected) in found.iter().zip(expected) {
-                    assert_close(found, expected, tolerance);
-                }
-            };
-            near(on_device::<f32>(gpu, &step, ConvClass::Tf32x3)?, 4e-6);
-            near(on_device::<f32>(gpu, &step, ConvClass::Tf32)?, 2e-3);
-            near(on_device::<Bf16>(gpu, &step, ConvClass::Bf16)?, 1e-2);
-        }
+        // Each class and form is compiled anew, so odd widths are tried once.
+        let near = |found: [Vec<f32>; 4], step: &Step, tolerance: f32| {
+            let expected = [&step.out, &step.dx, &step.dkernel, &step.dbias];
+            for (found, expected) in found.iter().zip(expected) {
+                assert_close(found, expected, tolerance);
+            }
+        };
+        let step = Step::draw(BatchConv1dShape::same(45, 8, 200, 3, 1), 3);
+        near(on_device::<f32>(gpu, &step, ConvClass::Tf32x3)?, &step, 4e-6);
+        near(on_device::<f32>(gpu, &step, ConvClass::Tf32)?, &step, 2e-3);
+        near(on_device::<Bf16>(gpu, &step, ConvClass::Bf16)?, &step, 1e-2);
+        let step = Step::draw(BatchConv1dShape::valid(13, 5, 3, 4, 2), 2);
+        near(on_device::<Bf16>(gpu, &step, ConvClass::Bf16)?, &step, 1e-2);
         Ok(())
     });
 }

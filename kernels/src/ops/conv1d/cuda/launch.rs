@@ -6,7 +6,7 @@ use crate::cuda::{Arguments, Bf16, Budget, Instance, LaunchShape, Source, View, 
 use crate::error::{KernelError, Result, check_length};
 
 const OP: &str = "conv1d";
-/// Threads of a block, rows of a tile, stages of the ring: as in `tiles.cuh`.
+/// Threads of a block, rows of most tiles, stages of the ring: as in `tiles.cuh`.
 pub(crate) const THREADS: u32 = 256;
 pub(crate) const TILE_ROWS: usize = 128;
 pub(crate) const STAGES: usize = 3;
@@ -30,13 +30,21 @@ macro_rules! instance {
         Instance {
             defines: &[
                 ("CLASS", $class),
+                ("TILE_M", tile_rows($class == 3, $flipped == 1, $columns) as i64),
                 ("TILE_N", $columns),
                 ("LEFT_VECTOR", $left),
                 ("RIGHT_VECTOR", $right),
                 ("OUT_BF16", $out),
                 ("FLIPPED", $flipped),
             ],
-            budgets: &[Budget { kernel: OP, registers: 128, shared_bytes: 112_640 }],
+            budgets: match tile_rows($class == 3, $flipped == 1, $columns) {
+                // Three products a value and single copies leave room for one block alone.
+                TILE_ROWS if $class == 1 && $left == 0 => {
+                    &[Budget { kernel: OP, registers: 160, shared_bytes: 112_640 }]
+                }
+                TILE_ROWS => &[Budget { kernel: OP, registers: 128, shared_bytes: 112_640 }],
+                _ => &[Budget { kernel: OP, registers: 255, shared_bytes: 166_912 }],
+            },
         }
     };
 }
@@ -206,6 +214,11 @@ pub(crate) struct Filters<'a, T: ConvValue> {
     pub(crate) class: ConvClass,
 }
 
+/// Rows of a tile: twice as many where a block of bf16 products has registers and memory for them.
+const fn tile_rows(is_bf16: bool, is_flipped: bool, columns: usize) -> usize {
+    if is_bf16 && !is_flipped && columns == 128 { 2 * TILE_ROWS } else { TILE_ROWS }
+}
+
 /// Columns of a tile: as wide as wastes no more than a narrower one.
 pub(crate) fn tile_columns(width: usize) -> usize {
     if width <= 32 {
@@ -254,12 +267,14 @@ pub(crate) fn convolve<T: ConvValue, O: ConvValue>(
         }
     };
     let tile = tile_columns(filters.output_width);
+    let tile_rows = tile_rows(T::IS_BF16, filters.is_flipped, tile);
     let left_vector = is_vector(&x, gather.width)
         && (!filters.is_flipped || is_vector(&filters.kernel, gather.width));
     // Flipped, the right operand is read as the left one.
     let right_vector = filters.is_flipped || is_vector(&filters.kernel, filters.columns);
     let defines = [
         ("CLASS", filters.class as i64),
+        ("TILE_M", tile_rows as i64),
         ("TILE_N", tile as i64),
         ("LEFT_VECTOR", i64::from(left_vector)),
         ("RIGHT_VECTOR", i64::from(right_vector)),
@@ -268,8 +283,8 @@ pub(crate) fn convolve<T: ConvValue, O: ConvValue>(
     ];
     let kernel = x.gpu().kernel(&SOURCE, OP, &defines)?;
     let right = if filters.is_flipped { tile * LINE_BYTES_PADDED } else { bytes_by_step(tile) };
-    let shared = TILE_ROWS * 16 + STAGES * (TILE_ROWS * LINE_BYTES_PADDED + right);
-    let blocks = gather.rows.div_ceil(TILE_ROWS) * filters.output_width.div_ceil(tile);
+    let shared = tile_rows * 16 + STAGES * (tile_rows * LINE_BYTES_PADDED + right);
+    let blocks = gather.rows.div_ceil(tile_rows) * filters.output_width.div_ceil(tile);
     let arguments = Arguments::new()
         .array(&x)
         .optional(gather.ranges.as_ref())

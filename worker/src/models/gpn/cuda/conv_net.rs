@@ -195,7 +195,7 @@ impl<T: ConvValue> Block<T> {
             }
         }
         let norm = self.convolution_norm.norm();
-        branch_norm(branch.view(), norm, false, Some(states), Some(left))?;
+        branch_norm(branch.view(), norm, false, Some(&mut *states), Some(&mut *left))?;
         dense(left.view(), &self.dense, gelu.into(), branch)?;
         branch_norm(branch.view(), self.dense_norm.norm(), false, Some(states), Some(left))
     }
