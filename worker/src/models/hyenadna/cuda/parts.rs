@@ -13,7 +13,7 @@ use glmeval_kernels::cuda::{
 use glmeval_kernels::ops::layer_norm::cuda as norm;
 
 /// What a class holds weights and the inputs of products as.
-pub(super) trait Held: Value + Number {
+pub(in crate::models::hyenadna) trait Held: Value + Number {
     /// The nearest to f32 values.
     fn nearest(values: &[f32]) -> Vec<Self>;
 }
