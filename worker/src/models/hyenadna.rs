@@ -196,7 +196,7 @@ impl Blueprint for Plan {
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         let eps = self.eps as f32;
         match self.options.precision {
-            Precision::F32 => cuda::load::<f32>(gpu, &self.config, eps, tensors),
+            Precision::F32 | Precision::Tf32 => cuda::load::<f32>(gpu, &self.config, eps, tensors),
             Precision::Bf16 => cuda::load::<Bf16>(gpu, &self.config, eps, tensors),
         }
     }
