@@ -5,6 +5,8 @@
 
 #[path = "golden_models/hyena.rs"]
 mod hyena;
+#[path = "golden_models/hyena_device.rs"]
+mod hyena_device;
 
 use glmeval_common::representation::Pooling;
 use glmeval_tests::golden::{self, Tensor};

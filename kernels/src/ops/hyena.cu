@@ -8,13 +8,9 @@
 // Assumes length <= POINTS of each sequence, QUARTER 1.
 // Numerics: f32 whatever the rows are stored as; a sequence's bits are its own, as POINTS is a function of its length.
 //
-// Defines: those of transform.cuh; BLOCKS (resident at least), BF16 (rows are bf16, else f32).
+// Defines: those of transform.cuh; BLOCKS (resident at least), VALUE (code of NumberOf: what rows are).
 
-#if BF16
-typedef bf16 Value;
-#else
-typedef float Value;
-#endif
+typedef NumberOf<VALUE>::Type Value;
 
 KERNEL_RESIDENT(THREADS, BLOCKS, hyena_mix)
 (const Value* RESTRICT u, const u32* RESTRICT sequences, const float* RESTRICT taps, const float* RESTRICT bias,

@@ -6,13 +6,14 @@
 
 mod block;
 mod buffers;
+mod cuda;
 
 use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, HEAD, HyenaDnaLayout, WORDS, is_original};
 use crate::layers::{Kept, LayerNorm, defect, pack, table_row, zeros};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    SpecialTokens, TensorShape, TensorSource, TokenBatch,
+    Precision, SpecialTokens, TensorShape, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::{CharacterTokenizer, SpecialStyle};
@@ -20,6 +21,7 @@ use crate::weights::{ExpectedTensor, Weights};
 use block::{Block, Scratch};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::MemoryFacts;
+use glmeval_kernels::cuda::{Bf16, Gpu};
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 use std::borrow::Cow;
 use std::path::Path;
@@ -189,6 +191,14 @@ impl Blueprint for Plan {
             embedding_rows: config.embedding_rows,
             scratch: Kept::default(),
         }))
+    }
+
+    fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
+        let eps = self.eps as f32;
+        match self.options.precision {
+            Precision::F32 | Precision::Tf32 => cuda::load::<f32>(gpu, &self.config, eps, tensors),
+            Precision::Bf16 => cuda::load::<Bf16>(gpu, &self.config, eps, tensors),
+        }
     }
 }
 

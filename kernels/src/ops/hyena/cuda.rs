@@ -14,7 +14,7 @@ pub(crate) use filter::SOURCE as FILTER_SOURCE;
 pub(crate) use sources::{COLUMNS as COLUMNS_SOURCE, MIX as MIX_SOURCE, ROWS as ROWS_SOURCE};
 
 use super::filter::FilterWeights;
-use crate::cuda::{Arguments, Bf16, DeviceArray, Element, Gpu, View, ViewMut};
+use crate::cuda::{Arguments, DeviceArray, Gpu, Number, View, ViewMut};
 use crate::error::{KernelError, Result, check_length};
 use crate::ops::fft::points_for;
 use filter::DeviceFilter;
@@ -23,20 +23,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const OP: &str = "hyena";
-
-/// What projected and mixed rows are stored as; all between is f32.
-pub trait MixerValue: Element {
-    /// The value of `BF16`.
-    const BF16: i64;
-}
-
-impl MixerValue for f32 {
-    const BF16: i64 = 0;
-}
-
-impl MixerValue for Bf16 {
-    const BF16: i64 = 1;
-}
 
 /// What a checkpoint holds of one mixer of width D, without its projections.
 pub struct MixerWeights<'a> {
@@ -139,7 +125,7 @@ impl Spectrum {
 }
 
 /// Rows that a mixer reads and writes.
-struct Rows<'a, T: Element> {
+struct Rows<'a, T: Number> {
     /// `[N, 3 D]`
     projected: View<'a, T>,
     /// `[N, D]`
@@ -196,7 +182,7 @@ impl HyenaMixer {
     /// `Shape` if the operands do not fit or a sequence is longer than the filter or 2^20 tokens; `OutOfMemory`.
     ///
     /// Source: Poli et al. 2023, definition 3.1, order two; Nguyen et al. 2023.
-    pub fn apply<T: MixerValue>(
+    pub fn apply<T: Number>(
         &self,
         projected: View<'_, T>,
         sequences: &Sequences,
@@ -226,7 +212,7 @@ impl HyenaMixer {
     }
 
     /// One kernel for all sequences of `list`.
-    fn mix<T: MixerValue>(
+    fn mix<T: Number>(
         &self,
         spectrum: &Spectrum,
         list: &View<'_, u32>,
@@ -234,7 +220,7 @@ impl HyenaMixer {
     ) -> Result<()> {
         let plan::Tables::Block { block, roots } = &spectrum.tables else { return Ok(()) };
         let Some(values) = &spectrum.values else { return Ok(()) };
-        let kernel = self.gpu.kernel(&sources::MIX, "hyena_mix", &block.defines(Some(T::BF16)))?;
+        let kernel = self.gpu.kernel(&sources::MIX, "hyena_mix", &block.defines(Some(T::CODE)))?;
         let groups = self.width.div_ceil(block.series);
         let arguments = Arguments::new()
             .array(&rows.projected)
@@ -273,7 +259,8 @@ impl HyenaMixer {
         let taps = self.filter.taps(&hidden.view(), 0..self.width)?;
         let groups = self.width.div_ceil(block.series);
         let mut values = DeviceArray::new(&self.gpu, groups * block.series * points * 2)?;
-        let kernel = self.gpu.kernel(&sources::MIX, "hyena_spectrum", &block.defines(Some(0)))?;
+        let kernel =
+            self.gpu.kernel(&sources::MIX, "hyena_spectrum", &block.defines(Some(f32::CODE)))?;
         let arguments = Arguments::new()
             .array(&taps.view())
             .array(&self.skip.view())

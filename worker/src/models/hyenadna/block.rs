@@ -8,6 +8,7 @@ use crate::config::hyenadna::block_name;
 use crate::layers::{LayerNorm, defect, fit, kernel_precision, load_linear, part_rows};
 use crate::model::{Precision, TensorSource};
 use glmeval_common::error::{Error, Result};
+use glmeval_kernels::ops::hyena::cuda::MixerWeights;
 use glmeval_kernels::ops::hyena::{
     Affine, FilterWeights, HyenaOperator, HyenaWeights, ImplicitFilter,
 };
@@ -107,36 +108,40 @@ fn load_mixer(
 ) -> Result<HyenaOperator> {
     let width = config.width;
     let three = width.saturating_mul(3);
+    let projection = tensors.take_f32(&format!("{name}.in_proj.weight"), &[three, width])?;
+    let projection_bias = tensors.take_f32(&format!("{name}.in_proj.bias"), &[three])?;
+    take_mixer(config, name, tensors, |mixer| {
+        let weights = HyenaWeights {
+            projection: &projection,
+            projection_bias: &projection_bias,
+            precision: kernel_precision(precision),
+            short: mixer.short,
+            short_bias: mixer.short_bias,
+            skip: mixer.skip,
+            filter: ImplicitFilter::new(&mixer.filter).map_err(defect)?,
+        };
+        HyenaOperator::new(weights, spectra_bytes_max).map_err(defect)
+    })
+}
+
+/// Takes what a mixer has between its projections, and makes something of it; positions and window of the long filter as they
+/// are stored.
+pub(super) fn take_mixer<M>(
+    config: &HyenaDnaConfig,
+    name: &str,
+    tensors: &mut dyn TensorSource,
+    make: impl FnOnce(&MixerWeights<'_>) -> Result<M>,
+) -> Result<M> {
+    let (width, hidden, positions) = (config.width, config.filter_width, config.length_max);
+    let three = width.saturating_mul(3);
     let mut take = |part: &str, shape: &[usize]| tensors.take_f32(&format!("{name}.{part}"), shape);
-    let projection = take("in_proj.weight", &[three, width])?;
-    let projection_bias = take("in_proj.bias", &[three])?;
     let short = take("short_filter.weight", &[three, 1, 3])?;
     let short_bias = take("short_filter.bias", &[three])?;
     let mut skip = take("filter_fn.bias", &[width])?;
     if !config.has_skip {
         skip.fill(0.0);
     }
-    let filter = load_filter(config, &format!("{name}.filter_fn"), tensors)?;
-    let weights = HyenaWeights {
-        projection: &projection,
-        projection_bias: &projection_bias,
-        precision: kernel_precision(precision),
-        short: &short,
-        short_bias: &short_bias,
-        skip: &skip,
-        filter,
-    };
-    HyenaOperator::new(weights, spectra_bytes_max).map_err(defect)
-}
-
-/// The long filter; positions and window as they are stored.
-fn load_filter(
-    config: &HyenaDnaConfig,
-    name: &str,
-    tensors: &mut dyn TensorSource,
-) -> Result<ImplicitFilter> {
-    let (hidden, positions) = (config.filter_width, config.length_max);
-    let mut take = |part: &str, shape: &[usize]| tensors.take_f32(&format!("{name}.{part}"), shape);
+    let mut take = |part: &str, shape: &[usize]| take(&format!("filter_fn.{part}"), shape);
     let mut layers = Vec::with_capacity(config.inner_count + 1);
     for layer in 0..=config.inner_count {
         let inputs = if layer == 0 { config.feature_count } else { hidden };
@@ -152,7 +157,7 @@ fn load_filter(
     let mut affine = layers.iter().map(|(w, b)| -> Affine<'_> { (w.as_slice(), b.as_slice()) });
     let first = affine.next().ok_or_else(|| Error::bug("a filter without layers"))?;
     let inner: Vec<Affine<'_>> = affine.collect();
-    let weights = FilterWeights {
+    let filter = FilterWeights {
         features: &features,
         times: &times,
         deltas: &deltas,
@@ -161,5 +166,5 @@ fn load_filter(
         inner: &inner,
         last: &last,
     };
-    ImplicitFilter::new(&weights).map_err(defect)
+    make(&MixerWeights { short: &short, short_bias: &short_bias, skip: &skip, filter })
 }

@@ -8,13 +8,9 @@
 // one; rows.cu reads and writes 8 and reads 8 of spectrum: 52 in all with f32 rows, which is the limit.
 // Assumes length <= N, QUARTER 1, SERIES a multiple of CHANNELS. Numerics: the factor is a product of two table entries.
 //
-// Defines: those of transform.cuh; BLOCKS, BF16, CHANNELS.
+// Defines: those of transform.cuh; BLOCKS, VALUE (code of NumberOf: what rows are), CHANNELS.
 
-#if BF16
-typedef bf16 Value;
-#else
-typedef float Value;
-#endif
+typedef NumberOf<VALUE>::Type Value;
 
 // What a block works on: a thread's channel and column are the same for all its tasks.
 struct Tile {
@@ -45,18 +41,19 @@ struct Factors {
     const float2* fine;
     u32 fine_bits, column;
 
-    __device__ float2 of(u32 k1) const {
-        const u32 turn = column * (4 * k1 + 1);
-        return times(coarse[turn >> fine_bits], fine[turn & ((1u << fine_bits) - 1)]);
-    }
+    __device__ u32 turn(u32 k1) const { return column * (4 * k1 + 1); }
+    __device__ float2 of(u32 turn) const { return times(coarse[turn >> fine_bits], fine[turn & ((1u << fine_bits) - 1)]); }
 };
 
 DEVICE void write_columns(const float2* shared, float2* points, const Tile& tile, const Factors& factors, u32 columns) {
     forward_last(shared, [&](float2(&x)[LAST_RADIX], u32 q, u32) {
-        const u32 k1 = frequency<0>(q);
+        u32 turn = factors.turn(frequency<0>(q));
+        float2* point = points + tile.first + (u64)(q * LAST_RADIX) * columns * CHANNELS;
         UNROLL
         for (int b = 0; b < LAST_RADIX; b++) {
-            points[tile.first + (u64)(q * LAST_RADIX + b) * columns * CHANNELS] = times(x[b], factors.of(k1 + b * LAST_TASKS));
+            *point = times(x[b], factors.of(turn));
+            point += columns * CHANNELS;
+            turn += tile.column * (4 * LAST_TASKS);
         }
     });
 }
@@ -109,11 +106,13 @@ KERNEL_RESIDENT(THREADS, BLOCKS, hyena_columns_back)
     const bool valid = channel < channels;
     const Factors factors = {coarse, fine, fine_bits, tile.column};
     back_first(shared, [&](float2(&x)[LAST_RADIX], u32 q, u32) {
-        const u32 k1 = frequency<0>(q);
+        u32 turn = factors.turn(frequency<0>(q));
+        const float2* point = points + tile.first + (u64)(q * LAST_RADIX) * columns * CHANNELS;
         UNROLL
         for (int b = 0; b < LAST_RADIX; b++) {
-            const float2 point = points[tile.first + (u64)(q * LAST_RADIX + b) * columns * CHANNELS];
-            x[b] = times_conjugate(point, factors.of(k1 + b * LAST_TASKS));
+            x[b] = times_conjugate(*point, factors.of(turn));
+            point += columns * CHANNELS;
+            turn += tile.column * (4 * LAST_TASKS);
         }
     });
     back_stages<STAGES - 2>(shared, roots);

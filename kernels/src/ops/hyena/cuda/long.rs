@@ -4,8 +4,8 @@
 //! are cut into passes never changes a bit.
 
 use super::plan::{self, Block, CHANNELS};
-use super::{HyenaMixer, MixerValue, Rows, Spectrum, sources};
-use crate::cuda::{Arguments, DeviceArray, Gpu, View, ViewMut};
+use super::{HyenaMixer, Rows, Spectrum, sources};
+use crate::cuda::{Arguments, DeviceArray, Gpu, Number, View, ViewMut};
 use crate::error::Result;
 use crate::ops::fft::root;
 use std::ops::Range;
@@ -118,7 +118,8 @@ impl HyenaMixer {
         let taps = self.filter.taps(hidden, channels.clone())?;
         let length = taps.len() / channels.len();
         let name = "hyena_columns_filter";
-        let kernel = self.gpu.kernel(&sources::COLUMNS, name, &tables.column.defines(Some(0)))?;
+        let kernel =
+            self.gpu.kernel(&sources::COLUMNS, name, &tables.column.defines(Some(f32::CODE)))?;
         let arguments = Arguments::new()
             .array(&taps.view())
             .array(&self.skip.view().part(channels.clone()))
@@ -141,7 +142,7 @@ impl HyenaMixer {
     }
 
     /// One sequence, `(first row, length)`, pass by pass.
-    pub(super) fn mix_long<T: MixerValue>(
+    pub(super) fn mix_long<T: Number>(
         &self,
         spectrum: &Spectrum,
         (first, length): (usize, usize),
@@ -180,7 +181,7 @@ impl HyenaMixer {
     }
 
     /// Columns, rows, columns.
-    fn pass<T: MixerValue>(
+    fn pass<T: Number>(
         &self,
         tables: &Tables,
         (pass, length): (&Pass, usize),
@@ -190,7 +191,7 @@ impl HyenaMixer {
     ) -> Result<()> {
         let (column, row) = (&tables.column, &tables.row);
         let columns =
-            |name| self.gpu.kernel(&sources::COLUMNS, name, &column.defines(Some(T::BF16)));
+            |name| self.gpu.kernel(&sources::COLUMNS, name, &column.defines(Some(T::CODE)));
         let forward = columns("hyena_columns")?;
         let back = columns("hyena_columns_back")?;
         let inner = self.gpu.kernel(&sources::ROWS, "hyena_rows", &row.defines(None))?;

@@ -75,12 +75,13 @@ impl Block {
         threads.max(32).max(self.series)
     }
 
-    /// What the kernel is compiled with; `bf16` where rows are read or written.
-    pub(super) fn defines(&self, bf16: Option<i64>) -> Vec<(&'static str, i64)> {
+    /// What the kernel is compiled with; `value`: the code of rows' numbers, where there are rows.
+    pub(super) fn defines(&self, value: Option<i64>) -> Vec<(&'static str, i64)> {
         let threads = self.threads();
-        // Registers of a thread: 128 of 512 threads, 80 of 256, 96 below.
+        // Registers of a thread: 128 of 512 threads, 80 of 256, 96 below. Short columns need a few more than 80.
         let resident = match threads {
             512.. => 1,
+            256.. if self.column && self.points < 96 => 2,
             256.. => 3,
             128.. => 5,
             64.. => 10,
@@ -93,7 +94,7 @@ impl Block {
             ("BLOCKS", resident),
             ("QUARTER", i64::from(self.quarter)),
         ];
-        defines.extend(bf16.map(|bf16| ("BF16", bf16)));
+        defines.extend(value.map(|code| ("VALUE", code)));
         if self.column {
             defines.push(("CHANNELS", CHANNELS as i64));
         }

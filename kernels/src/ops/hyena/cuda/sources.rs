@@ -5,9 +5,9 @@
 
 use crate::cuda::{Budget, Instance, Source};
 
-/// An instance of `hyena.cu`: points, series, threads, resident blocks, whether rows are bf16, registers.
+/// An instance of `hyena.cu`: points, series, threads, resident blocks, code of rows, registers.
 macro_rules! mixing {
-    ($points:literal, $series:literal, $threads:literal, $blocks:literal, $bf16:literal, $registers:literal) => {
+    ($points:literal, $series:literal, $threads:literal, $blocks:literal, $value:literal, $registers:literal) => {
         Instance {
             defines: &[
                 ("POINTS", $points),
@@ -15,7 +15,7 @@ macro_rules! mixing {
                 ("THREADS", $threads),
                 ("BLOCKS", $blocks),
                 ("QUARTER", 1),
-                ("BF16", $bf16),
+                ("VALUE", $value),
             ],
             budgets: &[
                 budget("hyena_mix", $registers, $points * $series),
@@ -25,23 +25,23 @@ macro_rules! mixing {
     };
 }
 
-/// An instance of `columns.cu`: points, series, whether rows are bf16.
+/// An instance of `columns.cu`: points, series, resident blocks, code of rows, registers.
 macro_rules! columns {
-    ($points:literal, $series:literal, $bf16:literal) => {
+    ($points:literal, $series:literal, $blocks:literal, $value:literal, $registers:literal) => {
         Instance {
             defines: &[
                 ("POINTS", $points),
                 ("SERIES", $series),
                 ("THREADS", 256),
-                ("BLOCKS", 3),
+                ("BLOCKS", $blocks),
                 ("QUARTER", 1),
-                ("BF16", $bf16),
+                ("VALUE", $value),
                 ("CHANNELS", 8),
             ],
             budgets: &[
-                budget("hyena_columns", 80, $points * $series),
-                budget("hyena_columns_filter", 80, $points * $series),
-                budget("hyena_columns_back", 80, $points * $series),
+                budget("hyena_columns", $registers, $points * $series),
+                budget("hyena_columns_filter", $registers, $points * $series),
+                budget("hyena_columns_back", $registers, $points * $series),
             ],
         }
     };
@@ -105,11 +105,11 @@ pub(crate) static COLUMNS: Source = Source {
     ),
     kernels: &["hyena_columns", "hyena_columns_filter", "hyena_columns_back"],
     instances: &[
-        columns!(80, 64, 0),
-        columns!(256, 32, 1),
-        columns!(640, 8, 0),
-        columns!(1024, 8, 0),
-        columns!(1024, 8, 1),
+        columns!(80, 64, 2, 0, 128),
+        columns!(256, 32, 3, 1, 80),
+        columns!(640, 8, 3, 0, 80),
+        columns!(1024, 8, 3, 0, 80),
+        columns!(1024, 8, 3, 1, 80),
     ],
 };
 

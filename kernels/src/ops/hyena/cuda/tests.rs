@@ -1,4 +1,5 @@
 use super::*;
+use crate::cuda::Bf16;
 use crate::cuda::testing::{assert_close, draw, for_each_device};
 use crate::ops::hyena::{HyenaOperator, HyenaWeights, ImplicitFilter};
 use crate::ops::precision::Precision;

@@ -1,0 +1,249 @@
+//! HyenaDNA on a CUDA device.
+//!
+//! Leaves out: the mixer's kernels, and reading configs. Invariant: weights stay on the device; states between blocks are f32
+//! whatever the class; memory of a pass is kept for the next one.
+
+mod parts;
+
+use super::block::take_mixer;
+use super::{HEAD, WORDS};
+use crate::config::HyenaDnaConfig;
+use crate::config::hyenadna::{FINAL_NORM, block_name};
+use crate::device::device_error;
+use crate::layers::Kept;
+use crate::model::{LayerRequest, Network, TensorSource, TokenBatch};
+use glmeval_common::error::{Error, Result};
+use glmeval_kernels::cuda::{DeviceArray, Gpu, View, ViewMut};
+use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place};
+use glmeval_kernels::ops::convert::cuda::convert;
+use glmeval_kernels::ops::embedding::cuda::{TokenRows, embedding};
+use glmeval_kernels::ops::hyena::cuda::{HyenaMixer, Sequences};
+use parts::{Held, Linear, Norm, Space, upload};
+
+/// Share of the free memory that filter spectra of all blocks may take: one part in so many.
+const SPECTRA_PART: u64 = 4;
+/// Bytes of hidden feed-forward values that are held at once, at most: they stay in the second cache of the device between
+/// the map that writes them and the one that reads them.
+const HIDDEN_BYTES: usize = 24 << 20;
+/// Rows of which products make their tiles.
+const TILE_ROWS: usize = 256;
+/// Rows whose logits are held at once.
+const HEAD_ROWS: usize = 1 << 16;
+
+/// Takes a gLM to a device, with weights and inputs of products as `T`.
+///
+/// # Errors
+/// As [`TensorSource::take_f32`]; `Unavailable` if the device has no room.
+pub(super) fn load<T: Held>(
+    gpu: &Gpu,
+    config: &HyenaDnaConfig,
+    eps: f32,
+    tensors: &mut dyn TensorSource,
+) -> Result<Box<dyn Network>> {
+    let width = config.width;
+    let extents = (config.embedding_rows, width);
+    let words = tensors.take_f32(WORDS, &[extents.0, extents.1])?;
+    let head = if config.is_tied {
+        Some(Linear::new(gpu, &words, None, extents)?)
+    } else if tensors.contains(HEAD) {
+        let weight = tensors.take_f32(HEAD, &[extents.0, extents.1])?;
+        Some(Linear::new(gpu, &weight, None, extents)?)
+    } else {
+        None
+    };
+    let (free, _) = gpu.memory().map_err(device_error)?;
+    let spectra_bytes = free / SPECTRA_PART / config.layer_count.max(1) as u64;
+    let spectra_bytes = usize::try_from(spectra_bytes).unwrap_or(usize::MAX);
+    let blocks = (0..config.layer_count)
+        .map(|index| Block::load(gpu, (config, index), (eps, spectra_bytes), tensors))
+        .collect::<Result<_>>()?;
+    Ok(Box::new(Backbone::<T> {
+        gpu: gpu.clone(),
+        words: upload(gpu, &words)?,
+        blocks,
+        final_norm: Norm::load(gpu, FINAL_NORM, (width, eps), tensors)?,
+        head,
+        width,
+        embedding_rows: config.embedding_rows,
+        scratch: Kept::default(),
+    }))
+}
+
+/// Weights of one block.
+struct Block<T: Held> {
+    mixer_norm: Norm,
+    projection: Linear<T>,
+    mixer: HyenaMixer,
+    mixer_output: Linear<T>,
+    feed_forward_norm: Norm,
+    expand: Linear<T>,
+    contract: Linear<T>,
+    width: usize,
+    feed_forward_width: usize,
+}
+
+/// Activations of one forward pass, shared by all blocks.
+struct Scratch<T: Held> {
+    /// `[N, D]`
+    states: Space<f32>,
+    /// Normalised states, then what the mixer gives, `[N, D]`.
+    narrow: Space<T>,
+    /// The mixer's input `[N, 3 D]`, then hidden feed-forward values of some rows.
+    wide: Space<T>,
+}
+
+impl<T: Held> Default for Scratch<T> {
+    fn default() -> Self {
+        Self { states: Space::default(), narrow: Space::default(), wide: Space::default() }
+    }
+}
+
+impl<T: Held> Block<T> {
+    fn load(
+        gpu: &Gpu,
+        (config, index): (&HyenaDnaConfig, usize),
+        (eps, spectra_bytes): (f32, usize),
+        tensors: &mut dyn TensorSource,
+    ) -> Result<Self> {
+        let (width, wide, block) = (config.width, config.feed_forward_width, block_name(index));
+        let name = |part: &str| format!("{block}.{part}");
+        let norm = |part: &str, tensors: &mut dyn TensorSource| {
+            Norm::load(gpu, &name(part), (width, eps), tensors)
+        };
+        let linear = |part: &str, extents, tensors: &mut dyn TensorSource| {
+            Linear::load(gpu, &name(part), extents, tensors)
+        };
+        let mixer = take_mixer(config, &name("mixer"), tensors, |weights| {
+            HyenaMixer::new(gpu, weights, spectra_bytes).map_err(device_error)
+        })?;
+        let three = width.saturating_mul(3);
+        Ok(Self {
+            mixer_norm: norm("norm1", tensors)?,
+            projection: linear("mixer.in_proj", (three, width), tensors)?,
+            mixer,
+            mixer_output: linear("mixer.out_proj", (width, width), tensors)?,
+            feed_forward_norm: norm("norm2", tensors)?,
+            expand: linear("mlp.fc1", (wide, width), tensors)?,
+            contract: linear("mlp.fc2", (width, wide), tensors)?,
+            width,
+            feed_forward_width: wide,
+        })
+    }
+
+    /// Replaces `states` `[N, D]` by this block's output, as on CPUs.
+    fn apply(
+        &self,
+        gpu: &Gpu,
+        states: &mut ViewMut<'_, f32>,
+        sequences: &Sequences,
+        (narrow, wide): (&mut Space<T>, &mut Space<T>),
+    ) -> Result<()> {
+        let mut narrow = narrow.take(gpu, states.len())?;
+        self.mixer_norm.apply(states, &mut narrow)?;
+        let mut projected = wide.take(gpu, states.len().saturating_mul(3))?;
+        self.projection.apply(narrow.view(), projected.again())?;
+        self.mixer.apply(projected.view(), sequences, &mut narrow).map_err(device_error)?;
+        self.mixer_output.add(narrow.view(), states.again())?;
+        self.feed_forward_norm.apply(states, &mut narrow)?;
+        let tokens = states.len() / self.width;
+        let row_bytes = self.feed_forward_width.saturating_mul(size_of::<T>()).max(1);
+        let rows = (HIDDEN_BYTES / row_bytes / TILE_ROWS).max(1) * TILE_ROWS;
+        for start in (0..tokens).step_by(rows) {
+            let end = tokens.min(start + rows);
+            let part = start * self.width..end * self.width;
+            let mut hidden = wide.take(gpu, (end - start) * self.feed_forward_width)?;
+            self.expand.apply_bare(narrow.view().part(part.clone()), hidden.again())?;
+            let (bias, width) = (self.expand.bias(), self.feed_forward_width);
+            activation_in_place(&mut hidden, bias, width, Function::GeluTanh)
+                .map_err(device_error)?;
+            self.contract.add(hidden.view(), states.part(part))?;
+        }
+        Ok(())
+    }
+}
+
+/// A gLM on a device.
+struct Backbone<T: Held> {
+    gpu: Gpu,
+    words: DeviceArray<f32>,
+    blocks: Vec<Block<T>>,
+    final_norm: Norm,
+    head: Option<Linear<T>>,
+    width: usize,
+    embedding_rows: usize,
+    scratch: Kept<Scratch<T>>,
+}
+
+impl<T: Held> Backbone<T> {
+    /// [`Network::forward`] in `scratch`.
+    fn run(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        scratch: &mut Scratch<T>,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        let (gpu, count) = (&self.gpu, batch.token_count().saturating_mul(self.width));
+        let mut hand_out = |layer: u32, states: View<'_, f32>| -> Result<()> {
+            sink(layer, &states.to_vec().map_err(device_error)?);
+            Ok(())
+        };
+        let Scratch { states, narrow, wide } = scratch;
+        let mut states = states.take(gpu, count)?;
+        let rows = TokenRows::new(gpu, &batch.ids, None, None).map_err(device_error)?;
+        embedding(&rows, self.words.view(), None, self.width, &mut states).map_err(device_error)?;
+        if request.wants(0) {
+            hand_out(0, states.view())?;
+        }
+        let sequences = Sequences::new(gpu, &batch.offsets).map_err(device_error)?;
+        for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
+            block.apply(gpu, &mut states, &sequences, (&mut *narrow, &mut *wide))?;
+            if request.wants(layer) {
+                hand_out(layer, states.view())?;
+            }
+        }
+        if request.deepest() as usize > self.blocks.len() {
+            self.final_norm.apply_in_place(&mut states)?;
+            hand_out(request.deepest(), states.view())?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Held> Network for Backbone<T> {
+    fn forward(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
+    }
+
+    fn vocabulary_size(&self) -> usize {
+        self.embedding_rows
+    }
+
+    /// The last columns are those of rows that only pad the embedding.
+    fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
+        let head = self.head.as_ref().ok_or_else(|| {
+            Error::invalid(format!("these weights have no language-model head ({HEAD})"))
+        })?;
+        let mut logits = Vec::new();
+        for states in states.chunks(HEAD_ROWS.saturating_mul(self.width)) {
+            let mut narrow =
+                DeviceArray::<T>::new(&self.gpu, states.len()).map_err(device_error)?;
+            let states = upload(&self.gpu, states)?;
+            convert(states.view(), &mut narrow.view_mut()).map_err(device_error)?;
+            let count = (states.len() / self.width).saturating_mul(self.embedding_rows);
+            let mut out = DeviceArray::<f32>::new(&self.gpu, count).map_err(device_error)?;
+            head.apply(narrow.view(), out.view_mut())?;
+            logits.extend(out.to_vec().map_err(device_error)?);
+        }
+        Ok(logits)
+    }
+
+    fn is_causal(&self) -> bool {
+        true
+    }
+}
