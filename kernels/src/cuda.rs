@@ -11,6 +11,7 @@ mod launch;
 mod nvidia;
 mod nvrtc;
 mod product;
+mod recording;
 pub mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -32,6 +33,7 @@ pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
 pub(crate) use launch::{check_count, check_scratch};
 pub use nvrtc::{Compiled, compile};
+pub use recording::Recording;
 pub use product::{Operand, Output, Product, ProductClass, ValueType};
 
 /// How a device is opened.
@@ -51,6 +53,7 @@ struct Inner {
     driver: Box<dyn Driver>,
     properties: Properties,
     modules: Mutex<BTreeMap<ModuleKey, Arc<dyn Module>>>,
+    kept: Mutex<recording::Kept>,
 }
 
 /// A source and what it is compiled with.
@@ -81,7 +84,7 @@ impl Gpu {
 
     fn of(driver: Box<dyn Driver>) -> Result<Self> {
         let properties = driver.properties()?;
-        Ok(Self(Arc::new(Inner { driver, properties, modules: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { driver, properties, modules: Mutex::default(), kept: Mutex::default() })))
     }
 
     /// What the device is.

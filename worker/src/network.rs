@@ -11,6 +11,7 @@ use glmeval_kernels::error::KernelError;
 use std::sync::Arc;
 
 mod buffers;
+mod cuda;
 mod draw;
 mod engine;
 mod loss;
@@ -19,6 +20,7 @@ mod pass;
 mod plan;
 mod state;
 
+pub use cuda::{DeviceExamples, DeviceFit, DeviceInput, DeviceSettings};
 pub use operations::InputSums;
 pub use pass::{Batch, Pass, StepOutcome};
 pub use state::{NetworkState, StateArrays};
