@@ -33,8 +33,8 @@ pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
 pub(crate) use launch::{check_count, check_scratch};
 pub use nvrtc::{Compiled, compile};
-pub use recording::Recording;
 pub use product::{Operand, Output, Product, ProductClass, ValueType};
+pub use recording::Recording;
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +84,12 @@ impl Gpu {
 
     fn of(driver: Box<dyn Driver>) -> Result<Self> {
         let properties = driver.properties()?;
-        Ok(Self(Arc::new(Inner { driver, properties, modules: Mutex::default(), kept: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            driver,
+            properties,
+            modules: Mutex::default(),
+            kept: Mutex::default(),
+        })))
     }
 
     /// What the device is.

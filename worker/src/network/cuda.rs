@@ -16,7 +16,7 @@ use glmeval_kernels::ops::conv1d::cuda::ConvClass;
 use glmeval_kernels::ops::gather::cuda::{Chosen, Order, gather};
 use glmeval_kernels::ops::loss::{LossKind, cuda as losses};
 use layers::{Run, Wanted};
-use memory::{Memory, Weights};
+use memory::{Memory, Weights, part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -293,8 +293,10 @@ impl Engine {
         for (range, coefficient) in &self.weights.penalised {
             let weights = self.weights.values.trained.view().part(range.clone());
             let mut gradient = self.weights.gradients.flat.view_mut();
-            let mut written =
-                losses::Losses { losses: &mut memory.losses.view_mut(), clock: memory.clock.view() };
+            let mut written = losses::Losses {
+                losses: &mut memory.losses.view_mut(),
+                clock: memory.clock.view(),
+            };
             let gradient = &mut gradient.part(range.clone());
             losses::penalty(*coefficient, weights, gradient, &mut written)?;
         }
@@ -348,7 +350,7 @@ impl Engine {
             let Some(mut out) = memory.values[node.output].take() else { continue };
             let places = node.inputs.iter().map(|&input| plan.place(mode, input));
             let inputs: Vec<_> =
-                places.filter_map(|place| memory.value(plan, place, rows)).collect();
+                places.filter_map(|place| part(&memory.values, plan, place, rows)).collect();
             let mut run = Run {
                 training: mode == Mode::Train,
                 values: &mut weights.values,
@@ -372,10 +374,9 @@ impl Engine {
         let count = self.plan.values[logits].length * rows;
         let targets = memory.targets.len() / self.batch_size * rows;
         let mut done = Ok(());
-        if let Some(predictions) = memory.value(&self.plan, logits, rows) {
+        if let Some(predictions) = part(&memory.values, &self.plan, logits, rows) {
             let mut losses = memory.losses.view_mut();
-            let mut written =
-                losses::Losses { losses: &mut losses, clock: memory.clock.view() };
+            let mut written = losses::Losses { losses: &mut losses, clock: memory.clock.view() };
             let targets = memory.targets.view().part(0..targets);
             let into = &mut gradient.view_mut();
             done = losses::loss(
@@ -409,7 +410,7 @@ impl Engine {
                     let inputs: Vec<_> = node
                         .inputs
                         .iter()
-                        .filter_map(|&place| memory.value(plan, place, rows))
+                        .filter_map(|&place| part(&memory.values, plan, place, rows))
                         .collect();
                     let mut run = Run {
                         training: true,
@@ -420,8 +421,8 @@ impl Engine {
                     };
                     let mut whole = into.as_mut().map(DeviceArray::view_mut);
                     let mut dx = whole.as_mut().map(|whole| whole.part(0..length));
-                    let output = memory.value(plan, node.output, rows);
-                    let dy = memory.gradient(plan, node.output, rows);
+                    let output = part(&memory.values, plan, node.output, rows);
+                    let dy = part(&memory.gradients, plan, node.output, rows);
                     match (output, dy) {
                         (Some(output), Some(dy)) => {
                             let mut wanted = Wanted { slot, dx: dx.as_mut() };
@@ -465,7 +466,9 @@ impl Engine {
             let answered = [self.plan.logits, self.plan.prediction];
             for (into, value) in answers.iter_mut().zip(answered) {
                 let place = self.plan.place(Mode::Predict, value);
-                let Some(from) = self.memory.value(&self.plan, place, rows) else { continue };
+                let Some(from) = part(&self.memory.values, &self.plan, place, rows) else {
+                    continue;
+                };
                 let range = first * self.outputs..(first + rows) * self.outputs;
                 into.view_mut().part(range).copy_from(from)?;
             }

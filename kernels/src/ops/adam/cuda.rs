@@ -84,9 +84,7 @@ pub fn adam(
     let count = check_count(OP, "gradient", gradient.len())?;
     check_scratch(OP, factors.len(), FACTORS)?;
     let Moments { first, second, weights } = moments;
-    for (operand, length) in
-        [("m", first.len()), ("v", second.len()), ("weights", weights.len())]
-    {
+    for (operand, length) in [("m", first.len()), ("v", second.len()), ("weights", weights.len())] {
         check_length(OP, operand, length, gradient.len())?;
     }
     let arguments = Arguments::new()

@@ -127,8 +127,7 @@ pub fn batch_statistics(
     finish.check(width)?;
     check_scratch(OP, scratch.len(), scratch_values(rows, width))?;
     let slices = rows.div_ceil(slices::ROWS);
-    let arguments =
-        Arguments::new().array(&x).output(scratch).u32(rows as u32).u32(width as u32);
+    let arguments = Arguments::new().array(&x).output(scratch).u32(rows as u32).u32(width as u32);
     let kernel = x.gpu().kernel(&SOURCE, "slice_statistics", &[])?;
     // SAFETY: x holds `rows` rows of `width`; scratch holds three values of each slice and channel.
     unsafe { kernel.launch(LaunchShape::columns(width, slices, 4), arguments)? };

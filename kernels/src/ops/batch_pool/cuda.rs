@@ -50,11 +50,7 @@ pub fn max_pool(
 ///
 /// # Errors
 /// `Shape` if operands do not fit, or a window has no or more than 65535 positions.
-pub fn average_pool(
-    x: View<'_, f32>,
-    shape: &PoolShape,
-    out: &mut ViewMut<'_, f32>,
-) -> Result<()> {
+pub fn average_pool(x: View<'_, f32>, shape: &PoolShape, out: &mut ViewMut<'_, f32>) -> Result<()> {
     const OP: &str = "average_pool";
     let sequences = shape.check(OP, "x", x.len())?;
     check_count(OP, "x", x.len())?;

@@ -122,9 +122,16 @@ mod tests {
     #[test]
     fn values_and_gradients_are_those_of_the_cpu() {
         for_each_device(|gpu| {
-            for (function, (rows, width)) in FUNCTIONS.into_iter().zip(
-                [(1, 1), (3, 130), (9, 33), (17, 3), (11, 130), (2, 513), (5, 7), (1, 1030)],
-            ) {
+            for (function, (rows, width)) in FUNCTIONS.into_iter().zip([
+                (1, 1),
+                (3, 130),
+                (9, 33),
+                (17, 3),
+                (11, 130),
+                (2, 513),
+                (5, 7),
+                (1, 1030),
+            ]) {
                 let count = rows * width;
                 let mut x: Vec<f32> = draw(1, count).iter().map(|x| 6.0 * x).collect();
                 x[0] = 0.0;
@@ -132,7 +139,8 @@ mod tests {
                 let (mut y, mut dx) = (vec![0.0; count], vec![0.0; count]);
                 on_cpu::apply(function, width, &x, &mut y).unwrap();
                 on_cpu::gradient(function, width, &x, &y, &dy, &mut dx).unwrap();
-                let (x, dy) = (DeviceArray::from_slice(gpu, &x)?, DeviceArray::from_slice(gpu, &dy)?);
+                let (x, dy) =
+                    (DeviceArray::from_slice(gpu, &x)?, DeviceArray::from_slice(gpu, &dy)?);
                 let mut out = DeviceArray::new(gpu, count)?;
                 apply(function, width, x.view(), &mut out.view_mut())?;
                 assert_close(&out.to_vec()?, &y, 1e-6);

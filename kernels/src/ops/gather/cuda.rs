@@ -16,11 +16,7 @@ pub(crate) static SOURCE: Source = Source {
     name: OP,
     text: include_str!("../gather.cu"),
     kernels: &[OP],
-    instances: &[
-        instance(&[("VALUE", 0)]),
-        instance(&[("VALUE", 1)]),
-        instance(&[("VALUE", 2)]),
-    ],
+    instances: &[instance(&[("VALUE", 0)]), instance(&[("VALUE", 1)]), instance(&[("VALUE", 2)])],
 };
 
 const fn instance(defines: &'static [(&'static str, i64)]) -> Instance {

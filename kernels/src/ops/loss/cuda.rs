@@ -143,15 +143,15 @@ mod tests {
                 let (mut gradient, mut pulled) = (vec![0.0; count], draw(4, count));
                 let expected =
                     on_cpu(kind, &predictions, &targets, count, Some(&mut gradient)).unwrap();
-                let expected = [0.0, expected + l2_penalty(0.01, &weights, Some(&mut pulled)).unwrap()];
+                let expected =
+                    [0.0, expected + l2_penalty(0.01, &weights, Some(&mut pulled)).unwrap()];
                 let arrays = [&predictions, &targets, &weights]
                     .map(|values| DeviceArray::from_slice(gpu, values).unwrap());
                 let mut found = DeviceArray::new(gpu, count)?;
                 let mut found_pulled = DeviceArray::from_slice(gpu, &draw(4, count))?;
                 let mut losses = DeviceArray::<f64>::zeros(gpu, 2)?;
                 let clock = DeviceArray::from_slice(gpu, &[0_u64, 0, 1])?;
-                let mut written =
-                    Losses { losses: &mut losses.view_mut(), clock: clock.view() };
+                let mut written = Losses { losses: &mut losses.view_mut(), clock: clock.view() };
                 let [predictions, targets, weights] = &arrays;
                 let into = &mut found.view_mut();
                 loss(kind, predictions.view(), targets.view(), into, &mut written)?;

@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn weighting_and_its_gradients_are_those_of_the_cpu() {
         for_each_device(|gpu| {
-            for (sequences, length, bases, width) in [(1, 4, 4, 1), (3, 11, 5, 3), (2, 20, 10, 130)] {
+            for (sequences, length, bases, width) in [(1, 4, 4, 1), (3, 11, 5, 3), (2, 20, 10, 130)]
+            {
                 let basis = basis(length, bases, 3);
                 let x = draw(1, sequences * length * width);
                 let (dy, weights) = (draw(2, x.len()), draw(3, bases * width));
@@ -117,7 +118,8 @@ mod tests {
                 let mut dweights = vec![0.0; weights.len()];
                 spline_weights(&x, &basis, &weights, width, &mut out).unwrap();
                 let into = (Some(dx.as_mut_slice()), dweights.as_mut_slice());
-                spline_weights_gradient((&x, &dy), &basis, &weights, width, into.0, into.1).unwrap();
+                spline_weights_gradient((&x, &dy), &basis, &weights, width, into.0, into.1)
+                    .unwrap();
                 let arrays =
                     [&x, &dy, &weights, &basis].map(|v| DeviceArray::from_slice(gpu, v).unwrap());
                 let [x, dy, weights, basis] = &arrays;

@@ -71,11 +71,9 @@ impl Statistics {
             let variance = moving_variance.view();
             return norms::moving_scales(variance, Some(gamma), epsilon, &mut inverse, &mut scale);
         }
-        let moving =
-            norms::Moving { mean: moving_mean, variance: moving_variance, momentum };
+        let moving = norms::Moving { mean: moving_mean, variance: moving_variance, momentum };
         let into = norms::ChannelsMut { mean, inverse, scale };
-        let mut finish =
-            norms::Finish { gamma: Some(gamma), epsilon, moving: Some(moving), into };
+        let mut finish = norms::Finish { gamma: Some(gamma), epsilon, moving: Some(moving), into };
         norms::batch_statistics(x, &mut finish, &mut run.scratch)
     }
 
@@ -161,14 +159,27 @@ fn columns(widths: &[usize], slot: usize) -> Columns {
 pub(super) enum Layer {
     Product(Product),
     Block(Block),
-    LayerNorm { width: usize, gamma: usize, epsilon: f32 },
-    Function { function: Function, width: usize },
+    LayerNorm {
+        width: usize,
+        gamma: usize,
+        epsilon: f32,
+    },
+    Function {
+        function: Function,
+        width: usize,
+    },
     Dropout(LayerDropout),
-    MaxPool { shape: PoolShape, picked: DeviceArray<u16> },
+    MaxPool {
+        shape: PoolShape,
+        picked: DeviceArray<u16>,
+    },
     AveragePool(PoolShape),
     Add,
     /// Rows of inputs side by side, and zeros where there is no input.
-    Join { widths: Vec<usize>, from: Vec<usize> },
+    Join {
+        widths: Vec<usize>,
+        from: Vec<usize>,
+    },
     Spline(Spline),
 }
 
@@ -242,8 +253,10 @@ impl Layer {
             }
             Kind::Spline { length, width, bases, degree, kernel } => {
                 let basis = DeviceArray::from_slice(gpu, &basis(length, bases, degree))?;
-                let (factors, products) =
-                    (DeviceArray::new(gpu, length * width)?, DeviceArray::new(gpu, length * width)?);
+                let (factors, products) = (
+                    DeviceArray::new(gpu, length * width)?,
+                    DeviceArray::new(gpu, length * width)?,
+                );
                 Self::Spline(Spline { width, kernel, basis, factors, products })
             }
         }))
@@ -294,9 +307,7 @@ impl Layer {
             Self::AveragePool(shape) => pools::average_pool(x, shape, out),
             Self::Add => {
                 out.copy_from(x)?;
-                inputs[1..].iter().try_for_each(|other| {
-                    add_in_place(out, *other)
-                })
+                inputs[1..].iter().try_for_each(|other| add_in_place(out, *other))
             }
             Self::Join { widths, from } => {
                 for (slot, &width) in widths.iter().enumerate() {
@@ -337,7 +348,13 @@ impl Layer {
                 };
                 let gamma = run.values.weight(*gamma);
                 let scratch = &mut run.scratch;
-                return layer_norms::layer_norm_gradient((x, dy), gamma, *epsilon, gradient, scratch);
+                return layer_norms::layer_norm_gradient(
+                    (x, dy),
+                    gamma,
+                    *epsilon,
+                    gradient,
+                    scratch,
+                );
             }
             Self::Spline(Spline { width, kernel, basis, products, .. }) => {
                 let [mut dweights] = run.gradients.of([*kernel]);

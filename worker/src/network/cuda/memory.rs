@@ -212,28 +212,23 @@ impl Memory {
         self.losses.view().part(0..batches.min(self.losses.len())).to_vec()
     }
 
-    /// The value at `place`, of `rows` examples.
-    pub(super) fn value(&self, plan: &Plan, place: ValueIndex, rows: usize) -> Option<View<'_, f32>> {
-        let array = self.values[place].as_ref()?;
-        Some(array.view().part(0..plan.values[place].length * rows))
-    }
-
-    /// The gradient at `place`, of `rows` examples.
-    pub(super) fn gradient(
-        &self,
-        plan: &Plan,
-        place: ValueIndex,
-        rows: usize,
-    ) -> Option<View<'_, f32>> {
-        let array = self.gradients[place].as_ref()?;
-        Some(array.view().part(0..plan.values[place].length * rows))
-    }
-
     /// Adds the spare gradient to that of `place`.
     pub(super) fn add_spare(&mut self, place: ValueIndex, length: usize) -> Result<()> {
-        let (Some(into), Some(spare)) = (self.gradients[place].as_mut(), self.spare.as_ref()) else {
+        let (Some(into), Some(spare)) = (self.gradients[place].as_mut(), self.spare.as_ref())
+        else {
             return Ok(());
         };
         arithmetic::add_in_place(&mut into.view_mut().part(0..length), spare.view().part(0..length))
     }
+}
+
+/// What is held at `place`, of `rows` examples; none while a layer writes it.
+pub(super) fn part<'a>(
+    arrays: &'a [Option<DeviceArray<f32>>],
+    plan: &Plan,
+    place: ValueIndex,
+    rows: usize,
+) -> Option<View<'a, f32>> {
+    let array = arrays[place].as_ref()?;
+    Some(array.view().part(0..plan.values[place].length * rows))
 }

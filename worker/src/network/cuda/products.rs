@@ -166,7 +166,9 @@ impl Map {
     ) -> Result<()> {
         let &Taps { input_width, output_width, .. } = taps;
         match self {
-            Self::Positions(conv) => conv.forward(x, (weights, bias), DeviceEpilogue::default(), out),
+            Self::Positions(conv) => {
+                conv.forward(x, (weights, bias), DeviceEpilogue::default(), out)
+            }
             Self::Dense(class) => x.gpu().multiply(&Matrices {
                 rows: x.len() / input_width,
                 columns: output_width,

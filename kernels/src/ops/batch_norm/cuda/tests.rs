@@ -30,19 +30,18 @@ fn run(
         variance: moving_variance.view_mut(),
         momentum: 0.9,
     };
-    let into = ChannelsMut {
-        mean: mean.view_mut(),
-        inverse: inverse.view_mut(),
-        scale: scale.view_mut(),
-    };
+    let into =
+        ChannelsMut { mean: mean.view_mut(), inverse: inverse.view_mut(), scale: scale.view_mut() };
     let gamma = Some(gamma.view());
     find(&mut Finish { gamma, epsilon: EPSILON, moving: Some(moving), into })?;
     kept.iter().map(DeviceArray::to_vec).collect()
 }
 
 fn expect(mean: &[f32], variance: &[f32], gamma: &[f32]) -> Vec<Vec<f32>> {
-    let inverse: Vec<f32> =
-        variance.iter().map(|v| (1.0 / (f64::from(*v) + f64::from(EPSILON)).sqrt()) as f32).collect();
+    let inverse: Vec<f32> = variance
+        .iter()
+        .map(|v| (1.0 / (f64::from(*v) + f64::from(EPSILON)).sqrt()) as f32)
+        .collect();
     let scale = inverse.iter().zip(gamma).map(|(r, gamma)| r * gamma).collect();
     let (mut moving_mean, mut moving_variance) = (vec![0.5; mean.len()], vec![2.0; mean.len()]);
     on_cpu::update_moving(&mut moving_mean, mean, 0.9).unwrap();
@@ -95,12 +94,13 @@ fn statistics_of_sums_are_those_of_the_chosen_examples() {
         let all = ExampleSums { shift: shift.view(), sums: sums.view(), squares: squares.view() };
         let batch = DeviceArray::from_slice(gpu, &[1_u64])?;
         let chosen = Chosen { order: &order, batch: Some(batch.view()), batch_size: 3 };
-        let found = run(gpu, &gamma, |finish| {
-            statistics_of_sums(&all, &chosen, 3, positions, finish)
-        })?;
+        let found =
+            run(gpu, &gamma, |finish| statistics_of_sums(&all, &chosen, 3, positions, finish))?;
         let example = positions * width;
-        let chosen: Vec<f32> =
-            numbers[3..].iter().flat_map(|&n| x[n as usize * example..][..example].to_vec()).collect();
+        let chosen: Vec<f32> = numbers[3..]
+            .iter()
+            .flat_map(|&n| x[n as usize * example..][..example].to_vec())
+            .collect();
         let (mut mean, mut variance) = (vec![0.0; width], vec![0.0; width]);
         on_cpu::batch_statistics(&chosen, width, &mut mean, &mut variance).unwrap();
         for (found, expected) in found.iter().zip(expect(&mean, &variance, &gamma)) {
@@ -136,11 +136,8 @@ fn folded_weights_give_the_map_and_unfolded_gradients_its_slopes() {
                 shifts.iter().zip(&bias).map(|(s, b)| (s + f64::from(*b)) as f32).collect();
             let inputs = [&gamma, &beta, &weights].map(|values| array(gpu, values));
             let [gamma, beta, weights] = &inputs;
-            let product = FoldedProduct {
-                gamma: gamma.view(),
-                beta: beta.view(),
-                weights: weights.view(),
-            };
+            let product =
+                FoldedProduct { gamma: gamma.view(), beta: beta.view(), weights: weights.view() };
             let bias = array(gpu, &bias);
             let mut into = DeviceArray::new(gpu, folded.len())?;
             let mut into_bias = DeviceArray::new(gpu, width)?;
@@ -149,7 +146,8 @@ fn folded_weights_give_the_map_and_unfolded_gradients_its_slopes() {
             assert_close(&into.to_vec()?, &folded, 1e-6);
             assert_close(&into_bias.to_vec()?, &shifted, 1e-6);
             let mut into = array(gpu, &dfolded);
-            let (mut a, mut b) = (DeviceArray::new(gpu, channels)?, DeviceArray::new(gpu, channels)?);
+            let (mut a, mut b) =
+                (DeviceArray::new(gpu, channels)?, DeviceArray::new(gpu, channels)?);
             let places = (&mut a.view_mut(), &mut b.view_mut());
             unfold(&product, bias.view(), &mut into.view_mut(), places.0, places.1)?;
             for (found, expected) in [(into, dweights), (a, dgamma), (b, dbeta)] {
