@@ -11,6 +11,7 @@ mod launch;
 mod nvidia;
 mod nvrtc;
 mod product;
+mod recording;
 pub mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -34,6 +35,7 @@ pub(crate) use launch::{check_count, check_scratch};
 pub(crate) use nvidia::products::NARROW;
 pub use nvrtc::{Compiled, compile};
 pub use product::{Operand, Output, Product, ProductClass, Value, ValueType};
+pub use recording::Recording;
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +54,7 @@ struct Inner {
     driver: Box<dyn Driver>,
     properties: Properties,
     modules: Mutex<BTreeMap<ModuleKey, Arc<dyn Module>>>,
+    kept: Mutex<recording::Kept>,
 }
 
 /// A source and what it is compiled with.
@@ -82,7 +85,12 @@ impl Gpu {
 
     fn of(driver: Box<dyn Driver>) -> Result<Self> {
         let properties = driver.properties()?;
-        Ok(Self(Arc::new(Inner { driver, properties, modules: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            driver,
+            properties,
+            modules: Mutex::default(),
+            kept: Mutex::default(),
+        })))
     }
 
     /// What the device is.

@@ -5,10 +5,11 @@
 
 use crate::fixture::{Complaints, Fixture, largest, slices};
 use crate::keras::{adam, list, number};
+use glmeval_common::network::WeightShape;
 use glmeval_worker::network::{Batch, NetworkState, Pass};
 
 /// Steps of the fixtures.
-const STEPS: usize = 5;
+pub(crate) const STEPS: usize = 5;
 
 /// One step on batch `index`.
 fn step(fixture: &Fixture, pass: &mut Pass, state: &mut NetworkState, index: usize) -> f64 {
@@ -22,12 +23,12 @@ fn step(fixture: &Fixture, pass: &mut Pass, state: &mut NetworkState, index: usi
 }
 
 /// Rows of a batch, which its targets count.
-fn rows(fixture: &Fixture, index: usize) -> usize {
+pub(crate) fn rows(fixture: &Fixture, index: usize) -> usize {
     fixture.tensor(&format!("batch{index}/y")).shape[0]
 }
 
 /// Keras' loss: in f64, or in f32 where clipping makes the two differ.
-fn loss(fixture: &Fixture, key: &str) -> Vec<f64> {
+pub(crate) fn loss(fixture: &Fixture, key: &str) -> Vec<f64> {
     let is_clipped = fixture.description["loss"]["path"] == "probabilities_keras2";
     let suffix = if is_clipped { "f32" } else { "f64" };
     let value = &fixture.description["loss_values"][format!("{key}_{suffix}")];
@@ -59,9 +60,13 @@ fn predictions_and_their_loss_are_those_of_keras() {
 }
 
 /// Compares what one training step left with Keras' gradients.
-fn compare_gradients(complaints: &mut Complaints, fixture: &Fixture, pass: &Pass, kind: &str) {
+pub(crate) fn compare_gradients(
+    complaints: &mut Complaints,
+    fixture: &Fixture,
+    gradients: Vec<(&WeightShape, &[f32])>,
+    kind: &str,
+) {
     let expected = |weight: &str| &fixture.tensor(&format!("grad64/{weight}")).values;
-    let gradients: Vec<_> = pass.gradients(&fixture.network).collect();
     let all = gradients.iter().map(|(shape, _)| largest(expected(&shape.name)));
     let overall = all.fold(0.0, f64::max);
     let trained = fixture.network.resolved().weights.iter().filter(|w| w.role.is_trained());
@@ -96,7 +101,8 @@ fn training_outputs_and_gradients_are_those_of_keras() {
             let bound = 1e-5 * expected.abs() + 1e-6;
             complaints.bound(&format!("{name} loss"), (loss_found - expected).abs(), bound);
             let kind = if keeps_input_gradients { "whole" } else { "short" };
-            compare_gradients(&mut complaints, &fixture, &pass, kind);
+            let gradients = pass.gradients(&fixture.network).collect();
+            compare_gradients(&mut complaints, &fixture, gradients, kind);
             let names = fixture.input_names();
             let found: Vec<&[f32]> = pass.input_gradients().collect();
             assert_eq!(found.len(), if keeps_input_gradients { names.len() } else { 0 });
@@ -131,7 +137,7 @@ fn gradients_of_inputs_are_those_of_keras() {
 }
 
 /// Compares weights and moving statistics after `steps` steps.
-fn compare_weights(
+pub(crate) fn compare_weights(
     complaints: &mut Complaints,
     fixture: &Fixture,
     state: &NetworkState,

@@ -11,6 +11,7 @@ use glmeval_kernels::error::KernelError;
 use std::sync::Arc;
 
 mod buffers;
+mod cuda;
 mod description;
 mod draw;
 mod engine;
@@ -20,6 +21,7 @@ mod pass;
 mod plan;
 mod state;
 
+pub use cuda::{DeviceExamples, DeviceFit, DeviceInput, DeviceSettings};
 pub use description::NetworkDescription;
 pub use operations::InputSums;
 pub use pass::{Batch, Pass, StepOutcome};

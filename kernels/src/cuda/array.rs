@@ -154,7 +154,7 @@ impl<T: Element> DeviceArray<T> {
 
 impl<T: Element> Drop for DeviceArray<T> {
     fn drop(&mut self) {
-        self.gpu.driver().free(self.address);
+        self.gpu.release(self.address);
     }
 }
 
@@ -274,6 +274,21 @@ impl<'a, T: Element> ViewMut<'a, T> {
         assert!(part.start <= part.end && part.end <= self.length, "a part lies inside");
         let address = self.address + (part.start * size_of::<T>()) as u64;
         Self { gpu: self.gpu, address, length: part.len(), element: PhantomData }
+    }
+
+    /// Several parts of it at once.
+    ///
+    /// # Panics
+    /// If `parts` are not inside, one after another.
+    pub fn parts<const N: usize>(self, parts: [Range<usize>; N]) -> [ViewMut<'a, T>; N] {
+        let mut end = 0;
+        parts.map(|part| {
+            let is_after = end <= part.start && part.start <= part.end;
+            assert!(is_after && part.end <= self.length, "parts lie inside, one after another");
+            end = part.end;
+            let address = self.address + (part.start * size_of::<T>()) as u64;
+            ViewMut { gpu: self.gpu, address, length: part.len(), element: PhantomData }
+        })
     }
 
     /// Copies `values` to it.

@@ -17,6 +17,9 @@ mod pooling;
 mod positional;
 mod product;
 
+pub(super) use elementwise::kernel;
+pub(super) use product::shape;
+
 /// Sums over each example's positions, so that statistics of a batch need not read the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct InputSums<'a> {

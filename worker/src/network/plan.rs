@@ -183,6 +183,22 @@ impl Plan {
     ///
     /// Keras' cross-entropy looks through a sigmoid that is the last thing the network does.
     pub(super) fn new(network: &ResolvedNetwork, loss: Loss, input_gradients: bool) -> Self {
+        let mut plan = Self::lowered(network, loss, input_gradients);
+        plan.compose_products();
+        plan.join_blocks();
+        plan.find_undropped();
+        plan
+    }
+
+    /// As [`Plan::new`], without what spares a CPU products and costs a device launches.
+    pub(super) fn for_device(network: &ResolvedNetwork, loss: Loss) -> Self {
+        let mut plan = Self::lowered(network, loss, false);
+        plan.join_blocks();
+        plan.find_undropped();
+        plan
+    }
+
+    fn lowered(network: &ResolvedNetwork, loss: Loss, input_gradients: bool) -> Self {
         let mut plan = Self {
             inputs: network.inputs.len(),
             nodes: Vec::new(),
@@ -214,9 +230,6 @@ impl Plan {
         }
         plan.prune();
         plan.fold_normalisations();
-        plan.compose_products();
-        plan.join_blocks();
-        plan.find_undropped();
         plan
     }
 

@@ -16,7 +16,7 @@ pub(super) struct Function {
 }
 
 /// The kernels' name of a function.
-pub(super) fn kernel(function: Activation) -> KernelFunction {
+pub(in crate::network) fn kernel(function: Activation) -> KernelFunction {
     match function {
         Activation::Linear => KernelFunction::Linear,
         Activation::Relu => KernelFunction::Relu,

@@ -65,7 +65,7 @@ pub(super) fn precision(network: &Network) -> Precision {
 }
 
 /// Extents as the kernels name them.
-pub(super) fn shape(taps: Taps) -> BatchConv1dShape {
+pub(in crate::network) fn shape(taps: Taps) -> BatchConv1dShape {
     let Taps { length, input_width, output_width, kernel, dilation, padding } = taps;
     match padding {
         Padding::Same => {

@@ -1,0 +1,234 @@
+//! Arrays of a fit on a device: weights and the optimiser's state in flat ones, values and gradients of one batch.
+//!
+//! Leaves out: who reads what (layers). Invariant: all is made when the fit begins, so that steps can be recorded.
+
+use crate::network::NetworkState;
+use crate::network::plan::{Plan, ValueIndex};
+use glmeval_kernels::cuda::{DeviceArray, Gpu, View, ViewMut};
+use glmeval_kernels::error::KernelError;
+use glmeval_kernels::ops::adam::cuda::FACTORS;
+use glmeval_kernels::ops::arithmetic::cuda as arithmetic;
+use std::ops::Range;
+use std::sync::Arc;
+
+type Result<T> = std::result::Result<T, KernelError>;
+
+/// Values between the starts of two weights are a multiple of it: 256 bytes, so that products read whole vectors.
+const ALIGNMENT: usize = 64;
+
+/// Weights, their gradients, and what the optimiser keeps.
+pub(super) struct Weights {
+    pub(super) values: Values,
+    pub(super) gradients: Gradients,
+    pub(super) first: DeviceArray<f32>,
+    pub(super) second: DeviceArray<f32>,
+    /// Penalised weights and their coefficients.
+    pub(super) penalised: Vec<(Range<usize>, f32)>,
+}
+
+/// The weights.
+pub(super) struct Values {
+    /// Those that are trained, one after another with zeros between.
+    pub(super) trained: DeviceArray<f32>,
+    /// Moving statistics.
+    moving: DeviceArray<f32>,
+    places: Arc<[Place]>,
+}
+
+/// Gradients of trained weights, laid out as they are.
+pub(super) struct Gradients {
+    pub(super) flat: DeviceArray<f32>,
+    places: Arc<[Place]>,
+}
+
+/// Where a weight lies among the trained or the moving ones; empty if the prediction does not depend on it.
+struct Place {
+    range: Range<usize>,
+    is_trained: bool,
+}
+
+impl Weights {
+    pub(super) fn new(gpu: &Gpu, plan: &Plan, state: &NetworkState) -> Result<Self> {
+        let mut lengths = [0_usize; 2];
+        let (mut places, mut penalised) = (Vec::new(), Vec::new());
+        for (index, (shape, values)) in state.weights().enumerate() {
+            let is_trained = shape.role.is_trained();
+            let length = &mut lengths[usize::from(!is_trained)];
+            let count = if plan.weights.contains(&index) { values.len() } else { 0 };
+            let range = *length..*length + count;
+            *length = range.end.next_multiple_of(ALIGNMENT);
+            if shape.l2 != 0.0 && count > 0 {
+                penalised.push((range.clone(), shape.l2 as f32));
+            }
+            places.push(Place { range, is_trained });
+        }
+        let [trained, moving] = lengths;
+        let flat = |length: usize, is_trained: bool, from: &[Vec<f32>]| {
+            let mut values = vec![0.0; length];
+            let own = places.iter().zip(from).filter(|(place, _)| place.is_trained == is_trained);
+            for (place, from) in own.filter(|(place, _)| !place.range.is_empty()) {
+                values[place.range.clone()].copy_from_slice(from);
+            }
+            DeviceArray::from_slice(gpu, &values)
+        };
+        let first = flat(trained, true, &state.first)?;
+        let second = flat(trained, true, &state.second)?;
+        let (moving, weights) =
+            (flat(moving, false, &state.weights)?, flat(trained, true, &state.weights)?);
+        let places: Arc<[Place]> = places.into();
+        let values = Values { trained: weights, moving, places: Arc::clone(&places) };
+        let gradients = Gradients { flat: DeviceArray::zeros(gpu, trained)?, places };
+        Ok(Self { values, gradients, first, second, penalised })
+    }
+
+    /// Copies all that training changed to `state`.
+    pub(super) fn read(&self, state: &mut NetworkState) -> Result<()> {
+        let [trained, moving] = [self.values.trained.to_vec()?, self.values.moving.to_vec()?];
+        let [first, second] = [self.first.to_vec()?, self.second.to_vec()?];
+        for (index, Place { range, is_trained }) in self.values.places.iter().enumerate() {
+            if range.is_empty() {
+                continue;
+            }
+            let from = if *is_trained { &trained } else { &moving };
+            state.weights[index].copy_from_slice(&from[range.clone()]);
+            if *is_trained {
+                state.first[index].copy_from_slice(&first[range.clone()]);
+                state.second[index].copy_from_slice(&second[range.clone()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Values {
+    /// A weight's values.
+    pub(super) fn weight(&self, index: usize) -> View<'_, f32> {
+        let Place { range, is_trained } = &self.places[index];
+        let array = if *is_trained { &self.trained } else { &self.moving };
+        array.view().part(range.clone())
+    }
+
+    /// A scale, and the two moving statistics that follow it and its shift.
+    pub(super) fn scale_and_moving(
+        &mut self,
+        gamma: usize,
+    ) -> (View<'_, f32>, [ViewMut<'_, f32>; 2]) {
+        let ranges = [gamma + 2, gamma + 3].map(|index| self.places[index].range.clone());
+        let scale = self.trained.view().part(self.places[gamma].range.clone());
+        (scale, self.moving.view_mut().parts(ranges))
+    }
+}
+
+impl Gradients {
+    /// Those of several weights, in ascending order of their indices.
+    pub(super) fn of<const N: usize>(&mut self, indices: [usize; N]) -> [ViewMut<'_, f32>; N] {
+        let ranges = indices.map(|index| self.places[index].range.clone());
+        self.flat.view_mut().parts(ranges)
+    }
+
+    /// All, by the index of the weight.
+    pub(super) fn read(&self) -> Result<Vec<Vec<f32>>> {
+        let all = self.flat.to_vec()?;
+        let own = |Place { range, is_trained }: &Place| {
+            if *is_trained { all[range.clone()].to_vec() } else { Vec::new() }
+        };
+        Ok(self.places.iter().map(own).collect())
+    }
+}
+
+/// Values and gradients of a batch, and what all steps share.
+pub(super) struct Memory {
+    /// None where a layer has taken it out to write it.
+    pub(super) values: Vec<Option<DeviceArray<f32>>>,
+    pub(super) gradients: Vec<Option<DeviceArray<f32>>>,
+    /// Whether a gradient was written in this step.
+    pub(super) held: Vec<bool>,
+    /// Gradients that are added to others.
+    pub(super) spare: Option<DeviceArray<f32>>,
+    pub(super) targets: DeviceArray<f32>,
+    pub(super) scratch: DeviceArray<f32>,
+    /// Seed, steps taken, batches of the epoch done.
+    pub(super) clock: DeviceArray<u64>,
+    pub(super) rate: DeviceArray<f32>,
+    pub(super) factors: DeviceArray<f32>,
+    /// One for each batch of the epoch.
+    pub(super) losses: DeviceArray<f64>,
+    gpu: Gpu,
+}
+
+impl Memory {
+    /// Room for `rows` examples of `targets` targets, and scratch memory.
+    pub(super) fn new(
+        gpu: &Gpu,
+        plan: &Plan,
+        (rows, targets, scratch): (usize, usize, usize),
+        clock: &[u64; 3],
+    ) -> Result<Self> {
+        let longest = plan.values.iter().filter(|value| value.needs_gradient);
+        let longest = longest.map(|value| value.length).max().unwrap_or(0);
+        let array = |length: usize| DeviceArray::new(gpu, length.saturating_mul(rows));
+        let used = |place: ValueIndex| {
+            place < plan.inputs || plan.nodes.iter().any(|node| node.output == place)
+        };
+        let mut values = Vec::new();
+        let mut gradients = Vec::new();
+        for (place, value) in plan.values.iter().enumerate() {
+            let length = if used(place) { value.length } else { 0 };
+            values.push(Some(array(length)?));
+            gradients.push(Some(array(if value.needs_gradient { length } else { 0 })?));
+        }
+        Ok(Self {
+            held: vec![false; values.len()],
+            values,
+            gradients,
+            spare: Some(array(longest)?),
+            targets: array(targets)?,
+            scratch: DeviceArray::new(gpu, scratch)?,
+            clock: DeviceArray::from_slice(gpu, clock)?,
+            rate: DeviceArray::zeros(gpu, 1)?,
+            factors: DeviceArray::zeros(gpu, FACTORS)?,
+            losses: DeviceArray::zeros(gpu, 1)?,
+            gpu: gpu.clone(),
+        })
+    }
+
+    /// Starts to count batches anew.
+    pub(super) fn begin_epoch(&mut self, learning_rate: f32, batches: usize) -> Result<()> {
+        if self.losses.len() != batches {
+            // Before the first step: the number of batches is the fit's.
+            self.losses = DeviceArray::zeros(&self.gpu, batches)?;
+        }
+        self.rate.view_mut().write(&[learning_rate])?;
+        self.clock.view_mut().part(2..3).write(&[0])
+    }
+
+    /// Steps taken.
+    pub(super) fn steps(&self) -> Result<u64> {
+        Ok(self.clock.view().part(1..2).to_vec()?.first().copied().unwrap_or(0))
+    }
+
+    /// Losses of the first batches of the epoch.
+    pub(super) fn losses(&self, batches: usize) -> Result<Vec<f64>> {
+        self.losses.view().part(0..batches.min(self.losses.len())).to_vec()
+    }
+
+    /// Adds the spare gradient to that of `place`.
+    pub(super) fn add_spare(&mut self, place: ValueIndex, length: usize) -> Result<()> {
+        let (Some(into), Some(spare)) = (self.gradients[place].as_mut(), self.spare.as_ref())
+        else {
+            return Ok(());
+        };
+        arithmetic::add_in_place(&mut into.view_mut().part(0..length), spare.view().part(0..length))
+    }
+}
+
+/// What is held at `place`, of `rows` examples; none while a layer writes it.
+pub(super) fn part<'a>(
+    arrays: &'a [Option<DeviceArray<f32>>],
+    plan: &Plan,
+    place: ValueIndex,
+    rows: usize,
+) -> Option<View<'a, f32>> {
+    let array = arrays[place].as_ref()?;
+    Some(array.view().part(0..plan.values[place].length * rows))
+}
