@@ -31,7 +31,7 @@ pub use array::{Bf16, DeviceArray, Download, Element, F16, View, ViewMut};
 pub use driver::{Graph, Properties};
 pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
-pub(crate) use nvidia::products::NARROW;
+pub(crate) use nvidia::narrow::NARROW;
 pub use nvrtc::{Compiled, compile};
 pub use pool::MemoryStatistics;
 pub use product::{Operand, Output, Product, ProductClass, Value, ValueType};

@@ -4,7 +4,7 @@
 //! outlive it.
 
 use super::Gpu;
-use super::driver::Pending;
+use super::pool::Pending;
 use crate::error::{KernelError, Result};
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 //! Leaves out: who answers (`nvidia`, `emulator`). Invariant: work is done in the order in which it was told.
 
 use super::launch::{Arguments, LaunchShape, Source};
-use super::pool::MemoryStatistics;
+use super::pool::{MemoryStatistics, Pending};
 use super::product::Product;
 use crate::error::{KernelError, Result};
 use std::sync::Arc;
@@ -47,12 +47,6 @@ pub(super) trait Module: Send + Sync {
         shape: &LaunchShape,
         arguments: Arguments,
     ) -> Result<()>;
-}
-
-/// A copy from the device that was begun.
-pub(super) trait Pending: Send {
-    /// Waits for it; `into` is as long as what was begun.
-    fn finish(self: Box<Self>, into: &mut [u8]) -> Result<()>;
 }
 
 /// What is said of an operation that cannot be recorded.

@@ -4,10 +4,10 @@
 //! is an error of the launch that names block, thread and place.
 
 use super::array::Bf16;
-use super::driver::{Driver, Graph, Module, Pending, Properties, Recorded, refused_recording};
+use super::driver::{Driver, Graph, Module, Properties, Recorded, refused_recording};
 use super::launch::{Arguments, LaunchShape, Source};
 use super::lock;
-use super::pool::{MemoryStatistics, Pool, block_bytes};
+use super::pool::{MemoryStatistics, Pending, Pool, block_bytes};
 use super::product::{Operand, Product, ValueType};
 use crate::error::{KernelError, Result};
 use libloading::Library;

@@ -4,9 +4,9 @@
 //! that were begun ahead, so work is done in the order in which it was told; nothing of CUDA
 //! is called before its library was seen.
 
-use super::driver::{Driver, Graph, Module, Pending, Properties, Recorded, refused_recording};
+use super::driver::{Driver, Graph, Module, Properties, Recorded, refused_recording};
 use super::launch::{Arguments, LaunchShape, Source};
-use super::pool::{MemoryStatistics, Pool, block_bytes};
+use super::pool::{MemoryStatistics, Pending, Pool, block_bytes};
 use super::product::Product;
 use super::{GpuOptions, lock, nvrtc};
 use crate::error::{KernelError, Result};
@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub(crate) mod narrow;
 mod plans;
 pub(crate) mod products;
 mod staging;

@@ -1,8 +1,9 @@
-//! Which freed blocks of a device's memory serve again, and how much may be held.
+//! Which freed blocks of a device's memory serve again, how much may be held, and what a copy under way is.
 //!
 //! Leaves out: getting memory (`nvidia`, `emulator`). Invariant: pure; a block is either used or free, never both, and what is
 //! held never goes above the budget.
 
+use crate::error::Result;
 use std::collections::BTreeMap;
 
 /// Smallest block in bytes.
@@ -102,6 +103,12 @@ impl Pool {
         let free = free + self.statistics.idle;
         self.bytes_max.map_or(free, |most| most.saturating_sub(self.statistics.used).min(free))
     }
+}
+
+/// A copy from the device that was begun.
+pub(super) trait Pending: Send {
+    /// Waits for it; `into` is as long as what was begun.
+    fn finish(self: Box<Self>, into: &mut [u8]) -> Result<()>;
 }
 
 #[cfg(test)]
