@@ -14,6 +14,7 @@ import math
 import statistics
 import time
 
+import amx
 import torch
 import torch.nn.functional as functional
 
@@ -36,6 +37,8 @@ class Peers:
 
     def __init__(self, options):
         self.smoke = options.smoke
+        if self.smoke:
+            amx.mend()
         self.device = "cpu" if options.smoke else "cuda"
         self.seconds, self.repetitions = options.seconds, 2 if options.smoke else 100
         self.name = "cpu" if options.smoke else torch.cuda.get_device_name(0)

@@ -12,6 +12,8 @@ pub(crate) enum PrecisionName {
     F32,
     /// bfloat16 operands, f32 sums: several times as fast on CPUs with AMX.
     Bf16,
+    /// f32 operands multiplied with 10 bits of fraction, f32 sums: on CUDA devices only.
+    Tf32,
 }
 
 impl From<PrecisionName> for Precision {
@@ -19,6 +21,7 @@ impl From<PrecisionName> for Precision {
         match name {
             PrecisionName::F32 => Self::F32,
             PrecisionName::Bf16 => Self::Bf16,
+            PrecisionName::Tf32 => Self::Tf32,
         }
     }
 }

@@ -10,6 +10,7 @@ mod kernel;
 mod launch;
 mod nvidia;
 mod nvrtc;
+mod pool;
 mod product;
 mod recording;
 pub mod sources;
@@ -27,13 +28,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use array::{Bf16, DeviceArray, Element, F16, Number, View, ViewMut};
+pub use array::{Bf16, DeviceArray, Download, Element, F16, Number, View, ViewMut};
 pub use driver::{Graph, Properties};
 pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
 pub(crate) use launch::{check_count, check_scratch};
-pub(crate) use nvidia::products::NARROW;
+pub(crate) use nvidia::narrow::NARROW;
 pub use nvrtc::{Compiled, compile};
+pub use pool::MemoryStatistics;
 pub use product::{Operand, Output, Product, ProductClass, Value, ValueType};
 pub use recording::Recording;
 
@@ -80,7 +82,15 @@ impl Gpu {
     /// # Errors
     /// `NoDevice` without a C++ compiler.
     pub fn emulated() -> Result<Self> {
-        Self::of(Box::new(Emulator::open()?))
+        Self::of(Box::new(Emulator::open(None)?))
+    }
+
+    /// As [`Gpu::emulated`], with so much memory.
+    ///
+    /// # Errors
+    /// As [`Gpu::emulated`].
+    pub fn emulated_within(memory_max: u64) -> Result<Self> {
+        Self::of(Box::new(Emulator::open(Some(memory_max))?))
     }
 
     fn of(driver: Box<dyn Driver>) -> Result<Self> {
@@ -104,6 +114,11 @@ impl Gpu {
     /// `Device` if the driver does not answer.
     pub fn memory(&self) -> Result<(u64, u64)> {
         self.0.driver.memory()
+    }
+
+    /// What its memory is used for.
+    pub fn statistics(&self) -> MemoryStatistics {
+        self.0.driver.statistics()
     }
 
     /// Waits until the device has done all it was told.
@@ -139,7 +154,8 @@ impl Gpu {
     }
 
     /// Records what `work` tells the device, to be done again and again with the same arrays. Nothing runs yet, and
-    /// `work` must allocate nothing and read nothing back.
+    /// `work` must allocate nothing and copy nothing from or to the host; it must have been done
+    /// once before, so that its kernels are compiled and its products planned.
     ///
     /// # Errors
     /// As `work`; `Device` if the driver refuses.

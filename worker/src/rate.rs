@@ -3,10 +3,14 @@
 //! Leaves out: timing them (whoever runs them), forward passes ([`crate::model`]). Invariant:
 //! operands are random, never zeros, which some CPUs multiply faster.
 
+use crate::device::device_error;
 use crate::layers::{defect, kernel_precision};
 use glmeval_common::error::Result;
 use glmeval_common::model::Precision;
 use glmeval_common::rng::Rng;
+use glmeval_kernels::cuda::{
+    Bf16, DeviceArray, Gpu, Operand, Output, Product as DeviceProduct, ProductClass, Value,
+};
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 
 /// The extents of one product `[M, K] x [K, N]`.
@@ -96,6 +100,57 @@ impl Product {
     }
 }
 
+/// A product of two square matrices of `size` on a device; each call waits until it is done.
+///
+/// # Errors
+/// `Unavailable` if the device has no room.
+pub fn device_product(
+    gpu: &Gpu,
+    precision: Precision,
+    size: usize,
+) -> Result<Box<dyn FnMut() -> Result<()>>> {
+    let values = drawn(size * size);
+    match precision {
+        Precision::Bf16 => {
+            let values: Vec<Bf16> = values.iter().map(|x| Bf16::from_f32(*x)).collect();
+            square(gpu, &values, size, ProductClass::F32)
+        }
+        Precision::F32 => square(gpu, &values, size, ProductClass::F32),
+        Precision::Tf32 => square(gpu, &values, size, ProductClass::Tf32),
+    }
+}
+
+fn square<T: Value>(
+    gpu: &Gpu,
+    values: &[T],
+    size: usize,
+    class: ProductClass,
+) -> Result<Box<dyn FnMut() -> Result<()>>> {
+    let gpu = gpu.clone();
+    let operand = DeviceArray::from_slice(&gpu, values).map_err(device_error)?;
+    let mut out = DeviceArray::<T>::new(&gpu, values.len()).map_err(device_error)?;
+    Ok(Box::new(move || {
+        let product = gpu.multiply(&DeviceProduct {
+            rows: size,
+            columns: size,
+            depth: size,
+            left: Operand::rows(operand.view(), size),
+            right: Operand::rows(operand.view(), size),
+            bias: None,
+            adds: false,
+            out: Output::rows(out.view_mut(), size),
+            class,
+        });
+        product.and_then(|()| gpu.synchronise()).map_err(device_error)
+    }))
+}
+
+/// Values in -1..1 that are not zero.
+fn drawn(count: usize) -> Vec<f32> {
+    let value = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / (1_u64 << 31) as f32;
+    (1..=count).map(|i| value(i) - 1.0).collect()
+}
+
 /// Threads that kernels share.
 pub fn thread_count() -> usize {
     rayon::current_num_threads()
@@ -113,6 +168,14 @@ pub fn product_kind(precision: Precision) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_multiplies_in_each_precision() {
+        let gpu = Gpu::emulated().unwrap();
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            device_product(&gpu, precision, 8).unwrap()().unwrap();
+        }
+    }
 
     #[test]
     fn a_product_is_computed_from_operands_that_are_not_zero() {

@@ -25,7 +25,7 @@ const TESTS: [(&str, &[&str], &str); 3] = [
 const FIXTURES: [&str; 2] = ["tests/golden", "examples"];
 
 /// Programs that measure PyTorch.
-const PEERS: [&str; 1] = ["bench/peers/gpu.py"];
+const PEERS: [&str; 2] = ["bench/peers/gpu.py", "bench/peers/amx.py"];
 
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     let profile = match arguments {

@@ -12,9 +12,10 @@ use crate::output::{Format, Table, say};
 use clap::Args;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::{ModelOptions, Precision};
+use glmeval_worker::device::{Device, DeviceChoice};
 use glmeval_worker::model::{LayerRequest, Model};
 use glmeval_worker::models;
-use glmeval_worker::rate::{PEAK, PRODUCTS, Product, product_kind, thread_count};
+use glmeval_worker::rate::{PEAK, PRODUCTS, Product, device_product, product_kind, thread_count};
 use inputs::{Case, Input};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ use timing::{Timing, fastest, measure, peak_rss_bytes, timed};
 
 /// Seconds that the machine's peak is measured for, at most.
 const PEAK_SECONDS_MAX: f64 = 1.0;
+/// Rows, columns and depth of the product that a device's peak is measured with.
+const DEVICE_PEAK_SIZE: usize = 8192;
 /// What is measured if nothing is asked for.
 const DEFAULT_INPUT: Input = Input::Nucleotides(200);
 
@@ -77,6 +80,9 @@ pub(crate) struct Arguments {
     /// Layers that are handed out, the deepest ends the pass; repeat for more [default: last].
     #[arg(long = "layer", value_name = "LAYER", requires = "model")]
     layers: Vec<u32>,
+    /// Where the gLM runs: cpu, cuda, cuda:N or emulated.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceChoice,
     /// CPU threads [default: all].
     #[arg(long)]
     threads: Option<usize>,
@@ -105,7 +111,7 @@ struct Row {
     #[serde(rename = "impl")]
     implementation: &'static str,
     version: &'static str,
-    device: &'static str,
+    device: String,
     /// What computed the products.
     unit: &'static str,
     dtype: &'static str,
@@ -137,8 +143,8 @@ impl Row {
             case,
             implementation: "glmeval",
             version: env!("CARGO_PKG_VERSION"),
-            device: "cpu",
-            unit: product_kind(peak.precision),
+            device: peak.device.clone(),
+            unit: if peak.device == "cpu" { product_kind(peak.precision) } else { "CUDA" },
             dtype: peak.precision.name(),
             threads: thread_count(),
             median_ms: timing.median_ms,
@@ -161,6 +167,7 @@ impl Row {
 
 /// What this machine's products reach.
 struct Peak {
+    device: String,
     precision: Precision,
     gflops: f64,
 }
@@ -169,7 +176,21 @@ impl Peak {
     fn measure(precision: Precision, seconds: f64) -> Result<Self> {
         let mut product = Product::prepare(&PEAK, precision)?;
         let best = fastest(seconds.min(PEAK_SECONDS_MAX), || product.run())?;
-        Ok(Self { precision, gflops: PEAK.flops() / best.max(1e-9) / 1e9 })
+        let device = "cpu".to_owned();
+        Ok(Self { device, precision, gflops: PEAK.flops() / best.max(1e-9) / 1e9 })
+    }
+
+    /// On the device that a gLM runs on.
+    fn measure_on(device: &Device, precision: Precision, seconds: f64) -> Result<Self> {
+        let Device::Cuda(gpu) = device else { return Self::measure(precision, seconds) };
+        device.check_precision(precision)?;
+        // The emulator is there to be right.
+        let size = if gpu.properties().arch == 0 { 32 } else { DEVICE_PEAK_SIZE };
+        let product = device_product(gpu, precision, size)?;
+        let best = fastest(seconds.min(PEAK_SECONDS_MAX), product)?;
+        let flops = 2.0 * (size as f64).powi(3);
+        let device = device.kind();
+        Ok(Self { device, precision, gflops: flops / best.max(1e-9) / 1e9 })
     }
 }
 
@@ -250,6 +271,7 @@ fn products(arguments: &Arguments, printed: &mut Printed) -> Result<()> {
         None => vec![Precision::F32, Precision::Bf16],
     };
     for precision in precisions {
+        Device::Cpu.check_precision(precision)?;
         let peak = Peak::measure(precision, arguments.seconds)?;
         for shape in &PRODUCTS {
             let mut product = Product::prepare(shape, precision)?;
@@ -265,12 +287,17 @@ fn products(arguments: &Arguments, printed: &mut Printed) -> Result<()> {
 /// Measures the gLM at `path` on every kind of input that is asked for.
 fn forward_passes(path: &Path, arguments: &Arguments, printed: &mut Printed) -> Result<()> {
     let precision = arguments.precision.map_or(Precision::F32, Precision::from);
-    let peak = Peak::measure(precision, arguments.seconds)?;
+    let devices = arguments.device.open()?;
+    let [device] = devices.as_slice() else {
+        let message = "--device: expected one device, found several: measure each by itself";
+        return Err(Error::invalid(message));
+    };
     let options = ModelOptions { precision, ..ModelOptions::default() };
     let (load_seconds, model) = timed(|| match arguments.random {
-        Some(seed) => models::open_random(path, &options, seed),
-        None => models::open_with(path, &options),
+        Some(seed) => models::open_random_on(path, &options, seed, device),
+        None => models::open_on(path, &options, device),
     })?;
+    let peak = Peak::measure_on(device, precision, arguments.seconds)?;
     let facts = model.facts();
     let last = [facts.layer_count];
     let layers = if arguments.layers.is_empty() { &last[..] } else { &arguments.layers };

@@ -4,6 +4,7 @@
 //! outlive it.
 
 use super::Gpu;
+use super::pool::Pending;
 use crate::error::{KernelError, Result};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -198,6 +199,17 @@ impl<'a, T: Element> View<'a, T> {
         Self { gpu: self.gpu, address, length: part.len(), element: PhantomData }
     }
 
+    /// Begins to copy its values once the work told so far is done; work told from now on does not wait.
+    ///
+    /// # Errors
+    /// `Device` if the driver refuses.
+    pub fn download(&self) -> Result<Download<'a, T>> {
+        let bytes = self.length * size_of::<T>();
+        // SAFETY: the length is its own; the array is borrowed until the copy is finished.
+        let pending = unsafe { self.gpu.driver().begin_read(self.address, bytes)? };
+        Ok(Download { pending, length: self.length, element: PhantomData })
+    }
+
     /// Its values, once the work told so far is done.
     ///
     /// # Errors
@@ -211,6 +223,34 @@ impl<'a, T: Element> View<'a, T> {
                 self.length * size_of::<T>(),
             );
             self.gpu.driver().read(self.address, bytes)?;
+            values.set_len(self.length);
+        }
+        Ok(values)
+    }
+}
+
+/// Values on their way to the host while the device goes on.
+#[must_use]
+pub struct Download<'a, T: Element> {
+    pending: Box<dyn Pending>,
+    length: usize,
+    element: PhantomData<&'a T>,
+}
+
+impl<T: Element> Download<'_, T> {
+    /// Waits for the values.
+    ///
+    /// # Errors
+    /// `Device` if a kernel failed meanwhile.
+    pub fn finish(self) -> Result<Vec<T>> {
+        let mut values: Vec<T> = Vec::with_capacity(self.length);
+        // SAFETY: as many values as there is room for, any bits of which are a value; written before the length is set.
+        unsafe {
+            let bytes = std::slice::from_raw_parts_mut(
+                values.as_mut_ptr().cast::<u8>(),
+                self.length * size_of::<T>(),
+            );
+            self.pending.finish(bytes)?;
             values.set_len(self.length);
         }
         Ok(values)

@@ -3,8 +3,9 @@
 //! Leaves out: who answers (`nvidia`, `emulator`). Invariant: work is done in the order in which it was told.
 
 use super::launch::{Arguments, LaunchShape, Source};
+use super::pool::{MemoryStatistics, Pending};
 use super::product::Product;
-use crate::error::Result;
+use crate::error::{KernelError, Result};
 use std::sync::Arc;
 
 /// What a device is.
@@ -48,6 +49,15 @@ pub(super) trait Module: Send + Sync {
     ) -> Result<()>;
 }
 
+/// What is said of an operation that cannot be recorded.
+pub(super) fn refused_recording(device: &str, operation: &str) -> KernelError {
+    KernelError::Device {
+        device: device.to_owned(),
+        operation: operation.to_owned(),
+        message: "it cannot be recorded: what it copies would be the same each time".to_owned(),
+    }
+}
+
 /// Work that was recorded.
 pub(super) trait Recorded: Send + Sync {
     /// Does the work once more.
@@ -81,6 +91,9 @@ pub(super) trait Driver: Send + Sync {
     /// Bytes of memory that are free and that there are.
     fn memory(&self) -> Result<(u64, u64)>;
 
+    /// What memory is used for.
+    fn statistics(&self) -> MemoryStatistics;
+
     /// Memory of `bytes` bytes, aligned to 256, not initialised.
     fn allocate(&self, bytes: usize) -> Result<u64>;
 
@@ -98,6 +111,12 @@ pub(super) trait Driver: Send + Sync {
     /// # Safety
     /// The memory at `from` must be as long as `bytes`.
     unsafe fn read(&self, from: u64, bytes: &mut [u8]) -> Result<()>;
+
+    /// Begins a copy from the device once the work told so far is done; work told later does not wait for it.
+    ///
+    /// # Safety
+    /// The memory at `from` must be `bytes` long, and neither freed nor written until the copy is finished.
+    unsafe fn begin_read(&self, from: u64, bytes: usize) -> Result<Box<dyn Pending>>;
 
     /// Copies on the device.
     ///

@@ -4,9 +4,10 @@
 //! is an error of the launch that names block, thread and place.
 
 use super::array::Bf16;
-use super::driver::{Driver, Graph, Module, Properties, Recorded};
+use super::driver::{Driver, Graph, Module, Properties, Recorded, refused_recording};
 use super::launch::{Arguments, LaunchShape, Source};
 use super::lock;
+use super::pool::{MemoryStatistics, Pending, Pool, block_bytes};
 use super::product::{Operand, Product, ValueType};
 use crate::error::{KernelError, Result};
 use libloading::Library;
@@ -26,6 +27,9 @@ const COMMON: &str = include_str!("device/common.cuh");
 const GAP: usize = 256;
 const MESSAGE_BYTES: usize = 512;
 
+/// Bytes of memory it says it has.
+const MEMORY_BYTES: u64 = 8 << 30;
+
 /// The device.
 pub(super) struct Emulator {
     host: Arc<Host>,
@@ -37,6 +41,7 @@ pub(super) struct Emulator {
 struct Host {
     arrays: Mutex<BTreeMap<u64, usize>>,
     recording: Mutex<Option<Vec<Step>>>,
+    pool: Mutex<Pool>,
 }
 
 /// Something to do again.
@@ -75,8 +80,10 @@ fn failed(operation: &str, message: String) -> KernelError {
 
 impl Emulator {
     /// Finds the compiler.
-    pub(super) fn open() -> Result<Self> {
-        Ok(Self { host: Arc::default(), compiler: Compiler::find()? })
+    pub(super) fn open(memory_max: Option<u64>) -> Result<Self> {
+        let pool = Mutex::new(Pool::new(Some(memory_max.unwrap_or(MEMORY_BYTES))));
+        let host = Arc::new(Host { pool, ..Host::default() });
+        Ok(Self { host, compiler: Compiler::find()? })
     }
 }
 
@@ -97,18 +104,26 @@ impl Driver for Emulator {
     }
 
     fn memory(&self) -> Result<(u64, u64)> {
-        let used: usize = lock(&self.host.arrays).values().sum();
-        const TOTAL: u64 = 8 << 30;
-        Ok((TOTAL.saturating_sub(used as u64), TOTAL))
+        Ok((lock(&self.host.pool).room(MEMORY_BYTES), MEMORY_BYTES))
+    }
+
+    fn statistics(&self) -> MemoryStatistics {
+        lock(&self.host.pool).statistics()
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
         let full = || KernelError::OutOfMemory {
             device: "the emulator".to_owned(),
             bytes: bytes as u64,
-            free: 0,
-            total: 0,
+            free: lock(&self.host.pool).room(MEMORY_BYTES),
+            total: MEMORY_BYTES,
         };
+        // Sizes and budget are a device's; the memory itself is new each time, so that what nobody wrote shows.
+        let block = block_bytes(bytes).ok_or_else(full)?;
+        let has_room = lock(&self.host.pool).has_room(block);
+        if !has_room {
+            return Err(full());
+        }
         let layout = layout(bytes).ok_or_else(full)?;
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc(layout) };
@@ -119,11 +134,16 @@ impl Driver for Emulator {
         unsafe { start.write_bytes(0xff, layout.size()) };
         let address = start as u64 + GAP as u64;
         lock(&self.host.arrays).insert(address, bytes);
+        lock(&self.host.pool).add(address, block);
         Ok(address)
     }
 
     fn free(&self, address: u64) {
         let Some(bytes) = lock(&self.host.arrays).remove(&address) else { return };
+        let mut pool = lock(&self.host.pool);
+        pool.free(address);
+        pool.trim();
+        drop(pool);
         if let Some(layout) = layout(bytes) {
             // SAFETY: allocated with this layout in `allocate`, GAP before the address.
             unsafe { dealloc((address - GAP as u64) as *mut u8, layout) };
@@ -132,6 +152,9 @@ impl Driver for Emulator {
 
     unsafe fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.host.check("write", to, bytes.len())?;
+        if lock(&self.host.recording).is_some() {
+            return Err(refused_recording("the emulator", "write"));
+        }
         let bytes = bytes.to_vec();
         self.host.tell(Arc::new(move || {
             // SAFETY: inside an array, checked above.
@@ -147,6 +170,13 @@ impl Driver for Emulator {
             std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len())
         };
         Ok(())
+    }
+
+    unsafe fn begin_read(&self, from: u64, bytes: usize) -> Result<Box<dyn Pending>> {
+        let mut copied = vec![0; bytes];
+        // SAFETY: the caller's promise.
+        unsafe { self.read(from, &mut copied)? };
+        Ok(Box::new(Copied(copied)))
     }
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
@@ -206,6 +236,15 @@ impl Driver for Emulator {
     }
 
     fn synchronise(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Copied(Vec<u8>);
+
+impl Pending for Copied {
+    fn finish(self: Box<Self>, into: &mut [u8]) -> Result<()> {
+        into.copy_from_slice(&self.0);
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! An NVIDIA device by way of the CUDA driver.
 //!
-//! Leaves out: compiling (`nvrtc`), products (`products`). Invariant: one stream, so work is done in the order in which it was told; nothing of CUDA
+//! Leaves out: compiling (`nvrtc`), products (`products`), host memory (`staging`). Invariant: one stream for all but downloads
+//! that were begun ahead, so work is done in the order in which it was told; nothing of CUDA
 //! is called before its library was seen.
 
-use super::driver::{Driver, Graph, Module, Properties, Recorded};
+use super::driver::{Driver, Graph, Module, Properties, Recorded, refused_recording};
 use super::launch::{Arguments, LaunchShape, Source};
+use super::pool::{MemoryStatistics, Pending, Pool, block_bytes};
 use super::product::Product;
 use super::{GpuOptions, lock, nvrtc};
 use crate::error::{KernelError, Result};
@@ -15,12 +17,16 @@ use cudarc::nvrtc::Ptx;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub(crate) mod narrow;
 mod plans;
 pub(crate) mod products;
+mod staging;
 
 use products::Products;
+use staging::{PIECE_BYTES, Pinned, STAGED_BYTES_MIN, Staging};
 
 /// Oldest architecture kernels are written for.
 const ARCH_MIN: u32 = 80;
@@ -32,8 +38,11 @@ pub(super) struct Nvidia {
     name: String,
     arch: u32,
     cache: Option<PathBuf>,
-    memory_max: Option<u64>,
-    sizes: Mutex<BTreeMap<u64, usize>>,
+    pool: Mutex<Pool>,
+    staging: Arc<Staging>,
+    /// Copies to the host that kernels do not wait for.
+    downloads: Arc<CudaStream>,
+    is_recording: AtomicBool,
     products: Option<Products>,
 }
 
@@ -100,10 +109,18 @@ impl Nvidia {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(refused)?;
         let name = context.name().map_err(refused)?;
-        let (cache, memory_max) = (options.cache.clone(), options.memory_max);
-        let sizes = Mutex::default();
-        let mut device =
-            Self { context, stream, name, arch, cache, memory_max, sizes, products: None };
+        let mut device = Self {
+            staging: Arc::new(Staging::new(&context)),
+            downloads: context.new_stream().map_err(refused)?,
+            context,
+            stream,
+            name,
+            arch,
+            cache: options.cache.clone(),
+            pool: Mutex::new(Pool::new(options.memory_max)),
+            is_recording: AtomicBool::new(false),
+            products: None,
+        };
         device.products = Some(Products::open(&device, options.cache.as_deref())?);
         Ok(device)
     }
@@ -125,6 +142,23 @@ impl Nvidia {
         self.context.bind_to_thread().map_err(self.failed("bind"))
     }
 
+    /// Gives all idle blocks back to the driver, and the driver's to the device.
+    fn trim(&self) -> Result<()> {
+        self.bind()?;
+        for address in lock(&self.pool).trim() {
+            // SAFETY: allocated on this stream, in use by nobody.
+            unsafe { result::free_async(address, self.stream.cu_stream()) }
+                .map_err(self.failed("free"))?;
+        }
+        self.synchronise()?;
+        // SAFETY: the device's own pool, which allocations on its streams come from.
+        unsafe {
+            result::device::get_default_mem_pool(self.context.cu_device())
+                .and_then(|pool| result::mem_pool::trim_to(pool, 0))
+        }
+        .map_err(self.failed("trim"))
+    }
+
     fn full(&self, bytes: usize) -> KernelError {
         let (free, total) = self.memory().unwrap_or_default();
         KernelError::OutOfMemory { device: self.name.clone(), bytes: bytes as u64, free, total }
@@ -136,6 +170,31 @@ impl Drop for Nvidia {
         if let Some(products) = self.products.take() {
             self.free(products.scratch());
         }
+        // What the device still has to do may use the blocks; a device that is lost frees nothing.
+        drop(self.trim());
+    }
+}
+
+/// A copy to the host under way on its own stream.
+struct Download {
+    staging: Arc<Staging>,
+    pieces: Vec<Pinned>,
+    device: String,
+}
+
+impl Pending for Download {
+    fn finish(self: Box<Self>, into: &mut [u8]) -> Result<()> {
+        let Self { staging, pieces, device } = *self;
+        for (buffer, piece) in pieces.into_iter().zip(into.chunks_mut(PIECE_BYTES)) {
+            // SAFETY: pieces are as long as those that were begun; `Driver::begin_read` has the length checked.
+            unsafe { buffer.end_download(piece) }.map_err(|error| KernelError::Device {
+                device: device.clone(),
+                operation: "read".to_owned(),
+                message: say(&error),
+            })?;
+            staging.keep(buffer);
+        }
+        Ok(())
     }
 }
 
@@ -156,50 +215,86 @@ impl Driver for Nvidia {
     fn memory(&self) -> Result<(u64, u64)> {
         self.bind()?;
         let (free, total) = result::mem_get_info().map_err(self.failed("memory"))?;
-        let Some(limit) = self.memory_max else { return Ok((free as u64, total as u64)) };
-        let used: usize = lock(&self.sizes).values().sum();
-        Ok((limit.saturating_sub(used as u64).min(free as u64), limit.min(total as u64)))
+        Ok((lock(&self.pool).room(free as u64), total as u64))
+    }
+
+    fn statistics(&self) -> MemoryStatistics {
+        lock(&self.pool).statistics()
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
         self.bind()?;
-        let used: usize = lock(&self.sizes).values().sum();
-        if self.memory_max.is_some_and(|limit| (used + bytes) as u64 > limit) {
-            return Err(self.full(bytes));
+        let block = block_bytes(bytes).ok_or_else(|| self.full(bytes))?;
+        // Work told of a block before it was freed is done before work told afterwards: there is one stream.
+        if let Some(address) = lock(&self.pool).take(block) {
+            return Ok(address);
         }
-        // SAFETY: the stream lives as long as the device.
-        let allocated = unsafe { result::malloc_async(self.stream.cu_stream(), bytes) };
-        match allocated {
-            Ok(address) => {
-                lock(&self.sizes).insert(address, bytes);
-                Ok(address)
+        for is_last in [false, true] {
+            if lock(&self.pool).has_room(block) {
+                // SAFETY: the stream lives as long as the device.
+                match unsafe { result::malloc_async(self.stream.cu_stream(), block) } {
+                    Ok(address) => {
+                        lock(&self.pool).add(address, block);
+                        return Ok(address);
+                    }
+                    Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {}
+                    Err(error) => return Err(self.failed("allocate")(error)),
+                }
             }
-            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Err(self.full(bytes)),
-            Err(error) => Err(self.failed("allocate")(error)),
+            if !is_last {
+                self.trim()?;
+            }
         }
+        Err(self.full(bytes))
     }
 
     fn free(&self, address: u64) {
-        lock(&self.sizes).remove(&address);
-        if self.bind().is_ok() {
-            // SAFETY: allocated by `allocate` on the same stream. A device that is lost frees nothing.
-            let _ = unsafe { result::free_async(address, self.stream.cu_stream()) };
-        }
+        lock(&self.pool).free(address);
     }
 
     unsafe fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.bind()?;
-        // SAFETY: the caller's promise. The bytes may go once this returns, as they are pageable.
-        unsafe { result::memcpy_htod_async(to, bytes, self.stream.cu_stream()) }
-            .map_err(self.failed("write"))
+        if self.is_recording.load(Ordering::Relaxed) {
+            return Err(refused_recording(&self.name, "write"));
+        }
+        let written = if bytes.len() < STAGED_BYTES_MIN {
+            // SAFETY: the caller's promise. The bytes may go once this returns, as they are pageable.
+            unsafe { result::memcpy_htod_async(to, bytes, self.stream.cu_stream()) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.staging.write(to, bytes, &self.stream) }
+        };
+        written.map_err(self.failed("write"))
     }
 
     unsafe fn read(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         self.bind()?;
+        if bytes.len() >= STAGED_BYTES_MIN {
+            // SAFETY: the caller's promise.
+            return unsafe { self.staging.read(from, bytes, &self.stream) }
+                .map_err(self.failed("read"));
+        }
         // SAFETY: the caller's promise; waited for below.
         unsafe { result::memcpy_dtoh_async(bytes, from, self.stream.cu_stream()) }
             .map_err(self.failed("read"))?;
         self.synchronise()
+    }
+
+    unsafe fn begin_read(&self, from: u64, bytes: usize) -> Result<Box<dyn Pending>> {
+        self.bind()?;
+        let told = self.stream.record_event(None).map_err(self.failed("begin_read"))?;
+        self.downloads.wait(&told).map_err(self.failed("begin_read"))?;
+        let mut pieces = Vec::new();
+        for start in (0..bytes).step_by(PIECE_BYTES) {
+            let length = PIECE_BYTES.min(bytes - start);
+            let buffer = self.staging.buffer().map_err(self.failed("begin_read"))?;
+            // SAFETY: a piece of what the caller promises.
+            unsafe { buffer.begin_download(from + start as u64, length, &self.downloads) }
+                .map_err(self.failed("begin_read"))?;
+            pieces.push(buffer);
+        }
+        let (staging, device) = (Arc::clone(&self.staging), self.name.clone());
+        Ok(Box::new(Download { staging, pieces, device }))
     }
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
@@ -255,10 +350,13 @@ impl Driver for Nvidia {
 
     fn begin_recording(&self) -> Result<()> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        self.stream.begin_capture(mode).map_err(self.failed("begin_capture"))
+        self.stream.begin_capture(mode).map_err(self.failed("begin_capture"))?;
+        self.is_recording.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn end_recording(&self) -> Result<Graph> {
+        self.is_recording.store(false, Ordering::Relaxed);
         let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let graph = self.stream.end_capture(flags).map_err(self.failed("end_capture"))?;
         Ok(Graph(Box::new(Captured { graph: Mutex::new(graph), device: self.name.clone() })))

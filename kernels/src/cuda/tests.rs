@@ -218,3 +218,53 @@ fn without_a_driver_there_is_an_error_that_says_so() {
         assert!(matches!(error, KernelError::NoDevice { .. }), "{error}");
     }
 }
+
+#[test]
+fn memory_is_bounded_and_serves_again() {
+    let gpu = Gpu::emulated_within(4096).unwrap();
+    let first = DeviceArray::<f32>::new(&gpu, 512).unwrap();
+    assert_eq!(gpu.statistics().used, 2048);
+    let Err(KernelError::OutOfMemory { bytes, free, .. }) = DeviceArray::<f32>::new(&gpu, 1024)
+    else {
+        panic!("there is no room");
+    };
+    assert_eq!((bytes, free), (4096, 2048));
+    drop(first);
+    drop(DeviceArray::<f32>::new(&gpu, 1024).unwrap());
+    assert_eq!(gpu.statistics().used, 0);
+}
+
+#[test]
+fn values_come_to_the_host_while_the_device_goes_on() {
+    for_each_device(|gpu| {
+        // More than one piece of staging, and not a whole number of them.
+        let values: Vec<u32> = (0..9_000_001).collect();
+        let x = DeviceArray::from_slice(gpu, &values)?;
+        let mut other = DeviceArray::<u32>::zeros(gpu, 5)?;
+        let view = x.view();
+        let downloads = [view.download()?, view.part(7..11).download()?];
+        other.view_mut().write(&[1, 2, 3, 4, 5])?;
+        let [all, part] = downloads;
+        assert_eq!(part.finish()?, values[7..11]);
+        assert!(all.finish()? == values);
+        assert!(x.to_vec()? == values);
+        assert_eq!(other.to_vec()?, [1, 2, 3, 4, 5]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_copy_from_the_host_is_not_recorded() {
+    for_each_device(|gpu| {
+        let mut x = DeviceArray::<u32>::zeros(gpu, 2)?;
+        let refused = gpu.record(|| x.view_mut().write(&[1, 2]));
+        assert!(matches!(refused, Err(KernelError::Device { .. })));
+        assert_eq!(x.to_vec()?, [0, 0]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_device_checks_itself() {
+    for_each_device(Gpu::check_itself);
+}

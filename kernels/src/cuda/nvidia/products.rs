@@ -4,10 +4,9 @@
 //! places. Leaves out: what algorithm was chosen before (`plans`). Invariant: nothing is searched once a product's form was
 //! seen; no sum is split over blocks, so a row's bits depend on that row and the form alone.
 
-use super::Nvidia;
 use super::plans::{Algorithm, Choices, PlanKey, Side};
+use super::{Nvidia, narrow};
 use crate::cuda::driver::{Driver, Module};
-use crate::cuda::launch::{Arguments, Budget, Instance, LaunchShape, Source};
 use crate::cuda::lock;
 use crate::cuda::product::{Product, ProductClass, ValueType};
 use crate::error::{KernelError, Result};
@@ -26,19 +25,6 @@ const BIAS_BYTES: usize = 1 << 20;
 
 /// Algorithms that are asked for, best first; those that split sums are passed over.
 const CANDIDATES: usize = 64;
-
-const NARROW_THREADS: u32 = 256;
-
-/// Rounds a bias to bf16.
-pub(crate) static NARROW: Source = Source {
-    name: "narrow",
-    text: include_str!("narrow.cu"),
-    kernels: &["narrow"],
-    instances: &[Instance {
-        defines: &[("THREADS", NARROW_THREADS as i64)],
-        budgets: &[Budget { kernel: "narrow", registers: 16, shared_bytes: 0 }],
-    }],
-};
 
 /// Whether cuBLASLt can be opened.
 pub(super) fn check_present() -> Result<()> {
@@ -452,13 +438,11 @@ impl Products {
         }
         let module = match &state.narrow {
             Some(module) => Arc::clone(module),
-            None => nvidia.load(&NARROW, &[("THREADS", i64::from(NARROW_THREADS))])?,
+            None => narrow::load(nvidia)?,
         };
         state.narrow = Some(Arc::clone(&module));
-        let blocks = product.columns.div_ceil(NARROW_THREADS as usize);
-        let arguments = Arguments::new().array(bias).u64(place).u32(product.columns as u32);
         // SAFETY: the bias holds `columns` values, the scratch memory has room for as many.
-        unsafe { module.launch("narrow", &LaunchShape::line(blocks, NARROW_THREADS), arguments)? };
+        unsafe { narrow::launch(module.as_ref(), bias, place)? };
         Ok(place)
     }
 
