@@ -31,7 +31,7 @@ pub use driver::{Graph, Properties};
 pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
 pub use nvrtc::{Compiled, compile};
-pub use product::{Operand, Output, Product, ProductClass, ValueType};
+pub use product::{Operand, Output, Product, ProductClass, Value, ValueType};
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]

@@ -43,7 +43,6 @@ pub mod tanh;
 pub(crate) mod vectors;
 
 /// The sources of all kernels, for checks that need no device.
-pub(crate) static SOURCES: &[&crate::cuda::Source] =
 pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
     &layer_norm::cuda::SOURCE,
     &attention::cuda::SIMT,

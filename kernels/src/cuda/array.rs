@@ -266,6 +266,17 @@ impl<'a, T: Element> ViewMut<'a, T> {
         ViewMut { gpu: self.gpu, address, length: part.len(), element: PhantomData }
     }
 
+    /// As [`ViewMut::part`], for as long as the whole.
+    ///
+    /// # Panics
+    /// If `part` is not inside.
+    #[must_use]
+    pub fn into_part(mut self, part: Range<usize>) -> Self {
+        let part = self.part(part);
+        let (address, length) = (part.address, part.length);
+        Self { address, length, ..self }
+    }
+
     /// Copies `values` to it.
     ///
     /// # Errors
