@@ -24,3 +24,5 @@ mod pairs;
 mod run;
 #[path = "end_to_end/stops.rs"]
 mod stops;
+#[path = "end_to_end/variants.rs"]
+mod variants;

@@ -12,5 +12,6 @@ pub(crate) mod inspect;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod score_variants;
 pub(crate) mod store;
 pub(crate) mod worker;

@@ -20,6 +20,7 @@ use glmeval_common::store::jobs::read_plan;
 use glmeval_coordinator::driver::Recovery;
 use glmeval_coordinator::{Coordinator, CoordinatorRecord, Settings, StoredJobs};
 use glmeval_worker::agent::{Agent, AgentSettings, StopHandle, StopSource, stop_pair};
+use glmeval_worker::device::{Device, DeviceChoice};
 use glmeval_worker::publish::Gathered;
 use glmeval_worker::runner::Runner;
 use std::path::{Path, PathBuf};
@@ -42,15 +43,25 @@ pub(crate) struct MachineArguments {
     /// CPU threads of all workers together [default: all].
     #[arg(long)]
     threads: Option<usize>,
-    /// `auto` or `cpu`; this build computes on the CPU.
-    #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
-    device: String,
+    /// Where gLMs run: cpu, cuda, cuda:N, cuda:N,M for several, or emulated (slow, for tests).
+    #[arg(long, default_value = "cpu")]
+    device: DeviceChoice,
 }
 
 impl MachineArguments {
     /// Sizes the pool that all kernels share; before anything else uses it.
     pub(crate) fn start_threads(&self) -> Result<()> {
         glmeval_worker::start_threads(self.threads)
+    }
+
+    /// The devices that were asked for.
+    pub(crate) fn open_devices(&self) -> Result<Vec<Device>> {
+        self.device.open()
+    }
+
+    /// Their kind, which need not be on this machine.
+    pub(crate) fn device_kind(&self) -> Result<String> {
+        self.device.kind()
     }
 }
 
@@ -83,7 +94,7 @@ impl Embedding {
 pub(crate) async fn run(
     store: &Store,
     planned: &Planned,
-    machine: &MachineArguments,
+    (machine, devices): (&MachineArguments, Vec<Device>),
 ) -> Result<Finished> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let coordinator = start_coordinator(store, &clock).await?;
@@ -94,9 +105,16 @@ pub(crate) async fn run(
         async move { coordinator.run().await }
     });
     let (stop, source) = stop_pair();
-    let runner = Runner::new(store.clone(), Arc::clone(&clock));
-    let runner = Arc::new(StopWhenFull::new(runner, stop.clone()));
-    let agents = agents(&runner, &clock, &coordinator, machine.workers, &source);
+    let runners = devices.into_iter().map(|device| {
+        let classes = device.numeric_classes();
+        let runner = Runner::new(store.clone(), Arc::clone(&clock)).with_device(device);
+        (classes, Arc::new(StopWhenFull::new(runner, stop.clone())))
+    });
+    let runners: Vec<_> = runners.collect();
+    let mut agents = Vec::new();
+    for runner in &runners {
+        agents.extend(agents_of(runner, &clock, &coordinator, machine.workers, &source));
+    }
     let boards = agents.iter().map(Agent::board).collect();
     let progress = Progress::of_workers(&planned.plan, boards);
     let running: Vec<_> = agents.into_iter().map(|agent| tokio::spawn(agent.run())).collect();
@@ -105,7 +123,7 @@ pub(crate) async fn run(
         agent.await.map_err(|e| Error::bug("run a worker").with_source(e))??;
     }
     ticking.abort();
-    if let Some(error) = runner.take_error() {
+    if let Some(error) = runners.iter().find_map(|(_, runner)| runner.take_error()) {
         return Err(error);
     }
     let status = coordinator.status(&job).await?;
@@ -126,9 +144,14 @@ async fn start_coordinator(store: &Store, clock: &Arc<dyn Clock>) -> Result<Coor
     Coordinator::start("embedded", jobs, clock, settings, &record, Recovery::SubmittedOnly).await
 }
 
-/// The workers of this process, not started yet.
-fn agents(
-    runner: &Arc<StopWhenFull>,
+/// What the devices are in a numeric class; all are of one kind.
+pub(crate) fn kind(devices: &[Device]) -> String {
+    devices.first().unwrap_or(&Device::Cpu).kind()
+}
+
+/// The workers of one device, not started yet.
+fn agents_of(
+    (classes, runner): &(Vec<String>, Arc<StopWhenFull>),
     clock: &Arc<dyn Clock>,
     coordinator: &Coordinator,
     workers: u16,
@@ -138,8 +161,7 @@ fn agents(
     (0..workers)
         .map(|number| {
             let worker = WorkerId::new(format!("embedded-{number}-{token}"));
-            let classes = glmeval_worker::numeric_classes();
-            let mut settings = AgentSettings::new(worker, "localhost", classes);
+            let mut settings = AgentSettings::new(worker, "localhost", classes.clone());
             settings.until_idle = true;
             settings.prefetch_units_max = 0;
             let control: Arc<dyn Control> = Arc::new(coordinator.clone());

@@ -25,7 +25,7 @@ mod telemetry;
 
 use commands::{
     bench, certs, completions, control, coordinator, doctor, embed, export, inspect, plan, report,
-    run, store, worker,
+    run, score_variants, store, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -34,6 +34,8 @@ Examples:
       A whole job in this process: read, embed, fit, report. Run again = resume.
   glmeval embed --model my-nt --fasta regions.fa --pool mean --out embeddings
       Embeddings of your own sequences, as safetensors.
+  glmeval score-variants --model my-nt --genome hg38.fa --variants calls.vcf --out scores.tsv
+      Zero-shot effects of variants.
   glmeval plan job.toml
       What a job would do and cost; nothing is run.
   glmeval certs new certificates
@@ -63,6 +65,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Embed sequences with a gLM into safetensors.
     Embed(Box<embed::Arguments>),
+    /// Score variants by what a gLM makes of them, without training.
+    ScoreVariants(Box<score_variants::Arguments>),
     /// Write score tables, figures and one HTML page of a job from the store.
     Report(report::Arguments),
     /// Copy an embedding set into one Parquet or npy file per tensor.
@@ -145,6 +149,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments),
         Command::Embed(arguments) => embed::run(*arguments).await,
+        Command::ScoreVariants(arguments) => score_variants::run(*arguments).await,
         Command::Report(arguments) => report::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -1,10 +1,13 @@
 //! From a job file to its plan: survey every data set, describe every gLM, plan.
 
+use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::job::Job;
 use glmeval_common::model::ModelFacts;
 use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::survey::survey;
+use glmeval_coordinator::plan::NumericClasses;
+use glmeval_worker::device::DeviceChoice;
 use std::path::Path;
 
 pub(crate) mod fetching;
@@ -17,20 +20,37 @@ pub(crate) struct Planned {
     pub(crate) plan: Plan,
 }
 
-/// Reads, checks and plans a job file.
-pub(crate) fn plan_file(path: &Path) -> Result<Planned> {
-    let job = Job::read(path)?;
-    plan_job(job)
+/// Kind of device that a planned job embeds on.
+#[derive(Args, Clone)]
+pub(crate) struct KindArguments {
+    /// Kind of device that embeds: cpu, cuda-sm80, cuda-sm90, or that of this machine's cuda.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceChoice,
 }
 
-/// Plans a checked job.
-pub(crate) fn plan_job(job: Job) -> Result<Planned> {
+impl KindArguments {
+    /// As numeric classes name it.
+    pub(crate) fn kind(&self) -> Result<String> {
+        self.device.kind()
+    }
+}
+
+/// Reads, checks and plans a job file for devices of `kind`.
+pub(crate) fn plan_file(path: &Path, kind: &str) -> Result<Planned> {
+    let job = Job::read(path)?;
+    plan_job(job, kind)
+}
+
+/// Plans a checked job for devices of `kind`; probes are trained on CPUs.
+pub(crate) fn plan_job(job: Job, kind: &str) -> Result<Planned> {
     let models = job
         .models
         .iter()
         .map(|model| {
             fetching::fetch(&model.source)
-                .and_then(|folder| glmeval_worker::models::describe(&folder, &model.options))
+                .and_then(|folder| {
+                    glmeval_worker::models::describe_on(&folder, &model.options, kind)
+                })
                 .map_err(|e| e.context(format!("open model {}", model.name)))
         })
         .collect::<Result<Vec<ModelFacts>>>()?;
@@ -42,7 +62,9 @@ pub(crate) fn plan_job(job: Job) -> Result<Planned> {
                 .map_err(|e| e.context(format!("read data set {}", dataset.name)))
         })
         .collect::<Result<Vec<DatasetFacts>>>()?;
-    let plan =
-        glmeval_coordinator::plan::plan(&job, &datasets, &models, &glmeval_worker::numeric_class)?;
+    let embeddings = |precision| glmeval_worker::numeric_class_on(kind, precision);
+    let classes =
+        NumericClasses { embeddings: &embeddings, training: &glmeval_worker::numeric_class };
+    let plan = glmeval_coordinator::plan::plan_in(&job, &datasets, &models, &classes)?;
     Ok(Planned { job, plan })
 }

@@ -12,7 +12,7 @@
 //! jobs/<job-id>/job.toml  plan.json  cancelled.json  failed/<unit>.json  snapshots/<n>.msgpack
 //! jobs/<job-id>/resumed.r<n>.json                            opens round n of a job submitted again
 //! jobs/<job-id>/report/data/<attempt>/<file>   jobs/<job-id>/report/commit.json
-//! coordinators/<name>/<epoch>.json
+//! coordinators/<name>/<epoch>.json   coordinators/<name>/refused/worker-<worker>.json
 //! doctor/fit.json                                            this store keeps create-only writes apart
 //! ```
 //!
@@ -23,7 +23,7 @@
 //! Invariant: an object under `data/` exists for readers only once a commit names it.
 
 use crate::error::{Error, Result};
-use crate::ids::{Attempt, DatasetId, FitId, JobId, ModelId, SetId};
+use crate::ids::{Attempt, DatasetId, FitId, JobId, ModelId, SetId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Format version of manifests and commits written by this program.
@@ -272,6 +272,24 @@ pub fn coordinators_prefix(name: &str) -> String {
     format!("coordinators/{name}")
 }
 
+/// Record of a worker that lied to a coordinator of that name and gets no unit any more.
+pub fn refused_path(name: &str, worker: &WorkerId) -> String {
+    // The word before the id keeps one that is a number from reading as an epoch.
+    format!("{}/worker-{worker}.json", refused_prefix(name))
+}
+
+/// Prefix of the records of refused workers.
+pub fn refused_prefix(name: &str) -> String {
+    format!("coordinators/{name}/refused")
+}
+
+/// The worker whose refusal a path stands for; `None` if it is no such record.
+pub fn parse_refused(path: &str) -> Option<WorkerId> {
+    let (folder, file) = path.rsplit_once('/')?;
+    let worker = file.strip_prefix("worker-")?.strip_suffix(".json")?;
+    folder.ends_with("/refused").then(|| WorkerId::parse(worker).ok())?
+}
+
 /// Short-lived object by which the store's own clock is read.
 pub fn clock_probe_path(token: &str) -> String {
     format!("clock/{token}.json")
@@ -342,6 +360,10 @@ mod tests {
             ("jobs/j/failed/0000003.r2.json", Some(3))
         );
         assert_eq!(parse_number("coordinators/c/x.json"), None);
+        let path = refused_path("c", &WorkerId::new("7"));
+        let worker = Some(WorkerId::new("7"));
+        assert_eq!((parse_number(&path), parse_refused(&path)), (None, worker));
+        assert_eq!(parse_refused(&coordinator_path("c", 9)), None);
         let path = failed_rows_path(&JobId::new("j"), 3, (107, 108), 1);
         assert_eq!((parse_number(&path), parse_failed_rows(&path)), (None, Some((3, 107, 108))));
         assert_eq!(parse_failed_rows(&failed_unit_path(&JobId::new("j"), 3, 2)), None);

@@ -27,4 +27,5 @@ pub mod survey;
 pub mod trace;
 pub mod trust;
 pub mod unit;
+pub mod variant;
 pub mod wire;

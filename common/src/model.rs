@@ -74,14 +74,17 @@ pub enum Precision {
     F32,
     /// bfloat16 operands.
     Bf16,
+    /// Single rounded to 10 bits of fraction; on CUDA devices only.
+    Tf32,
 }
 
 impl Precision {
-    /// `f32` or `bf16`, the first part of a numeric class.
+    /// `f32`, `bf16` or `tf32`, the first part of a numeric class.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Tf32 => "tf32",
         }
     }
 }

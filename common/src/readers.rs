@@ -16,6 +16,7 @@ pub mod narrow_peak;
 pub mod parquet;
 pub mod table;
 pub mod text;
+pub mod variants;
 pub mod windows;
 
 /// A stream of examples in file order.

@@ -285,7 +285,8 @@ async fn recovery(units: u64, store: Store, kind: &str) -> Result<()> {
     let recovered = async |by: &str| -> Result<()> {
         let jobs = StoredJobs::shared(store.clone());
         let start = cpu_ns();
-        let state = recover::recover(&jobs, 2, Settings::default(), 0).await?;
+        let mut state = State::new(2, Settings::default());
+        recover::recover(&jobs, &mut state, 0).await.map(drop)?;
         let time_ms = ms(cpu_ns() - start);
         let committed = state.commits().first().map_or(0, |(_, committed, _)| *committed);
         println!(
@@ -296,9 +297,10 @@ async fn recovery(units: u64, store: Store, kind: &str) -> Result<()> {
     };
     recovered("listing").await?;
     let committed = glmeval_coordinator::schedule::UnitSet::of_ranges(known).ranges().collect();
-    let state = JobSnapshot { units: plan.unit_count(), committed };
+    let state = JobSnapshot { units: plan.unit_count(), committed, spent: Default::default() };
     let job: &JobId = &plan.job;
-    jobs::put_snapshot(&store, job, &Snapshot { number: 1, epoch: 1, state }, "t").await?;
+    let snapshot = Snapshot { number: 1, epoch: 1, state, name: "c".to_owned() };
+    jobs::put_snapshot(&store, job, &snapshot, "t").await?;
     recovered("snapshot").await
 }
 

@@ -10,9 +10,9 @@ use crate::state::{Effect, Event, State};
 use glmeval_common::clock::Clock;
 use glmeval_common::control::JobPhase;
 use glmeval_common::error::{Error, ErrorKind, Result};
-use glmeval_common::ids::JobId;
+use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::Prices;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub mod gauges;
 mod history;
 mod ledger;
 mod overview;
+mod refusals;
 mod snapshots;
 pub mod telemetry;
 
@@ -43,11 +44,14 @@ pub enum Recovery {
 /// Time between two looks at how fast jobs go.
 const SAMPLE_MS: u64 = 1_000;
 
-/// What was given up, on its way to the store.
+/// What is to last, on its way to the store.
 #[derive(Clone)]
-enum GivenUp {
-    Unit(u32, String),
-    Rows(Quarantined),
+enum Record {
+    /// Job, round, unit, reason.
+    Unit(JobId, u32, u32, String),
+    /// Job, round, rows.
+    Rows(JobId, u32, Quarantined),
+    Refused(WorkerId, String),
 }
 
 struct Inner {
@@ -62,8 +66,10 @@ struct Inner {
     started_ms: u64,
     /// When rates were last taken note of.
     sampled_ms: AtomicU64,
+    /// Rounds of the jobs that the state knows: what it decides is no part of a later one.
+    rounds: Mutex<BTreeMap<JobId, u32>>,
     /// Records the store does not hold yet, oldest first.
-    records: Mutex<VecDeque<(JobId, GivenUp)>>,
+    records: Mutex<VecDeque<Record>>,
     /// Held while records are written, so that they are written in order.
     recording: tokio::sync::Mutex<()>,
     /// Wakes, in the order they came, those who wait for units that became ready or a job's end.
@@ -77,6 +83,8 @@ struct Inner {
     /// Until then, workers that the coordinator before knew may name what they hold.
     settles_ms: AtomicU64,
     fence_checked_ms: AtomicU64,
+    /// When refusals by coordinators of the same name were last looked for.
+    refusals_checked_ms: AtomicU64,
     /// Held while snapshots are written, so that their numbers rise.
     snapshots: tokio::sync::Mutex<snapshots::Snapshots>,
 }
@@ -106,10 +114,20 @@ impl Coordinator {
     ) -> Result<Self> {
         let epoch = store.claim_epoch(name, record).await?;
         let now_ms = clock.now_ms();
-        let state = match recovery {
-            Recovery::AllJobs => recover::recover(&*store, epoch, settings.clone(), now_ms).await?,
-            Recovery::SubmittedOnly => State::new(epoch, settings.clone()),
+        let mut state = State::new(epoch, settings.clone());
+        for (worker, reason) in store.refused(name, &BTreeSet::new()).await? {
+            state.apply(Event::Refuse { worker, reason }, now_ms);
+        }
+        let known = match recovery {
+            Recovery::AllJobs => recover::recover(&*store, &mut state, now_ms).await?,
+            Recovery::SubmittedOnly => BTreeMap::new(),
         };
+        let mut ledger = ledger::Ledger::default();
+        let mut rounds = BTreeMap::new();
+        for (job, known) in known {
+            ledger.go_on(&job, known.spent);
+            rounds.insert(job, known.round);
+        }
         tracing::info!(name, epoch, "coordinator claimed its epoch");
         let runs = state.statuses(now_ms).iter().any(|status| !status.phase.is_over());
         let takes_over = epoch > 1 && runs;
@@ -121,9 +139,10 @@ impl Coordinator {
             store,
             clock,
             state: Mutex::new(state),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(ledger),
             started_ms: now_ms,
             sampled_ms: AtomicU64::new(0),
+            rounds: Mutex::new(rounds),
             records: Mutex::default(),
             recording: tokio::sync::Mutex::new(()),
             work: Notify::new(),
@@ -133,6 +152,7 @@ impl Coordinator {
             store_away: AtomicBool::new(false),
             settles_ms: AtomicU64::new(settles_ms),
             fence_checked_ms: AtomicU64::new(now_ms),
+            refusals_checked_ms: AtomicU64::new(now_ms),
             snapshots: tokio::sync::Mutex::default(),
         };
         let coordinator = Self { inner: Arc::new(inner) };
@@ -184,9 +204,25 @@ impl Coordinator {
     /// Always, with `Fenced` or `Unavailable`.
     pub async fn run(&self) -> Result<()> {
         let interval = Duration::from_millis(self.inner.settings.tick_interval_ms.max(1));
-        loop {
-            tokio::time::sleep(interval).await;
-            self.tick().await?;
+        let ticks = async {
+            loop {
+                tokio::time::sleep(interval).await;
+                if let Err(error) = self.tick().await {
+                    break Err(error);
+                }
+            }
+        };
+        // What takes as long as a job has commits holds up no lease.
+        let looks = async {
+            loop {
+                tokio::time::sleep(interval).await;
+                self.look_at_suspects().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = ticks => ended,
+            never = looks => never,
         }
     }
 
@@ -301,15 +337,18 @@ impl Coordinator {
             match effect {
                 Effect::RecordFailed { job, unit, reason } => {
                     tracing::warn!(%job, unit, reason, "unit given up");
-                    lock(&self.inner.records).push_back((job, GivenUp::Unit(unit, reason)));
+                    let round = self.round(&job);
+                    lock(&self.inner.records).push_back(Record::Unit(job, round, unit, reason));
                 }
                 Effect::RecordQuarantined { job, rows } => {
                     let Quarantined { unit, start, end, reason } = &rows;
                     tracing::warn!(%job, unit, start, end, reason, "rows quarantined");
-                    lock(&self.inner.records).push_back((job, GivenUp::Rows(rows)));
+                    let round = self.round(&job);
+                    lock(&self.inner.records).push_back(Record::Rows(job, round, rows));
                 }
                 Effect::Refused { worker, reason } => {
                     tracing::error!(%worker, reason, "a worker lied and is refused");
+                    lock(&self.inner.records).push_back(Record::Refused(worker, reason));
                 }
                 Effect::HostDrained { host, reason } => {
                     tracing::error!(host, reason, "nothing is granted to this host any more");
@@ -326,29 +365,40 @@ impl Coordinator {
         for_caller
     }
 
-    /// Writes down units that were given up; what fails is tried again at the next tick.
+    /// Writes down units that were given up and workers that lied; what fails is tried again at the next tick.
     async fn write_records(&self) {
         let _in_order = self.inner.recording.lock().await;
         loop {
             let next = lock(&self.inner.records).front().cloned();
-            let Some((job, record)) = next else { return };
-            let store = &self.inner.store;
+            let Some(record) = next else { return };
+            let (store, name) = (&self.inner.store, &self.inner.name);
             let written = match &record {
-                GivenUp::Unit(unit, reason) => store.record_failed(&job, *unit, reason).await,
-                GivenUp::Rows(rows) => store.record_quarantined(&job, rows).await,
+                Record::Unit(job, round, unit, reason) => {
+                    store.record_failed(job, *round, *unit, reason).await
+                }
+                Record::Rows(job, round, rows) => store.record_quarantined(job, *round, rows).await,
+                Record::Refused(worker, reason) => store.record_refused(name, worker, reason).await,
             };
             if let Err(error) = written {
-                tracing::warn!(%job, error = error.chain(), "failure not recorded yet");
+                tracing::warn!(error = error.chain(), "failure not recorded yet");
                 return;
             }
             lock(&self.inner.records).pop_front();
         }
     }
 
+    /// The round of a job that the state knows of.
+    fn round(&self, job: &JobId) -> u32 {
+        lock(&self.inner.rounds).get(job).copied().unwrap_or(0)
+    }
+
     /// Drops failures of a job that were not written down: its next round must not begin with them.
     async fn forget_records(&self, job: &JobId) {
         let _in_order = self.inner.recording.lock().await;
-        lock(&self.inner.records).retain(|(of, ..)| of != job);
+        lock(&self.inner.records).retain(|record| match record {
+            Record::Unit(of, ..) | Record::Rows(of, ..) => of != job,
+            Record::Refused(..) => true,
+        });
     }
 
     /// Lists the epochs: a higher one fences this coordinator, no answer pauses its grants.
@@ -366,6 +416,7 @@ impl Coordinator {
         match asked.await {
             Ok(Ok(highest)) => {
                 self.store_answered(true, "");
+                self.look_for_refusals().await;
                 if highest > self.epoch() {
                     tracing::error!(epoch = self.epoch(), highest, "a newer coordinator exists");
                     self.fence();

@@ -6,12 +6,15 @@
 //! is there. Invariant: a store that is away is an error, never evidence.
 
 use glmeval_common::error::{ErrorKind, Result};
-use glmeval_common::ids::{Generation, WorkerId};
+use glmeval_common::ids::{Generation, SetId, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::cover::cover_range;
 use glmeval_common::store::embeddings::{ShardCommit, committed_ranges, find_commit};
 use glmeval_common::unit::{ExtractUnit, WorkUnit};
+
+mod suspects;
+pub use suspects::wrong_rows;
 
 /// Largest object whose digest a coordinator computes; larger ones are left to their readers.
 const DIGEST_BYTES_MAX: u64 = 64 << 20;
@@ -87,7 +90,7 @@ async fn look_at_shard(store: &Store, shard: &ExtractUnit, digest: bool) -> Resu
         Err(error) => return Err(error),
     };
     let author = Author { worker: commit.worker.clone(), generation: commit.generation };
-    let wrong = match wrong_words(&commit, shard) {
+    let wrong = match wrong_words(&commit, &shard.set.id, (shard.start, shard.end)) {
         Some(wrong) => Some(wrong),
         None => wrong_object(store, &commit, digest).await?,
     };
@@ -108,16 +111,20 @@ async fn is_covered(store: &Store, shard: &ExtractUnit) -> Result<bool> {
 }
 
 /// What of a commit does not belong to the unit.
-fn wrong_words(commit: &ShardCommit, shard: &ExtractUnit) -> Option<String> {
+fn wrong_words(
+    commit: &ShardCommit,
+    expected_set: &SetId,
+    (first, past): (u64, u64),
+) -> Option<String> {
     let ShardCommit { set, start, end, rows, object, attempt, .. } = commit;
     let differs = |what: &str, expected: String, found: String| {
         (expected != found).then(|| format!("{what}: expected {expected}, found {found}"))
     };
-    let path = layout::shard_data_path(&shard.set.id, shard.start, shard.end, attempt);
-    let length = shard.end.saturating_sub(shard.start);
-    differs("set", shard.set.id.to_string(), set.to_string())
+    let path = layout::shard_data_path(expected_set, first, past, attempt);
+    let length = past.saturating_sub(first);
+    differs("set", expected_set.to_string(), set.to_string())
         .or_else(|| {
-            let expected = format!("{}-{}", shard.start, shard.end);
+            let expected = format!("{first}-{past}");
             differs("examples", expected, format!("{start}-{end}"))
         })
         .or_else(|| (*rows > length).then(|| format!("rows: expected {length}, found {rows}")))

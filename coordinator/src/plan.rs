@@ -36,6 +36,7 @@ struct Planner<'a> {
     datasets: &'a [DatasetFacts],
     models: &'a [ModelFacts],
     numeric_class: &'a dyn Fn(Precision) -> String,
+    training_class: &'a dyn Fn(Precision) -> String,
     entries: Entries,
     /// Per index into the job's data sets: the unit that prepares it; `None` for lazy ones.
     prepared: Vec<Option<u32>>,
@@ -55,11 +56,36 @@ pub fn plan(
     models: &[ModelFacts],
     numeric_class: &dyn Fn(Precision) -> String,
 ) -> Result<Plan> {
+    let classes = NumericClasses { embeddings: numeric_class, training: numeric_class };
+    plan_in(job, datasets, models, &classes)
+}
+
+/// In which numeric class what is computed, by precision (`f32.cpu.1`).
+#[derive(Clone, Copy)]
+pub struct NumericClasses<'a> {
+    /// Embeddings.
+    pub embeddings: &'a dyn Fn(Precision) -> String,
+    /// Networks that are trained as probes.
+    pub training: &'a dyn Fn(Precision) -> String,
+}
+
+/// As [`plan`], with training in another class than embeddings.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_in(
+    job: &Job,
+    datasets: &[DatasetFacts],
+    models: &[ModelFacts],
+    classes: &NumericClasses<'_>,
+) -> Result<Plan> {
     if datasets.len() != job.datasets.len() || models.len() != job.models.len() {
         return Err(Error::bug("a plan needs the facts of every data set and every model"));
     }
     let (entries, prepared) = (Entries::default(), Vec::new());
-    let mut planner = Planner { job, datasets, models, numeric_class, entries, prepared };
+    let NumericClasses { embeddings: numeric_class, training: training_class } = *classes;
+    let mut planner =
+        Planner { job, datasets, models, numeric_class, training_class, entries, prepared };
     planner.add_prepares()?;
     let sets = sets::add_extracts(&mut planner)?;
     fits::add_fits(&mut planner, &sets)?;

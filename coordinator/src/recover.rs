@@ -7,16 +7,25 @@
 use crate::job_store::{JobSnapshot, JobStore};
 use crate::plan;
 use crate::schedule::UnitSet;
-use crate::settings::Settings;
 use crate::state::{Event, State};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::JobId;
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
+use glmeval_common::store::jobs::Spent;
 use glmeval_common::unit::UnitKind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads every job of the store into a state of `epoch`.
+/// What is known of a job beside its units.
+pub struct Known {
+    /// The round it is in.
+    pub round: u32,
+    /// What earlier coordinators counted.
+    pub spent: Spent,
+}
+
+/// Reads every job of the store into a new state; returns what else is known of them.
 ///
 /// A job whose records are damaged is left out, aloud; the others go on.
 ///
@@ -24,28 +33,31 @@ use std::sync::Arc;
 /// `Unavailable` when the store cannot be read.
 pub async fn recover(
     store: &dyn JobStore,
-    epoch: u64,
-    settings: Settings,
+    state: &mut State,
     now_ms: u64,
-) -> Result<State> {
-    let mut state = State::new(epoch, settings);
+) -> Result<BTreeMap<JobId, Known>> {
+    let mut jobs = BTreeMap::new();
     for job in store.list_jobs().await? {
         match read_job(store, &job).await {
-            Ok(event) => {
+            Ok((event, known)) => {
+                jobs.insert(job, known);
                 state.apply(event, now_ms);
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             Err(error) => tracing::error!(%job, error = error.chain(), "job left out"),
         }
     }
-    Ok(state)
+    Ok(jobs)
 }
 
-async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {
+async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<(Event, Known)> {
+    let round = store.round(job).await?;
     let plan = store.plan(job).await?;
     plan::verify(&plan)?;
     let cancelled = store.is_cancelled(job).await?;
-    let committed = match store.snapshot(job).await?.0 {
+    let snapshot = store.snapshot(job).await?.0;
+    let spent = snapshot.as_ref().map_or_else(Spent::default, |snapshot| snapshot.spent.clone());
+    let committed = match snapshot {
         Some(snapshot) if snapshot.units == plan.unit_count() => {
             let known = known(&plan, &snapshot);
             tracing::info!(%job, known = known.len(), units = snapshot.units, "snapshot read");
@@ -62,7 +74,8 @@ async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<Event> {
         JobSchedule::default()
     });
     let plan = Arc::new(plan);
-    Ok(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule })
+    let event = Event::Submit { plan, committed, failed, quarantined, cancelled, schedule };
+    Ok((event, Known { round, spent }))
 }
 
 /// What a snapshot says of the plan's units. Reports are out of date more easily than they are looked up.

@@ -80,7 +80,8 @@ impl State {
                 if self.jobs.get(&plan.job).is_none_or(|job| job.phase().is_over()) {
                     let (id, since) = (plan.job.clone(), self.generation());
                     let ended = Ended { failed, quarantined, cancelled };
-                    let job = JobState::new(plan, &committed, ended, schedule, since);
+                    let mut job = JobState::new(plan, &committed, ended, schedule, since);
+                    job.suspect(self.refused.keys());
                     self.live.insert(id.clone());
                     self.jobs.insert(id, job);
                 }
@@ -101,6 +102,8 @@ impl State {
                 let report = reports::Ended { worker, lease, outcome, ran_ms, evidence };
                 self.report(report, now_ms, &mut effects);
             }
+            Event::Refuse { worker, reason } => self.refuse_known(&worker, reason),
+            Event::Looked { job, workers, wrong } => self.looked(&job, &workers, &wrong),
             Event::Cancel { job } => self.cancel(&job),
             Event::Drain { worker } => self.drain(&worker, &mut effects),
             Event::Tick => self.tick(now_ms, &mut effects),

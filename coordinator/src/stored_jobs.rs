@@ -7,15 +7,17 @@ use crate::job_store::{CoordinatorRecord, JobSnapshot, JobStore, Quarantined};
 use crate::schedule::UnitSet;
 use async_trait::async_trait;
 use glmeval_common::error::{ErrorKind, Result};
-use glmeval_common::ids::JobId;
+use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
-use glmeval_common::store::coordinators::{Claim, claim_epoch, newest_epoch};
+use glmeval_common::store::coordinators::{
+    Claim, claim_epoch, newest_epoch, record_refused, refused_workers,
+};
 use glmeval_common::store::jobs::{self, FailedUnit, Snapshot};
 use glmeval_common::unit::WorkUnit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod committed;
 
@@ -106,6 +108,26 @@ impl JobStore for StoredJobs {
         Ok(newest_epoch(&self.store, name).await?.unwrap_or(0))
     }
 
+    async fn refused(
+        &self,
+        name: &str,
+        known: &BTreeSet<WorkerId>,
+    ) -> Result<BTreeMap<WorkerId, String>> {
+        refused_workers(&self.store, name, known).await
+    }
+
+    async fn record_refused(&self, name: &str, worker: &WorkerId, reason: &str) -> Result<()> {
+        record_refused(&self.store, name, worker, reason).await
+    }
+
+    async fn wrong_rows(
+        &self,
+        plan: &Plan,
+        authors: &BTreeSet<WorkerId>,
+    ) -> Result<Vec<(u32, u64, u64)>> {
+        evidence::wrong_rows(&self.store, plan, authors).await
+    }
+
     async fn put_job(&self, job_toml: &str, plan: &Plan) -> Result<()> {
         jobs::create_job(&self.store, plan, job_toml).await.map(drop)
     }
@@ -139,18 +161,23 @@ impl JobStore for StoredJobs {
     async fn put_snapshot(
         &self,
         job: &JobId,
+        name: &str,
         (number, epoch): (u64, u64),
         state: &JobSnapshot,
     ) -> Result<()> {
         if !self.has_rivals {
             return Ok(());
         }
-        let snapshot = Snapshot { number, epoch, state };
+        let snapshot = Snapshot { number, epoch, state, name: name.to_owned() };
         jobs::put_snapshot(&self.store, job, &snapshot, &random_token()).await
     }
 
-    async fn resume(&self, job: &JobId) -> Result<()> {
-        jobs::resume(&self.store, job, &random_token()).await.map(drop)
+    async fn resume(&self, job: &JobId) -> Result<u32> {
+        jobs::resume(&self.store, job, &random_token()).await
+    }
+
+    async fn round(&self, job: &JobId) -> Result<u32> {
+        jobs::round(&self.store, job).await
     }
 
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>> {
@@ -158,8 +185,8 @@ impl JobStore for StoredJobs {
         Ok(failed.into_iter().map(|(unit, record)| (unit, record.error)).collect())
     }
 
-    async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()> {
-        jobs::record_failure(&self.store, job, failed(unit, None, reason)).await.map(drop)
+    async fn record_failed(&self, job: &JobId, round: u32, unit: u32, reason: &str) -> Result<()> {
+        jobs::record_failure(&self.store, job, round, failed(unit, None, reason)).await.map(drop)
     }
 
     async fn quarantined(&self, job: &JobId) -> Result<Vec<Quarantined>> {
@@ -170,9 +197,9 @@ impl JobStore for StoredJobs {
         Ok(rows.collect())
     }
 
-    async fn record_quarantined(&self, job: &JobId, rows: &Quarantined) -> Result<()> {
+    async fn record_quarantined(&self, job: &JobId, round: u32, rows: &Quarantined) -> Result<()> {
         let record = failed(rows.unit, Some((rows.start, rows.end)), &rows.reason);
-        jobs::record_failure(&self.store, job, record).await.map(drop)
+        jobs::record_failure(&self.store, job, round, record).await.map(drop)
     }
 
     async fn evidence(&self, unit: &WorkUnit, digest: bool) -> Result<Evidence> {
@@ -183,7 +210,7 @@ impl JobStore for StoredJobs {
         Ok(jobs::cancelled(&self.store, job).await?.is_some())
     }
 
-    async fn record_cancelled(&self, job: &JobId) -> Result<()> {
-        jobs::cancel(&self.store, job, "cancelled by the user", &random_token()).await
+    async fn record_cancelled(&self, job: &JobId, round: u32) -> Result<()> {
+        jobs::cancel(&self.store, job, round, "cancelled by the user", &random_token()).await
     }
 }

@@ -30,6 +30,8 @@ pub use array::{Bf16, DeviceArray, Element, F16, Number, View, ViewMut};
 pub use driver::{Graph, Properties};
 pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
+pub(crate) use launch::{check_count, check_scratch};
+pub(crate) use nvidia::products::NARROW;
 pub use nvrtc::{Compiled, compile};
 pub use product::{Operand, Output, Product, ProductClass, Value, ValueType};
 
@@ -150,6 +152,51 @@ impl Gpu {
         self.0.driver.multiply(product)
     }
 
+    /// Milliseconds that the device takes for what `work` tells it, by the device's own clock; `None` in the emulator.
+    ///
+    /// # Errors
+    /// As `work`; `Device` if the driver refuses.
+    pub fn measure(&self, mut work: impl FnMut() -> Result<()>) -> Result<Option<f64>> {
+        self.0.driver.measure(&mut work)
+    }
+
+    /// Compiles a small kernel, runs it and looks at what it gives; multiplies two small matrices.
+    ///
+    /// # Errors
+    /// As compiling and running; `Device` if the numbers are wrong.
+    pub fn check_itself(&self) -> Result<()> {
+        let x: Vec<f32> = (0..64_u8).map(f32::from).collect();
+        let left = DeviceArray::from_slice(self, &x)?;
+        let bias = DeviceArray::from_slice(self, &x[..8])?;
+        let mut out = DeviceArray::<Bf16>::new(self, 64)?;
+        self.multiply(&Product {
+            rows: 8,
+            columns: 8,
+            depth: 8,
+            left: Operand::rows(left.view(), 8),
+            right: Operand::rows(left.view(), 8),
+            bias: Some(bias.view()),
+            adds: false,
+            out: Output::rows(out.view_mut(), 8),
+            class: ProductClass::F32,
+        })?;
+        let found: Vec<f32> = out.to_vec()?.iter().map(|x| x.to_f32()).collect();
+        for (index, found) in found.iter().enumerate() {
+            let (row, column) = (index / 8, index % 8);
+            let sum: f32 = (0..8).map(|k| x[8 * row + k] * x[8 * column + k]).sum();
+            let expected = sum + x[column];
+            // The result has 8 bits, and the bias may have been rounded to as many.
+            if (found - expected).abs() > expected / 64.0 {
+                return Err(crate::error::KernelError::Device {
+                    device: self.properties().name.clone(),
+                    operation: "check".to_owned(),
+                    message: format!("value {index}: expected about {expected}, found {found}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn driver(&self) -> &dyn Driver {
         self.0.driver.as_ref()
     }
@@ -161,6 +208,32 @@ impl Gpu {
 /// `NoDevice` without a driver.
 pub fn device_count() -> Result<usize> {
     nvidia::device_count()
+}
+
+/// The newest CUDA that the driver knows, as "13.0".
+///
+/// # Errors
+/// `NoDevice` without a driver.
+pub fn driver_version() -> Result<String> {
+    let version = nvidia::driver_version()?;
+    Ok(format!("{}.{}", version / 1000, version % 1000 / 10))
+}
+
+/// NVRTC's version, as "13.0".
+///
+/// # Errors
+/// `NoDevice` without the library.
+pub fn nvrtc_version() -> Result<String> {
+    nvrtc::version()
+}
+
+/// cuBLASLt's version, as "13.0.2".
+///
+/// # Errors
+/// `NoDevice` without the library.
+pub fn cublaslt_version() -> Result<String> {
+    let version = nvidia::products::version()?;
+    Ok(format!("{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,6 +10,7 @@ pub mod attention;
 pub mod batch_conv1d;
 pub mod batch_norm;
 pub mod batch_pool;
+pub mod branch_norm;
 pub mod conv1d;
 pub mod convert;
 pub mod depthwise_conv1d;
@@ -20,6 +21,7 @@ mod exactness;
 pub mod exp;
 pub(crate) mod fft;
 pub mod function;
+pub mod gather;
 pub mod gelu;
 pub mod gelu_tanh;
 pub mod hyena;
@@ -45,9 +47,30 @@ pub(crate) mod vectors;
 /// The sources of all kernels, for checks that need no device.
 pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
     &layer_norm::cuda::SOURCE,
-    &attention::cuda::SIMT,
+    &crate::cuda::NARROW,
+    &attention::cuda::short::SOURCE,
+    &attention::cuda::long::SOURCE,
+    &attention::cuda::tf32::SOURCE,
+    &attention::cuda::simt::SOURCE,
     &embedding::cuda::SOURCE,
     &activation::cuda::SOURCE,
     &rotary::cuda::SOURCE,
     &convert::cuda::SOURCE,
+    &conv1d::cuda::SOURCE,
+    &batch_conv1d::cuda::SOURCE,
+    &hyena::cuda::FILTER_SOURCE,
+    &hyena::cuda::MIX_SOURCE,
+    &hyena::cuda::COLUMNS_SOURCE,
+    &hyena::cuda::ROWS_SOURCE,
+    &adam::cuda::SOURCE,
+    &arithmetic::cuda::SOURCE,
+    &batch_norm::cuda::SOURCE,
+    &batch_pool::cuda::SOURCE,
+    &dropout::cuda::SOURCE,
+    &function::cuda::SOURCE,
+    &gather::cuda::SOURCE,
+    &layer_norm_gradient::cuda::SOURCE,
+    &loss::cuda::SOURCE,
+    &norm_block::cuda::SOURCE,
+    &spline_weights::cuda::SOURCE,
 ];

@@ -321,11 +321,11 @@ impl JobStore for MemoryStore {
         Ok(units.map(|unit| commits.contains(&key(&unit))).collect())
     }
 
-    async fn resume(&self, job: &JobId) -> Result<()> {
+    async fn resume(&self, job: &JobId) -> Result<u32> {
         self.cancelled.lock().unwrap().remove(job);
         self.failed.lock().unwrap().retain(|(of, _), _| of != job);
         self.quarantined.lock().unwrap().retain(|(of, _)| of != job);
-        Ok(())
+        Ok(0)
     }
 
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>> {
@@ -339,12 +339,12 @@ impl JobStore for MemoryStore {
         Ok(all.iter().filter(|(of, _)| of == job).map(|(_, rows)| rows.clone()).collect())
     }
 
-    async fn record_quarantined(&self, job: &JobId, rows: &Quarantined) -> Result<()> {
+    async fn record_quarantined(&self, job: &JobId, _round: u32, rows: &Quarantined) -> Result<()> {
         self.quarantined.lock().unwrap().push((job.clone(), rows.clone()));
         Ok(())
     }
 
-    async fn record_failed(&self, job: &JobId, unit: u32, reason: &str) -> Result<()> {
+    async fn record_failed(&self, job: &JobId, _round: u32, unit: u32, reason: &str) -> Result<()> {
         self.failed.lock().unwrap().insert((job.clone(), unit), reason.to_owned());
         Ok(())
     }
@@ -353,7 +353,7 @@ impl JobStore for MemoryStore {
         Ok(self.cancelled.lock().unwrap().contains(job))
     }
 
-    async fn record_cancelled(&self, job: &JobId) -> Result<()> {
+    async fn record_cancelled(&self, job: &JobId, _round: u32) -> Result<()> {
         self.cancelled.lock().unwrap().insert(job.clone());
         Ok(())
     }

@@ -19,14 +19,14 @@ const SHARDS: u64 = 60;
 /// Rows of a shard: enough that one is computed whenever the store goes away.
 const SHARD_ROWS: usize = 48;
 
-fn glmeval(folder: &Path, place: &S3, arguments: &[&str]) -> Running {
+pub(crate) fn glmeval(folder: &Path, place: &S3, arguments: &[&str]) -> Running {
     let mut command = command(folder, arguments);
     command.envs(place.variables.iter().map(|(name, value)| (*name, value)));
     command.env("RUST_LOG", "warn,glmeval_worker=debug,glmeval_coordinator=info");
     Running::start(command)
 }
 
-async fn commits(store: &Store) -> u64 {
+pub(crate) async fn commits(store: &Store) -> u64 {
     let sets = store.list_folders("embeddings").await.unwrap();
     let Some(set) = sets.first() else { return 0 };
     committed_ranges(store, &SetId::new(set)).await.unwrap().len() as u64

@@ -213,11 +213,11 @@ pub(crate) async fn write_everything(store: &Store) {
     assert!(commit_fit(store, &a, scores(), objects).await.unwrap().is_won());
     assert!(jobs::create_job(store, &plan(), "name = \"a job\"\n").await.unwrap().is_won());
     let job = plan().job;
-    jobs::record_failure(store, &job, failed_unit()).await.unwrap();
+    jobs::record_failure(store, &job, 0, failed_unit()).await.unwrap();
     let state = vec![(0_u32, "committed".to_owned())];
-    let snapshot = Snapshot { number: 1, epoch: 1, state };
+    let snapshot = Snapshot { number: 1, epoch: 1, state, name: "main".to_owned() };
     jobs::put_snapshot(store, &job, &snapshot, "token").await.unwrap();
-    jobs::cancel(store, &job, "by hand", "token").await.unwrap();
+    jobs::cancel(store, &job, 0, "by hand", "token").await.unwrap();
     let files = BTreeMap::from([("scores.csv".to_owned(), Bytes::from_static(b"a,b\n"))]);
     reports::commit_report(store, &job, &a, &w, files).await.unwrap();
     let claim = Claim {
@@ -337,7 +337,8 @@ async fn a_snapshot_number_taken_by_a_higher_epoch_fences() {
     for_each_store(async |store: Store| {
         let job = JobId::new("job");
         let put = async |number, epoch, state: &str| {
-            let snapshot = Snapshot { number, epoch, state: state.to_owned() };
+            let (state, name) = (state.to_owned(), "main".to_owned());
+            let snapshot = Snapshot { number, epoch, state, name };
             jobs::put_snapshot(&store, &job, &snapshot, &format!("token{epoch}")).await
         };
         put(1, 1, "old").await.unwrap();
@@ -346,7 +347,8 @@ async fn a_snapshot_number_taken_by_a_higher_epoch_fences() {
         assert_eq!(put(1, 2, "late").await.unwrap_err().kind(), ErrorKind::Conflict);
         let snapshot: Snapshot<String> =
             jobs::newest_snapshot(&store, &job).await.unwrap().unwrap();
-        assert_eq!(snapshot, Snapshot { number: 2, epoch: 2, state: "new".to_owned() });
+        let (state, name) = ("new".to_owned(), "main".to_owned());
+        assert_eq!(snapshot, Snapshot { number: 2, epoch: 2, state, name });
     })
     .await;
 }

@@ -5,13 +5,13 @@
 //! what is held is the shard's bytes once, in the number format on disk, beside one batch.
 
 use crate::batching;
+use crate::device::is_out_of_memory;
 use crate::model::{LayerRequest, Model, TokenBatch};
 use crate::representation::{StrandStates, represent};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Example;
-use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::representation::{
     FullRows, Pooling, RepresentationOptions, StoredDtype, Strands,
 };
@@ -42,7 +42,7 @@ pub fn embed(
     shard: &ShardExamples,
     done: &mut dyn FnMut(u64),
 ) -> Result<EmbeddingShard> {
-    embed_in_batches(model, set, shard, TOKENS_PER_BATCH_MAX, done)
+    embed_in_batches(model, set, shard, model.tokens_per_batch(), done)
 }
 
 fn embed_in_batches(
@@ -58,22 +58,69 @@ fn embed_in_batches(
     let mut rows = Rows::new(set, model, &shard.examples, &tokens)?;
     let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
     let counts: Vec<usize> = tokens.iter().map(ExampleTokens::count).collect();
-    for members in batching::pack(&counts, tokens_per_batch_max) {
-        let sequences = members.iter().flat_map(|&index| &tokens[index].sequences);
-        let strands = sequences.flatten().map(|strand| strand.ids.as_slice());
-        let batch = TokenBatch::pack(strands);
-        let mut failed = None;
-        model.forward(&batch, &request, &mut |layer, states| {
-            if failed.is_none() {
-                failed = rows.take(layer, states, &batch, &members).err();
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
+    let mut batches = batching::pack(&counts, tokens_per_batch_max);
+    batches.reverse();
+    // A batch that finds no room is halved and tried again: what it wrote of its rows is written once more.
+    while let Some(mut members) = batches.pop() {
+        if members.len() > 1 && counts_of(&members, &counts) > budget(model, tokens_per_batch_max) {
+            let rest = members.split_off(members.len() / 2);
+            batches.extend([rest, members]);
+            continue;
         }
-        done(members.len() as u64);
+        match forward(model, &request, &members, &mut rows) {
+            Err(error) if is_out_of_memory(&error) => {
+                let count = counts_of(&members, &counts);
+                if members.len() < 2 {
+                    return Err(alone(&rows.source, &members, count, error));
+                }
+                model.found_no_room(count);
+                let rest = members.split_off(members.len() / 2);
+                batches.extend([rest, members]);
+            }
+            done_or_failed => {
+                done_or_failed?;
+                done(members.len() as u64);
+            }
+        }
     }
     Ok(rows.into_shard(set, shard))
+}
+
+/// Tokens that a batch may have now: a device that was full has less room than was thought.
+fn budget(model: &Model, tokens_per_batch_max: usize) -> usize {
+    model.tokens_per_batch().min(tokens_per_batch_max)
+}
+
+fn counts_of(members: &[usize], counts: &[usize]) -> usize {
+    members.iter().map(|&member| counts.get(member).copied().unwrap_or_default()).sum()
+}
+
+/// One forward pass over the examples `members`, into their rows.
+fn forward(
+    model: &Model,
+    request: &LayerRequest,
+    members: &[usize],
+    rows: &mut Rows<'_>,
+) -> Result<()> {
+    let tokens = rows.source.tokens;
+    let sequences = members.iter().flat_map(|&index| &tokens[index].sequences);
+    let strands = sequences.flatten().map(|strand| strand.ids.as_slice());
+    let batch = TokenBatch::pack(strands);
+    let mut failed = None;
+    model.forward(&batch, request, &mut |layer, states| {
+        if failed.is_none() {
+            failed = rows.take(layer, states, &batch, members).err();
+        }
+    })?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// What is said of an example that the device has no room for even alone.
+fn alone(source: &Source<'_>, members: &[usize], tokens: usize, error: Error) -> Error {
+    let row = members.first().map_or(0, |member| member * source.sequences);
+    let (name, gpu) = (source.name(row), error.chain());
+    let message = format!("example {name}: its {tokens} tokens do not fit the device: {gpu}");
+    Error::invalid(message)
 }
 
 /// Tokens of one strand.

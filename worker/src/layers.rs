@@ -4,6 +4,7 @@
 //! refusal of a kernel is a defect of ours.
 
 pub(crate) mod cuda;
+mod device;
 mod masked_head;
 mod transformer;
 
@@ -18,6 +19,7 @@ use glmeval_kernels::ops::linear::PackedLinear;
 use glmeval_kernels::ops::precision;
 use std::sync::{Mutex, PoisonError};
 
+pub(crate) use device::{DeviceLoader, DeviceNorm, Room, linear_shape};
 pub(crate) use masked_head::{HeadNames, MaskedHead};
 pub(crate) use transformer::{Activation, FeedForward, Positions, Scratch, SelfAttention, Widths};
 
@@ -209,7 +211,8 @@ pub(crate) fn load_linear_form(
 /// The number format of a job, as kernels name it.
 pub(crate) fn kernel_precision(precision: Precision) -> precision::Precision {
     match precision {
-        Precision::F32 => precision::Precision::F32,
+        // The CPU has no tf32; it was refused when the gLM was opened.
+        Precision::F32 | Precision::Tf32 => precision::Precision::F32,
         Precision::Bf16 => precision::Precision::Bf16,
     }
 }

@@ -32,18 +32,24 @@ pub mod statistics;
 pub mod tokenizer;
 pub mod tokenizers;
 pub mod training;
+pub mod variants;
 pub mod weights;
 
 use glmeval_common::model::Precision;
 
-/// Numeric class of what this worker embeds in `precision`: precision, device kind, kernel revision.
+/// Numeric class of what the CPU embeds in `precision`: precision, device kind, kernel revision.
 pub fn numeric_class(precision: Precision) -> String {
-    format!("{}.cpu.{}", precision.name(), glmeval_kernels::REVISION)
+    numeric_class_on("cpu", precision)
 }
 
-/// Every numeric class this worker can compute in.
+/// Numeric class on a kind of device, as [`device::Device::kind`] names it.
+pub fn numeric_class_on(kind: &str, precision: Precision) -> String {
+    format!("{}.{kind}.{}", precision.name(), glmeval_kernels::REVISION)
+}
+
+/// Every numeric class a worker without a device can compute in.
 pub fn numeric_classes() -> Vec<String> {
-    [Precision::F32, Precision::Bf16].map(numeric_class).to_vec()
+    device::Device::Cpu.numeric_classes()
 }
 
 /// The CPU instruction set that kernels run with, for people.

@@ -11,7 +11,9 @@ mod tensors;
 use crate::tokenizer::Tokenizer;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, Result};
+use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::model::ModelFacts;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use architecture::{Architecture, Blueprint, Checkpoint, ModelShape};
 pub use batch::{LayerRequest, TokenBatch};
@@ -72,6 +74,7 @@ pub struct Model {
     facts: ModelFacts,
     tokenizer: Box<dyn Tokenizer>,
     network: Box<dyn Network>,
+    tokens_per_batch: AtomicUsize,
 }
 
 impl Model {
@@ -81,7 +84,30 @@ impl Model {
         tokenizer: Box<dyn Tokenizer>,
         network: Box<dyn Network>,
     ) -> Self {
-        Self { facts, tokenizer, network }
+        let tokens_per_batch = AtomicUsize::new(TOKENS_PER_BATCH_MAX);
+        Self { facts, tokenizer, network, tokens_per_batch }
+    }
+
+    /// With another budget of tokens for one forward pass.
+    #[must_use]
+    pub fn with_tokens_per_batch(self, tokens: usize) -> Self {
+        Self { tokens_per_batch: AtomicUsize::new(tokens.max(1)), ..self }
+    }
+
+    /// Tokens that one forward pass should take; a single longer sequence is taken alone.
+    pub fn tokens_per_batch(&self) -> usize {
+        self.tokens_per_batch.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that a batch of so many tokens found no room: the next ones are half as large.
+    pub fn found_no_room(&self, tokens: usize) {
+        self.tokens_per_batch.fetch_min((tokens / 2).max(1), Ordering::Relaxed);
+    }
+
+    /// The same with its network wrapped.
+    #[cfg(test)]
+    pub(crate) fn wrapped(self, wrap: impl FnOnce(Box<dyn Network>) -> Box<dyn Network>) -> Self {
+        Self { network: wrap(self.network), ..self }
     }
 
     /// What it tells about itself.
@@ -142,6 +168,14 @@ impl Model {
         let mut states = Vec::new();
         self.forward(batch, &last, &mut |_, layer| states.extend_from_slice(layer))?;
         Ok(states)
+    }
+
+    /// Outputs of the published head for states of the last layer, as [`Network::head`] gives them.
+    ///
+    /// # Errors
+    /// `Invalid` if these weights have no head.
+    pub fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
+        self.network.head(states)
     }
 
     /// Logits over the vocabulary `[N, V]`; of a supervised gLM, its outputs `[B, outputs]`.

@@ -55,7 +55,8 @@ pub fn open_with(path: &Path, options: &ModelOptions) -> Result<Model> {
 /// Opens the gLM at `path` on a device.
 ///
 /// # Errors
-/// As [`open`]; `Unavailable` if the device has no room or fails.
+/// As [`open`]; `Invalid` that names a precision the device lacks, or a gLM without a form for it; `Unavailable` if the
+/// device has no room or fails.
 pub fn open_on(path: &Path, options: &ModelOptions, device: &Device) -> Result<Model> {
     let kind = Kind::find(path, options)?;
     let mut weights = kind.weights()?;
@@ -68,8 +69,21 @@ pub fn open_on(path: &Path, options: &ModelOptions, device: &Device) -> Result<M
 /// # Errors
 /// As [`open`].
 pub fn open_random(path: &Path, options: &ModelOptions, seed: u64) -> Result<Model> {
+    open_random_on(path, options, seed, &Device::Cpu)
+}
+
+/// As [`open_random`], on a device.
+///
+/// # Errors
+/// As [`open_on`].
+pub fn open_random_on(
+    path: &Path,
+    options: &ModelOptions,
+    seed: u64,
+    device: &Device,
+) -> Result<Model> {
     let kind = Kind::find(path, options)?;
-    kind.open(&mut kind.random(seed), &Device::Cpu)
+    kind.open(&mut kind.random(seed), device)
 }
 
 /// Reads everything but the numbers of the gLM at `path`.
@@ -80,6 +94,23 @@ pub fn describe(path: &Path, options: &ModelOptions) -> Result<ModelFacts> {
     let kind = Kind::find(path, options)?;
     let weights = kind.weights()?;
     kind.facts(&weights, kind.tokenizer()?.as_ref())
+}
+
+/// As [`describe`], for a gLM that is to run on devices of `kind`, as [`Device::kind`] names it.
+///
+/// # Errors
+/// As [`describe`]; `Invalid` that names the gLM if it has no form for such devices, or its precision if they have not.
+pub fn describe_on(path: &Path, options: &ModelOptions, kind: &str) -> Result<ModelFacts> {
+    let found = Kind::find(path, options)?;
+    if kind == Device::Cpu.kind() {
+        Device::Cpu.check_precision(options.precision)?;
+    } else if !found.blueprint.has_cuda_form() {
+        let expected = format!("a gLM that runs on {kind}; this kind runs on CPUs only");
+        let name = found.architecture.name();
+        return Err(InputError::new(path.display(), "", expected, name).into());
+    }
+    let weights = found.weights()?;
+    found.facts(&weights, found.tokenizer()?.as_ref())
 }
 
 /// Writes `model.safetensors` with random weights of `seed` beside the `config.json` of `folder`.
@@ -212,13 +243,18 @@ impl Kind {
     }
 
     fn open(&self, tensors: &mut dyn TensorSource, device: &Device) -> Result<Model> {
+        device.check_precision(self.options.precision)?;
         let tokenizer = self.tokenizer()?;
         let facts = self.facts(tensors, tokenizer.as_ref())?;
         let network = match device {
             Device::Cpu => self.blueprint.load(tensors)?,
-            Device::Cuda(gpu) => self.blueprint.load_on(gpu, tensors)?,
+            Device::Cuda(gpu) => self
+                .blueprint
+                .load_on(gpu, tensors)
+                .map_err(|error| error.context(self.architecture.name()))?,
         };
-        Ok(Model::new(facts, tokenizer, network))
+        let tokens_max = device.tokens_per_batch_max(&facts.memory);
+        Ok(Model::new(facts, tokenizer, network).with_tokens_per_batch(tokens_max))
     }
 }
 

@@ -11,6 +11,7 @@ use glmeval_kernels::error::KernelError;
 use std::sync::Arc;
 
 mod buffers;
+mod description;
 mod draw;
 mod engine;
 mod loss;
@@ -19,6 +20,7 @@ mod pass;
 mod plan;
 mod state;
 
+pub use description::NetworkDescription;
 pub use operations::InputSums;
 pub use pass::{Batch, Pass, StepOutcome};
 pub use state::{NetworkState, StateArrays};
@@ -43,6 +45,10 @@ impl Network {
     pub fn new(resolved: ResolvedNetwork, loss: Loss, precision: Precision) -> Result<Self> {
         if resolved.output().values() == 0 {
             return Err(Error::invalid("network: expected a prediction, found no values"));
+        }
+        if precision == Precision::Tf32 {
+            let expected = "f32 or bf16: this is computed on the CPU";
+            return Err(InputError::new("network", "precision", expected, precision.name()).into());
         }
         for layer in &resolved.layers {
             let (LayerKind::MaxPool { size } | LayerKind::AveragePool { size }) = layer.spec.kind

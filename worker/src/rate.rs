@@ -106,6 +106,7 @@ pub fn product_kind(precision: Precision) -> &'static str {
     match precision {
         Precision::F32 => glmeval_kernels::instruction_set(),
         Precision::Bf16 => glmeval_kernels::bf16_kind(),
+        Precision::Tf32 => "CUDA",
     }
 }
 

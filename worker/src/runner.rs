@@ -5,6 +5,7 @@
 
 use crate::agent::{Readiness, RunContext, UnitOutcome, UnitRunner};
 use crate::attempt::{UnitContext, is_sound};
+use crate::device::Device;
 use crate::extract::{ShardExamples, embed};
 use crate::model::{Model, Precision};
 use crate::spool::{Spool, SpooledShard};
@@ -42,6 +43,7 @@ const ROWS_COMPUTED: &str = "glmeval_rows_computed_total";
 pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
+    device: Device,
     models: Opened<(ModelId, Precision), Model>,
     genomes: Opened<DatasetId, Genome>,
     inputs: Inputs,
@@ -58,6 +60,7 @@ impl Runner {
         Self {
             store,
             clock,
+            device: Device::Cpu,
             models: Opened::default(),
             genomes: Opened::default(),
             inputs: Inputs::default(),
@@ -74,10 +77,18 @@ impl Runner {
         self
     }
 
+    /// Runs gLMs on `device` rather than on the CPU.
+    #[must_use]
+    pub fn with_device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
     /// The gLM of a unit, opened once and checked against the id that was planned.
     fn model(&self, model: &ModelRef) -> Result<Arc<Model>> {
         self.models.get((model.id.clone(), model.options.precision), || {
-            let opened = Arc::new(crate::models::open_with(&model.source, &model.options)?);
+            let opened = crate::models::open_on(&model.source, &model.options, &self.device)?;
+            let opened = Arc::new(opened);
             let found = &opened.facts().id;
             if *found != model.id {
                 return Err(Error::invalid(format!(
@@ -108,7 +119,7 @@ impl Runner {
                 return Ok(false);
             }
         }
-        let class = crate::numeric_class(set.model.options.precision);
+        let class = crate::numeric_class_on(&self.device.kind(), set.model.options.precision);
         if set.numeric_class != class {
             return Err(Error::invalid(format!(
                 "embedding set {}: expected a worker of numeric class {}, found {class}",

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci|sim|test|tidy`.
+//! The project's own commands: `cargo xtask ci|gpu|sim|test|tidy`.
 //!
 //! Leaves out: anything the product needs; nothing of the product depends on this crate.
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 mod ci;
+mod gpu;
 mod packages;
 mod sim;
 mod test;
@@ -19,6 +20,7 @@ cargo xtask <command>
   sim    replay one seed of the simulated cluster with its trace (--seed N), or run many (--seeds A..B);
          --pure: of the coordinator's state alone
   tidy   check module heads, sizes, crate edges, import rings, file names
+  gpu    pack tests, benchmarks and peers for a machine with a GPU: target/gpu/glmeval-gpu.tar.gz
   ci     format, lints, tidy, documentation, quickstart, then every test with skips forbidden
 ";
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let root = root();
     let result = match command.as_str() {
         "ci" => ci::run(&root),
+        "gpu" => gpu::run(&root, &arguments),
         "sim" => sim::run(&root, &arguments),
         "test" => test::run(&root, std::env::var_os("GLMEVAL_REQUIRE_REAL").is_some()),
         "tidy" => tidy::run(&root),

@@ -2,7 +2,7 @@
 
 use crate::connecting::TrustArguments;
 use crate::output::{Format, Table, bytes, complain, say, say_json, seconds};
-use crate::planning::{Planned, plan_file};
+use crate::planning::{KindArguments, Planned, plan_file};
 use crate::progress::{Progress, summary};
 use clap::Args;
 use futures::StreamExt;
@@ -43,6 +43,8 @@ The job is planned here; its files must lie where workers see them under the sam
 pub(crate) struct SubmitArguments {
     /// The job file.
     job: PathBuf,
+    #[command(flatten)]
+    device: KindArguments,
     #[command(flatten)]
     coordinator: Coordinator,
     /// Follow the job until it ends.
@@ -99,7 +101,7 @@ pub(crate) struct DrainArguments {
 }
 
 pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
-    let planned = plan_file(&arguments.job)?;
+    let planned = plan_file(&arguments.job, &arguments.device.kind()?)?;
     let control = arguments.coordinator.connect()?;
     let job = control.submit(&planned.job.toml, planned.plan).await;
     let job = job.map_err(|e| arguments.coordinator.named(e))?;

@@ -4,7 +4,7 @@ use crate::commands::doctor::store::check_once;
 use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::exit;
 use crate::output::{complain, say};
-use crate::planning::plan_file;
+use crate::planning::{KindArguments, plan_file};
 use crate::telemetry::{self, MetricsArguments};
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
@@ -47,6 +47,8 @@ pub(crate) struct Arguments {
     /// Jobs to start with. With them, jobs that the store holds from before are left to others.
     #[arg(value_name = "JOB")]
     jobs: Vec<PathBuf>,
+    #[command(flatten)]
+    device: KindArguments,
     /// Leave once every job is over; `worker --discover --until-idle` then leaves as well.
     #[arg(long)]
     until_idle: bool,
@@ -157,7 +159,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         tokio::spawn(service::serve_health(listener));
     }
     for job in &arguments.jobs {
-        let planned = tokio::task::block_in_place(|| plan_file(job))?;
+        let planned = tokio::task::block_in_place(|| plan_file(job, &arguments.device.kind()?))?;
         say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
     }
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));

@@ -3,6 +3,7 @@
 use crate::output::{Format, Table, say, say_json};
 use clap::Args;
 use glmeval_common::error::Result;
+use glmeval_worker::device::Finding;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -35,6 +36,11 @@ struct Check {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut checks = machine();
+    let devices = tokio::task::block_in_place(glmeval_worker::device::survey);
+    checks.extend(devices.into_iter().map(|finding| {
+        let Finding { name, passed, found } = finding;
+        Check { check: name, passed, found }
+    }));
     if let Some(url) = &arguments.store {
         checks.extend(store::checks(url).await);
     }
@@ -73,11 +79,6 @@ fn machine() -> Vec<Check> {
                 "emulated" => "emulated: slower than f32, for its bits only".to_owned(),
                 kind => kind.to_owned(),
             },
-        },
-        Check {
-            check: "GPU",
-            passed: true,
-            found: "none: this build computes on the CPU".to_owned(),
         },
     ]
 }

@@ -140,7 +140,16 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
     let job = job(&arguments)?;
-    let planned = tokio::task::block_in_place(|| plan_job(job))?;
+    // A cluster's workers have their own devices; only the kind of them matters here.
+    let devices = match &arguments.coordinator {
+        Some(_) => Vec::new(),
+        None => arguments.machine.open_devices()?,
+    };
+    let kind = match &arguments.coordinator {
+        Some(_) => arguments.machine.device_kind()?,
+        None => embedded::kind(&devices),
+    };
+    let planned = tokio::task::block_in_place(|| plan_job(job, &kind))?;
     let Embedding { set, rows } = Embedding::of(&planned.plan)?;
     let (phase, code) = match &arguments.coordinator {
         Some(address) => {
@@ -149,7 +158,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         None => {
             let store = Store::open(&arguments.out)?;
-            let finished = embedded::run(&store, &planned, &arguments.machine).await?;
+            let finished = embedded::run(&store, &planned, (&arguments.machine, devices)).await?;
             complain_of_failures(&finished.status);
             (finished.status.phase, embedded::exit_code(&finished))
         }

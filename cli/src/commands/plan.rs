@@ -1,7 +1,7 @@
 //! `glmeval plan JOB.toml`.
 
 use crate::output::{Format, Table, bytes, flops, say, say_json, seconds};
-use crate::planning::plan_file;
+use crate::planning::{KindArguments, plan_file};
 use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::job::Prices;
@@ -36,6 +36,8 @@ const KIND_RATES: [(&str, f64); 5] = [
 pub(crate) struct Arguments {
     /// The job file.
     job: PathBuf,
+    #[command(flatten)]
+    device: KindArguments,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -116,7 +118,7 @@ struct Summary<'a> {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let planned = plan_file(&arguments.job)?;
+    let planned = plan_file(&arguments.job, &arguments.device.kind()?)?;
     let plan = &planned.plan;
     let stages = UnitKind::ALL.map(|kind| stage(plan, kind)).into_iter().collect::<Vec<_>>();
     let flops_total: f64 = stages.iter().map(|stage| stage.flops).sum();

@@ -2,6 +2,7 @@
 
 use crate::embedded;
 use crate::output::say;
+use crate::planning::{KindArguments, plan_file};
 use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::ids::JobId;
@@ -17,6 +18,8 @@ use std::process::ExitCode;
 pub(crate) struct Arguments {
     /// Id of a job in the store, or its job file.
     job: String,
+    #[command(flatten)]
+    device: KindArguments,
     /// Folder or URL of the store.
     #[arg(long, default_value = embedded::STORE_DEFAULT)]
     store: String,
@@ -29,7 +32,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let store = Store::open(&arguments.store)?;
     let file = PathBuf::from(&arguments.job);
     let job = if file.is_file() {
-        crate::planning::plan_file(&file)?.plan.job
+        plan_file(&file, &arguments.device.kind()?)?.plan.job
     } else {
         JobId::parse(arguments.job.clone())?
     };

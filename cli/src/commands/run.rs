@@ -39,10 +39,12 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
-    let planned = tokio::task::block_in_place(|| plan_file(&arguments.job))?;
+    let devices = arguments.machine.open_devices()?;
+    let kind = embedded::kind(&devices);
+    let planned = tokio::task::block_in_place(|| plan_file(&arguments.job, &kind))?;
     let store = Store::open(&arguments.store)?;
     check_once(&store).await?;
-    let finished = embedded::run(&store, &planned, &arguments.machine).await?;
+    let finished = embedded::run(&store, &planned, (&arguments.machine, devices)).await?;
     complain_of_failures(&finished.status);
     let has_fits = planned.plan.fit_units().next().is_some();
     if has_fits && finished.status.phase.is_over() {

@@ -26,6 +26,7 @@ use glmeval_coordinator::{JobStore, StoredJobs};
 use glmeval_worker::agent::{
     Agent, AgentSettings, CommitCheck, PartitionWorker, StopSource, UnitRunner,
 };
+use glmeval_worker::device::Device;
 use glmeval_worker::runner::Runner;
 use glmeval_worker::spool::Spool;
 use std::path::{Path, PathBuf};
@@ -102,16 +103,24 @@ pub(crate) struct Arguments {
     trust: TrustArguments,
 }
 
-/// A runner with its spool, which takes up what a worker that is gone has left there.
-fn runner(
+/// A runner for each device, all with one spool; the first takes up what a worker that is gone has left there.
+fn runners(
     arguments: &Arguments,
     store: &Store,
     clock: &Arc<dyn Clock>,
     stop: &StopSource,
-) -> Result<Arc<Runner>> {
-    let runner = Runner::new(store.clone(), Arc::clone(clock));
+) -> Result<Vec<(Device, Arc<Runner>)>> {
+    let devices = arguments.machine.open_devices()?;
+    let runners = devices.into_iter().map(|device| {
+        let runner = Runner::new(store.clone(), Arc::clone(clock)).with_device(device.clone());
+        (device, runner)
+    });
+    let without = |runners: Vec<(Device, Runner)>| {
+        runners.into_iter().map(|(device, runner)| (device, Arc::new(runner))).collect()
+    };
+    let runners: Vec<_> = runners.collect();
     if arguments.spool_bytes == 0 {
-        return Ok(Arc::new(runner));
+        return Ok(without(runners));
     }
     let default = || std::env::temp_dir().join("glmeval-spool");
     let root = arguments.spool.clone().unwrap_or_else(default);
@@ -120,13 +129,19 @@ fn runner(
         // Nobody asked for this folder: a worker can do without.
         Err(error) if arguments.spool.is_none() => {
             tracing::warn!(error = error.chain(), "no spool");
-            return Ok(Arc::new(runner));
+            return Ok(without(runners));
         }
         Err(error) => return Err(error),
     };
-    let runner = Arc::new(runner.with_spool(spool));
-    runner.deliver_left(left, stop);
-    Ok(runner)
+    let runners = runners.into_iter().map(|(device, runner)| {
+        let runner = runner.with_spool(Arc::clone(&spool));
+        (device, Arc::new(runner))
+    });
+    let runners: Vec<_> = runners.collect();
+    if let Some((_, first)) = runners.first() {
+        first.deliver_left(left, stop);
+    }
+    Ok(runners)
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -145,19 +160,29 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Ok(None) => return Ok(ExitCode::from(exit::WORK_LEFT)),
         Err(error) => return refused(error),
     };
-    let health = telemetry::machine::health(store.clone());
-    let runner: Arc<dyn UnitRunner> = runner(&arguments, &store, &clock, &stop)?;
-    let host = arguments.host.unwrap_or_else(node);
-    let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
-    let mut settings = AgentSettings::new(worker, &host, glmeval_worker::numeric_classes());
-    settings.until_idle = arguments.until_idle;
-    settings.facts = telemetry::machine::facts();
-    tracing::info!(worker = %settings.worker, "worker starts");
-    let agent = Agent::new(control, runner, clock, settings, stop);
-    match agent.with_health(health).run().await {
-        Ok(exit) => Ok(ExitCode::from(exit.exit_code())),
-        Err(error) => refused(error),
+    let host = arguments.host.clone().unwrap_or_else(node);
+    let mut running = Vec::new();
+    for (device, runner) in runners(&arguments, &store, &clock, &stop)? {
+        let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
+        let mut settings = AgentSettings::new(worker, &host, device.numeric_classes());
+        settings.until_idle = arguments.until_idle;
+        settings.facts = telemetry::machine::facts(&device);
+        tracing::info!(worker = %settings.worker, device = device.name(), "worker starts");
+        let (control, clock, stop) = (Arc::clone(&control), Arc::clone(&clock), stop.clone());
+        let runner: Arc<dyn UnitRunner> = runner;
+        let agent = Agent::new(control, runner, clock, settings, stop);
+        let health = telemetry::machine::health(store.clone());
+        running.push(tokio::spawn(agent.with_health(health).run()));
     }
+    // Each device's worker goes on when another is refused; the code is of the one with most left to do.
+    let mut code = 0;
+    for agent in running {
+        match agent.await.map_err(|e| Error::bug("run a worker").with_source(e))? {
+            Ok(exit) => code = code.max(exit.exit_code()),
+            Err(error) => return refused(error),
+        }
+    }
+    Ok(ExitCode::from(code))
 }
 
 /// A worker that will be refused every time says so by its exit code.
@@ -234,11 +259,15 @@ async fn partition(
         Share::OfArray => array_share()?,
         Share::Of(index, count) => (index, count),
     };
-    let planned = tokio::task::block_in_place(|| plan_file(job))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let mut runners = runners(arguments, store, &clock, &stop)?;
+    let (Some((device, runner)), true) = (runners.pop(), runners.is_empty()) else {
+        let expected = "one device with --partition: start one worker for each, --device cuda:N";
+        return Err(InputError::new("--device", "", expected, "several").into());
+    };
+    let planned = tokio::task::block_in_place(|| plan_file(job, &device.kind()))?;
     let jobs = StoredJobs::shared(store.clone());
     jobs.put_job(&planned.job.toml, &planned.plan).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let runner = runner(arguments, store, &clock, &stop)?;
     let worker = PartitionWorker {
         plan: &planned.plan,
         worker: WorkerId::new(format!("{}-{index}-{}", node(), random_token())),

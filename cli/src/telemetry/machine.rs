@@ -5,13 +5,15 @@
 use glmeval_common::control::{Health, WorkerFacts};
 use glmeval_common::store::Store;
 use glmeval_worker::agent::HealthSource;
+use glmeval_worker::device::Device;
 use std::sync::Arc;
 
-/// What a worker of this process is.
-pub(crate) fn facts() -> WorkerFacts {
+/// What a worker of this process is that computes on `device`.
+pub(crate) fn facts(device: &Device) -> WorkerFacts {
     WorkerFacts {
-        device_kind: "cpu".to_owned(),
-        device: cpu_name(),
+        // As prices name it: `nvidia-h200`.
+        device_kind: device.name().map_or("cpu".to_owned(), priced_kind),
+        device: device.name().map_or_else(cpu_name, str::to_owned),
         threads: u32::try_from(glmeval_worker::rate::thread_count()).unwrap_or(u32::MAX),
         program: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -24,6 +26,10 @@ pub(crate) fn health(store: Store) -> HealthSource {
         store: store.requests(),
         ..Health::default()
     })
+}
+
+fn priced_kind(name: &str) -> String {
+    name.to_lowercase().split_whitespace().take(2).collect::<Vec<_>>().join("-")
 }
 
 fn cpu_name() -> String {

@@ -15,7 +15,7 @@ use record::RecordReader;
 use std::fmt;
 use std::path::Path;
 
-mod record;
+pub(in crate::readers) mod record;
 
 /// Columns of a header that an error names.
 const NAMES_SHOWN_MAX: usize = 64;

@@ -4,8 +4,10 @@
 
 use super::{Outcome, Store};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::WorkerId;
 use crate::layout::{self, FORMAT_VERSION};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Claims made before a name's epochs are taken to be contested beyond use.
 const CLAIMS_MAX: u32 = 64;
@@ -29,6 +31,17 @@ pub struct CoordinatorRecord {
     pub program: String,
     /// Milliseconds since 1970 when claimed; for people.
     pub started_unix_ms: u64,
+}
+
+/// Record of a worker that lied (`coordinators/<name>/refused/worker-<worker>.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedWorker {
+    /// Format version of this record.
+    pub version: u32,
+    /// Who.
+    pub worker: WorkerId,
+    /// What it did: "committed unit 7 wrongly: …".
+    pub reason: String,
 }
 
 /// What a coordinator says about itself when it claims an epoch.
@@ -106,6 +119,52 @@ pub async fn claim_epoch(store: &Store, name: &str, claim: &Claim) -> Result<Coo
             store.url()
         ),
     ))
+}
+
+/// Writes down that a worker lied to coordinators of `name`; the first reason stays.
+///
+/// # Errors
+/// Store errors.
+pub async fn record_refused(
+    store: &Store,
+    name: &str,
+    worker: &WorkerId,
+    reason: &str,
+) -> Result<()> {
+    let path = layout::refused_path(name, worker);
+    let (worker, reason) = (worker.clone(), reason.to_owned());
+    let record = RefusedWorker { version: FORMAT_VERSION, worker, reason };
+    match store.create_record(&path, record).await {
+        // One that cannot be read refuses its worker all the same.
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) => Ok(()),
+        written => written.map(drop),
+    }
+}
+
+/// Workers that lied to coordinators of `name` and are not `known`, with what they did. One LIST, and
+/// one GET for each.
+///
+/// # Errors
+/// Store errors.
+pub async fn refused_workers(
+    store: &Store,
+    name: &str,
+    known: &BTreeSet<WorkerId>,
+) -> Result<BTreeMap<WorkerId, String>> {
+    let mut refused = BTreeMap::new();
+    for entry in store.list(&layout::refused_prefix(name)).await? {
+        let worker = layout::parse_refused(&entry.path);
+        let Some(worker) = worker.filter(|worker| !known.contains(worker)) else { continue };
+        let reason = match store.read_record::<RefusedWorker>(&entry.path).await {
+            Ok(record) => record.reason,
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) => {
+                "lied to an earlier coordinator".to_owned()
+            }
+            Err(error) => return Err(error),
+        };
+        refused.insert(worker, reason);
+    }
+    Ok(refused)
 }
 
 /// Ends `name` after `epoch`: a record without an address tells who looks for a coordinator that its

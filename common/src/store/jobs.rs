@@ -164,14 +164,20 @@ pub async fn resume(store: &Store, job: &JobId, token: &str) -> Result<u32> {
     Ok(next)
 }
 
-/// Cancels the present round of a job; once is enough.
+/// Cancels round `round` of a job; once is enough, and later rounds know nothing of it.
 ///
 /// # Errors
 /// Store errors.
-pub async fn cancel(store: &Store, job: &JobId, reason: &str, token: &str) -> Result<()> {
+pub async fn cancel(
+    store: &Store,
+    job: &JobId,
+    round: u32,
+    reason: &str,
+    token: &str,
+) -> Result<()> {
     let record =
         Cancelled { version: FORMAT_VERSION, reason: reason.to_owned(), token: token.to_owned() };
-    let path = layout::cancelled_path(job, round(store, job).await?);
+    let path = layout::cancelled_path(job, round);
     store.create_record(&path, record).await.map(drop)
 }
 
@@ -183,16 +189,19 @@ pub async fn cancelled(store: &Store, job: &JobId) -> Result<Option<Cancelled>> 
     store.find_record(&layout::cancelled_path(job, round(store, job).await?)).await
 }
 
-/// Records that a unit was given up in the present round; the first record stays.
+/// Records that a unit was given up in round `round`; the first record stays.
+///
+/// The round is the one its coordinator knows of, not the one that is open by now: what a coordinator
+/// that was replaced still writes down is no part of a round that was opened since.
 ///
 /// # Errors
 /// Store errors.
 pub async fn record_failure(
     store: &Store,
     job: &JobId,
+    round: u32,
     failed: FailedUnit,
 ) -> Result<Outcome<FailedUnit>> {
-    let round = round(store, job).await?;
     let path = match failed.rows {
         Some(rows) => layout::failed_rows_path(job, failed.unit, rows, round),
         None => layout::failed_unit_path(job, failed.unit, round),
@@ -241,6 +250,71 @@ pub async fn failed_rows(store: &Store, job: &JobId) -> Result<Vec<FailedUnit>> 
     Ok(rows)
 }
 
+/// Seconds on devices of one kind, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceSeconds {
+    /// Attempts that committed.
+    pub useful: f64,
+    /// Attempts whose unit another committed first.
+    pub duplicate: f64,
+    /// Attempts that failed.
+    pub failed: f64,
+    /// Attempts handed back before their end.
+    pub handed_back: f64,
+    /// Attempts whose worker fell silent.
+    pub expired: f64,
+}
+
+impl DeviceSeconds {
+    /// Seconds that came to nothing.
+    pub fn lost(&self) -> f64 {
+        self.duplicate + self.failed + self.handed_back + self.expired
+    }
+
+    /// All seconds.
+    pub fn total(&self) -> f64 {
+        self.useful + self.lost()
+    }
+}
+
+/// Device time of a job and what was lost of it, as its coordinators counted one after the other; part of
+/// its snapshots. Attempts that were under way when a coordinator died are not in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spent {
+    /// By kind of device.
+    pub kinds: BTreeMap<String, DeviceSeconds>,
+    /// Leases that ended because their workers fell silent.
+    pub leases_expired: u64,
+    /// Leases handed back.
+    pub leases_handed_back: u64,
+    /// Units computed twice.
+    pub duplicates: u64,
+}
+
+impl Spent {
+    /// Seconds of all kinds.
+    pub fn seconds(&self) -> f64 {
+        self.kinds.values().map(DeviceSeconds::total).sum()
+    }
+}
+
+/// What the newest snapshot of a job says was spent; nothing without one, or where it is of an older
+/// program.
+///
+/// # Errors
+/// Store errors.
+pub async fn spent(store: &Store, job: &JobId) -> Result<Spent> {
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(default)]
+        spent: Spent,
+    }
+    let (newest, _) = newest_readable_snapshot::<Part>(store, job).await?;
+    Ok(newest.map_or_else(Spent::default, |snapshot| snapshot.state.spent))
+}
+
 /// Envelope of a snapshot (MessagePack map); the state is the coordinator's own.
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
@@ -248,6 +322,9 @@ struct Envelope<T> {
     epoch: u64,
     token: String,
     state: T,
+    /// Older programs wrote none.
+    #[serde(default)]
+    name: String,
 }
 
 /// A numbered state of a coordinator.
@@ -259,33 +336,42 @@ pub struct Snapshot<T> {
     pub epoch: u64,
     /// The state.
     pub state: T,
+    /// Name of the coordinator, whose epochs these are; empty in snapshots of older programs.
+    pub name: String,
 }
 
 /// Writes snapshot `number` of a job.
 ///
 /// # Errors
-/// `Fenced` when a coordinator of a higher epoch took the number, `Conflict` when one of this epoch or a
-/// lower one did (take the next number); store errors.
+/// `Fenced` when a coordinator of the same name and a higher epoch took the number, `Conflict` when one of
+/// this epoch, a lower one or another name did (take the next number): epochs of two names say nothing of
+/// each other; store errors.
 pub async fn put_snapshot<T: Serialize>(
     store: &Store,
     job: &JobId,
     snapshot: &Snapshot<T>,
     token: &str,
 ) -> Result<()> {
-    let Snapshot { number, epoch, state } = snapshot;
+    let Snapshot { number, epoch, state, name } = snapshot;
     let path = layout::snapshot_path(job, *number);
-    let envelope =
-        Envelope { version: FORMAT_VERSION, epoch: *epoch, token: token.to_owned(), state };
+    let (version, token, name) = (FORMAT_VERSION, token.to_owned(), name.clone());
+    let envelope = Envelope { version, epoch: *epoch, token, state, name };
     let bytes = rmp_serde::to_vec_named(&envelope)
         .map_err(|e| Error::bug(format!("encode {path}")).with_source(e))?;
     let Created::Lost { existing } = store.create(&path, bytes.into()).await? else {
         return Ok(());
     };
     let standing: Envelope<serde::de::IgnoredAny> = decode_snapshot(store, &path, &existing)?;
-    let kind = if standing.epoch > *epoch { ErrorKind::Fenced } else { ErrorKind::Conflict };
+    let Envelope { name: other, epoch: theirs, .. } = standing;
+    let is_own = other.is_empty() || other == snapshot.name;
+    let kind = if is_own && theirs > *epoch { ErrorKind::Fenced } else { ErrorKind::Conflict };
+    let advice = if is_own { "" } else { ": two names work on one job, give them one" };
     Err(Error::new(
         kind,
-        format!("{path} in {}: taken by a coordinator of epoch {}", store.url(), standing.epoch),
+        format!(
+            "{path} in {}: taken by coordinator {other} of epoch {theirs}{advice}",
+            store.url()
+        ),
     ))
 }
 
@@ -307,8 +393,8 @@ pub async fn newest_readable_snapshot<T: serde::de::DeserializeOwned>(
         let path = layout::snapshot_path(job, number);
         let Some(bytes) = store.get_if_exists(&path).await? else { continue };
         match decode_snapshot::<T>(store, &path, &bytes) {
-            Ok(Envelope { epoch, state, .. }) => {
-                return Ok((Some(Snapshot { number, epoch, state }), next));
+            Ok(Envelope { epoch, state, name, .. }) => {
+                return Ok((Some(Snapshot { number, epoch, state, name }), next));
             }
             Err(error) => tracing::warn!(error = error.chain(), "a snapshot is passed over"),
         }
@@ -329,7 +415,8 @@ pub async fn newest_snapshot<T: serde::de::DeserializeOwned>(
     let Some(number) = newest else { return Ok(None) };
     let path = layout::snapshot_path(job, number);
     let envelope: Envelope<T> = decode_snapshot(store, &path, &store.get(&path).await?)?;
-    Ok(Some(Snapshot { number, epoch: envelope.epoch, state: envelope.state }))
+    let Envelope { epoch, state, name, .. } = envelope;
+    Ok(Some(Snapshot { number, epoch, state, name }))
 }
 
 fn decode_snapshot<T: serde::de::DeserializeOwned>(

@@ -225,7 +225,7 @@ impl Control for Coordinator {
             return Ok(job);
         }
         self.inner.store.put_job(job_toml, &plan).await?;
-        self.inner.store.resume(&job).await?;
+        let round = self.inner.store.resume(&job).await?;
         self.forget_records(&job).await;
         let mut committed = self.inner.store.committed(&plan).await?;
         // A report is no content of its id: whoever asks for the job again has it checked again.
@@ -239,6 +239,7 @@ impl Control for Coordinator {
         let (plan, failed) = (Arc::new(plan), BTreeMap::new());
         let quarantined = Vec::new();
         let cancelled = false;
+        lock(&self.inner.rounds).insert(job.clone(), round);
         self.apply(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule });
         Ok(job)
     }
@@ -261,7 +262,7 @@ impl Control for Coordinator {
     async fn cancel(&self, job: &JobId) -> Result<()> {
         let status = self.status_now(job)?;
         if !status.phase.is_over() {
-            self.inner.store.record_cancelled(job).await?;
+            self.inner.store.record_cancelled(job, self.round(job)).await?;
             self.apply(Event::Cancel { job: job.clone() });
         }
         Ok(())

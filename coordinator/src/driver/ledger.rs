@@ -1,7 +1,7 @@
 //! What operators want to know and no decision needs: facts and health of workers, what became of
 //! device time, how fast jobs go.
 //!
-//! Leaves out: leases and units (state). Invariant: a ledger that is lost changes no result; it never
+//! Leaves out: leases and units (state), keeping it (snapshots). Invariant: a ledger that is lost changes no result; it never
 //! grows with the number of units, and remembers a bounded number of workers that went.
 
 use super::history::History;
@@ -12,6 +12,7 @@ use glmeval_common::control::{
 };
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::Prices;
+use glmeval_common::store::jobs::{DeviceSeconds, Spent};
 use glmeval_common::unit::WorkUnit;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,30 +37,11 @@ pub(super) struct WorkerLedger {
     pub(super) gone: Option<WorkerPhase>,
 }
 
-/// Seconds on devices of one kind, by what became of them.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fates {
-    useful: f64,
-    duplicate: f64,
-    failed: f64,
-    handed_back: f64,
-    expired: f64,
-}
-
-impl Fates {
-    fn total(&self) -> f64 {
-        self.useful + self.duplicate + self.failed + self.handed_back + self.expired
-    }
-}
-
 /// One job.
 #[derive(Clone, Debug, Default)]
 struct JobLedger {
     prices: Option<Prices>,
-    fates: BTreeMap<String, Fates>,
-    leases_expired: u64,
-    leases_handed_back: u64,
-    duplicates: u64,
+    spent: Spent,
     history: Option<History>,
     /// W3C traceparent of the job's own span; empty without traces.
     trace: String,
@@ -76,6 +58,16 @@ impl Ledger {
     /// A job is there, with its prices.
     pub(super) fn price(&mut self, job: &JobId, prices: Option<Prices>) {
         self.jobs.entry(job.clone()).or_default().prices = prices;
+    }
+
+    /// A job was begun by an earlier coordinator, which counted so far.
+    pub(super) fn go_on(&mut self, job: &JobId, spent: Spent) {
+        self.jobs.entry(job.clone()).or_default().spent = spent;
+    }
+
+    /// What was spent on a job so far; attempts that run count once they end.
+    pub(super) fn spent(&self, job: &JobId) -> Spent {
+        self.jobs.get(job).map_or_else(Spent::default, |job| job.spent.clone())
     }
 
     /// The span of a job, as W3C writes it.
@@ -128,19 +120,19 @@ impl Ledger {
         }
         telemetry::count_report(&report.outcome, report.seconds, work);
         let kind = self.kind(&report.worker);
-        let job = self.jobs.entry(report.lease.job.clone()).or_default();
-        let fates = job.fates.entry(kind).or_default();
+        let spent = &mut self.jobs.entry(report.lease.job.clone()).or_default().spent;
+        let fates = spent.kinds.entry(kind).or_default();
         let seconds = Some(report.seconds).filter(|s| s.is_finite() && *s > 0.0).unwrap_or(0.0);
         match report.outcome {
             Outcome::Committed => fates.useful += seconds,
             Outcome::Lost => {
                 fates.duplicate += seconds;
-                job.duplicates += 1;
+                spent.duplicates += 1;
             }
             Outcome::Failed { .. } => fates.failed += seconds,
             Outcome::HandedBack => {
                 fates.handed_back += seconds;
-                job.leases_handed_back += 1;
+                spent.leases_handed_back += 1;
             }
         }
     }
@@ -154,9 +146,9 @@ impl Ledger {
                 worker.leases_lost += 1;
             }
             let job = self.jobs.entry(view.lease.job.clone()).or_default();
-            job.leases_expired += 1;
+            job.spent.leases_expired += 1;
             let seconds = view.running_ms.unwrap_or(0) as f64 / 1_000.0;
-            job.fates.entry(kind).or_default().expired += seconds;
+            job.spent.kinds.entry(kind).or_default().expired += seconds;
         }
     }
 
@@ -207,21 +199,22 @@ impl Ledger {
             *seconds += running_ms as f64 / 1_000.0;
             workers.insert(&view.worker);
         }
-        let sum = |of: fn(&Fates) -> f64| job.fates.values().map(of).sum::<f64>();
+        let spent = &job.spent;
+        let sum = |of: fn(&DeviceSeconds) -> f64| spent.kinds.values().map(of).sum::<f64>();
         let mut cost = JobCost {
             useful_seconds: sum(|fates| fates.useful),
             duplicate_seconds: sum(|fates| fates.duplicate),
             failed_seconds: sum(|fates| fates.failed),
             handed_back_seconds: sum(|fates| fates.handed_back),
             expired_seconds: sum(|fates| fates.expired),
-            leases_expired: job.leases_expired,
-            leases_handed_back: job.leases_handed_back,
-            duplicates: job.duplicates,
+            leases_expired: spent.leases_expired,
+            leases_handed_back: spent.leases_handed_back,
+            duplicates: spent.duplicates,
             ..JobCost::default()
         };
         let Some(prices) = &job.prices else { return cost };
         cost.currency = Some(prices.currency.clone());
-        let ended = job.fates.iter().map(|(kind, fates)| prices.seconds(kind, fates.total()));
+        let ended = spent.kinds.iter().map(|(kind, fates)| prices.seconds(kind, fates.total()));
         let running_price =
             running.iter().map(|(kind, (seconds, _))| prices.seconds(kind, *seconds));
         cost.spent = ended.chain(running_price).sum();

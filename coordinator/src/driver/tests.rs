@@ -10,9 +10,10 @@ use glmeval_common::control::{
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::plan::Plan;
-use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{ShardAttempt, ShardCommit, commit_shard, find_commit};
+use glmeval_common::store::{Store, jobs};
 use glmeval_common::unit::WorkUnit;
+use std::collections::BTreeMap;
 
 /// A coordinator with a job whose data set is prepared.
 struct World {
@@ -27,6 +28,17 @@ impl World {
         let plan = plans::planned(&plans::job(), 250);
         let manifest = layout::dataset_manifest_path(&plan.datasets[0].facts.id);
         store.create(&manifest, "{}".into()).await.unwrap();
+        let coordinator = Self::coordinator(&store).await;
+        coordinator.submit("", plan.clone()).await.unwrap();
+        let world = Self { store, coordinator, plan };
+        for name in ["liar", "honest"] {
+            world.register(name).await.unwrap();
+        }
+        world
+    }
+
+    /// The next coordinator over a store.
+    async fn coordinator(store: &Store) -> Coordinator {
         let record = CoordinatorRecord {
             version: 1,
             token: "t".into(),
@@ -34,17 +46,11 @@ impl World {
             program: "test".into(),
             started_unix_ms: 0,
         };
-        let jobs: Arc<dyn JobStore> = Arc::new(StoredJobs::embedded(store.clone()));
+        let jobs: Arc<dyn JobStore> = Arc::new(StoredJobs::shared(store.clone()));
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
-        let (settings, none) = (Settings::default(), Recovery::SubmittedOnly);
-        let coordinator = Coordinator::start("c", jobs, clock, settings, &record, none).await;
-        let coordinator = coordinator.unwrap();
-        coordinator.submit("", plan.clone()).await.unwrap();
-        let world = Self { store, coordinator, plan };
-        for name in ["liar", "honest"] {
-            world.register(name).await.unwrap();
-        }
-        world
+        let settings = Settings { fence_interval_ms: 0, ..Settings::default() };
+        let all = Recovery::AllJobs;
+        Coordinator::start("c", jobs, clock, settings, &record, all).await.unwrap()
     }
 
     async fn register(&self, name: &str) -> Result<()> {
@@ -196,4 +202,136 @@ async fn a_report_of_what_was_never_committed_is_refused() {
     let grant = world.ask("liar", 1).await.remove(0);
     let told = world.report("liar", &grant.lease).await;
     world.check(told, "no commit of it stands", &grant).await;
+}
+
+/// Units that a worker is given now, by number.
+async fn by_unit(world: &World, name: &str) -> BTreeMap<u32, Grant> {
+    let grants = world.ask(name, 64).await.into_iter();
+    grants.map(|grant| (grant.lease.unit, grant)).collect()
+}
+
+/// Does the unit as it should be done.
+async fn work(world: &World, name: &str, grant: &Grant) {
+    let attempt = world.attempt(name, grant);
+    commit_shard(&world.store, &attempt, "true numbers".into()).await.unwrap();
+    world.report(name, &grant.lease).await.unwrap();
+}
+
+/// A liar has committed unit 1 well and unit 2 wrongly and told nobody; the coordinator that came since
+/// believes both.
+async fn believed() -> (World, BTreeMap<u32, Grant>) {
+    let mut world = World::new().await;
+    let grants = by_unit(&world, "liar").await;
+    world.commit("liar", &grants[&1], |_| {}).await;
+    world.commit("liar", &grants[&2], |it| it.object.sha256 = "0".repeat(64)).await;
+    world.coordinator = World::coordinator(&world.store).await;
+    for name in ["liar", "honest"] {
+        world.register(name).await.unwrap();
+    }
+    (world, grants)
+}
+
+impl World {
+    fn committed(&self) -> Vec<(u32, u32)> {
+        let units = lock(&self.coordinator.inner.state).committed_units(&self.plan.job);
+        units.expect("known").1.ranges().collect()
+    }
+
+    /// The honest worker does what is left of the shards.
+    async fn finish_shards(&self, units: &[u32]) {
+        let mut grants = by_unit(self, "honest").await;
+        grants.retain(|unit, _| *unit < 4);
+        assert_eq!(grants.keys().copied().collect::<Vec<_>>(), units);
+        for grant in grants.values() {
+            work(self, "honest", grant).await;
+        }
+        for unit in 1..4 {
+            let Some(WorkUnit::Extract(it)) = self.plan.work_unit(unit) else { panic!("a shard") };
+            let commit = find_commit(&self.store, &it.set.id, it.start, it.end).await.unwrap();
+            self.store.get_verified(&commit.expect("committed").object).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_liar_committed_before_it_was_refused_is_looked_at_and_made_again() {
+    let (world, _) = believed().await;
+    assert_eq!(world.committed(), [(0, 3)], "a listing reads no digest");
+    let grants = by_unit(&world, "liar").await;
+    world.report("liar", &grants[&3].lease).await.unwrap_err();
+    assert_eq!(world.committed(), [(0, 3)], "nobody has looked yet");
+    world.coordinator.look_at_suspects().await;
+    assert_eq!(world.committed(), [(0, 2)], "what is sound stays");
+    world.finish_shards(&[2, 3]).await;
+    assert!(lock(&world.coordinator.inner.state).suspects().is_empty());
+}
+
+#[tokio::test]
+async fn the_next_coordinator_knows_who_was_refused_and_looks_at_what_they_committed() {
+    let (mut world, _) = believed().await;
+    let grants = by_unit(&world, "liar").await;
+    world.report("liar", &grants[&3].lease).await.unwrap_err();
+    // It is gone before it could look.
+    world.coordinator = World::coordinator(&world.store).await;
+    assert_eq!(world.coordinator.epoch(), 3, "a refusal is no epoch");
+    let refused = world.register("liar").await.unwrap_err();
+    assert!(refused.chain().contains("no commit of it stands"), "{}", refused.chain());
+    world.register("honest").await.unwrap();
+    world.coordinator.look_at_suspects().await;
+    world.finish_shards(&[2, 3]).await;
+}
+
+#[tokio::test]
+async fn a_refusal_by_a_coordinator_that_is_not_fenced_yet_is_heard_of() {
+    let (mut world, grants) = believed().await;
+    let late = World::coordinator(&world.store).await;
+    let early = std::mem::replace(&mut world.coordinator, late);
+    world.register("liar").await.unwrap();
+    let told = Report {
+        worker: WorkerId::new("liar"),
+        lease: LeaseKey {
+            generation: Generation { epoch: 2, counter: 99 },
+            ..grants[&3].lease.clone()
+        },
+        outcome: Outcome::Committed,
+        seconds: 1.0,
+    };
+    early.report(told).await.unwrap_err();
+    assert_eq!(world.ask("liar", 1).await.len(), 1, "not heard of yet");
+    world.coordinator.look_for_refusals().await;
+    assert_eq!(world.register("liar").await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(lock(&world.coordinator.inner.state).suspects().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_replaced_coordinator_gives_up_is_no_part_of_the_next_round() {
+    let world = World::new().await;
+    let next = World::coordinator(&world.store).await;
+    next.cancel(&world.plan.job).await.unwrap();
+    next.submit("", world.plan.clone()).await.unwrap();
+    // The one before has not noticed yet, and its fits fail on every worker.
+    for name in ["honest", "liar"].into_iter().cycle().take(12) {
+        for grant in world.ask(name, 64).await {
+            if grant.lease.unit < 4 {
+                work(&world, name, &grant).await;
+                continue;
+            }
+            let outcome = Outcome::Failed { kind: ErrorKind::Invalid, chain: "no targets".into() };
+            let (worker, lease) = (WorkerId::new(name), grant.lease);
+            let report = Report { worker, lease, outcome, seconds: 1.0 };
+            world.coordinator.report(report).await.unwrap();
+        }
+    }
+    let status = world.coordinator.status(&world.plan.job).await.unwrap();
+    assert!(!status.failures.is_empty(), "{status:?}");
+    let written = world.store.list(&layout::failed_units_prefix(&world.plan.job)).await.unwrap();
+    assert!(!written.is_empty());
+    let last = World::coordinator(&world.store).await;
+    let status = last.status(&world.plan.job).await.unwrap();
+    assert_eq!((status.phase, status.failures), (JobPhase::Running, vec![]));
+    // Nor does cancelling what it knows of end the round that was opened since.
+    let round = world.coordinator.round(&world.plan.job);
+    world.coordinator.inner.store.record_cancelled(&world.plan.job, round).await.unwrap();
+    assert_eq!((round, jobs::round(&world.store, &world.plan.job).await.unwrap()), (0, 1));
+    assert_eq!(jobs::cancelled(&world.store, &world.plan.job).await.unwrap(), None);
 }

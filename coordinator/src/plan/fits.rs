@@ -179,7 +179,7 @@ fn fit_id(
         .field("seed", identity.seed.to_string())
         .field("protocol", &identity.protocol);
     if let ProbeSpec::Network { training, .. } = probe {
-        digest = digest.field("training_class", (planner.numeric_class)(training.precision));
+        digest = digest.field("training_class", (planner.training_class)(training.precision));
     }
     if let (Some(set), Some(layer)) = (features.set, features.layer) {
         digest = digest

@@ -38,19 +38,25 @@ impl JobStore for Empty {
     async fn committed(&self, _plan: &Plan) -> Result<Vec<bool>> {
         Ok(Vec::new())
     }
-    async fn resume(&self, _job: &JobId) -> Result<()> {
-        Ok(())
+    async fn resume(&self, _job: &JobId) -> Result<u32> {
+        Ok(0)
     }
     async fn failed_units(&self, _job: &JobId) -> Result<BTreeMap<u32, String>> {
         Ok(BTreeMap::new())
     }
-    async fn record_failed(&self, _job: &JobId, _unit: u32, _reason: &str) -> Result<()> {
+    async fn record_failed(
+        &self,
+        _job: &JobId,
+        _round: u32,
+        _unit: u32,
+        _reason: &str,
+    ) -> Result<()> {
         Ok(())
     }
     async fn is_cancelled(&self, _job: &JobId) -> Result<bool> {
         Ok(false)
     }
-    async fn record_cancelled(&self, _job: &JobId) -> Result<()> {
+    async fn record_cancelled(&self, _job: &JobId, _round: u32) -> Result<()> {
         Ok(())
     }
 }

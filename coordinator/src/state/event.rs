@@ -8,7 +8,7 @@ use glmeval_common::control::{LeaseKey, Outcome, Progress, Renamed};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Everything that can happen.
@@ -70,6 +70,22 @@ pub enum Event {
         ran_ms: u64,
         /// What the store says of a unit that is reported as committed.
         evidence: Evidence,
+    },
+    /// A worker lied to another coordinator of this name.
+    Refuse {
+        /// Who.
+        worker: WorkerId,
+        /// What it did.
+        reason: String,
+    },
+    /// The commits of refused workers were looked at.
+    Looked {
+        /// In which job.
+        job: JobId,
+        /// Whose.
+        workers: BTreeSet<WorkerId>,
+        /// Units of the plan, and rows of them that only wrong commits hold.
+        wrong: Vec<(u32, u64, u64)>,
     },
     /// The user ends a job.
     Cancel {

@@ -8,6 +8,7 @@ use super::{State, Taste, WorkerState, schedule};
 use crate::leases::Lease;
 use glmeval_common::control::{LeaseKey, Progress, Renamed};
 use glmeval_common::ids::{JobId, ModelId, WorkerId};
+use glmeval_common::unit::UnitKind;
 use std::collections::BTreeSet;
 
 /// One in so many running units may run twice.
@@ -260,6 +261,10 @@ impl State {
     /// A unit goes to a worker it failed on only if it failed on all that can run it, and to a machine
     /// it failed on only if it failed on all these.
     pub(super) fn may_run(&self, job: &JobState, unit: u32, worker: &WorkerId) -> bool {
+        // A report tells of nothing that nobody looked at.
+        if !job.suspects.is_empty() && job.plan.kind(unit) == Some(UnitKind::Report) {
+            return false;
+        }
         let Some(failures) = job.failures.get(&unit) else { return true };
         let host = |worker: &WorkerId| self.workers.get(worker).map(|worker| &worker.host);
         let was_on_host = |worker| host(worker).is_some_and(|host| failures.hosts.contains(host));

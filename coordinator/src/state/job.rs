@@ -140,6 +140,8 @@ pub(super) struct JobState {
     /// Whether a unit became ready since this was last cleared.
     pub(super) became_ready: bool,
     pub(super) doubts: Doubts,
+    /// Refused workers whose commits nobody looked at since.
+    pub(super) suspects: BTreeSet<WorkerId>,
     /// Leased and cooling units.
     held: BTreeMap<u32, UnitState>,
     counts: [[u64; 7]; 4],
@@ -172,6 +174,7 @@ impl JobState {
             rows_committed: 0,
             became_ready: false,
             doubts: Doubts::default(),
+            suspects: BTreeSet::new(),
             held: BTreeMap::new(),
             counts: [[0; 7]; 4],
             cooling: BTreeSet::new(),
@@ -519,7 +522,7 @@ impl JobState {
         let column = |column: usize| self.counts.iter().map(|row| row[column]).sum::<u64>();
         if self.cancelled {
             JobPhase::Cancelled
-        } else if (0..4).chain([6]).any(|state| column(state) > 0) {
+        } else if !self.suspects.is_empty() || (0..4).chain([6]).any(|it| column(it) > 0) {
             JobPhase::Running
         } else if column(5) > 0 {
             JobPhase::FinishedWithFailures

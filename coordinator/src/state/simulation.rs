@@ -11,6 +11,7 @@
 )]
 
 mod agent;
+mod broken;
 mod chaos;
 mod faults;
 mod messages;

@@ -6,6 +6,7 @@ use glmeval_common::ids::{JobId, ModelId};
 
 mod claims;
 mod hosts;
+mod suspects;
 
 pub(super) use hosts::Hosts;
 

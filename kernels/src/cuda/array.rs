@@ -266,15 +266,14 @@ impl<'a, T: Element> ViewMut<'a, T> {
         ViewMut { gpu: self.gpu, address, length: part.len(), element: PhantomData }
     }
 
-    /// As [`ViewMut::part`], for as long as the whole.
+    /// A part of it, for as long as it was lent.
     ///
     /// # Panics
     /// If `part` is not inside.
-    #[must_use]
-    pub fn into_part(mut self, part: Range<usize>) -> Self {
-        let part = self.part(part);
-        let (address, length) = (part.address, part.length);
-        Self { address, length, ..self }
+    pub fn into_part(self, part: Range<usize>) -> Self {
+        assert!(part.start <= part.end && part.end <= self.length, "a part lies inside");
+        let address = self.address + (part.start * size_of::<T>()) as u64;
+        Self { gpu: self.gpu, address, length: part.len(), element: PhantomData }
     }
 
     /// Copies `values` to it.

@@ -121,6 +121,9 @@ pub(super) trait Driver: Send + Sync {
     /// Multiplies matrices; operands were checked.
     fn multiply(&self, product: &Product<'_>) -> Result<()>;
 
+    /// Milliseconds the device takes for what `work` tells it; `None` if the device has no clock.
+    fn measure(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<f64>>;
+
     /// Records from now on instead of doing.
     fn begin_recording(&self) -> Result<()>;
 

@@ -191,6 +191,10 @@ impl Driver for Emulator {
         }))
     }
 
+    fn measure(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<f64>> {
+        work().map(|()| None)
+    }
+
     fn begin_recording(&self) -> Result<()> {
         *lock(&self.host.recording) = Some(Vec::new());
         Ok(())
@@ -402,6 +406,13 @@ impl HostProduct {
     }
 }
 
+/// A folder that only this user writes: what lies in it is loaded and run.
+fn cache_folder() -> Option<PathBuf> {
+    let named = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let caches = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
+    Some(caches.join("glmeval").join("emulator"))
+}
+
 /// The C++ compiler, and where its output is kept.
 struct Compiler {
     program: String,
@@ -428,7 +439,9 @@ impl Compiler {
             .map_err(|error| absent(format!("{program}: {error}; it needs a C++ compiler")))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = text.lines().next().unwrap_or_default().to_owned();
-        let folder = std::env::temp_dir().join("glmeval-emulator");
+        let folder = cache_folder().ok_or_else(|| {
+            absent("neither XDG_CACHE_HOME nor HOME says where compiled kernels may lie".to_owned())
+        })?;
         Ok(Self { program, version, folder })
     }
 

@@ -58,6 +58,19 @@ impl LaunchShape {
         Self { grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes: 0 }
     }
 
+    /// A block of 256 threads for each 1024 of `count` elements.
+    pub(crate) fn elements(count: usize) -> Self {
+        Self::line(count.div_ceil(1024), 256)
+    }
+
+    /// A block of 256 threads for each 32 of `columns`, and along y for each of `slices`; every thread has a value of
+    /// `scratch_bytes` in shared memory.
+    pub(crate) fn columns(columns: usize, slices: usize, scratch_bytes: usize) -> Self {
+        let mut shape = Self::line(columns.div_ceil(32), 256).shared(256 * scratch_bytes);
+        shape.grid[1] = u32::try_from(slices).unwrap_or(u32::MAX);
+        shape
+    }
+
     /// With so much shared memory.
     #[must_use]
     pub fn shared(mut self, bytes: usize) -> Self {
@@ -92,6 +105,27 @@ impl LaunchShape {
             ),
         })
     }
+}
+
+/// Refuses more values than an index of 32 bits names in whole blocks.
+pub(crate) fn check_count(op: &'static str, operand: &'static str, count: usize) -> Result<u32> {
+    const MOST: usize = (u32::MAX - 1024) as usize;
+    if let Ok(count) = u32::try_from(count.min(MOST + 1))
+        && count as usize <= MOST
+    {
+        return Ok(count);
+    }
+    let (expected, found) = (format!("{MOST} values at most"), format!("{count} values"));
+    Err(KernelError::Shape { op, operand, expected, found })
+}
+
+/// Refuses scratch memory that holds fewer than `needed` values.
+pub(crate) fn check_scratch(op: &'static str, found: usize, needed: usize) -> Result<()> {
+    if found >= needed {
+        return Ok(());
+    }
+    let (expected, found) = (format!("{needed} values at least"), format!("{found} values"));
+    Err(KernelError::Shape { op, operand: "scratch", expected, found })
 }
 
 /// Arguments of a launch, in order.
@@ -129,6 +163,20 @@ impl Arguments {
     #[must_use]
     pub fn f32(mut self, value: f32) -> Self {
         self.0.push(u64::from(value.to_bits()));
+        self
+    }
+
+    /// A `double`.
+    #[must_use]
+    pub fn f64(mut self, value: f64) -> Self {
+        self.0.push(value.to_bits());
+        self
+    }
+
+    /// An array to write, or a null pointer.
+    #[must_use]
+    pub fn optional_output<T: Element>(mut self, view: Option<&ViewMut<'_, T>>) -> Self {
+        self.0.push(view.map_or(0, ViewMut::address));
         self
     }
 

@@ -1,6 +1,6 @@
 //! An NVIDIA device by way of the CUDA driver.
 //!
-//! Leaves out: compiling (`nvrtc`). Invariant: one stream, so work is done in the order in which it was told; nothing of CUDA
+//! Leaves out: compiling (`nvrtc`), products (`products`). Invariant: one stream, so work is done in the order in which it was told; nothing of CUDA
 //! is called before its library was seen.
 
 use super::driver::{Driver, Graph, Module, Properties, Recorded};
@@ -17,6 +17,11 @@ use std::ffi::c_void;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+mod plans;
+pub(crate) mod products;
+
+use products::Products;
+
 /// Oldest architecture kernels are written for.
 const ARCH_MIN: u32 = 80;
 
@@ -29,6 +34,7 @@ pub(super) struct Nvidia {
     cache: Option<PathBuf>,
     memory_max: Option<u64>,
     sizes: Mutex<BTreeMap<u64, usize>>,
+    products: Option<Products>,
 }
 
 fn absent(device: String, reason: String) -> KernelError {
@@ -44,6 +50,17 @@ fn check_driver() -> Result<()> {
     let reason =
         "libcuda was not found: no NVIDIA driver is installed, or a container hides it".to_owned();
     Err(absent("CUDA".to_owned(), reason))
+}
+
+/// The newest CUDA that the driver knows, as 13000 for 13.0.
+pub(super) fn driver_version() -> Result<u32> {
+    check_driver()?;
+    let mut version = 0;
+    // SAFETY: valid to write.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .map_err(|error| absent("CUDA".to_owned(), say(&error)))?;
+    Ok(u32::try_from(version).unwrap_or(0))
 }
 
 /// How many devices there are.
@@ -70,6 +87,7 @@ impl Nvidia {
             return Err(absent(device, format!("there are {count} devices")));
         }
         nvrtc::check_present()?;
+        products::check_present()?;
         let refused = |error: DriverError| absent(device.clone(), say(&error));
         let context = CudaContext::new(ordinal).map_err(refused)?;
         let (major, minor) = context.compute_capability().map_err(refused)?;
@@ -83,7 +101,11 @@ impl Nvidia {
         let stream = context.new_stream().map_err(refused)?;
         let name = context.name().map_err(refused)?;
         let (cache, memory_max) = (options.cache.clone(), options.memory_max);
-        Ok(Self { context, stream, name, arch, cache, memory_max, sizes: Mutex::default() })
+        let sizes = Mutex::default();
+        let mut device =
+            Self { context, stream, name, arch, cache, memory_max, sizes, products: None };
+        device.products = Some(Products::open(&device, options.cache.as_deref())?);
+        Ok(device)
     }
 
     fn attribute(&self, attribute: sys::CUdevice_attribute) -> Result<u32> {
@@ -109,21 +131,24 @@ impl Nvidia {
     }
 }
 
+impl Drop for Nvidia {
+    fn drop(&mut self) {
+        if let Some(products) = self.products.take() {
+            self.free(products.scratch());
+        }
+    }
+}
+
 impl Driver for Nvidia {
     fn properties(&self) -> Result<Properties> {
         use sys::CUdevice_attribute as Attribute;
-        let mut driver_version = 0;
-        // SAFETY: valid to write.
-        unsafe { sys::cuDriverGetVersion(&raw mut driver_version) }
-            .result()
-            .map_err(self.failed("version"))?;
         Ok(Properties {
             name: self.name.clone(),
             arch: self.arch,
             multiprocessors: self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_bytes_max: self
                 .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-            driver_version: u32::try_from(driver_version).unwrap_or(0),
+            driver_version: driver_version()?,
             compiler: format!("NVRTC {}", nvrtc::version()?),
         })
     }
@@ -212,12 +237,20 @@ impl Driver for Nvidia {
         Ok(Arc::new(Loaded { context, stream, device: self.name.clone(), functions }))
     }
 
-    fn multiply(&self, _product: &Product<'_>) -> Result<()> {
-        Err(KernelError::Device {
-            device: self.name.clone(),
-            operation: "multiply".to_owned(),
-            message: "products of matrices need cuBLASLt".to_owned(),
-        })
+    fn multiply(&self, product: &Product<'_>) -> Result<()> {
+        let absent = || absent(self.name.clone(), "cuBLASLt was not opened".to_owned());
+        self.products.as_ref().ok_or_else(absent)?.multiply(self, product)
+    }
+
+    fn measure(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<f64>> {
+        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let event = || self.context.new_event(flags).map_err(self.failed("event"));
+        let (start, end) = (event()?, event()?);
+        start.record(&self.stream).map_err(self.failed("record"))?;
+        work()?;
+        end.record(&self.stream).map_err(self.failed("record"))?;
+        end.synchronize().map_err(self.failed("synchronise"))?;
+        start.elapsed_ms(&end).map(|ms| Some(f64::from(ms))).map_err(self.failed("elapsed"))
     }
 
     fn begin_recording(&self) -> Result<()> {

@@ -144,14 +144,14 @@ fn place(
 }
 
 /// Writes beside and renames, so that no reader sees half a file.
-fn keep(path: &Path, cubin: &[u8]) {
+pub(super) fn keep(path: &Path, bytes: &[u8]) {
     let Some(folder) = path.parent() else { return };
     let staging = path.with_extension(format!("{}.staging", std::process::id()));
     let written = std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&staging, cubin))
+        .and_then(|()| std::fs::write(&staging, bytes))
         .and_then(|()| std::fs::rename(&staging, path));
     if written.is_err() {
-        // Without it the kernel is compiled again, which is only slower.
+        // Without it the work is done again, which is only slower.
         drop(std::fs::remove_file(&staging));
     }
 }

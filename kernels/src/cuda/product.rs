@@ -142,6 +142,9 @@ impl Product<'_> {
                 return refuse(name, format!("{outer} rows of {inner} values"), found);
             }
         }
+        if depth == 0 {
+            return refuse("left", "sums of one term at least".to_owned(), "none".to_owned());
+        }
         if self.left.value_type != self.right.value_type {
             let (left, right) = (self.left.value_type, self.right.value_type);
             return refuse("right", format!("{left:?} values"), format!("{right:?} values"));
@@ -156,3 +159,6 @@ impl Product<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

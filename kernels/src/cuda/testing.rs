@@ -5,21 +5,29 @@
 use super::{Gpu, GpuOptions};
 use crate::error::Result;
 
-/// Runs `test` in the emulator, and on the first NVIDIA device if there is one.
+/// Runs `test` in the emulator, and on the first NVIDIA device if there is one; on that alone where one is required, as a
+/// machine with a device may have no C++ compiler.
 pub(crate) fn for_each_device(test: impl Fn(&Gpu) -> Result<()>) {
     let run = |gpu: Gpu| test(&gpu).unwrap_or_else(|error| panic!("{gpu:?}: {error}"));
-    run(Gpu::emulated().unwrap());
-    match Gpu::open(0, &GpuOptions::default()) {
+    let wanted = std::env::var_os("GLMEVAL_REQUIRE_GPU").is_some();
+    if !wanted {
+        run(Gpu::emulated().unwrap());
+    }
+    let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
+    match Gpu::open(0, &GpuOptions { cache, memory_max: None }) {
         Ok(gpu) => run(gpu),
-        Err(error) => {
-            let wanted = std::env::var_os("GLMEVAL_REQUIRE_GPU").is_some();
-            assert!(!wanted, "GLMEVAL_REQUIRE_GPU is set, and {error}");
-        }
+        Err(error) => assert!(!wanted, "GLMEVAL_REQUIRE_GPU is set, and {error}"),
     }
 }
 
-/// `count` values in -1..1, the same for the same seed.
+/// Moves every seed; 0 unless `GLMEVAL_TEST_SEED` says otherwise.
+fn seed_offset() -> u64 {
+    std::env::var("GLMEVAL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0)
+}
+
+/// `count` values in -1..1, the same for the same seed in one process.
 pub(crate) fn draw(seed: u64, count: usize) -> Vec<f32> {
+    let seed = seed.wrapping_add(seed_offset());
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
     let next = |_| {
         // Steele et al. 2014, SplitMix64.

@@ -1,5 +1,7 @@
 //! The emulator catches what it is there to catch, and does what a device does.
 
+mod words;
+
 use super::testing::for_each_device;
 use super::*;
 use crate::error::KernelError;

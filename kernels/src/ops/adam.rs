@@ -3,6 +3,8 @@
 //! Leaves out: penalties, which are in the gradient, and rates that change. Invariant: each weight
 //! is a chain over its own gradient and moments alone.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length};
 use crate::isa::{Isa, per_isa};
 use rayon::prelude::*;

@@ -3,6 +3,8 @@
 //! Leaves out: products of matrices. Invariant: sums over rows are merged in order from slices of
 //! fixed size; everything else is a chain of its own element.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use crate::{parallel, slices};

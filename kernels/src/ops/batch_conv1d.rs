@@ -3,6 +3,7 @@
 //! Leaves out: strides, groups, what updates the weights. Invariant: every sum is one fixed order
 //! of operations, whatever the threads and the CPU; beyond the ends of a sequence lie zeros.
 
+pub mod cuda;
 mod taps;
 mod weight_gradient;
 

@@ -3,6 +3,8 @@
 //! Leaves out: which statistics take part when; the caller passes them. Invariant: sums over rows
 //! are merged in order from slices of fixed size, so no result depends on threads or CPU.
 
+pub mod cuda;
+
 use crate::error::{KernelError, Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use crate::{parallel, slices};

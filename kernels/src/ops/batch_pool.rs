@@ -3,6 +3,8 @@
 //! Leaves out: overlapping windows and padding. Invariant: windows lie one after another from the
 //! first position; what is left at the end takes no part and gets no gradient.
 
+pub mod cuda;
+
 use crate::error::{KernelError, Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use rayon::prelude::*;

@@ -4,6 +4,7 @@
 //! over taps, then channels, that starts from the bias; it depends on its own sequence alone,
 //! beyond whose ends lie zeros.
 
+pub mod cuda;
 mod tokens;
 
 use crate::error::{KernelError, Result, check_length, check_rows};

@@ -3,6 +3,8 @@
 //! Leaves out: inference, which drops nothing. Invariant: whether an element is dropped depends on
 //! the seed, the step, the layer and the element's index alone.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length};
 use crate::isa::{Isa, per_isa};
 use crate::parallel;

@@ -45,6 +45,11 @@ pub(crate) fn points_for(length: usize) -> usize {
     plan::points_for(length)
 }
 
+/// `exp(-2 pi i numerator / denominator)`, rounded once.
+pub(crate) fn root(numerator: usize, denominator: usize) -> [f32; 2] {
+    plan::root(numerator, denominator)
+}
+
 /// How a transform runs; no part in the numbers.
 #[derive(Clone, Copy)]
 pub(crate) struct Execution {

@@ -3,6 +3,8 @@
 //! Leaves out: what comes before or after them in one pass. Invariant: each value is made by the
 //! same chain here and in fused passes, on every instruction set.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use crate::lanes;

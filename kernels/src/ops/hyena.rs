@@ -5,6 +5,7 @@
 //! alone; what is cached, how rows are cut and how many threads there are never change a bit.
 
 mod convolution;
+pub mod cuda;
 mod filter;
 mod gate;
 mod projection;

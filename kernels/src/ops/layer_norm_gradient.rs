@@ -3,6 +3,8 @@
 //! Leaves out: the map itself. Invariant: a row's input gradient depends on that row alone; sums
 //! over rows are merged in order from slices of fixed size.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use crate::ops::batch_norm::NormGradient;

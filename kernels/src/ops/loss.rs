@@ -3,6 +3,8 @@
 //! Leaves out: penalties on weights. Invariant: terms are f64 and added in order, so a loss depends
 //! on nothing but its operands.
 
+pub mod cuda;
+
 use crate::error::{KernelError, Result, check_length};
 use crate::ops::logarithm::{exp, ln, ln_one_plus, sigmoid};
 

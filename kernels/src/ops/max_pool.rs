@@ -3,6 +3,8 @@
 //! Leaves out: overlapping windows and padding. Invariant: exact; a result depends on its window
 //! alone.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use crate::parallel;

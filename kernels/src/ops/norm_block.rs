@@ -3,6 +3,8 @@
 //! Leaves out: softmax, which is no function of one element. Invariant: every bit is that of the
 //! separate operations one after another; nothing between them is kept.
 
+pub mod cuda;
+
 mod backward;
 mod forward;
 

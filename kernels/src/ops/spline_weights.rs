@@ -3,6 +3,8 @@
 //! Leaves out: splines that are projected on. Invariant: factors are one chain over the bases in
 //! order; sums over sequences are added in order.
 
+pub mod cuda;
+
 use crate::error::{Result, check_length, check_rows};
 use crate::isa::{Isa, per_isa};
 use crate::parallel;

@@ -1,7 +1,8 @@
 //! Partition mode: no coordinator; every worker takes a fixed share, then whatever is left.
 //!
 //! Leaves out: leases. Invariant: the order decides economy only; the commit decides who won, so
-//! any number of workers with any shares finish the job together.
+//! any number of workers with any shares finish the job together. A shard that fails for good is cut down to
+//! the rows at fault.
 
 use super::{
     RunContext, Stop, StopHandle, StopSource, UnitOutcome, UnitProgress, UnitRunner, stop_pair,
@@ -13,6 +14,7 @@ use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
+use glmeval_common::unit::{ExtractUnit, WorkUnit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,9 @@ use std::time::Duration;
 const ATTEMPTS_MAX: u32 = 3;
 /// How long a worker waits when all that is left waits for others.
 const WAIT_MS: u64 = 2_000;
+
+/// Rows at fault of one shard that are told of.
+const ROWS_TOLD_MAX: usize = 10;
 
 /// How long a unit may take to give up once told to.
 const ABANDON_MS_MAX: u64 = 2_000;
@@ -184,17 +189,13 @@ impl PartitionWorker<'_> {
     /// Runs one unit; whether this worker committed it.
     async fn run_unit(&self, unit: u32, ledger: &mut Ledger) -> bool {
         let Some(work) = self.plan.work_unit(unit) else { return false };
-        let (stop, source) = stop_pair();
-        let context = RunContext {
-            worker: self.worker.clone(),
-            generation: Generation::default(),
-            progress: Arc::new(UnitProgress::new(self.clock.now_ms(), unit_rows(&work))),
-            stop: source,
-        };
-        let attempt = Attempt::new(random_token());
-        tracing::debug!(unit = work.label(), "unit starts");
-        let running = self.runner.run(&work, &attempt, &context);
-        match self.within_grace(running, &context.progress, &stop).await {
+        let mut ended = self.run_work(&work).await;
+        if let (Some(Err(error)), WorkUnit::Extract(shard)) = (&ended, &work)
+            && !error.kind().is_transient()
+        {
+            ended = self.run_halves(shard, error).await;
+        }
+        match ended {
             Some(Ok(outcome)) => {
                 ledger.doubted.remove(&unit);
                 if let Some(committed) = ledger.committed.get_mut(unit as usize) {
@@ -202,13 +203,72 @@ impl PartitionWorker<'_> {
                 }
                 return outcome == UnitOutcome::Committed;
             }
-            Some(Err(error)) if !stop.was_told() => {
+            Some(Err(error)) => {
                 tracing::warn!(unit = work.label(), error = error.chain(), "unit failed");
                 ledger.fail(self.plan, unit, &error);
             }
-            _ => tracing::info!(unit = work.label(), "unit handed back"),
+            None => tracing::info!(unit = work.label(), "unit handed back"),
         }
         false
+    }
+
+    /// Runs a shard that failed for good in halves, and those that fail likewise again, down to the rows
+    /// at fault, as coordinated workers do; the error names these rows.
+    async fn run_halves(&self, shard: &ExtractUnit, first: &Error) -> Option<Result<UnitOutcome>> {
+        let halves = |start: u64, end: u64| {
+            let middle = start + (end - start) / 2;
+            [(middle, end), (start, middle)]
+        };
+        if shard.end.saturating_sub(shard.start) < 2 {
+            return Some(Err(Error::invalid(first.chain())));
+        }
+        let mut left = halves(shard.start, shard.end).to_vec();
+        let (mut outcome, mut faults, mut sound) = (UnitOutcome::Lost, Vec::new(), 0_u64);
+        while let Some((start, end)) = left.pop() {
+            if self.stop.is_stopped() {
+                return None;
+            }
+            let part = WorkUnit::Extract(ExtractUnit { start, end, ..shard.clone() });
+            match self.run_work(&part).await? {
+                Ok(ended) => {
+                    sound += 1;
+                    if ended == UnitOutcome::Committed {
+                        outcome = ended;
+                    }
+                }
+                Err(error) if error.kind().is_transient() => return Some(Err(error)),
+                Err(_) if end - start > 1 => left.extend(halves(start, end)),
+                Err(error) => faults.push(format!("examples {start}-{end}: {}", error.chain())),
+            }
+            if sound == 0 && faults.len() >= ROWS_TOLD_MAX {
+                // It is not the rows.
+                return Some(Err(Error::invalid(first.chain())));
+            }
+        }
+        if faults.is_empty() {
+            return Some(Ok(outcome));
+        }
+        let more = faults.len().saturating_sub(ROWS_TOLD_MAX);
+        faults.truncate(ROWS_TOLD_MAX);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        Some(Err(Error::invalid(format!("{}{more}", faults.join("; ")))))
+    }
+
+    /// Runs what is a unit, or a part of one; `None` if it was handed back.
+    async fn run_work(&self, work: &WorkUnit) -> Option<Result<UnitOutcome>> {
+        let (stop, source) = stop_pair();
+        let context = RunContext {
+            worker: self.worker.clone(),
+            generation: Generation::default(),
+            progress: Arc::new(UnitProgress::new(self.clock.now_ms(), unit_rows(work))),
+            stop: source,
+        };
+        let attempt = Attempt::new(random_token());
+        tracing::debug!(unit = work.label(), "unit starts");
+        let running = self.runner.run(work, &attempt, &context);
+        let ended = self.within_grace(running, &context.progress, &stop).await;
+        // What fails once it is told to stop says nothing of the unit.
+        ended.filter(|ended| ended.is_ok() || !stop.was_told())
     }
 
     /// The unit's result; `None` if it was dropped since it did not fit into the grace of a stop.

@@ -1,8 +1,10 @@
 use super::*;
-use crate::model::ModelOptions;
+use crate::model::{ModelOptions, Network};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::ids::{DatasetId, SetId};
+use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::unit::ModelRef;
+use glmeval_kernels::error::KernelError;
 use std::path::PathBuf;
 
 const WIDTH: usize = 64;
@@ -203,4 +205,60 @@ fn both_strands_give_a_sequence_and_its_reverse_complement_one_representation() 
         }
         assert_eq!(given_rows, other_rows, "layer {} {}", given.layer, given.pooling);
     }
+}
+
+/// A network on a device with room for so many tokens.
+struct Cramped(Box<dyn Network>, usize);
+
+impl Network for Cramped {
+    fn forward(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        let tokens = batch.token_count();
+        if tokens <= self.1 {
+            return self.0.forward(batch, request, sink);
+        }
+        // A layer was handed out before the device was full.
+        sink(0, &vec![7.0; tokens * WIDTH]);
+        let (device, bytes) = ("the device".to_owned(), tokens as u64);
+        let full = KernelError::OutOfMemory { device, bytes, free: 0, total: 0 };
+        Err(crate::device::device_error(full))
+    }
+
+    fn vocabulary_size(&self) -> usize {
+        self.0.vocabulary_size()
+    }
+
+    fn mean_skips_first(&self) -> bool {
+        self.0.mean_skips_first()
+    }
+}
+
+#[test]
+fn a_batch_that_finds_no_room_is_halved_until_it_does() {
+    let (folder, whole) = model();
+    let examples = examples();
+    let set = set(&whole, folder, StoredDtype::F32);
+    let all = shard(&examples, 0, examples.len());
+    let expected = embed(&whole, &set, &all, &mut |_| {}).unwrap();
+    let cramped = model().1.wrapped(|network| Box::new(Cramped(network, 60)));
+    let mut rows = 0;
+    let found = embed(&cramped, &set, &all, &mut |done| rows += done).unwrap();
+    assert_eq!(found, expected);
+    assert_eq!(rows, examples.len() as u64);
+    assert!(cramped.tokens_per_batch() < 60 * 2, "{}", cramped.tokens_per_batch());
+}
+
+#[test]
+fn a_sequence_that_fits_no_device_is_named() {
+    let (folder, _) = model();
+    let cramped = model().1.wrapped(|network| Box::new(Cramped(network, 30)));
+    let examples = examples();
+    let set = set(&cramped, folder, StoredDtype::F32);
+    let all = shard(&examples, 0, examples.len());
+    let error = embed(&cramped, &set, &all, &mut |_| {}).unwrap_err().chain();
+    assert!(error.contains("example e5") && error.contains("do not fit the device"), "{error}");
 }

@@ -36,7 +36,7 @@ impl Widths {
     pub(crate) fn memory(&self, tensors: &[ExpectedTensor], precision: Precision) -> MemoryFacts {
         const F32: u64 = size_of::<f32>() as u64;
         let operand = match precision {
-            Precision::F32 => F32,
+            Precision::F32 | Precision::Tf32 => F32,
             Precision::Bf16 => F32 / 2,
         };
         let bytes = |tensor: &ExpectedTensor| match tensor.shape.as_slice() {

@@ -194,6 +194,11 @@ pub trait Blueprint: Send + Sync {
     /// As [`TensorSource::take_f32`].
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>>;
 
+    /// Whether [`Blueprint::load_on`] takes them, so that a job can be refused before any of it runs.
+    fn has_cuda_form(&self) -> bool {
+        false
+    }
+
     /// Takes the tensors to a CUDA device.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod byte_net;
 mod conv_net;
+mod cuda;
 mod head;
 
 use crate::config::GpnConfig;
@@ -19,6 +20,7 @@ use byte_net::ByteNet;
 use conv_net::ConvNet;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::MemoryFacts;
+use glmeval_kernels::cuda::Gpu;
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -169,6 +171,11 @@ impl Blueprint for Plan {
             None => Box::new(ConvNet::load(&self.config, form, tensors)?),
             Some(byte_net) => Box::new(ByteNet::load(&self.config, byte_net, form, tensors)?),
         })
+    }
+
+    fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
+        let form = Form { eps: self.eps as f32, precision: self.options.precision };
+        cuda::load(&self.config, form, gpu, tensors)
     }
 }
 

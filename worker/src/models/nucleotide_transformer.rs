@@ -87,8 +87,8 @@ impl Architecture for NucleotideTransformer {
     }
 }
 
-/// Most tokens of a sequence: what the learned positions reach; else what was published for the
-/// tokenizer, if it is less than what the config says.
+/// Most tokens of a sequence: what the learned positions reach. Rotary positions end nowhere, so that
+/// what was published for the tokenizer counts, or without that what the config says.
 fn tokens_max(config: &EsmConfig, folder: &Path) -> Result<u64> {
     let rows = config.max_position_embeddings as u64;
     if config.position_embedding == PositionEmbedding::Absolute {
@@ -96,6 +96,8 @@ fn tokens_max(config: &EsmConfig, folder: &Path) -> Result<u64> {
         return Ok(rows.saturating_sub(u64::from(config.pad_token_id).saturating_add(1)));
     }
     const KEY: &str = "model_max_length";
+    /// A larger number means that nobody set one.
+    const TOKENS_PUBLISHED_MAX: f64 = 1e6;
     let path = folder.join("tokenizer_config.json");
     if !path.exists() {
         return Ok(rows);
@@ -103,9 +105,9 @@ fn tokens_max(config: &EsmConfig, folder: &Path) -> Result<u64> {
     let published = json::read(&path)?;
     match published.get(KEY).filter(|length| !length.is_null()) {
         None => Ok(rows),
-        // A float stands for "no limit" where nobody set one.
         Some(length) => match length.as_f64().filter(|length| *length >= 1.0) {
-            Some(length) => Ok(rows.min(length as u64)),
+            Some(length) if length > TOKENS_PUBLISHED_MAX => Ok(rows),
+            Some(length) => Ok(length as u64),
             None => {
                 let found = json::describe(length);
                 Err(InputError::new(path.display(), KEY, "a positive number", found).into())

@@ -3,6 +3,7 @@
 //! Leaves out: training. Its layer 1 is the last convolution's output, which the paper embeds with.
 //! Source: the supervised baseline of Tang et al. 2024, published as a Keras file.
 
+mod cuda;
 mod head;
 mod norm;
 
@@ -18,6 +19,7 @@ use crate::tokenizers::NucleotideTokenizer;
 use crate::weights::{ExpectedTensor, Weights};
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::model::MemoryFacts;
+use glmeval_kernels::cuda::Gpu;
 use glmeval_kernels::ops::conv1d::{
     Conv1dShape, PackedConv1d, PackedTokenConv1d, conv1d, conv1d_tokens,
 };
@@ -162,6 +164,10 @@ impl Blueprint for Plan {
             length: config.sequence_length,
             widths: (narrow, wide),
         }))
+    }
+
+    fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
+        cuda::load(&self.config, self.options.precision, gpu, tensors)
     }
 }
 

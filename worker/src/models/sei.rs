@@ -4,6 +4,7 @@
 //! Source: Chen et al. 2022; FunctionLab/sei-framework (1e16bff) `model/sei.py`.
 
 mod classifier;
+mod cuda;
 mod spline;
 mod tower;
 
@@ -20,6 +21,7 @@ use crate::weights::ExpectedTensor;
 use classifier::Classifier;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::MemoryFacts;
+use glmeval_kernels::cuda::Gpu;
 use spline::Spline;
 use std::borrow::Cow;
 use std::path::Path;
@@ -140,6 +142,10 @@ impl Blueprint for Plan {
             classifier,
             length: config.sequence_length,
         }))
+    }
+
+    fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
+        cuda::load(&self.config, self.options.precision, gpu, tensors)
     }
 }
 

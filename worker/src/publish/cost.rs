@@ -1,7 +1,7 @@
 //! What the results of a job took and cost, from the store alone: seconds of every commit, prices of the
-//! job file.
+//! job file, losses that a snapshot of the job tells of.
 //!
-//! Leaves out: attempts that came to nothing; only a running coordinator knows of those. Invariant: the
+//! Leaves out: losses since the last snapshot; only a running coordinator knows of those. Invariant: the
 //! same store gives the same lines; without prices there are none, and nothing is read for them.
 
 use super::REQUESTS_MAX;
@@ -13,7 +13,7 @@ use glmeval_common::job::Prices;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::find_commit;
-use glmeval_common::store::jobs::read_job_toml;
+use glmeval_common::store::jobs::{Spent, read_job_toml, spent};
 use std::collections::BTreeMap;
 
 /// Device of units that no numeric class names.
@@ -39,7 +39,29 @@ pub(super) async fn lines(
     let mut seconds = shard_seconds(store, plan).await?;
     let fitted: f64 = fits.iter().map(|fit| fit.scores.seconds).sum();
     *seconds.entry(KIND_DEFAULT.to_owned()).or_default() += fitted;
-    Ok(told(&prices, &seconds))
+    let mut lines = told(&prices, &seconds);
+    lines.extend(lost(&prices, &spent(store, &plan.job).await?));
+    Ok(lines)
+}
+
+/// What came to nothing, as far as a snapshot tells; nothing to say without losses.
+fn lost(prices: &Prices, spent: &Spent) -> Option<(String, String)> {
+    let kinds = spent.kinds.iter().map(|(kind, seconds)| (kind, seconds.lost()));
+    let kinds: Vec<_> = kinds.filter(|(_, lost)| *lost > 0.0).collect();
+    if kinds.is_empty() {
+        return None;
+    }
+    let hours = kinds.iter().map(|(kind, lost)| format!("{:.3} h {kind}", lost / SECONDS_PER_HOUR));
+    let hours: Vec<String> = hours.collect();
+    let cost: Option<f64> = kinds.iter().map(|(kind, lost)| prices.seconds(kind, *lost)).sum();
+    let cost = cost.map_or(String::new(), |cost| format!(" for {cost:.4} {}", prices.currency));
+    let Spent { leases_expired, leases_handed_back, duplicates, .. } = spent;
+    let text = format!(
+        "{}{cost}: {leases_expired} leases expired, {leases_handed_back} handed back, \
+         {duplicates} units computed twice; as of the last snapshot",
+        hours.join(", ")
+    );
+    Some(("Lost device time".to_owned(), text))
 }
 
 fn told(prices: &Prices, seconds: &BTreeMap<String, f64>) -> Vec<(String, String)> {
@@ -88,6 +110,7 @@ fn kind_of_class(class: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use glmeval_common::store::jobs::DeviceSeconds;
 
     #[test]
     fn hours_are_priced_and_a_kind_without_a_price_is_said() {
@@ -98,5 +121,20 @@ mod tests {
         assert_eq!(told(&prices, &seconds("cpu"))[1].1, "1.0000 EUR, losses not counted");
         assert!(told(&prices, &seconds("gpu"))[1].1.contains("no price"));
         assert_eq!(kind_of_class("f32.cpu.1"), "cpu");
+    }
+
+    #[test]
+    fn losses_of_earlier_coordinators_are_told_with_their_price() {
+        let prices = Prices::of_job_file("[cost]\ncurrency = \"EUR\"\ncpu = 2.0", "job.toml");
+        let prices = prices.unwrap().unwrap();
+        assert_eq!(lost(&prices, &Spent::default()), None);
+        let seconds = DeviceSeconds { useful: 9.0, expired: 1_800.0, ..DeviceSeconds::default() };
+        let kinds = BTreeMap::from([("cpu".to_owned(), seconds)]);
+        let spent = Spent { kinds, leases_expired: 3, ..Spent::default() };
+        let (_, text) = lost(&prices, &spent).unwrap();
+        assert!(
+            text.starts_with("0.500 h cpu for 1.0000 EUR: 3 leases expired, 0 handed"),
+            "{text}"
+        );
     }
 }

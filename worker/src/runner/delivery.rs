@@ -146,8 +146,14 @@ impl Runner {
         let (kept, _stranded) = match tokio::task::block_in_place(|| spool.keep(&shard, &bytes)) {
             Ok(ticket) => (Kept::OnDisk(ticket), None),
             Err(refusal) => {
-                if let Refusal::Disk(error) = refusal {
-                    tracing::error!(error = error.chain(), "the spool takes no more");
+                match refusal {
+                    Refusal::Disk(error) => {
+                        tracing::error!(error = error.chain(), "the spool takes no more");
+                    }
+                    Refusal::Full => tracing::warn!(
+                        shards = spool.shards(),
+                        "the spool is full: nothing is computed until the store is back"
+                    ),
                 }
                 (Kept::InMemory(bytes), Some(Stranded::new(&self.stranded)))
             }

@@ -14,7 +14,7 @@ use std::path::Path;
 const COLUMNS_MAX: usize = 1 << 16;
 
 /// Reads a header, then records with as many fields.
-pub(super) struct RecordReader {
+pub(in crate::readers) struct RecordReader {
     text: TextReader,
     separator: char,
     fields: Fields,
@@ -44,26 +44,31 @@ enum Place {
 
 impl RecordReader {
     /// Opens `path`.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(in crate::readers) fn open(path: &Path) -> Result<Self> {
         Ok(Self::new(TextReader::open(path, TABLE_LINE_BYTES_MAX)?))
     }
 
-    pub(super) fn new(text: TextReader) -> Self {
+    pub(in crate::readers) fn new(text: TextReader) -> Self {
         let fields = Fields::default();
         Self { text, separator: ',', fields, record_line: 0, column_count: None }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::readers) fn path(&self) -> &Path {
         self.text.path()
     }
 
+    /// Line on which the record starts, from 1.
+    pub(in crate::readers) fn line_number(&self) -> u64 {
+        self.record_line
+    }
+
     /// As [`TextReader::explain`].
-    pub(super) fn explain(&mut self, error: Error) -> Error {
+    pub(in crate::readers) fn explain(&mut self, error: Error) -> Error {
         self.text.explain(error)
     }
 
     /// Reads the column names and decides what separates fields.
-    pub(super) fn read_header(&mut self) -> Result<Vec<String>> {
+    pub(in crate::readers) fn read_header(&mut self) -> Result<Vec<String>> {
         if !self.next_line()? {
             let (file, expected) = (self.path().display(), "a header line with column names");
             return Err(InputError::new(file, "", expected, "an empty file").into());
@@ -91,7 +96,7 @@ impl RecordReader {
     }
 
     /// Steps to the next record; `false` at the end of the file.
-    pub(super) fn next_record(&mut self) -> Result<bool> {
+    pub(in crate::readers) fn next_record(&mut self) -> Result<bool> {
         if !self.next_line()? {
             return Ok(false);
         }
@@ -106,14 +111,14 @@ impl RecordReader {
     }
 
     /// Field `index` of the record, from 0.
-    pub(super) fn field(&self, index: usize) -> &str {
+    pub(in crate::readers) fn field(&self, index: usize) -> &str {
         let end = self.fields.ends.get(index).copied().unwrap_or(0);
         let start = index.checked_sub(1).and_then(|before| self.fields.ends.get(before));
         self.fields.text.get(start.copied().unwrap_or(0)..end).unwrap_or_default()
     }
 
     /// A defect of the record; `detail` says where in it and may be empty.
-    pub(super) fn defect(
+    pub(in crate::readers) fn defect(
         &self,
         detail: impl fmt::Display,
         expected: impl fmt::Display,

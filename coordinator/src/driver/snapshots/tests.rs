@@ -8,7 +8,7 @@ use glmeval_common::layout;
 use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{ShardAttempt, commit_shard};
-use glmeval_common::store::jobs::{Snapshot, put_snapshot};
+use glmeval_common::store::jobs::{self, Snapshot, Spent, put_snapshot};
 use glmeval_common::unit::WorkUnit;
 use std::sync::Arc;
 
@@ -21,6 +21,10 @@ fn plan() -> Plan {
 }
 
 async fn coordinator(store: &Store) -> Coordinator {
+    named(store, "c").await
+}
+
+async fn named(store: &Store, name: &str) -> Coordinator {
     let settings =
         Settings { snapshot_commits_min: 3, snapshot_interval_ms: 0, ..Settings::default() };
     let record = CoordinatorRecord {
@@ -32,7 +36,7 @@ async fn coordinator(store: &Store) -> Coordinator {
     };
     let jobs = Arc::new(StoredJobs::shared(store.clone()));
     let clock = Arc::new(ManualClock::default());
-    Coordinator::start("c", jobs, clock, settings, &record, Recovery::AllJobs).await.unwrap()
+    Coordinator::start(name, jobs, clock, settings, &record, Recovery::AllJobs).await.unwrap()
 }
 
 /// Commits `units` units as a worker does: object first, then the report.
@@ -133,9 +137,11 @@ async fn a_writer_that_meets_a_higher_epoch_stops_and_one_that_meets_a_lower_goe
     let (store, plan) = (Store::memory(), plan());
     let coordinator = coordinator(&store).await;
     coordinator.submit("", plan.clone()).await.unwrap();
-    let state = JobSnapshot { units: plan.unit_count(), committed: vec![(0, 1)] };
+    let state =
+        JobSnapshot { units: plan.unit_count(), committed: vec![(0, 1)], spent: Spent::default() };
     let put = async |number, epoch| {
-        let snapshot = Snapshot { number, epoch, state: state.clone() };
+        let (state, name) = (state.clone(), String::new());
+        let snapshot = Snapshot { number, epoch, state, name };
         put_snapshot(&store, &plan.job, &snapshot, &format!("{number} {epoch}")).await.unwrap();
     };
     work(&coordinator, &store, &plan, 4).await;
@@ -150,4 +156,72 @@ async fn a_writer_that_meets_a_higher_epoch_stops_and_one_that_meets_a_lower_goe
     assert_eq!(numbers(&store, &plan).await, [1, 2, 3, 4], "nothing was written behind it");
     let status = coordinator.status(&plan.job).await;
     assert_eq!(status.unwrap_err().kind(), ErrorKind::Fenced);
+}
+
+#[tokio::test]
+async fn what_a_job_cost_and_lost_outlives_its_coordinator() {
+    let (store, plan) = (Store::memory(), plan());
+    let first = coordinator(&store).await;
+    first.submit("", plan.clone()).await.unwrap();
+    work(&first, &store, &plan, 2).await;
+    let worker = WorkerId::new("w");
+    let ask = Ask { worker: worker.clone(), units_max: 1, wait_ms: 0, or_finished: true };
+    let lease = first.ask(ask).await.unwrap().grants.remove(0).lease;
+    let report = Report { worker, lease, outcome: Outcome::HandedBack, seconds: 3.0 };
+    first.report(report).await.unwrap();
+    let before = first.status(&plan.job).await.unwrap().cost;
+    assert_eq!((before.useful_seconds, before.handed_back_seconds), (2.0, 3.0));
+    first.tick().await.unwrap();
+    assert_eq!(
+        numbers(&store, &plan).await,
+        Vec::<u64>::new(),
+        "five seconds are not worth an object each tick"
+    );
+    first.leave_snapshots().await;
+    assert_eq!(numbers(&store, &plan).await, [1]);
+    let second = coordinator(&store).await;
+    assert_eq!(second.status(&plan.job).await.unwrap().cost, before);
+    work(&second, &store, &plan, 1).await;
+    let cost = second.status(&plan.job).await.unwrap().cost;
+    assert_eq!((cost.useful_seconds, cost.leases_handed_back), (3.0, 1));
+    second.leave_snapshots().await;
+    assert_eq!(jobs::spent(&store, &plan.job).await.unwrap().seconds(), 6.0);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_an_older_program_tells_nothing_of_cost() {
+    #[derive(serde::Serialize)]
+    struct Older {
+        units: u32,
+        committed: Vec<(u32, u32)>,
+    }
+    let (store, plan) = (Store::memory(), plan());
+    let first = coordinator(&store).await;
+    first.submit("", plan.clone()).await.unwrap();
+    let state = Older { units: plan.unit_count(), committed: vec![(0, 1)] };
+    let snapshot = Snapshot { number: 1, epoch: first.epoch(), state, name: String::new() };
+    put_snapshot(&store, &plan.job, &snapshot, "token").await.unwrap();
+    assert_eq!(jobs::spent(&store, &plan.job).await.unwrap(), Spent::default());
+    let second = coordinator(&store).await;
+    assert_eq!(committed(&second, &plan), [(0, 1)]);
+}
+
+#[tokio::test]
+async fn coordinators_of_two_names_do_not_fence_each_other() {
+    let (store, plan) = (Store::memory(), plan());
+    let first = named(&store, "a").await;
+    first.submit("", plan.clone()).await.unwrap();
+    work(&first, &store, &plan, 4).await;
+    for _ in 0..3 {
+        named(&store, "b").await;
+    }
+    let other = named(&store, "b").await;
+    work(&other, &store, &plan, 4).await;
+    other.tick().await.unwrap();
+    assert_eq!((first.epoch(), other.epoch(), numbers(&store, &plan).await), (1, 4, vec![1]));
+    first.tick().await.unwrap();
+    assert_eq!(numbers(&store, &plan).await, [1, 2], "the lower epoch is another name's");
+    let envelope = jobs::newest_readable_snapshot::<JobSnapshot>(&store, &plan.job).await.unwrap();
+    assert_eq!(envelope.0.unwrap().name, "a");
+    first.tick().await.unwrap();
 }

@@ -44,6 +44,12 @@ impl Children {
         self.get(unit).map_or(unit, |child| child.root)
     }
 
+    /// Every part of a unit of the plan, parts of parts included.
+    pub(in crate::state) fn of(&self, root: u32) -> Vec<u32> {
+        let parts = (self.first..).zip(&self.list).filter(|(_, child)| child.root == root);
+        parts.map(|(unit, _)| unit).collect()
+    }
+
     /// Adds rows `start..end` of `parent` as a unit and returns its number; `None` when there is no
     /// number left.
     pub(super) fn push(&mut self, parent: u32, start: u64, end: u64) -> Option<u32> {

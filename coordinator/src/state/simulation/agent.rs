@@ -3,6 +3,7 @@
 //! Leaves out: arithmetic, what a worker is (worker). Invariant: one unit runs at a time; one call is
 //! under way at a time.
 
+use super::broken::Broken;
 use super::messages::Reply;
 use super::shapes;
 use super::store::{Commit, Put};
@@ -79,7 +80,11 @@ impl World {
             state.registered = false;
         }
         if reply.is_refused {
-            return self.leave(worker);
+            // A liar may try again, at another coordinator perhaps, while it runs what it has.
+            if self.rng.below(4) == 0 {
+                return self.leave(worker);
+            }
+            return self.look_for_coordinator(worker);
         }
         if reply.is_unknown {
             state.registered = false;
@@ -270,12 +275,17 @@ impl World {
 
     fn write(&mut self, worker: usize, run: &Run, key: super::store::Key) -> Option<Outcome> {
         let (_, is_sound) = self.store.holds(key);
-        if is_sound {
+        if is_sound && !self.breaks(Broken::CommitReplaced) {
             return Some(Outcome::Lost);
         }
         let generation = run.generation;
         let (attempt, is_damaged, is_lie) = (run.number, false, false);
         let commit = Commit { attempt, worker, generation, is_damaged, is_lie };
+        if self.breaks(Broken::CommitReplaced)
+            && let Some(standing) = self.store.commits.get_mut(&key)
+        {
+            standing.push(commit.clone());
+        }
         match self.store.create(key, commit, self.now_ms, &mut self.rng) {
             Put::Won => Some(Outcome::Committed),
             Put::Lost => Some(Outcome::Lost),

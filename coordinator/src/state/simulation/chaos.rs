@@ -3,6 +3,7 @@
 //! Leaves out: what must hold all the same. Invariant: after `until_ms` nothing goes wrong any
 //! more but what is wrong for good (poisoned rows, a sick host).
 
+use super::broken::Broken;
 use super::worker::Life;
 use super::world::{Happening, World};
 use crate::state::Event;
@@ -65,6 +66,10 @@ impl World {
         if self.faults.damages < 2 {
             self.faults.damages += 1;
             let key = self.store.damage(&mut self.rng);
+            if let Some(key) = key.filter(|_| self.breaks(Broken::CommitLost)) {
+                self.store.commits.remove(&key);
+                self.store.note_rows(key);
+            }
             self.trace.note(self.now_ms, &[12], || format!("damaged: {key:?}"));
         }
     }

@@ -3,6 +3,7 @@
 //! Leaves out: what a coordinator decides. Invariant: a call has one answer at most that its caller
 //! still waits for; all others are dropped.
 
+use super::broken::Broken;
 use super::messages::{Message, Reply};
 use super::store::Key;
 use super::world::{Happening, World};
@@ -106,6 +107,9 @@ impl World {
                 let device =
                     if self.workers[worker].host.is_multiple_of(3) { "gpu" } else { "cpu" }.into();
                 Event::Register { worker: id, host, numeric_classes, device, held }
+            }
+            Message::Ask { .. } if self.breaks(Broken::NothingGranted) => {
+                Event::Ask { worker: id, units_max: 0 }
             }
             Message::Ask { units_max } => Event::Ask { worker: id, units_max },
             Message::Beat { held, leaving } => Event::Heartbeat { worker: id, held, leaving },

@@ -19,6 +19,10 @@ impl World {
         let state = &self.coordinators[coordinator].state;
         let job = &state.jobs[&lease.job];
         assert!(!job.phase().is_over(), "{lease:?} of a job that is over");
+        let refused = self.store.refused.get(&self.workers[worker].id);
+        let began_ms = self.coordinators[coordinator].began_ms;
+        let is_known = refused.is_some_and(|(_, at_ms)| *at_ms <= began_ms);
+        assert!(!is_known, "{lease:?} for a worker that was refused before");
         let classes = &self.workers[worker].numeric_classes;
         assert!(job.class_matches(lease.unit, classes), "{lease:?}: class");
         let is_report = job.planned(lease.unit).is_some_and(|unit| unit.spec == UnitSpec::Report);
@@ -136,6 +140,7 @@ impl World {
                 let state = newest.state.unit(&shape.plan.job, unit).expect("it is planned");
                 if state == UnitState::Committed {
                     assert!(self.store.holds(known.key).0, "{unit} is not there");
+                    self.check_lies(known);
                     continue;
                 }
                 assert_eq!(state, UnitState::Failed, "unit {unit} of {job}");
@@ -152,10 +157,19 @@ impl World {
         }
     }
 
+    /// Nothing that a liar made counts as committed once it is refused.
+    fn check_lies(&self, unit: &SimUnit) {
+        let Some((_, start, end)) = unit.rows.filter(|_| !self.store.refused.is_empty()) else {
+            return;
+        };
+        let lied: Vec<_> = (start..end).filter(|row| self.is_lied(unit.key, *row)).collect();
+        assert!(lied.is_empty(), "rows {lied:?} of {:?} are a liar's", unit.key);
+    }
+
     /// Exactly the poisoned rows of a job are quarantined, and all others are committed.
     ///
     /// What a liar committed and no coordinator was told of is believed by the next one until
-    /// somebody reads it.
+    /// somebody reads it, or until the liar is refused.
     fn check_rows(&self, job: usize, shape: &super::shapes::Shape) {
         let given_up: BTreeSet<u64> =
             self.quarantined(job).iter().flat_map(|rows| rows.start..rows.end).collect();
@@ -172,8 +186,10 @@ impl World {
                 assert!(self.store.holds(key).0, "row {row} of {job} is lost");
             }
         }
+        let is_refused = !self.store.refused.is_empty();
         let is_believed = |row: &u64| {
             self.coordinators.len() > 1
+                && !is_refused
                 && shape.units.iter().any(|unit| self.is_lied(unit.key, *row))
         };
         let missed: Vec<_> =
@@ -182,14 +198,16 @@ impl World {
         assert!(given_up.is_subset(&poisoned), "gave up {given_up:?} for {poisoned:?}");
     }
 
-    /// Whether a row of a unit's set is covered by a commit that a liar made.
-    fn is_lied(&self, unit: Key, row: u64) -> bool {
+    /// Whether a row of a unit's set is held by what a liar committed, and by nothing else.
+    pub(super) fn is_lied(&self, unit: Key, row: u64) -> bool {
         let Key::Shard { set: wanted, .. } = unit else { return false };
-        self.store.commits.iter().any(|(key, commits)| {
-            let Key::Shard { set, start, end } = *key else { return false };
-            let covers = set == wanted && (start..end).contains(&row);
-            covers && commits.last().is_some_and(|commit| commit.is_lie)
-        })
+        let holding = self.store.commits.iter().filter_map(|(key, commits)| {
+            let Key::Shard { set, start, end } = *key else { return None };
+            let holds = set == wanted && (start..end).contains(&row);
+            holds.then(|| commits.last().is_some_and(|commit| commit.is_lie))
+        });
+        let holding: Vec<bool> = holding.collect();
+        !holding.is_empty() && holding.into_iter().all(|is_lie| is_lie)
     }
 
     /// Units that read poisoned rows, and those behind them.

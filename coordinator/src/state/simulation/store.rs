@@ -1,12 +1,11 @@
 //! The store of a world: create-only commits, answers that get lost, outages.
 //!
 //! Leaves out: bytes. Invariant: a commit, once there, is never changed; a damaged one is followed
-//! by its next revision.
+//! by its next revision. What is committed of a set is kept as bits, one a row, in step with the commits.
 
 use crate::evidence::{Author, Evidence};
 use glmeval_common::ids::{Generation, WorkerId};
 use glmeval_common::rng::Rng;
-use glmeval_common::store::embeddings::cover::cover_range;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a commit stands for.
@@ -44,14 +43,26 @@ pub(super) struct Store {
     pub(super) commits: BTreeMap<Key, Vec<Commit>>,
     /// Jobs submitted, and whether they are cancelled.
     pub(super) jobs: BTreeMap<usize, bool>,
+    /// Rounds of jobs.
+    pub(super) rounds: BTreeMap<usize, u64>,
     /// Units given up, by job and unit.
     pub(super) failed: BTreeMap<(usize, u32), String>,
     /// Rows given up, by job, unit and range.
     pub(super) quarantined: BTreeMap<(usize, u32, u64, u64), String>,
+    /// Workers that lied, how, and when that was written down.
+    pub(super) refused: BTreeMap<WorkerId, (String, u64)>,
     pub(super) epoch: u64,
     pub(super) away_until_ms: u64,
     /// Creates in a thousand whose answer is lost.
     pub(super) unclear: u64,
+    /// By set: rows that some commit holds, and rows that a sound one holds.
+    rows: BTreeMap<usize, (u128, u128)>,
+}
+
+/// Rows `start..end` as bits.
+fn bits(start: u64, end: u64) -> u128 {
+    assert!(start < end && end < 128, "sets of a world are small");
+    (1 << end) - (1 << start)
 }
 
 impl Store {
@@ -59,11 +70,14 @@ impl Store {
         Self {
             commits: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             failed: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            refused: BTreeMap::new(),
             epoch: 0,
             away_until_ms: 0,
             unclear,
+            rows: BTreeMap::new(),
         }
     }
 
@@ -85,6 +99,7 @@ impl Store {
             return Put::Lost;
         }
         revisions.push(commit);
+        self.note_rows(key);
         if is_unclear { Put::Unclear } else { Put::Won }
     }
 
@@ -99,11 +114,20 @@ impl Store {
             return self.newest(key).map_or((false, false), |newest| (true, !newest.is_damaged));
         }
         let Key::Shard { set, start, end } = key else { return (false, false) };
-        let shards = self.shards(set);
-        let all: Vec<(u64, u64)> = shards.keys().copied().collect();
-        let is_sound = |range: &&(u64, u64)| shards[*range];
-        let sound: Vec<(u64, u64)> = all.iter().filter(is_sound).copied().collect();
-        (cover_range(&all, start, end).is_ok(), cover_range(&sound, start, end).is_ok())
+        let (all, sound) = self.rows.get(&set).copied().unwrap_or_default();
+        let wanted = bits(start, end);
+        (all & wanted == wanted, sound & wanted == wanted)
+    }
+
+    /// Brings the rows of the set of `key` in step with its commits.
+    pub(super) fn note_rows(&mut self, key: Key) {
+        let Key::Shard { set, .. } = key else { return };
+        let (mut all, mut sound) = (0, 0);
+        for ((start, end), is_sound) in self.shards(set) {
+            all |= bits(start, end);
+            sound |= if is_sound { bits(start, end) } else { 0 };
+        }
+        self.rows.insert(set, (all, sound));
     }
 
     /// What a coordinator finds when it looks: lengths, not digests of what was damaged later.
@@ -140,7 +164,9 @@ impl Store {
         let chosen = rng.below(shards.len() as u64) as usize;
         let (key, revisions) = &mut shards[chosen];
         revisions.last_mut()?.is_damaged = true;
-        Some(**key)
+        let key = **key;
+        self.note_rows(key);
+        Some(key)
     }
 
     /// Attempts that won, to see that none won twice.

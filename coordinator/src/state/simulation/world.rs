@@ -4,6 +4,7 @@
 //! order it was arranged, so that a seed decides everything.
 
 use super::Trace;
+use super::broken::Broken;
 use super::faults::Faults;
 use super::messages::{Message, Reply};
 use super::shapes::{self, Shape, SimUnit};
@@ -12,7 +13,7 @@ use super::worker::Worker;
 use crate::settings::Settings;
 use crate::state::{Effect, Event, Quarantined, State};
 use glmeval_common::control::LeaseKey;
-use glmeval_common::ids::{Generation, JobId};
+use glmeval_common::ids::{Generation, JobId, WorkerId};
 use glmeval_common::job::JobSchedule;
 use glmeval_common::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,10 +67,11 @@ pub(super) enum Happening {
     Fault,
 }
 
-/// What was given up, on its way to the store.
+/// What is to last, on its way to the store.
 enum Record {
-    Unit(u32, String),
-    Rows(Quarantined),
+    Unit(usize, u32, String),
+    Rows(usize, Quarantined),
+    Refused(WorkerId, String),
 }
 
 /// A coordinator and its clock.
@@ -77,11 +79,15 @@ pub(super) struct SimCoordinator {
     pub(super) state: State,
     pub(super) epoch: u64,
     pub(super) is_serving: bool,
+    /// When it read the store.
+    pub(super) began_ms: u64,
     offset_ms: u64,
     /// Its milliseconds in a thousand of the world's.
     rate: u64,
+    /// Rounds of the jobs it knows.
+    rounds: BTreeMap<usize, u64>,
     /// Failures not written down yet.
-    records: Vec<(usize, Record)>,
+    records: Vec<Record>,
     ticks: u64,
 }
 
@@ -113,6 +119,7 @@ pub(super) struct World {
     pub(super) has_lied: bool,
     pub(super) calls: u64,
     pub(super) runs: u64,
+    pub(super) broken: Option<Broken>,
 }
 
 impl World {
@@ -137,6 +144,7 @@ impl World {
             has_lied: false,
             calls: 0,
             runs: 0,
+            broken: None,
             faults,
             rng,
         };
@@ -275,12 +283,19 @@ impl World {
         if self.store.is_away(self.now_ms) {
             return self.after(1_000, Happening::Coordinate);
         }
-        self.store.epoch += 1;
+        if self.store.epoch == 0 || !self.breaks(Broken::EpochTakenTwice) {
+            self.store.epoch += 1;
+        }
         let epoch = self.store.epoch;
         let mut state = State::new(epoch, Settings::default());
         let offset_ms = self.rng.below(1 << 40);
         let rate = 950 + self.rng.below(100);
         let local_ms = offset_ms + self.now_ms * rate / 1_000;
+        if !self.breaks(Broken::RefusalsForgotten) {
+            for (worker, (reason, _)) in self.store.refused.clone() {
+                state.apply(Event::Refuse { worker, reason }, local_ms);
+            }
+        }
         for (job, cancelled) in self.store.jobs.clone() {
             state.apply(self.submission(job, cancelled, false), local_ms);
         }
@@ -289,8 +304,10 @@ impl World {
             state,
             epoch,
             is_serving,
+            began_ms: self.now_ms,
             offset_ms,
             rate,
+            rounds: self.store.rounds.clone(),
             records,
             ticks,
         });
@@ -321,9 +338,14 @@ impl World {
             return self.after(3_000, Happening::Submit { job });
         };
         self.store.jobs.insert(job, false);
+        *self.store.rounds.entry(job).or_default() += 1;
+        self.coordinators[newest].rounds = self.store.rounds.clone();
         self.store.failed.retain(|(of, _), _| *of != job);
         self.store.quarantined.retain(|(of, ..), _| *of != job);
-        self.coordinators[newest].records.retain(|(of, ..)| *of != job);
+        self.coordinators[newest].records.retain(|record| match record {
+            Record::Unit(of, ..) | Record::Rows(of, _) => *of != job,
+            Record::Refused(..) => true,
+        });
         let event = self.submission(job, false, true);
         self.apply(newest, event);
     }
@@ -352,14 +374,19 @@ impl World {
         let local_ms = self.coordinators[coordinator].local_ms(self.now_ms);
         let effects = self.coordinators[coordinator].state.apply(event, local_ms);
         for effect in &effects {
-            if let Effect::RecordFailed { job, unit, reason } = effect {
-                let record = (self.job_of(job), Record::Unit(*unit, reason.clone()));
-                self.coordinators[coordinator].records.push(record);
-            }
-            if let Effect::RecordQuarantined { job, rows } = effect {
-                let record = (self.job_of(job), Record::Rows(rows.clone()));
-                self.coordinators[coordinator].records.push(record);
-            }
+            let record = match effect {
+                Effect::RecordFailed { job, unit, reason } => {
+                    Record::Unit(self.job_of(job), *unit, reason.clone())
+                }
+                Effect::RecordQuarantined { job, rows } => {
+                    Record::Rows(self.job_of(job), rows.clone())
+                }
+                Effect::Refused { worker, reason } => {
+                    Record::Refused(worker.clone(), reason.clone())
+                }
+                _ => continue,
+            };
+            self.coordinators[coordinator].records.push(record);
         }
         self.write_records(coordinator);
         effects
@@ -369,12 +396,20 @@ impl World {
         if self.store.is_away(self.now_ms) {
             return;
         }
-        for (job, record) in std::mem::take(&mut self.coordinators[coordinator].records) {
+        for record in std::mem::take(&mut self.coordinators[coordinator].records) {
+            let known = &self.coordinators[coordinator].rounds;
             match record {
-                Record::Unit(unit, reason) => {
+                // Written down for a round that nobody reads any more.
+                Record::Unit(job, ..) | Record::Rows(job, _)
+                    if known.get(&job) != self.store.rounds.get(&job) => {}
+                Record::Refused(worker, reason) => {
+                    self.store.refused.entry(worker).or_insert((reason, self.now_ms));
+                }
+                Record::Unit(job, unit, reason) => {
                     self.store.failed.entry((job, unit)).or_insert(reason);
                 }
-                Record::Rows(rows) => {
+                Record::Rows(..) if self.breaks(Broken::QuarantineForgotten) => {}
+                Record::Rows(job, rows) => {
                     let key = (job, rows.unit, rows.start, rows.end);
                     self.store.quarantined.entry(key).or_insert(rows.reason);
                 }
@@ -400,13 +435,32 @@ impl World {
         self.check_state(coordinator);
         let this = &mut self.coordinators[coordinator];
         this.ticks += 1;
-        if this.ticks.is_multiple_of(3)
-            && !self.store.is_away(self.now_ms)
-            && self.store.epoch > this.epoch
-        {
-            this.is_serving = false;
+        if this.ticks.is_multiple_of(3) && !self.store.is_away(self.now_ms) {
+            this.is_serving = self.store.epoch <= this.epoch;
+            self.look_at_liars(coordinator);
         }
         self.after(TICK_MS, Happening::Tick { coordinator });
+    }
+
+    /// What a driver does about workers that lied: hears of those that others refused, and looks at what
+    /// they all committed.
+    fn look_at_liars(&mut self, coordinator: usize) {
+        for (worker, (reason, _)) in self.store.refused.clone() {
+            self.apply(coordinator, Event::Refuse { worker, reason });
+        }
+        for (job, workers) in self.coordinators[coordinator].state.suspects() {
+            let shape = &shapes::ALL[self.job_of(&job)];
+            let mut wrong = Vec::new();
+            for (unit, known) in (0..).zip(&shape.units) {
+                let Some((_, start, end)) = known.rows else { continue };
+                if self.breaks(Broken::LiarsBelieved) {
+                    continue;
+                }
+                let rows = (start..end).filter(|row| self.is_lied(known.key, *row));
+                wrong.extend(rows.map(|row| (unit, row, row + 1)));
+            }
+            self.apply(coordinator, Event::Looked { job, workers, wrong });
+        }
     }
 
     pub(super) fn job_of(&self, id: &JobId) -> usize {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::evidence::Author;
 use glmeval_common::ids::Generation;
+use glmeval_common::unit::UnitKind;
 
 fn refused(effects: &[Effect]) -> Option<String> {
     effects.iter().find_map(|effect| match effect {
@@ -30,8 +31,17 @@ fn check(mut bench: Bench, told: &[Effect], words: &str) {
     assert_eq!(bench.beat("a", &[]), [Effect::RefuseCaller(reason.clone())]);
     let notices = bench.state.status(&bench.plan.job, 0).expect("known").notices;
     assert_eq!(notices, [format!("worker a is refused: it {reason}")]);
+    bench.look(vec![]);
     bench.finish("b");
     assert_eq!(bench.phase(), JobPhase::Finished);
+}
+
+impl Bench {
+    /// What `a` committed was looked at.
+    fn look(&mut self, wrong: Vec<(u32, u64, u64)>) -> Vec<Effect> {
+        let (job, workers) = (self.plan.job.clone(), [worker("a")].into());
+        self.apply(Event::Looked { job, workers, wrong })
+    }
 }
 
 #[test]
@@ -128,4 +138,75 @@ fn a_host_whose_second_worker_lies_is_drained() {
     }
     let reason = "2 of its workers lied".to_owned();
     assert!(told.contains(&Effect::HostDrained { host: "bad".into(), reason }), "{told:?}");
+}
+
+#[test]
+fn what_a_refused_worker_committed_before_is_looked_at_before_the_job_ends() {
+    let (mut bench, first) = bench();
+    bench.report("a", &first, Outcome::Committed);
+    let (second, third) = (bench.ask_one("a"), bench.ask_one("a"));
+    bench.report("a", &second, Outcome::Committed);
+    bench.report_with("a", &third, Outcome::Committed, Evidence::Absent);
+    let job = bench.plan.job.clone();
+    assert_eq!(bench.state.suspects(), [(job.clone(), [worker("a")].into())]);
+    while let Some(lease) = bench.ask("b", 1).pop() {
+        bench.report("b", &lease, Outcome::Committed);
+    }
+    let kind = |unit| bench.plan.kind(unit);
+    let last = bench.plan.unit_count() - 1;
+    assert_eq!((kind(last), bench.unit(last)), (Some(UnitKind::Report), UnitState::Ready));
+    assert_eq!(bench.phase(), JobPhase::Running);
+    let (start, _) = bench.state.jobs[&job].rows(second.unit).expect("a shard");
+    let told = bench.look(vec![(second.unit, start, start + 1), (third.unit + 1, 0, 1)]);
+    assert!(told.contains(&Effect::WorkReady), "{told:?}");
+    assert_eq!((bench.unit(first.unit), bench.unit(second.unit)), {
+        (UnitState::Committed, UnitState::Ready)
+    });
+    bench.finish("b");
+    assert_eq!((bench.phase(), bench.state.suspects()), (JobPhase::Finished, vec![]));
+}
+
+#[test]
+fn a_worker_that_another_coordinator_refused_gets_nothing_and_its_commits_are_looked_at() {
+    let (mut bench, lease) = bench();
+    bench.report("a", &lease, Outcome::Committed);
+    bench.ask_one("a");
+    let refuse = Event::Refuse { worker: worker("a"), reason: "lied".into() };
+    assert_eq!(bench.apply(refuse.clone()), [Effect::WorkReady], "what it held is free");
+    assert_eq!(bench.register("a", vec![]), [Effect::RefuseCaller("lied".into())]);
+    assert_eq!(bench.apply(refuse.clone()), []);
+    bench.state = State::new(2, Settings::default());
+    bench.apply(refuse);
+    bench.submit(vec![true]);
+    assert_eq!(bench.state.suspects().len(), 1);
+    bench.look(vec![]);
+    assert_eq!(bench.state.suspects(), []);
+    bench.state = State::new(3, Settings::default());
+    bench.apply(Event::Refuse { worker: worker("a"), reason: "lied".into() });
+    bench.submit(vec![true; 8]);
+    assert_eq!(bench.state.suspects(), [], "its report was made after a look");
+    assert_eq!(bench.phase(), JobPhase::Finished);
+}
+
+#[test]
+fn parts_of_a_shard_that_a_refused_worker_committed_are_made_again() {
+    let (mut bench, lease) = bench();
+    bench.report("a", &lease, Outcome::Committed);
+    let id = bench.plan.job.clone();
+    assert!(bench.state.jobs.get_mut(&id).expect("known").split(1));
+    let parts = bench.state.jobs[&id].children.of(1);
+    let half = bench.ask("a", 64).into_iter().find(|lease| lease.unit == parts[0]);
+    let half = half.expect("granted");
+    bench.report("a", &half, Outcome::Committed);
+    let (start, end) = bench.state.jobs[&id].rows(parts[0]).expect("a part");
+    bench.apply(Event::Refuse { worker: worker("a"), reason: "lied".into() });
+    bench.look(vec![(1, end, end + 1)]);
+    assert_eq!(bench.unit(parts[0]), UnitState::Committed, "rows of the other part");
+    bench.apply(Event::Refuse { worker: worker("c"), reason: "lied".into() });
+    bench.look(vec![(1, start, start + 1)]);
+    assert_eq!(bench.unit(parts[0]), UnitState::Ready);
+    let (job, workers) = (id, [worker("c")].into());
+    bench.apply(Event::Looked { job, workers, wrong: vec![] });
+    bench.finish("b");
+    assert_eq!(bench.phase(), JobPhase::Finished);
 }

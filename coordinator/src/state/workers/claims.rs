@@ -90,8 +90,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) {
         let host = self.workers.get(worker).map(|worker| worker.host.clone());
-        self.leave(worker);
-        self.refused.insert(worker.clone(), reason.clone());
+        self.refuse_known(worker, reason.clone());
         effects.push(Effect::Refused { worker: worker.clone(), reason: reason.clone() });
         effects.push(Effect::RefuseCaller(reason));
         if let Some(host) = host

@@ -73,6 +73,7 @@ u16 emulator_to_f16(float x);
 #define SHARED(NAME) u8* NAME = emulator_shared()
 #define RESTRICT __restrict__
 #define UNROLL
+#define ROLLED
 #define ALIGNED(BYTES) alignas(BYTES)
 
 #define WARP_LANES 32

@@ -25,6 +25,7 @@ struct f16 {
 #define SHARED(NAME) extern __shared__ __align__(16) u8 NAME[]
 #define RESTRICT __restrict__
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define ALIGNED(BYTES) __align__(BYTES)
 
 #define WARP_LANES 32

@@ -139,7 +139,7 @@ fn factors<const F: usize>(length: &mut usize, radix: usize) -> Vec<[Factor; F]>
 }
 
 /// `exp(-2 pi i numerator / denominator)`
-fn root(numerator: usize, denominator: usize) -> Factor {
+pub(super) fn root(numerator: usize, denominator: usize) -> Factor {
     let quarters = numerator % denominator * 4;
     let (quadrant, rest) = (quarters / denominator, quarters % denominator);
     let mirrored = 2 * rest > denominator;

@@ -379,7 +379,7 @@ fn a_block_of_rows_changes_no_bit() {
 }
 
 #[test]
-fn rotary_sequences_are_bounded_by_config_and_tokenizer() {
+fn rotary_sequences_are_bounded_by_the_tokenizer_or_else_by_the_config() {
     let mut config = config();
     config["position_embedding_type"] = json!("rotary");
     let folder = folder(&config);
@@ -393,6 +393,7 @@ fn rotary_sequences_are_bounded_by_config_and_tokenizer() {
     assert_eq!(limit(None).unwrap(), 42);
     assert_eq!(limit(Some("{}")).unwrap(), 42);
     assert_eq!(limit(Some(r#"{"model_max_length": 30}"#)).unwrap(), 30);
+    assert_eq!(limit(Some(r#"{"model_max_length": 50}"#)).unwrap(), 50);
     assert_eq!(
         limit(Some(r#"{"model_max_length": 1000000000000000019884624838656}"#)).unwrap(),
         42

@@ -43,6 +43,11 @@ impl BatchNorm {
         Ok(Self { shift: shift.collect(), scale: scale.iter().map(|&s| s as f32).collect() })
     }
 
+    /// Factor and summand of each channel.
+    pub(super) fn factors(&self) -> (&[f32], &[f32]) {
+        (&self.scale, &self.shift)
+    }
+
     /// Replaces each row of `x` `[N, C]` by `x scale + shift`, rounded after each of both steps.
     pub(super) fn apply(&self, x: &mut [f32]) {
         for row in x.chunks_exact_mut(self.scale.len()) {

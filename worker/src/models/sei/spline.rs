@@ -46,7 +46,7 @@ impl Spline {
 /// and the last row is the last function alone. Computed in f64, rounded once.
 ///
 /// Source: recurrence of de Boor 1978, algorithm A2.2 of Piegl and Tiller 1997.
-fn basis(length: usize, functions: usize) -> Vec<f32> {
+pub(super) fn basis(length: usize, functions: usize) -> Vec<f32> {
     let last = length.saturating_sub(1) as f64;
     let spans = functions.saturating_sub(DEGREE);
     // knot(DEGREE + k) ends span k.

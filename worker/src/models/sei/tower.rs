@@ -12,7 +12,7 @@ use glmeval_kernels::ops::linear::Epilogue;
 use glmeval_kernels::ops::max_pool::max_pool;
 
 /// Positions that a pool joins.
-const POOL: usize = 4;
+pub(super) const POOL: usize = 4;
 
 /// Values held at once for one sequence: three maps of a stage and the pooled one before it.
 pub(super) fn activations(config: &SeiConfig) -> u64 {

@@ -58,7 +58,8 @@ impl Product {
 /// Precision as the kernels name it.
 pub(super) fn precision(network: &Network) -> Precision {
     match network.precision {
-        NamedPrecision::F32 => Precision::F32,
+        // The CPU has no tf32; it was refused when the network was made.
+        NamedPrecision::F32 | NamedPrecision::Tf32 => Precision::F32,
         NamedPrecision::Bf16 => Precision::Bf16,
     }
 }

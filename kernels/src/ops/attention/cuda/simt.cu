@@ -80,7 +80,7 @@ DEVICE void write_four(bf16* out, float4 x, u32 column) {
 }
 
 // Entries: tokens before the sequence, its length, the tile's first row.
-KERNEL(THREADS, attention_simt)
+KERNEL_RESIDENT(THREADS, 2, attention_simt)
 (const Value* RESTRICT qkv, const uint4* RESTRICT entries, const float* RESTRICT slopes, Value* RESTRICT out, u32 heads,
  float scale_log2) {
     SHARED(memory);

@@ -1,0 +1,30 @@
+//! Effects of variants as a frozen gLM sees them, or a network trained on its states: windows, scores,
+//! correlations.
+//!
+//! Leaves out: reading files of variants (common) and writing tables of scores (`table` aside, the
+//! command line). Invariant: a variant's scores have the same bits alone, in any order, beside any
+//! others and on any number of threads; alternatives at one place share the pass over the reference.
+
+mod distance;
+mod evaluation;
+mod groups;
+mod likelihood;
+mod probe;
+mod probe_states;
+mod published;
+mod score;
+mod scorer;
+mod table;
+#[cfg(test)]
+mod tests;
+mod windows;
+
+pub use distance::{Distances, distances};
+pub use evaluation::{CellCorrelation, Correlation, Correlations, Evaluation, ScoreForm};
+pub use probe::{PROBE_COLUMNS, ProbeReads, VariantProbe};
+pub use probe_states::StatesProbe;
+pub use published::{PROBE_WINDOW, Published, published, published_cell};
+pub use score::{Score, TokenSet};
+pub use scorer::{Outcome, Scorer, ScorerOptions};
+pub use table::{TableFormat, VariantTable};
+pub use windows::{Window, WindowCutter};

@@ -1,0 +1,49 @@
+"""Prints rows of ours beside the fastest peer of the same case and number format.
+
+    python table.py RESULTS     reads ours-first.jsonl, peers.jsonl, ours-again.jsonl
+
+A ratio is the peer's median over ours, above 1 where ours is faster. It counts only if both runs of ours agree
+within 3 %; others are marked with `~`.
+"""
+
+import json
+import pathlib
+import sys
+
+AGREEMENT = 0.03
+
+
+def rows(path):
+    """Measured rows of a file, by case and number format."""
+    found = {}
+    lines = path.read_text().splitlines() if path.exists() else []
+    for line in lines:
+        row = json.loads(line)
+        if row.get("median_ms"):
+            found.setdefault((row["case"], row["dtype"]), []).append(row)
+    return found
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    first, again = rows(folder / "ours-first.jsonl"), rows(folder / "ours-again.jsonl")
+    peers = rows(folder / "peers.jsonl")
+    print("| case | dtype | ours ms | TFLOP/s | GB/s | fastest peer | peer ms | ratio |")
+    print("|---|---|--:|--:|--:|---|--:|--:|")
+    for key, ours in first.items():
+        one = ours[0]
+        two = again.get(key, ours)[0]
+        agrees = abs(one["median_ms"] - two["median_ms"]) <= AGREEMENT * one["median_ms"]
+        mine = min(one["median_ms"], two["median_ms"])
+        peer = min(peers.get(key, []), key=lambda row: row["median_ms"], default=None)
+        if peer is None:
+            name, theirs, ratio = "-", "-", "-"
+        else:
+            name, theirs = peer["impl"], f"{peer['median_ms']:.4f}"
+            ratio = f"{'' if agrees else '~'}{peer['median_ms'] / mine:.2f}"
+        flops, moved = one.get("tflops") or 0.0, one.get("gb_per_s") or 0.0
+        print(f"| {key[0]} | {key[1]} | {mine:.4f} | {flops:.1f} | {moved:.0f} | {name} | {theirs} | {ratio} |")
+
+
+if __name__ == "__main__":
+    main()
