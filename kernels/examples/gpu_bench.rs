@@ -157,7 +157,7 @@ fn layer_norms(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-fn one_layer_norm<T: Number + glmeval_kernels::ops::layer_norm::cuda::NormOutput>(
+fn one_layer_norm<T: Number + glmeval_kernels::cuda::Number>(
     bench: &Bench,
     case: &Case,
     (rows, width): (usize, usize),

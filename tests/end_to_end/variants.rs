@@ -225,7 +225,7 @@ text = pandas.read_csv("scores.tsv", sep="\t")
 assert list(table.columns) == list(text.columns)
 assert table["cos"].isna().sum() == 3 and (table["cos"].dropna() == text["cos"].dropna()).all()
 assert table["pos"].dtype == "int64" and table["status"].iloc[0] == "scored"
-print(duckdb.sql("SELECT count(one_minus_cos) FROM 'scores.parquet'").fetchone()[0])
+print(duckdb.sql("SELECT count(one_minus_cos) FROM 'scores.parquet'").fetchall()[0][0])
 "#;
     assert_eq!(python::run(&python, folder, script).await.trim(), "9");
 }

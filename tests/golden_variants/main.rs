@@ -165,7 +165,7 @@ fn print(line: &str) {
 
 /// The gLM of an analysis; `N` becomes `[PAD]` where its vocabulary has no unknown token.
 fn open(case: &Case) -> Model {
-    let folder = golden::fixture("models").join(text(&case.description, "model"));
+    let folder = golden::fixture(&format!("models/{}", text(&case.description, "model")));
     let open = |options| {
         let model = models::open_with(&folder, &options);
         model.unwrap_or_else(|e| panic!("{}: {}", folder.display(), e.chain()))

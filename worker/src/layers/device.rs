@@ -5,6 +5,7 @@
 use crate::device::device_error;
 use crate::model::TensorSource;
 use glmeval_common::error::{Error, Result};
+use glmeval_common::model::Precision;
 use glmeval_kernels::cuda::{DeviceArray, Element, Gpu, ViewMut};
 use glmeval_kernels::ops::conv1d::Conv1dShape;
 use glmeval_kernels::ops::conv1d::cuda::{ConvClass, ConvValue, DeviceConv1d};
@@ -14,6 +15,7 @@ use glmeval_kernels::ops::layer_norm::cuda::Norm;
 pub(crate) struct DeviceLoader<'a> {
     pub(crate) gpu: &'a Gpu,
     pub(crate) tensors: &'a mut dyn TensorSource,
+    pub(crate) precision: Precision,
 }
 
 impl DeviceLoader<'_> {
@@ -45,7 +47,8 @@ impl DeviceLoader<'_> {
         bias: Option<&[f32]>,
         shape: Conv1dShape,
     ) -> Result<DeviceConv1d<T>> {
-        DeviceConv1d::new(self.gpu, weight, bias, shape, class::<T>()).map_err(device_error)
+        DeviceConv1d::new(self.gpu, weight, bias, shape, class::<T>(self.precision))
+            .map_err(device_error)
     }
 
     /// Takes `name.weight`, and `name.bias` if norms of this gLM have one.
@@ -68,8 +71,12 @@ impl DeviceLoader<'_> {
 }
 
 /// How values of this type are multiplied.
-pub(crate) fn class<T: ConvValue>() -> ConvClass {
-    if T::IS_BF16 { ConvClass::Bf16 } else { ConvClass::F32 }
+fn class<T: ConvValue>(precision: Precision) -> ConvClass {
+    match (T::IS_BF16, precision) {
+        (true, _) => ConvClass::Bf16,
+        (false, Precision::Tf32) => ConvClass::Tf32,
+        (false, _) => ConvClass::F32,
+    }
 }
 
 /// A linear map as a convolution of one tap.

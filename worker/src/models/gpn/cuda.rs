@@ -26,7 +26,7 @@ pub(super) fn load(
     tensors: &mut dyn TensorSource,
 ) -> Result<Box<dyn Network>> {
     match form.precision {
-        Precision::F32 => load_as::<f32>(config, form, gpu, tensors),
+        Precision::F32 | Precision::Tf32 => load_as::<f32>(config, form, gpu, tensors),
         Precision::Bf16 => load_as::<Bf16>(config, form, gpu, tensors),
     }
 }
@@ -37,7 +37,7 @@ fn load_as<T: ConvValue>(
     gpu: &Gpu,
     tensors: &mut dyn TensorSource,
 ) -> Result<Box<dyn Network>> {
-    let mut loader = DeviceLoader { gpu, tensors };
+    let mut loader = DeviceLoader { gpu, tensors, precision: form.precision };
     Ok(match config.byte_net {
         None => Box::new(ConvNet::<T>::load(config, form, &mut loader)?),
         Some(byte_net) => Box::new(ByteNet::<T>::load(config, byte_net, form, &mut loader)?),

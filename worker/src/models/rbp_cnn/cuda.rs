@@ -36,6 +36,9 @@ pub(super) fn load(
         Precision::F32 => {
             Box::new(Loaded::<f32>::load(config, (precision, ConvClass::F32), gpu, tensors)?)
         }
+        Precision::Tf32 => {
+            Box::new(Loaded::<f32>::load(config, (precision, ConvClass::Tf32), gpu, tensors)?)
+        }
         Precision::Bf16 => {
             Box::new(Loaded::<Bf16>::load(config, (precision, ConvClass::Bf16), gpu, tensors)?)
         }
@@ -98,7 +101,7 @@ impl<T: ConvValue> Loaded<T> {
         let head = Head::load(config, head, tensors)?;
         let mut bases = vec![0.0; NUCLEOTIDES * BASES];
         bases.iter_mut().step_by(BASES + 1).take(BASES).for_each(|value| *value = 1.0);
-        let loader = DeviceLoader { gpu, tensors };
+        let loader = DeviceLoader { gpu, tensors, precision: Precision::F32 };
         Ok(Self {
             gpu: gpu.clone(),
             bases: loader.array(&bases)?,

@@ -32,9 +32,9 @@ pub(super) fn load(
     gpu: &Gpu,
     tensors: &mut dyn TensorSource,
 ) -> Result<Box<dyn Network>> {
-    let mut loader = DeviceLoader { gpu, tensors };
+    let mut loader = DeviceLoader { gpu, tensors, precision };
     Ok(match precision {
-        Precision::F32 => Box::new(Loaded::<f32>::load(config, &mut loader)?),
+        Precision::F32 | Precision::Tf32 => Box::new(Loaded::<f32>::load(config, &mut loader)?),
         Precision::Bf16 => Box::new(Loaded::<Bf16>::load(config, &mut loader)?),
     })
 }

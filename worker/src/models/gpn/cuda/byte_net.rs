@@ -17,7 +17,7 @@ use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::branch_norm::cuda::{branch_norm, token_rows};
 use glmeval_kernels::ops::conv1d::Conv1dShape;
 use glmeval_kernels::ops::conv1d::cuda::{
-    ConvValue, DeviceActivation, DeviceConv1d, DeviceEpilogue, Residual, TokenRanges, conv1d, dense,
+    ConvValue, DeviceConv1d, DeviceEpilogue, Residual, TokenRanges, conv1d, dense,
 };
 
 /// A loaded gLM of the later form, whose products read `T`.

@@ -5,7 +5,7 @@ use crate::model::{LayerRequest, Model, ModelOptions, Precision, TokenBatch};
 use crate::models;
 use crate::tokenizer::UnknownLetters;
 use glmeval_kernels::cuda::Gpu;
-use safetensors::{SafeTensors, View};
+use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
 /// Four times what the CPU is held to.
