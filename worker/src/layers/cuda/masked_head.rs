@@ -77,12 +77,11 @@ impl<T: Held> MaskedHead<T> {
         let rows = (states.len() / self.width).min(ROWS);
         let mut logits = Vec::new();
         self.scratch.lend(rows, |scratch| {
-            states.chunks(ROWS.saturating_mul(self.width)).try_for_each(|states| {
+            for states in states.chunks(ROWS.saturating_mul(self.width)) {
                 logits.extend(self.part(states, scratch)?);
-                Ok(())
-            })
-        })?;
-        Ok(logits)
+            }
+            Ok(logits)
+        })
     }
 
     fn part(&self, states: &[f32], scratch: &mut Scratch<T>) -> Result<Vec<f32>> {

@@ -29,6 +29,11 @@ pub(super) fn load(
 ) -> Result<Box<dyn Network>> {
     Ok(match precision {
         Precision::F32 => Box::new(Encoder::<f32>::load(gpu, config, eps, tensors)?),
+        Precision::Tf32 => {
+            return Err(Error::invalid(
+                "this gLM does not run in tf32 on a device: choose f32 or bf16",
+            ));
+        }
         Precision::Bf16 => Box::new(Encoder::<Bf16>::load(gpu, config, eps, tensors)?),
     })
 }
