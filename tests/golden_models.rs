@@ -3,6 +3,8 @@
 //! Fixtures are padded matrices; models take packed sequences, so each row is cut to where its mask
 //! is 1. Leaves out: weight containers (checkpoints) and facts that hold for any weights (worker).
 
+#[path = "golden_models/encoder_device.rs"]
+mod encoder_device;
 #[path = "golden_models/hyena.rs"]
 mod hyena;
 #[path = "golden_models/hyena_device.rs"]

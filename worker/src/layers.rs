@@ -3,6 +3,7 @@
 //! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken, so that a
 //! refusal of a kernel is a defect of ours.
 
+pub(crate) mod cuda;
 mod device;
 mod masked_head;
 mod transformer;

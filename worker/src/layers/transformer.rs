@@ -101,6 +101,24 @@ pub(crate) enum Positions<'a> {
     Alibi(&'a [f32]),
 }
 
+/// Takes weights `[3D, D]` and biases `[3D]` of `name.self.{query,key,value}`, one after the other.
+///
+/// # Errors
+/// As [`TensorSource::take_f32`].
+pub(super) fn take_query_key_value(
+    name: &str,
+    width: usize,
+    tensors: &mut dyn TensorSource,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (mut weight, mut bias) = (Vec::new(), Vec::new());
+    for part in ["query", "key", "value"] {
+        let name = format!("{name}.self.{part}");
+        weight.extend(tensors.take_f32(&format!("{name}.weight"), &[width, width])?);
+        bias.extend(tensors.take_f32(&format!("{name}.bias"), &[width])?);
+    }
+    Ok((weight, bias))
+}
+
 /// Self-attention with its output map.
 pub(crate) struct SelfAttention {
     /// Queries, keys and values in one map, `[3D, D]`.
@@ -121,14 +139,8 @@ impl SelfAttention {
         precision: Precision,
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
-        let width = widths.width;
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for part in ["query", "key", "value"] {
-            let name = format!("{name}.self.{part}");
-            weight.extend(tensors.take_f32(&format!("{name}.weight"), &[width, width])?);
-            bias.extend(tensors.take_f32(&format!("{name}.bias"), &[width])?);
-        }
-        let extents = (width.saturating_mul(3), width);
+        let (weight, bias) = take_query_key_value(name, widths.width, tensors)?;
+        let extents = (widths.width.saturating_mul(3), widths.width);
         let query_key_value = pack(&weight, Some(&bias), extents, precision)?;
         Self::with_output(name, query_key_value, widths, precision, tensors)
     }
@@ -205,7 +217,7 @@ pub(crate) enum Activation {
 }
 
 impl Activation {
-    fn is_gate(self) -> bool {
+    pub(super) fn is_gate(self) -> bool {
         self != Self::Gelu
     }
 

@@ -4,6 +4,7 @@
 //! Source: Ji et al. 2021 with Hugging Face's `BertModel`; Zhou et al. 2023 with its `bert_layers.py`.
 
 mod block;
+mod cuda;
 mod ends;
 
 use crate::config::bert::{self, BertConfig, BertForm};
@@ -18,6 +19,7 @@ use crate::weights::{ExpectedTensor, Weights};
 use block::{Block, widths};
 use ends::{Embedding, Pooler, load_head};
 use glmeval_common::error::{Error, Result};
+use glmeval_kernels::cuda::Gpu;
 use glmeval_kernels::ops::attention::alibi_slopes;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -156,6 +158,10 @@ impl Blueprint for Plan {
         })
     }
 
+    fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
+        cuda::load(gpu, &self.config, (self.eps as f32, self.options.precision), tensors)
+    }
+
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         let (config, eps) = (self.config.clone(), self.eps as f32);
         let precision = self.options.precision;
@@ -165,12 +171,17 @@ impl Blueprint for Plan {
             .collect::<Result<_>>()?;
         let pooler = Pooler::load(config.hidden_size, precision, tensors)?;
         let head = load_head(&config, (eps, precision), tensors)?;
-        let slopes = match config.form {
-            BertForm::Original => None,
-            BertForm::Alibi => Some(alibi_slopes(config.num_attention_heads)),
-        };
+        let slopes = slopes(&config);
         let scratch = Kept::default();
         Ok(Box::new(Encoder { config, embedding, slopes, blocks, pooler, head, scratch }))
+    }
+}
+
+/// What a token of distance costs in each head; `None` with learned positions.
+fn slopes(config: &BertConfig) -> Option<Vec<f32>> {
+    match config.form {
+        BertForm::Original => None,
+        BertForm::Alibi => Some(alibi_slopes(config.num_attention_heads)),
     }
 }
 

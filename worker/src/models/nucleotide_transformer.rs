@@ -6,6 +6,7 @@
 //! for, and InstaDeep's `modeling_esm.py`, published with v2.
 
 mod block;
+mod cuda;
 mod embedding;
 mod head;
 mod rotation;
@@ -24,6 +25,7 @@ use crate::weights::{ExpectedTensor, Weights};
 use block::{Block, widths};
 use embedding::Embedding;
 use glmeval_common::error::{Error, InputError, Result};
+use glmeval_kernels::cuda::Gpu;
 use rotation::Rotation;
 use std::borrow::Cow;
 use std::path::Path;
@@ -196,6 +198,10 @@ impl Blueprint for Plan {
             }
         }
         Ok(Box::new(tokenizer))
+    }
+
+    fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
+        cuda::load(gpu, &self.config, (self.eps as f32, self.options.precision), tensors)
     }
 
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {

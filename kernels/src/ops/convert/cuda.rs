@@ -18,6 +18,7 @@ pub(crate) static SOURCE: Source = Source {
     text: include_str!("../convert.cu"),
     kernels: &[OP],
     instances: &[
+        instance(&[("IN", 0), ("OUT", 0), ("WIDTH", 8)]),
         instance(&[("IN", 0), ("OUT", 1), ("WIDTH", 8)]),
         instance(&[("IN", 0), ("OUT", 2), ("WIDTH", 8)]),
         instance(&[("IN", 1), ("OUT", 0), ("WIDTH", 8)]),

@@ -16,6 +16,39 @@ pub(super) fn widths(config: &BertConfig) -> Widths {
     }
 }
 
+/// Names of one block's parts, and what is between the two maps of its feed-forward part.
+pub(super) struct Parts {
+    pub(super) attention: String,
+    /// Whether queries, keys and values are one map.
+    pub(super) is_fused: bool,
+    pub(super) attention_norm: String,
+    /// Each with a bias or without.
+    pub(super) maps: [(String, bool); 2],
+    pub(super) activation: Activation,
+    pub(super) feed_forward_norm: String,
+}
+
+impl Parts {
+    pub(super) fn of(config: &BertConfig, index: usize) -> Self {
+        let name = |part: &str| format!("bert.encoder.layer.{index}.{part}");
+        let is_fused = config.form == BertForm::Alibi;
+        let (maps, activation, norm) = match config.form {
+            BertForm::Original => (
+                [(name("intermediate.dense"), true), (name("output.dense"), true)],
+                Activation::Gelu,
+                name("output.LayerNorm"),
+            ),
+            BertForm::Alibi => (
+                [(name("mlp.gated_layers"), false), (name("mlp.wo"), true)],
+                Activation::GeluGate,
+                name("mlp.layernorm"),
+            ),
+        };
+        let (attention, attention_norm) = (name("attention"), name("attention.output.LayerNorm"));
+        Self { attention, is_fused, attention_norm, maps, activation, feed_forward_norm: norm }
+    }
+}
+
 /// Weights of one block.
 pub(super) struct Block {
     attention: SelfAttention,
@@ -32,28 +65,18 @@ impl Block {
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let widths = widths(config);
-        let name = |part: &str| format!("bert.encoder.layer.{index}.{part}");
-        let (attention, maps, activation, norm) = match config.form {
-            BertForm::Original => (
-                SelfAttention::load(&name("attention"), widths, precision, tensors)?,
-                [(name("intermediate.dense"), true), (name("output.dense"), true)],
-                Activation::Gelu,
-                name("output.LayerNorm"),
-            ),
-            BertForm::Alibi => (
-                SelfAttention::load_fused(&name("attention"), widths, precision, tensors)?,
-                [(name("mlp.gated_layers"), false), (name("mlp.wo"), true)],
-                Activation::GeluGate,
-                name("mlp.layernorm"),
-            ),
+        let parts = Parts::of(config, index);
+        let maps = parts.maps.each_ref().map(|(name, bias)| (name.as_str(), *bias));
+        let load = if parts.is_fused { SelfAttention::load_fused } else { SelfAttention::load };
+        let norm = |name: &str, tensors: &mut dyn TensorSource| {
+            LayerNorm::load(name, widths.width, eps, tensors)
         };
-        let maps = maps.each_ref().map(|(name, bias)| (name.as_str(), *bias));
-        let attention_norm = name("attention.output.LayerNorm");
+        let activation = parts.activation;
         Ok(Self {
-            attention,
-            attention_norm: LayerNorm::load(&attention_norm, widths.width, eps, tensors)?,
+            attention: load(&parts.attention, widths, precision, tensors)?,
+            attention_norm: norm(&parts.attention_norm, tensors)?,
             feed_forward: FeedForward::load(maps, widths, activation, precision, tensors)?,
-            feed_forward_norm: LayerNorm::load(&norm, widths.width, eps, tensors)?,
+            feed_forward_norm: norm(&parts.feed_forward_norm, tensors)?,
         })
     }
 

@@ -10,14 +10,15 @@ use glmeval_kernels::ops::tanh::tanh;
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 const TYPES: &str = "bert.embeddings.token_type_embeddings.weight";
 const POSITIONS: &str = "bert.embeddings.position_embeddings.weight";
-const POOLER: &str = "bert.pooler.dense";
+/// The pooled output's map; some weights were published without.
+pub(super) const POOLER: &str = "bert.pooler.dense";
 
 /// Tables of words and, if they are learned, of positions.
 pub(super) struct Embedding {
     /// With the row of token type 0, the only one DNA has, added to each word.
-    words: Vec<f32>,
-    positions: Option<Vec<f32>>,
-    norm: LayerNorm,
+    pub(super) words: Vec<f32>,
+    pub(super) positions: Option<Vec<f32>>,
+    pub(super) norm: LayerNorm,
     width: usize,
 }
 
@@ -63,6 +64,11 @@ impl Embedding {
     }
 }
 
+/// Whether the weights were published with a pooled output.
+pub(super) fn has_pooler(tensors: &dyn TensorSource) -> bool {
+    tensors.contains("bert.pooler.dense.weight")
+}
+
 /// The published pooled output of a sequence's first state.
 pub(super) struct Pooler(PackedLinear);
 
@@ -73,7 +79,7 @@ impl Pooler {
         precision: Precision,
         tensors: &mut dyn TensorSource,
     ) -> Result<Option<Self>> {
-        if !tensors.contains("bert.pooler.dense.weight") {
+        if !has_pooler(tensors) {
             return Ok(None);
         }
         Ok(Some(Self(load_linear(POOLER, (width, width), precision, tensors)?)))
@@ -92,24 +98,30 @@ impl Pooler {
     }
 }
 
-/// The head; `None` if the weights were published without. A tied decoder is the word table,
-/// whatever else is stored, as in upstream.
-pub(super) fn load_head(
+/// Names of the head; `None` if the weights were published without. A tied decoder is the word
+/// table, whatever else is stored, as in upstream.
+pub(super) fn head_names(
     config: &BertConfig,
-    (eps, precision): (f32, Precision),
-    tensors: &mut dyn TensorSource,
-) -> Result<Option<MaskedHead>> {
-    if !tensors.contains("cls.predictions.transform.dense.weight") {
-        return Ok(None);
-    }
+    tensors: &dyn TensorSource,
+) -> Option<HeadNames<'static>> {
     let tied = config.tie_word_embeddings;
     let bias = if tensors.contains(BIASES[0]) { BIASES[0] } else { BIASES[1] };
-    let names = HeadNames {
+    tensors.contains("cls.predictions.transform.dense.weight").then_some(HeadNames {
         dense: "cls.predictions.transform.dense",
         norm: "cls.predictions.transform.LayerNorm",
         decoder: if tied { WORDS } else { "cls.predictions.decoder.weight" },
         bias,
-    };
+    })
+}
+
+/// As [`head_names`], with the weights.
+pub(super) fn load_head(
+    config: &BertConfig,
+    choices: (f32, Precision),
+    tensors: &mut dyn TensorSource,
+) -> Result<Option<MaskedHead>> {
     let extents = (config.vocab_size, config.hidden_size);
-    MaskedHead::load(&names, extents, (eps, precision), tensors).map(Some)
+    head_names(config, tensors)
+        .map(|names| MaskedHead::load(&names, extents, choices, tensors))
+        .transpose()
 }

@@ -16,6 +16,30 @@ pub(super) fn widths(config: &EsmConfig) -> Widths {
     }
 }
 
+/// Names of one block's parts, and what is between the two maps of its feed-forward part.
+pub(super) struct Parts {
+    pub(super) attention_norm: String,
+    pub(super) attention: String,
+    pub(super) feed_forward_norm: String,
+    /// Each with a bias or without.
+    pub(super) maps: [(String, bool); 2],
+    pub(super) activation: Activation,
+}
+
+impl Parts {
+    pub(super) fn of(config: &EsmConfig, index: usize) -> Self {
+        let name = |part: &str| format!("esm.encoder.layer.{index}.{part}");
+        let bias = config.feed_forward_bias;
+        Self {
+            attention_norm: name("attention.LayerNorm"),
+            attention: name("attention"),
+            feed_forward_norm: name("LayerNorm"),
+            maps: [(name("intermediate.dense"), bias), (name("output.dense"), bias)],
+            activation: if config.gated { Activation::SiluGate } else { Activation::Gelu },
+        }
+    }
+}
+
 /// Weights of one block.
 pub(super) struct Block {
     attention_norm: LayerNorm,
@@ -32,18 +56,16 @@ impl Block {
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let widths = widths(config);
-        let name = |part: &str| format!("esm.encoder.layer.{index}.{part}");
-        let norm = |part: &str, tensors: &mut dyn TensorSource| {
-            LayerNorm::load(&name(part), widths.width, eps, tensors)
+        let parts = Parts::of(config, index);
+        let norm = |name: &str, tensors: &mut dyn TensorSource| {
+            LayerNorm::load(name, widths.width, eps, tensors)
         };
-        let activation = if config.gated { Activation::SiluGate } else { Activation::Gelu };
-        let bias = config.feed_forward_bias;
-        let maps = [name("intermediate.dense"), name("output.dense")];
-        let maps = maps.each_ref().map(|name| (name.as_str(), bias));
+        let maps = parts.maps.each_ref().map(|(name, bias)| (name.as_str(), *bias));
+        let activation = parts.activation;
         Ok(Self {
-            attention_norm: norm("attention.LayerNorm", tensors)?,
-            attention: SelfAttention::load(&name("attention"), widths, precision, tensors)?,
-            feed_forward_norm: norm("LayerNorm", tensors)?,
+            attention_norm: norm(&parts.attention_norm, tensors)?,
+            attention: SelfAttention::load(&parts.attention, widths, precision, tensors)?,
+            feed_forward_norm: norm(&parts.feed_forward_norm, tensors)?,
             feed_forward: FeedForward::load(maps, widths, activation, precision, tensors)?,
         })
     }

@@ -63,10 +63,24 @@ impl Rotation {
         Ok(rotation)
     }
 
+    /// Whether positions are rotations.
+    pub(super) fn is_used(&self) -> bool {
+        !self.distinct.is_empty()
+    }
+
+    /// Cosines and sines of each set of frequencies, for sequences of at most `length` tokens.
+    pub(super) fn tables(&self, length: usize) -> Vec<RotaryTable> {
+        self.distinct.iter().map(|frequencies| RotaryTable::new(frequencies, length)).collect()
+    }
+
+    /// Which of the tables block `index` takes.
+    pub(super) fn of_block(&self, index: usize) -> Option<usize> {
+        self.of_block.get(index).copied()
+    }
+
     /// Angles for sequences of at most `length` tokens.
     pub(super) fn angles(&self, length: usize) -> Angles<'_> {
-        let table = |frequencies: &Vec<f32>| RotaryTable::new(frequencies, length);
-        Angles { rotation: self, tables: self.distinct.iter().map(table).collect() }
+        Angles { rotation: self, tables: self.tables(length) }
     }
 }
 
@@ -79,7 +93,7 @@ pub(super) struct Angles<'r> {
 impl Angles<'_> {
     /// How positions enter block `index`.
     pub(super) fn of_block(&self, index: usize) -> Positions<'_> {
-        let own = self.rotation.of_block.get(index);
-        own.and_then(|&own| self.tables.get(own)).map_or(Positions::None, Positions::Rotary)
+        let own = self.rotation.of_block(index);
+        own.and_then(|own| self.tables.get(own)).map_or(Positions::None, Positions::Rotary)
     }
 }

@@ -1,0 +1,101 @@
+//! The head of masked language models on a device: final states to logits over the vocabulary.
+//!
+//! Leaves out: heads of other forms. Invariant: a row's logits depend on that row alone.
+
+use super::{Held, LayerNorm, Linear, Space, upload};
+use crate::device::device_error;
+use crate::layers::{HeadNames, Kept};
+use crate::model::TensorSource;
+use glmeval_common::error::{Error, Result};
+use glmeval_kernels::cuda::Gpu;
+use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place};
+use glmeval_kernels::ops::convert::cuda::convert;
+
+/// Rows whose logits are held at once.
+const ROWS: usize = 4_096;
+
+/// Weights of the head.
+pub(crate) struct MaskedHead<T: Held> {
+    gpu: Gpu,
+    dense: Linear<T>,
+    norm: LayerNorm,
+    decoder: Linear<T>,
+    width: usize,
+    scratch: Kept<Scratch<T>>,
+}
+
+struct Scratch<T: Held> {
+    /// `[R, D]`, in turn states and what the norm leaves.
+    narrow: Space<T>,
+    /// `[R, D]`.
+    hidden: Space<f32>,
+    /// `[R, V]`.
+    logits: Space<f32>,
+}
+
+impl<T: Held> Default for Scratch<T> {
+    fn default() -> Self {
+        Self { narrow: Space::default(), hidden: Space::default(), logits: Space::default() }
+    }
+}
+
+impl<T: Held> MaskedHead<T> {
+    /// Takes the tensors that `names` tells, for states of `width` and `size` words.
+    ///
+    /// # Errors
+    /// As [`TensorSource::take_f32`]; `Unavailable` if there is no room.
+    pub(crate) fn load(
+        gpu: &Gpu,
+        names: &HeadNames<'_>,
+        ((size, width), eps): ((usize, usize), f32),
+        tensors: &mut dyn TensorSource,
+    ) -> Result<Self> {
+        let weight = tensors.take_f32(names.decoder, &[size, width])?;
+        let bias = tensors.take_f32(names.bias, &[size])?;
+        Ok(Self {
+            gpu: gpu.clone(),
+            dense: Linear::load(gpu, names.dense, ((width, width), true), tensors)?,
+            norm: LayerNorm::load(gpu, names.norm, (width, eps), tensors)?,
+            decoder: Linear::new(gpu, &weight, Some(&bias), (size, width))?,
+            width,
+            scratch: Kept::default(),
+        })
+    }
+
+    /// Logits `[R, V]` of the final states `[R, D]`.
+    ///
+    /// ```text
+    /// decoder · LN(gelu(dense · x)) + bias
+    /// ```
+    ///
+    /// # Errors
+    /// `Bug` for states of another width; `Unavailable` if the device fails.
+    pub(crate) fn logits(&self, states: &[f32]) -> Result<Vec<f32>> {
+        if !states.len().is_multiple_of(self.width) {
+            return Err(Error::bug(format!("{} values are no rows of states", states.len())));
+        }
+        let rows = (states.len() / self.width).min(ROWS);
+        let mut logits = Vec::new();
+        self.scratch.lend(rows, |scratch| {
+            for states in states.chunks(ROWS.saturating_mul(self.width)) {
+                logits.extend(self.part(states, scratch)?);
+            }
+            Ok(logits)
+        })
+    }
+
+    fn part(&self, states: &[f32], scratch: &mut Scratch<T>) -> Result<Vec<f32>> {
+        let Self { gpu, dense, norm, decoder, width, .. } = self;
+        let mut narrow = scratch.narrow.take(gpu, states.len())?;
+        let mut hidden = scratch.hidden.take(gpu, states.len())?;
+        convert(upload(gpu, states)?.view(), &mut narrow).map_err(device_error)?;
+        dense.apply_bare(narrow.view(), hidden.again())?;
+        activation_in_place(&mut hidden, dense.bias(), *width, Function::Gelu)
+            .map_err(device_error)?;
+        norm.apply(&mut hidden, &mut narrow)?;
+        let count = (states.len() / width).saturating_mul(decoder.outputs);
+        let mut logits = scratch.logits.take(gpu, count)?;
+        decoder.apply(narrow.view(), logits.again())?;
+        logits.view().to_vec().map_err(device_error)
+    }
+}
