@@ -212,16 +212,18 @@ async fn coordinators_of_two_names_do_not_fence_each_other() {
     let first = named(&store, "a").await;
     first.submit("", plan.clone()).await.unwrap();
     work(&first, &store, &plan, 4).await;
+    first.tick().await.unwrap();
     for _ in 0..3 {
         named(&store, "b").await;
     }
     let other = named(&store, "b").await;
     work(&other, &store, &plan, 4).await;
     other.tick().await.unwrap();
-    assert_eq!((first.epoch(), other.epoch(), numbers(&store, &plan).await), (1, 4, vec![1]));
+    assert_eq!((first.epoch(), other.epoch(), numbers(&store, &plan).await), (1, 4, vec![1, 2]));
+    work(&first, &store, &plan, 4).await;
     first.tick().await.unwrap();
-    assert_eq!(numbers(&store, &plan).await, [1, 2], "the lower epoch is another name's");
-    let envelope = jobs::newest_readable_snapshot::<JobSnapshot>(&store, &plan.job).await.unwrap();
-    assert_eq!(envelope.0.unwrap().name, "a");
+    assert_eq!(numbers(&store, &plan).await, [1, 2, 3], "the higher epoch is another name's");
+    let newest = jobs::newest_readable_snapshot::<JobSnapshot>(&store, &plan.job).await.unwrap();
+    assert_eq!(newest.0.unwrap().name, "a");
     first.tick().await.unwrap();
 }

@@ -3,7 +3,7 @@
 //! Leaves out: arithmetic, what a worker is (worker). Invariant: one unit runs at a time; one call is
 //! under way at a time.
 
-use super::broken::Broken;
+use super::faults::Broken;
 use super::messages::Reply;
 use super::shapes;
 use super::store::{Commit, Put};

@@ -2,36 +2,12 @@
 //!
 //! Leaves out: the oracles. Invariant: a world that is not told to break a rule keeps all of them.
 
+use super::faults::Broken;
 use super::world::World;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Seeds a broken rule is looked for in.
 const SEEDS: u64 = 2_000;
-
-/// A rule, broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
-    /// Commits of refused workers are believed without a look.
-    LiarsBelieved,
-    /// A new coordinator does not know who was refused.
-    RefusalsForgotten,
-    /// The store loses what it held.
-    CommitLost,
-    /// A worker that asks gets nothing.
-    NothingGranted,
-    /// A new coordinator takes the epoch of the one before.
-    EpochTakenTwice,
-    /// Rows that are given up are not written down.
-    QuarantineForgotten,
-    /// A sound commit is replaced.
-    CommitReplaced,
-}
-
-impl World {
-    pub(super) fn breaks(&self, rule: Broken) -> bool {
-        self.broken == Some(rule)
-    }
-}
 
 /// What the first seed says in which the oracles notice.
 fn noticed(rule: Broken) -> Option<String> {

@@ -3,7 +3,7 @@
 //! Leaves out: what must hold all the same. Invariant: after `until_ms` nothing goes wrong any
 //! more but what is wrong for good (poisoned rows, a sick host).
 
-use super::broken::Broken;
+use super::faults::Broken;
 use super::worker::Life;
 use super::world::{Happening, World};
 use crate::state::Event;

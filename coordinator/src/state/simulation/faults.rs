@@ -46,3 +46,22 @@ impl Faults {
         }
     }
 }
+
+/// A rule, broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// Commits of refused workers are believed without a look.
+    LiarsBelieved,
+    /// A new coordinator does not know who was refused.
+    RefusalsForgotten,
+    /// The store loses what it held.
+    CommitLost,
+    /// A worker that asks gets nothing.
+    NothingGranted,
+    /// A new coordinator takes the epoch of the one before.
+    EpochTakenTwice,
+    /// Rows that are given up are not written down.
+    QuarantineForgotten,
+    /// A sound commit is replaced.
+    CommitReplaced,
+}

@@ -3,7 +3,7 @@
 //! Leaves out: what a coordinator decides. Invariant: a call has one answer at most that its caller
 //! still waits for; all others are dropped.
 
-use super::broken::Broken;
+use super::faults::Broken;
 use super::messages::{Message, Reply};
 use super::store::Key;
 use super::world::{Happening, World};

@@ -4,8 +4,7 @@
 //! order it was arranged, so that a seed decides everything.
 
 use super::Trace;
-use super::broken::Broken;
-use super::faults::Faults;
+use super::faults::{Broken, Faults};
 use super::messages::{Message, Reply};
 use super::shapes::{self, Shape, SimUnit};
 use super::store::Store;
@@ -195,6 +194,11 @@ impl World {
     /// True `of_thousand` times in a thousand while faults go on, never afterwards.
     pub(super) fn chance(&mut self, of_thousand: u64) -> bool {
         self.rng.below(1_000) < of_thousand && !self.is_calm()
+    }
+
+    /// Whether this world breaks a rule on purpose.
+    pub(super) fn breaks(&self, rule: Broken) -> bool {
+        self.broken == Some(rule)
     }
 
     /// Whether the faults are over.
