@@ -13,7 +13,6 @@ mod nvrtc;
 mod pool;
 mod product;
 mod recording;
-pub mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -34,7 +33,7 @@ pub use kernel::Kernel;
 pub use launch::{Arguments, Budget, Instance, LaunchShape, Source};
 pub(crate) use launch::{check_count, check_scratch};
 pub(crate) use nvidia::narrow::NARROW;
-pub use nvrtc::{Compiled, compile};
+pub use nvrtc::{Compiled, compile, sources};
 pub use pool::MemoryStatistics;
 pub use product::{Operand, Output, Product, ProductClass, Value, ValueType};
 pub use recording::Recording;

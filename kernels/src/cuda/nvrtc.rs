@@ -3,6 +3,8 @@
 //! Leaves out: loading. Invariant: a file of the folder is whole or absent, and its name tells source, defines, target and
 //! compiler.
 
+pub mod sources;
+
 use super::launch::Source;
 use crate::error::{KernelError, Result};
 use cudarc::nvrtc::{result, sys};

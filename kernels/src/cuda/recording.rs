@@ -70,7 +70,6 @@ impl Drop for Recording {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cuda::DeviceArray;
     use crate::cuda::testing::for_each_device;
 

@@ -173,6 +173,10 @@ impl Blueprint for Plan {
         })
     }
 
+    fn has_cuda_form(&self) -> bool {
+        true
+    }
+
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         let form = Form { eps: self.eps as f32, precision: self.options.precision };
         cuda::load(&self.config, form, gpu, tensors)

@@ -193,6 +193,10 @@ impl Blueprint for Plan {
         }))
     }
 
+    fn has_cuda_form(&self) -> bool {
+        true
+    }
+
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         let eps = self.eps as f32;
         match self.options.precision {

@@ -200,6 +200,10 @@ impl Blueprint for Plan {
         Ok(Box::new(tokenizer))
     }
 
+    fn has_cuda_form(&self) -> bool {
+        true
+    }
+
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         cuda::load(gpu, &self.config, (self.eps as f32, self.options.precision), tensors)
     }

@@ -166,6 +166,10 @@ impl Blueprint for Plan {
         }))
     }
 
+    fn has_cuda_form(&self) -> bool {
+        true
+    }
+
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         cuda::load(&self.config, self.options.precision, gpu, tensors)
     }

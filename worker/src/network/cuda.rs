@@ -15,8 +15,8 @@ use glmeval_kernels::ops::adam::{AdamStep, cuda as adam};
 use glmeval_kernels::ops::conv1d::cuda::ConvClass;
 use glmeval_kernels::ops::gather::cuda::{Chosen, Order, gather};
 use glmeval_kernels::ops::loss::{LossKind, cuda as losses};
-use layers::{Run, Wanted};
-use memory::{Memory, Weights, part};
+use layers::Wanted;
+use memory::{Memory, Run, Weights, part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

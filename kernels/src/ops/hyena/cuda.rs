@@ -3,15 +3,19 @@
 //! Leaves out: the projections, and the formulas (`hyena`). Invariant: how a sequence is transformed depends on its own
 //! length alone, so neither its neighbours nor what is cached change a bit of it.
 
+mod columns;
 mod filter;
 mod long;
 mod plan;
+mod rows;
 mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use columns::SOURCE as COLUMNS_SOURCE;
 pub(crate) use filter::SOURCE as FILTER_SOURCE;
-pub(crate) use sources::{COLUMNS as COLUMNS_SOURCE, MIX as MIX_SOURCE, ROWS as ROWS_SOURCE};
+pub(crate) use rows::SOURCE as ROWS_SOURCE;
+pub(crate) use sources::MIX as MIX_SOURCE;
 
 use super::filter::FilterWeights;
 use crate::cuda::{Arguments, DeviceArray, Gpu, Number, View, ViewMut};
@@ -23,6 +27,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const OP: &str = "hyena";
+
+/// Factors of a transform, on a device.
+enum Tables {
+    /// One block does all.
+    Block {
+        /// The block.
+        block: Block,
+        /// Its factors.
+        roots: DeviceArray<f32>,
+    },
+    /// Columns, then rows.
+    Long(long::Tables),
+}
 
 /// What a checkpoint holds of one mixer of width D, without its projections.
 pub struct MixerWeights<'a> {
@@ -113,7 +130,7 @@ struct Kept {
 
 /// A filter's spectrum for one number of points and the tables of its transform.
 struct Spectrum {
-    tables: plan::Tables,
+    tables: Tables,
     /// `[channel groups, points, channels of a group]` complex; none if it is computed whenever it is needed.
     values: Option<DeviceArray<f32>>,
 }
@@ -218,7 +235,7 @@ impl HyenaMixer {
         list: &View<'_, u32>,
         rows: &mut Rows<'_, T>,
     ) -> Result<()> {
-        let plan::Tables::Block { block, roots } = &spectrum.tables else { return Ok(()) };
+        let Tables::Block { block, roots } = &spectrum.tables else { return Ok(()) };
         let Some(values) = &spectrum.values else { return Ok(()) };
         let kernel = self.gpu.kernel(&sources::MIX, "hyena_mix", &block.defines(Some(T::CODE)))?;
         let groups = self.width.div_ceil(block.series);
@@ -270,7 +287,7 @@ impl HyenaMixer {
             .u32(length as u32);
         // SAFETY: taps are [length, width], the spectrum holds every group's points; a block stays in its group.
         unsafe { kernel.launch(block.launch(groups), arguments)? };
-        Ok(Spectrum { tables: plan::Tables::Block { block, roots }, values: Some(values) })
+        Ok(Spectrum { tables: Tables::Block { block, roots }, values: Some(values) })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {

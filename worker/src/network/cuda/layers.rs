@@ -3,17 +3,16 @@
 //! Leaves out: products (products), formulas (kernels). Invariant: a layer's own arrays are made when the fit begins; nothing is
 //! allocated in a pass.
 
-use super::memory::{Gradients, Values};
+use super::memory::{Run, Statistics, Values};
 use super::products::Product;
 use crate::device::device_error;
 use crate::network::operations::kernel;
-use crate::network::plan::{Drop, Kind, Node, Norm, NormBlock, Plan};
+use crate::network::plan::{Drop, Kind, Node, NormBlock, Plan};
 use glmeval_common::error::{Error, Result as Outcome};
 use glmeval_common::network::Activation;
 use glmeval_kernels::cuda::{DeviceArray, Gpu, View, ViewMut};
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::arithmetic::cuda::{Columns, add_in_place, copy_columns};
-use glmeval_kernels::ops::batch_norm::cuda as norms;
 use glmeval_kernels::ops::batch_pool::{PoolShape, cuda as pools};
 use glmeval_kernels::ops::conv1d::cuda::ConvClass;
 use glmeval_kernels::ops::dropout::cuda::{LayerDropout, dropout};
@@ -25,17 +24,6 @@ use glmeval_kernels::ops::spline_weights::{basis, cuda as splines};
 
 type Result<T> = std::result::Result<T, KernelError>;
 
-/// What all layers of one pass see.
-pub(super) struct Run<'a> {
-    /// Whether statistics are the batch's and values are dropped.
-    pub(super) training: bool,
-    pub(super) values: &'a mut Values,
-    pub(super) gradients: &'a mut Gradients,
-    /// Seed and step first.
-    pub(super) draws: View<'a, u64>,
-    pub(super) scratch: ViewMut<'a, f32>,
-}
-
 /// Which gradient is asked for: that of one input, and with the first those of weights.
 pub(super) struct Wanted<'a, 'b> {
     pub(super) slot: usize,
@@ -44,44 +32,6 @@ pub(super) struct Wanted<'a, 'b> {
 
 /// Inputs, output, and the gradient of the output.
 pub(super) type Seen<'a, 'b> = (&'a [View<'b, f32>], View<'b, f32>, View<'b, f32>);
-
-/// Statistics of channels, `[C]` each.
-pub(super) struct Statistics {
-    norm: Norm,
-    mean: DeviceArray<f32>,
-    inverse: DeviceArray<f32>,
-    scale: DeviceArray<f32>,
-}
-
-impl Statistics {
-    pub(super) fn new(gpu: &Gpu, norm: Norm) -> Result<Self> {
-        let array = || DeviceArray::new(gpu, norm.width);
-        Ok(Self { norm, mean: array()?, inverse: array()?, scale: array()? })
-    }
-
-    /// Those of the batch in training, which also move the moving ones; the moving ones elsewhere.
-    pub(super) fn find(&mut self, run: &mut Run<'_>, x: View<'_, f32>) -> Result<()> {
-        let Norm { gamma, epsilon, momentum, .. } = self.norm;
-        let Self { mean, inverse, scale, .. } = self;
-        let (gamma, [moving_mean, moving_variance]) = run.values.scale_and_moving(gamma);
-        let (mut mean, mut inverse, mut scale) =
-            (mean.view_mut(), inverse.view_mut(), scale.view_mut());
-        if !run.training {
-            mean.copy_from(moving_mean.view())?;
-            let variance = moving_variance.view();
-            return norms::moving_scales(variance, Some(gamma), epsilon, &mut inverse, &mut scale);
-        }
-        let moving = norms::Moving { mean: moving_mean, variance: moving_variance, momentum };
-        let into = norms::ChannelsMut { mean, inverse, scale };
-        let mut finish = norms::Finish { gamma: Some(gamma), epsilon, moving: Some(moving), into };
-        norms::batch_statistics(x, &mut finish, &mut run.scratch)
-    }
-
-    /// Mean and inverse deviation.
-    pub(super) fn affine(&self) -> (View<'_, f32>, View<'_, f32>) {
-        (self.mean.view(), self.inverse.view())
-    }
-}
 
 /// A normalisation with what follows it.
 pub(super) struct Block {

@@ -3,11 +3,12 @@
 //! Leaves out: who reads what (layers). Invariant: all is made when the fit begins, so that steps can be recorded.
 
 use crate::network::NetworkState;
-use crate::network::plan::{Plan, ValueIndex};
+use crate::network::plan::{Norm, Plan, ValueIndex};
 use glmeval_kernels::cuda::{DeviceArray, Gpu, View, ViewMut};
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::adam::cuda::FACTORS;
 use glmeval_kernels::ops::arithmetic::cuda as arithmetic;
+use glmeval_kernels::ops::batch_norm::cuda as norms;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -231,4 +232,53 @@ pub(super) fn part<'a>(
 ) -> Option<View<'a, f32>> {
     let array = arrays[place].as_ref()?;
     Some(array.view().part(0..plan.values[place].length * rows))
+}
+
+/// What all layers of one pass see.
+pub(super) struct Run<'a> {
+    /// Whether statistics are the batch's and values are dropped.
+    pub(super) training: bool,
+    pub(super) values: &'a mut Values,
+    pub(super) gradients: &'a mut Gradients,
+    /// Seed and step first.
+    pub(super) draws: View<'a, u64>,
+    pub(super) scratch: ViewMut<'a, f32>,
+}
+
+/// Statistics of channels, `[C]` each.
+pub(super) struct Statistics {
+    norm: Norm,
+    mean: DeviceArray<f32>,
+    inverse: DeviceArray<f32>,
+    scale: DeviceArray<f32>,
+}
+
+impl Statistics {
+    pub(super) fn new(gpu: &Gpu, norm: Norm) -> Result<Self> {
+        let array = || DeviceArray::new(gpu, norm.width);
+        Ok(Self { norm, mean: array()?, inverse: array()?, scale: array()? })
+    }
+
+    /// Those of the batch in training, which also move the moving ones; the moving ones elsewhere.
+    pub(super) fn find(&mut self, run: &mut Run<'_>, x: View<'_, f32>) -> Result<()> {
+        let Norm { gamma, epsilon, momentum, .. } = self.norm;
+        let Self { mean, inverse, scale, .. } = self;
+        let (gamma, [moving_mean, moving_variance]) = run.values.scale_and_moving(gamma);
+        let (mut mean, mut inverse, mut scale) =
+            (mean.view_mut(), inverse.view_mut(), scale.view_mut());
+        if !run.training {
+            mean.copy_from(moving_mean.view())?;
+            let variance = moving_variance.view();
+            return norms::moving_scales(variance, Some(gamma), epsilon, &mut inverse, &mut scale);
+        }
+        let moving = norms::Moving { mean: moving_mean, variance: moving_variance, momentum };
+        let into = norms::ChannelsMut { mean, inverse, scale };
+        let mut finish = norms::Finish { gamma: Some(gamma), epsilon, moving: Some(moving), into };
+        norms::batch_statistics(x, &mut finish, &mut run.scratch)
+    }
+
+    /// Mean and inverse deviation.
+    pub(super) fn affine(&self) -> (View<'_, f32>, View<'_, f32>) {
+        (self.mean.view(), self.inverse.view())
+    }
 }

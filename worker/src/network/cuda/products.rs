@@ -3,7 +3,7 @@
 //! Leaves out: the function after them (layers). Invariant: the gradient of a normalised input is never formed; the normalisation's
 //! own come from those of the weights.
 
-use super::layers::{Run, Statistics};
+use super::memory::{Run, Statistics};
 use crate::network::operations::shape;
 use crate::network::plan::{Linear, Taps};
 use glmeval_kernels::cuda::{

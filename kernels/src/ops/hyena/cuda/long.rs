@@ -4,7 +4,7 @@
 //! are cut into passes never changes a bit.
 
 use super::plan::{self, Block, CHANNELS};
-use super::{HyenaMixer, Rows, Spectrum, sources};
+use super::{HyenaMixer, Rows, Spectrum};
 use crate::cuda::{Arguments, DeviceArray, Gpu, Number, View, ViewMut};
 use crate::error::Result;
 use crate::ops::fft::root;
@@ -103,7 +103,7 @@ impl HyenaMixer {
             }
             values = Some(kept);
         }
-        Ok(Spectrum { tables: plan::Tables::Long(tables), values })
+        Ok(Spectrum { tables: super::Tables::Long(tables), values })
     }
 
     /// Fills `out` with the spectrum of a pass.
@@ -118,8 +118,11 @@ impl HyenaMixer {
         let taps = self.filter.taps(hidden, channels.clone())?;
         let length = taps.len() / channels.len();
         let name = "hyena_columns_filter";
-        let kernel =
-            self.gpu.kernel(&sources::COLUMNS, name, &tables.column.defines(Some(f32::CODE)))?;
+        let kernel = self.gpu.kernel(
+            &super::columns::SOURCE,
+            name,
+            &tables.column.defines(Some(f32::CODE)),
+        )?;
         let arguments = Arguments::new()
             .array(&taps.view())
             .array(&self.skip.view().part(channels.clone()))
@@ -134,8 +137,11 @@ impl HyenaMixer {
             .u32(tables.fine_bits);
         // SAFETY: taps are [length, channels]; `out` holds every point of the pass's groups.
         unsafe { kernel.launch(tables.column.launch(tables.tiles(pass.groups)), arguments)? };
-        let kernel =
-            self.gpu.kernel(&sources::ROWS, "hyena_rows_filter", &tables.row.defines(None))?;
+        let kernel = self.gpu.kernel(
+            &super::rows::SOURCE,
+            "hyena_rows_filter",
+            &tables.row.defines(None),
+        )?;
         let arguments = Arguments::new().output(out).array(&tables.row_roots.view());
         // SAFETY: a block stays in its row of `out`, and there are as many rows as blocks.
         unsafe { kernel.launch(tables.row.launch(pass.groups * tables.column.points), arguments) }
@@ -148,7 +154,7 @@ impl HyenaMixer {
         (first, length): (usize, usize),
         rows: &mut Rows<'_, T>,
     ) -> Result<()> {
-        let plan::Tables::Long(tables) = &spectrum.tables else { return Ok(()) };
+        let super::Tables::Long(tables) = &spectrum.tables else { return Ok(()) };
         let tokens = first..first + length;
         let mut own = Rows {
             projected: rows
@@ -191,10 +197,10 @@ impl HyenaMixer {
     ) -> Result<()> {
         let (column, row) = (&tables.column, &tables.row);
         let columns =
-            |name| self.gpu.kernel(&sources::COLUMNS, name, &column.defines(Some(T::CODE)));
+            |name| self.gpu.kernel(&super::columns::SOURCE, name, &column.defines(Some(T::CODE)));
         let forward = columns("hyena_columns")?;
         let back = columns("hyena_columns_back")?;
-        let inner = self.gpu.kernel(&sources::ROWS, "hyena_rows", &row.defines(None))?;
+        let inner = self.gpu.kernel(&super::rows::SOURCE, "hyena_rows", &row.defines(None))?;
         let weights = |arguments: Arguments| {
             arguments
                 .array(&self.short.view())

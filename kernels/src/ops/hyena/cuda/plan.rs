@@ -3,7 +3,7 @@
 //! Leaves out: launches. Invariant: stages are those of `transform.cuh` for the same points; what a block holds beside one
 //! series never reaches a result.
 
-use crate::cuda::{DeviceArray, LaunchShape};
+use crate::cuda::LaunchShape;
 use crate::ops::fft::root;
 
 /// Points of the largest transform that one block holds: two channels of them are 136 KiB.
@@ -26,19 +26,6 @@ pub(super) struct Block {
     quarter: bool,
     /// Whether it is a column's, which knows channels among its series.
     column: bool,
-}
-
-/// Factors of a transform, on a device.
-pub(super) enum Tables {
-    /// One block does all.
-    Block {
-        /// The block.
-        block: Block,
-        /// Its factors.
-        roots: DeviceArray<f32>,
-    },
-    /// Columns, then rows.
-    Long(super::long::Tables),
 }
 
 impl Block {

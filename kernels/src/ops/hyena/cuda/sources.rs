@@ -25,49 +25,8 @@ macro_rules! mixing {
     };
 }
 
-/// An instance of `columns.cu`: points, series, resident blocks, code of rows, registers.
-macro_rules! columns {
-    ($points:literal, $series:literal, $blocks:literal, $value:literal, $registers:literal) => {
-        Instance {
-            defines: &[
-                ("POINTS", $points),
-                ("SERIES", $series),
-                ("THREADS", 256),
-                ("BLOCKS", $blocks),
-                ("QUARTER", 1),
-                ("VALUE", $value),
-                ("CHANNELS", 8),
-            ],
-            budgets: &[
-                budget("hyena_columns", $registers, $points * $series),
-                budget("hyena_columns_filter", $registers, $points * $series),
-                budget("hyena_columns_back", $registers, $points * $series),
-            ],
-        }
-    };
-}
-
-/// An instance of `rows.cu`: points, threads, resident blocks, registers.
-macro_rules! row {
-    ($points:literal, $threads:literal, $blocks:literal, $registers:literal) => {
-        Instance {
-            defines: &[
-                ("POINTS", $points),
-                ("SERIES", 8),
-                ("THREADS", $threads),
-                ("BLOCKS", $blocks),
-                ("QUARTER", 0),
-            ],
-            budgets: &[
-                budget("hyena_rows", $registers, $points * 8),
-                budget("hyena_rows_filter", $registers, $points * 8),
-            ],
-        }
-    };
-}
-
 /// Complex points and, after each four of them at least, a spare one.
-const fn budget(kernel: &'static str, registers: u32, points: u32) -> Budget {
+pub(super) const fn budget(kernel: &'static str, registers: u32, points: u32) -> Budget {
     Budget { kernel, registers, shared_bytes: (points + points / 4) * 8 }
 }
 
@@ -93,30 +52,4 @@ pub(crate) static MIX: Source = Source {
         mixing!(8192, 2, 512, 1, 0, 128),
         mixing!(8192, 2, 512, 1, 1, 128),
     ],
-};
-
-/// `columns.cu`
-pub(crate) static COLUMNS: Source = Source {
-    name: "hyena_columns",
-    text: concat!(
-        include_str!("transform.cuh"),
-        include_str!("short.cuh"),
-        include_str!("columns.cu")
-    ),
-    kernels: &["hyena_columns", "hyena_columns_filter", "hyena_columns_back"],
-    instances: &[
-        columns!(80, 64, 2, 0, 128),
-        columns!(256, 32, 3, 1, 80),
-        columns!(640, 8, 3, 0, 80),
-        columns!(1024, 8, 3, 0, 80),
-        columns!(1024, 8, 3, 1, 80),
-    ],
-};
-
-/// `rows.cu`
-pub(crate) static ROWS: Source = Source {
-    name: "hyena_rows",
-    text: concat!(include_str!("transform.cuh"), include_str!("rows.cu")),
-    kernels: &["hyena_rows", "hyena_rows_filter"],
-    instances: &[row!(128, 64, 10, 96), row!(256, 128, 5, 96), row!(1024, 256, 3, 80)],
 };

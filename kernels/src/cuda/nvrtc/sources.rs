@@ -3,7 +3,7 @@
 //! Leaves out: running them. Invariant: no kernel spills, has a stack frame, or uses more registers or shared memory than its
 //! source says.
 
-use super::{Budget, Source, compile};
+use crate::cuda::{Budget, Source, compile};
 use crate::error::Result;
 use crate::ops::SOURCES;
 
