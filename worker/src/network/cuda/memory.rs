@@ -248,9 +248,9 @@ pub(super) struct Run<'a> {
 /// Statistics of channels, `[C]` each.
 pub(super) struct Statistics {
     norm: Norm,
-    mean: DeviceArray<f32>,
-    inverse: DeviceArray<f32>,
-    scale: DeviceArray<f32>,
+    pub(super) mean: DeviceArray<f32>,
+    pub(super) inverse: DeviceArray<f32>,
+    pub(super) scale: DeviceArray<f32>,
 }
 
 impl Statistics {
