@@ -11,7 +11,7 @@ use glmeval_worker::network::{DeviceExamples, DeviceFit, DeviceInput, DeviceSett
 use std::sync::Arc;
 
 /// Products of one forward pass over a batch that the emulator is asked for at most.
-const PRODUCTS_MAX: usize = 4_000_000;
+const PRODUCTS_MAX: usize = 1_000_000;
 
 /// The batches of a fixture, one after another.
 fn examples(gpu: &Gpu, fixture: &Fixture, batches: usize) -> DeviceExamples {

@@ -139,10 +139,16 @@ fn epochs_on_a_device_are_those_on_the_cpu_with_the_same_masks() {
     }
     assert_eq!((losses.len(), found.step()), (expected.len(), state.step()));
     for ((shape, found), (_, expected)) in found.weights().zip(state.weights()) {
-        // A gradient that is rounding noise moves its weight by up to the rate in each step.
-        let absorbed = ["conv/bias", "reduce/bias"].contains(&shape.name.as_str());
-        let tolerance = if absorbed { 1e-2 } else { 2e-3 };
-        close(&shape.name, found, expected, tolerance);
+        // What a normalisation takes away again has a gradient of rounding noise, which moves it by up to the rate a step.
+        const NOISY: [&str; 4] =
+            ["input_norm/beta", "conv/bias", "reduce/bias", "norm/moving_mean"];
+        if NOISY.contains(&shape.name.as_str()) {
+            let steps = losses.len() as f32;
+            let is_near = |(x, y): (&f32, &f32)| (x - y).abs() <= 2.0 * steps * 1e-3;
+            assert!(found.iter().zip(expected).all(is_near), "{}", shape.name);
+        } else {
+            close(&shape.name, found, expected, 2e-3);
+        }
     }
     let mut expected = Vec::new();
     pass.predict(&found, EXAMPLES, &[&inputs], &mut expected).unwrap();

