@@ -109,7 +109,7 @@ fn columns(widths: &[usize], slot: usize) -> Columns {
 pub(super) enum Layer {
     Product(Product),
     Block(Block),
-    LayerNorm {
+    RowNorms {
         width: usize,
         gamma: usize,
         epsilon: f32,
@@ -181,7 +181,7 @@ impl Layer {
                 made_block(NormBlock { norm, function, before: None, pool: None, after: None })?
             }
             Kind::NormBlock(parts) => made_block(parts)?,
-            Kind::LayerNorm { width, gamma, epsilon } => Self::LayerNorm { width, gamma, epsilon },
+            Kind::LayerNorm { width, gamma, epsilon } => Self::RowNorms { width, gamma, epsilon },
             Kind::Function { function, width } => {
                 Self::Function { function: kernel(function), width }
             }
@@ -221,7 +221,7 @@ impl Layer {
                 let width = block.parts.norm.width;
                 blocks::gradient_scratch_values(values(width), width)
             }
-            Self::LayerNorm { width, .. } => {
+            Self::RowNorms { width, .. } => {
                 let rows = values(*width);
                 layer_norms::scratch_values(rows, *width).max(rows * width)
             }
@@ -240,7 +240,7 @@ impl Layer {
         match self {
             Self::Product(product) => product.forward(run, x, out),
             Self::Block(block) => block.forward(run, x, out),
-            Self::LayerNorm { gamma, epsilon, .. } => {
+            Self::RowNorms { gamma, epsilon, .. } => {
                 let (weight, bias) = (run.values.weight(*gamma), run.values.weight(*gamma + 1));
                 let mut copy = run.scratch.part(0..x.len());
                 // The kernel may add a branch to what it reads, so it is given a copy.
@@ -288,7 +288,7 @@ impl Layer {
         match self {
             Self::Product(product) => return product.backward(run, (x, dy), dx),
             Self::Block(block) => return block.backward(run, (x, dy), dx),
-            Self::LayerNorm { gamma, epsilon, .. } => {
+            Self::RowNorms { gamma, epsilon, .. } => {
                 let [mut dgamma, mut dbeta] = run.gradients.of([*gamma, *gamma + 1]);
                 let mut dx = dx.map(ViewMut::again);
                 let gradient = blocks::BlockGradient {
@@ -331,7 +331,7 @@ impl Layer {
                 copy_columns(Some((dy, own)), (dx, Columns { stride: width, start: 0 }), width)
             }
             Self::Spline(Spline { factors, .. }) => splines::weigh(dy, factors.view(), dx),
-            Self::Product(_) | Self::Block(_) | Self::LayerNorm { .. } => Ok(()),
+            Self::Product(_) | Self::Block(_) | Self::RowNorms { .. } => Ok(()),
         }
     }
 }
