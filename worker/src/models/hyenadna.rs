@@ -10,6 +10,7 @@ mod cuda;
 
 use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, HEAD, HyenaDnaLayout, WORDS, is_original};
+use crate::device;
 use crate::layers::{Kept, LayerNorm, defect, pack, table_row, zeros};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
@@ -200,7 +201,8 @@ impl Blueprint for Plan {
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         let eps = self.eps as f32;
         match self.options.precision {
-            Precision::F32 | Precision::Tf32 => cuda::load::<f32>(gpu, &self.config, eps, tensors),
+            Precision::F32 => cuda::load::<f32>(gpu, &self.config, eps, tensors),
+            Precision::Tf32 => Err(device::without_tf32()),
             Precision::Bf16 => cuda::load::<Bf16>(gpu, &self.config, eps, tensors),
         }
     }

@@ -7,7 +7,7 @@ use super::block::{Parts, widths};
 use super::ends::{Embedding, POOLER, has_pooler, head_names};
 use super::slopes;
 use crate::config::bert::BertConfig;
-use crate::device::device_error;
+use crate::device::{device_error, without_tf32};
 use crate::layers::Kept;
 use crate::layers::cuda::{
     Batch, FeedForward, Held, LayerNorm, Linear, MaskedHead, Positions, Scratch, SelfAttention,
@@ -29,11 +29,7 @@ pub(super) fn load(
 ) -> Result<Box<dyn Network>> {
     Ok(match precision {
         Precision::F32 => Box::new(Encoder::<f32>::load(gpu, config, eps, tensors)?),
-        Precision::Tf32 => {
-            return Err(Error::invalid(
-                "this gLM does not run in tf32 on a device: choose f32 or bf16",
-            ));
-        }
+        Precision::Tf32 => return Err(without_tf32()),
         Precision::Bf16 => Box::new(Encoder::<Bf16>::load(gpu, config, eps, tensors)?),
     })
 }

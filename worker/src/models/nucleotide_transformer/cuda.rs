@@ -8,7 +8,7 @@ use super::embedding::{Embedding, Rows, Rules};
 use super::rotation::Rotation;
 use super::{FINAL_NORM, head};
 use crate::config::EsmConfig;
-use crate::device::device_error;
+use crate::device::{device_error, without_tf32};
 use crate::layers::Kept;
 use crate::layers::cuda::{
     Batch, FeedForward, Held, LayerNorm, MaskedHead, Positions, Scratch, SelfAttention, Space,
@@ -30,11 +30,7 @@ pub(super) fn load(
 ) -> Result<Box<dyn Network>> {
     Ok(match precision {
         Precision::F32 => Box::new(Encoder::<f32>::load(gpu, config, eps, tensors)?),
-        Precision::Tf32 => {
-            return Err(Error::invalid(
-                "this gLM does not run in tf32 on a device: choose f32 or bf16",
-            ));
-        }
+        Precision::Tf32 => return Err(without_tf32()),
         Precision::Bf16 => Box::new(Encoder::<Bf16>::load(gpu, config, eps, tensors)?),
     })
 }
