@@ -107,9 +107,20 @@ impl Slurm {
         panic!("{what}: not so.\n{}\n{}", self.ask("squeue", &[]), log.unwrap_or_default());
     }
 
-    /// State of a job in two letters (`PD`, `R`, …); empty once it is over.
+    /// States of a job, or of an array's members, in two letters (`PD`, `R`, …); empty once all are over.
     pub fn state(&self, job: &str) -> String {
-        self.ask("squeue", &["-h", "-j", job, "-o", "%t"]).trim().to_owned()
+        // All jobs are asked for: of one that is over the answer is an error, as of a controller that is busy.
+        let output = self.output("squeue", &["-h", "-r", "-o", "%F %F_%K %t"]);
+        if !output.status.success() {
+            return "unknown".to_owned();
+        }
+        let queue = String::from_utf8(output.stdout).unwrap();
+        let states = queue.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (array, member, state) = (words.next()?, words.next()?, words.next()?);
+            (array == job || member == job).then_some(state)
+        });
+        states.collect::<Vec<_>>().join(" ")
     }
 
     /// Waits until a job, or every member of an array, is over.
