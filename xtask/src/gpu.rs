@@ -15,10 +15,11 @@ const TABLE: &str = include_str!("gpu/table.py");
 const BYTES_MAX: u64 = 60 << 20;
 
 /// Test binaries: the package, what is built of it, and its name in the bundle.
-const TESTS: [(&str, &[&str], &str); 3] = [
+const TESTS: [(&str, &[&str], &str); 4] = [
     ("glmeval-kernels", &["--lib"], "kernels-tests"),
     ("glmeval-worker", &["--lib"], "worker-tests"),
     ("glmeval-tests", &["--test", "golden_models"], "golden-models"),
+    ("glmeval-tests", &["--test", "golden_networks"], "golden-networks"),
 ];
 
 /// Files that tests read, by their path in the repository.
@@ -48,7 +49,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     place(
         root,
         profile,
-        &["build", "-p", "glmeval-cli", "--bin", "glmeval"],
+        &["build", "-p", "glmeval", "--bin", "glmeval"],
         &binaries.join("glmeval"),
     )?;
     let bench = ["build", "-p", "glmeval-kernels", "--example", "gpu_bench"];

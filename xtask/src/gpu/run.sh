@@ -56,12 +56,13 @@ if [ "$what" != bench ]; then
     say "operands are drawn with seed $GLMEVAL_TEST_SEED"
     # One test at a time: each opens the device anew, and a failure names its test.
     step parity-kernels bin/kernels-tests --test-threads 1 cuda
-    step parity-worker bin/worker-tests --test-threads 1 cuda
-    step parity-models bin/golden-models --test-threads 1 cuda
+    step parity-worker bin/worker-tests --test-threads 1 cuda device
+    step parity-models bin/golden-models --test-threads 1 device
+    step parity-probes bin/golden-networks --test-threads 1 device
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
     if [ -n "$sanitizer" ]; then
         for tool in memcheck racecheck; do
-            step "sanitizer-$tool" timeout 300 "$sanitizer" --tool "$tool" --error-exitcode 9 bin/kernels-tests --test-threads 1 ops::
+            step "sanitizer-$tool" timeout 300 "$sanitizer" --tool "$tool" --error-exitcode 9 bin/kernels-tests --test-threads 1 ::cuda::tests
         done
     else
         say "compute-sanitizer is not here: skipped"
