@@ -3,22 +3,20 @@
 //! Leaves out: the mixer's kernels, and reading configs. Invariant: weights stay on the device; states between blocks are f32
 //! whatever the class; memory of a pass is kept for the next one.
 
-mod parts;
-
 use super::block::take_mixer;
 use super::{HEAD, WORDS};
 use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, block_name};
 use crate::device::device_error;
 use crate::layers::Kept;
+use crate::layers::cuda::{Held, LayerNorm, Linear, Space, read, upload};
 use crate::model::{LayerRequest, Network, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
-use glmeval_kernels::cuda::{DeviceArray, Gpu, View, ViewMut};
+use glmeval_kernels::cuda::{DeviceArray, Gpu, ViewMut};
 use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place};
 use glmeval_kernels::ops::convert::cuda::convert;
 use glmeval_kernels::ops::embedding::cuda::{TokenRows, embedding};
 use glmeval_kernels::ops::hyena::cuda::{HyenaMixer, Sequences};
-use parts::{Held, Linear, Norm, Space, upload};
 
 /// Share of the free memory that filter spectra of all blocks may take: one part in so many.
 const SPECTRA_PART: u64 = 4;
@@ -61,7 +59,7 @@ pub(super) fn load<T: Held>(
         gpu: gpu.clone(),
         words: upload(gpu, &words)?,
         blocks,
-        final_norm: Norm::load(gpu, FINAL_NORM, (width, eps), tensors)?,
+        final_norm: LayerNorm::load(gpu, FINAL_NORM, (width, eps), tensors)?,
         head,
         width,
         embedding_rows: config.embedding_rows,
@@ -71,11 +69,11 @@ pub(super) fn load<T: Held>(
 
 /// Weights of one block.
 struct Block<T: Held> {
-    mixer_norm: Norm,
+    mixer_norm: LayerNorm,
     projection: Linear<T>,
     mixer: HyenaMixer,
     mixer_output: Linear<T>,
-    feed_forward_norm: Norm,
+    feed_forward_norm: LayerNorm,
     expand: Linear<T>,
     contract: Linear<T>,
     width: usize,
@@ -108,10 +106,10 @@ impl<T: Held> Block<T> {
         let (width, wide, block) = (config.width, config.feed_forward_width, block_name(index));
         let name = |part: &str| format!("{block}.{part}");
         let norm = |part: &str, tensors: &mut dyn TensorSource| {
-            Norm::load(gpu, &name(part), (width, eps), tensors)
+            LayerNorm::load(gpu, &name(part), (width, eps), tensors)
         };
         let linear = |part: &str, extents, tensors: &mut dyn TensorSource| {
-            Linear::load(gpu, &name(part), extents, tensors)
+            Linear::load(gpu, &name(part), (extents, true), tensors)
         };
         let mixer = take_mixer(config, &name("mixer"), tensors, |weights| {
             HyenaMixer::new(gpu, weights, spectra_bytes).map_err(device_error)
@@ -167,7 +165,7 @@ struct Backbone<T: Held> {
     gpu: Gpu,
     words: DeviceArray<f32>,
     blocks: Vec<Block<T>>,
-    final_norm: Norm,
+    final_norm: LayerNorm,
     head: Option<Linear<T>>,
     width: usize,
     embedding_rows: usize,
@@ -184,27 +182,23 @@ impl<T: Held> Backbone<T> {
         sink: &mut dyn FnMut(u32, &[f32]),
     ) -> Result<()> {
         let (gpu, count) = (&self.gpu, batch.token_count().saturating_mul(self.width));
-        let mut hand_out = |layer: u32, states: View<'_, f32>| -> Result<()> {
-            sink(layer, &states.to_vec().map_err(device_error)?);
-            Ok(())
-        };
         let Scratch { states, narrow, wide } = scratch;
         let mut states = states.take(gpu, count)?;
         let rows = TokenRows::new(gpu, &batch.ids, None, None).map_err(device_error)?;
         embedding(&rows, self.words.view(), None, self.width, &mut states).map_err(device_error)?;
         if request.wants(0) {
-            hand_out(0, states.view())?;
+            sink(0, &read(&states)?);
         }
         let sequences = Sequences::new(gpu, &batch.offsets).map_err(device_error)?;
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             block.apply(gpu, &mut states, &sequences, (&mut *narrow, &mut *wide))?;
             if request.wants(layer) {
-                hand_out(layer, states.view())?;
+                sink(layer, &read(&states)?);
             }
         }
         if request.deepest() as usize > self.blocks.len() {
-            self.final_norm.apply_in_place(&mut states)?;
-            hand_out(request.deepest(), states.view())?;
+            self.final_norm.apply_in_place::<f32>(&mut states, None)?;
+            sink(request.deepest(), &read(&states)?);
         }
         Ok(())
     }
