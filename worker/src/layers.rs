@@ -4,7 +4,6 @@
 //! refusal of a kernel is a defect of ours.
 
 pub(crate) mod cuda;
-mod device;
 mod masked_head;
 mod transformer;
 
@@ -19,7 +18,6 @@ use glmeval_kernels::ops::linear::PackedLinear;
 use glmeval_kernels::ops::precision;
 use std::sync::{Mutex, PoisonError};
 
-pub(crate) use device::{DeviceLoader, DeviceNorm, Room, linear_shape};
 pub(crate) use masked_head::{HeadNames, MaskedHead};
 pub(crate) use transformer::{Activation, FeedForward, Positions, Scratch, SelfAttention, Widths};
 

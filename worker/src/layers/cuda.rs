@@ -3,12 +3,13 @@
 //! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken; activations of a class are f32 or
 //! bf16, sums and the states between blocks always f32.
 
+mod loader;
 mod masked_head;
 mod transformer;
 
 use crate::device::device_error;
 use crate::model::TensorSource;
-use glmeval_common::error::Result;
+use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{
     Bf16, DeviceArray, Element, Gpu, Number, Operand, Output, Product, ProductClass, Value, View,
     ViewMut,
@@ -16,6 +17,7 @@ use glmeval_kernels::cuda::{
 use glmeval_kernels::ops::attention::cuda::{AttentionValue, SequenceTable};
 use glmeval_kernels::ops::layer_norm::cuda::{Norm, layer_norm, layer_norm_in_place};
 
+pub(crate) use loader::{DeviceLoader, linear_shape};
 pub(crate) use masked_head::MaskedHead;
 pub(crate) use transformer::{Batch, FeedForward, Positions, Scratch, SelfAttention};
 
@@ -46,25 +48,31 @@ pub(crate) fn upload(gpu: &Gpu, values: &[f32]) -> Result<DeviceArray<f32>> {
 }
 
 /// Memory that grows to what a pass needs and stays for the next one; what it held means nothing.
-pub(crate) struct Space<T: Element>(Option<DeviceArray<T>>);
+pub(crate) struct Room<T: Element>(Option<DeviceArray<T>>);
 
-impl<T: Element> Default for Space<T> {
+impl<T: Element> Default for Room<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T: Element> Space<T> {
+impl<T: Element> Room<T> {
+    /// `width` values for each of `rows` rows.
+    ///
+    /// # Errors
+    /// `Unavailable` if there is no room; `Bug` for more than can be addressed.
+    pub(crate) fn fit(&mut self, gpu: &Gpu, rows: usize, width: usize) -> Result<ViewMut<'_, T>> {
+        let count = rows.checked_mul(width);
+        self.take(gpu, count.ok_or_else(|| Error::bug("activations are past all memory"))?)
+    }
+
     /// `count` values to write.
     ///
     /// # Errors
     /// `Unavailable` if there is no room.
     pub(crate) fn take(&mut self, gpu: &Gpu, count: usize) -> Result<ViewMut<'_, T>> {
-        if self.0.as_ref().is_none_or(|array| array.len() < count) {
-            // Given back first: both together may not fit.
-            self.0 = None;
-        }
-        let array = match self.0.take() {
+        // Given back first where it is too small: both together may not fit.
+        let array = match self.0.take().filter(|array| array.len() >= count) {
             Some(array) => array,
             None => DeviceArray::new(gpu, count).map_err(device_error)?,
         };
@@ -243,7 +251,8 @@ impl LayerNorm {
         layer_norm_in_place(x, None, self.norm(), copy).map_err(device_error)
     }
 
-    fn norm(&self) -> Norm<'_> {
+    /// As kernels take it.
+    pub(crate) fn norm(&self) -> Norm<'_> {
         let bias = self.bias.as_ref().map(DeviceArray::view);
         Norm { weight: self.weight.view(), bias, eps: self.eps }
     }

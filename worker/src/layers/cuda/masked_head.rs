@@ -2,7 +2,7 @@
 //!
 //! Leaves out: heads of other forms. Invariant: a row's logits depend on that row alone.
 
-use super::{Held, LayerNorm, Linear, Space, upload};
+use super::{Held, LayerNorm, Linear, Room, upload};
 use crate::device::device_error;
 use crate::layers::{HeadNames, Kept};
 use crate::model::TensorSource;
@@ -26,16 +26,16 @@ pub(crate) struct MaskedHead<T: Held> {
 
 struct Scratch<T: Held> {
     /// `[R, D]`, in turn states and what the norm leaves.
-    narrow: Space<T>,
+    narrow: Room<T>,
     /// `[R, D]`.
-    hidden: Space<f32>,
+    hidden: Room<f32>,
     /// `[R, V]`.
-    logits: Space<f32>,
+    logits: Room<f32>,
 }
 
 impl<T: Held> Default for Scratch<T> {
     fn default() -> Self {
-        Self { narrow: Space::default(), hidden: Space::default(), logits: Space::default() }
+        Self { narrow: Room::default(), hidden: Room::default(), logits: Room::default() }
     }
 }
 

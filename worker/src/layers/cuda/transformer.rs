@@ -3,7 +3,7 @@
 //! Leaves out: norms, and the order of the parts. Invariant: a sequence's result depends on that sequence alone, so that
 //! blocks of rows change no bit.
 
-use super::{Held, Linear, Space};
+use super::{Held, Linear, Room};
 use crate::device::device_error;
 use crate::layers::transformer::take_query_key_value;
 use crate::layers::{Activation, Widths};
@@ -23,16 +23,16 @@ const TILE_ROWS: usize = 256;
 /// Activations of one forward pass that one part writes and reads; shared by all blocks.
 pub(crate) struct Scratch<T: Held> {
     /// `[N, D]`.
-    attended: Space<T>,
+    attended: Room<T>,
     /// Queries, keys and values `[N, 3D]`, then hidden feed-forward values of some rows.
-    wide: Space<T>,
+    wide: Room<T>,
     /// Hidden values that their gates were multiplied with, of some rows.
-    gated: Space<T>,
+    gated: Room<T>,
 }
 
 impl<T: Held> Default for Scratch<T> {
     fn default() -> Self {
-        Self { attended: Space::default(), wide: Space::default(), gated: Space::default() }
+        Self { attended: Room::default(), wide: Room::default(), gated: Room::default() }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::config::bert::BertConfig;
 use crate::device::{device_error, without_tf32};
 use crate::layers::Kept;
 use crate::layers::cuda::{
-    Batch, FeedForward, Held, LayerNorm, Linear, MaskedHead, Positions, Scratch, SelfAttention,
-    Space, read, sequences, upload,
+    Batch, FeedForward, Held, LayerNorm, Linear, MaskedHead, Positions, Room, Scratch,
+    SelfAttention, read, sequences, upload,
 };
 use crate::model::{LayerRequest, Network, Precision, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
@@ -119,15 +119,15 @@ impl<T: Held> Block<T> {
 
 /// Memory of one forward pass.
 struct Work<T: Held> {
-    states: Space<f32>,
-    narrow: Space<T>,
+    states: Room<f32>,
+    narrow: Room<T>,
     table: Option<SequenceTable>,
     scratch: Scratch<T>,
 }
 
 impl<T: Held> Default for Work<T> {
     fn default() -> Self {
-        let (states, narrow) = (Space::default(), Space::default());
+        let (states, narrow) = (Room::default(), Room::default());
         Self { states, narrow, table: None, scratch: Scratch::default() }
     }
 }

@@ -10,7 +10,7 @@ mod head;
 use super::Form;
 use crate::config::GpnConfig;
 use crate::device::device_error;
-use crate::layers::{DeviceLoader, Room};
+use crate::layers::cuda::{DeviceLoader, Room};
 use crate::model::{Network, Precision, TensorSource, TokenBatch};
 use byte_net::ByteNet;
 use conv_net::ConvNet;

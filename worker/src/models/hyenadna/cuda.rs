@@ -9,7 +9,7 @@ use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, block_name};
 use crate::device::device_error;
 use crate::layers::Kept;
-use crate::layers::cuda::{Held, LayerNorm, Linear, Space, read, upload};
+use crate::layers::cuda::{Held, LayerNorm, Linear, Room, read, upload};
 use crate::model::{LayerRequest, Network, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{DeviceArray, Gpu, ViewMut};
@@ -83,16 +83,16 @@ struct Block<T: Held> {
 /// Activations of one forward pass, shared by all blocks.
 struct Scratch<T: Held> {
     /// `[N, D]`
-    states: Space<f32>,
+    states: Room<f32>,
     /// Normalised states, then what the mixer gives, `[N, D]`.
-    narrow: Space<T>,
+    narrow: Room<T>,
     /// The mixer's input `[N, 3 D]`, then hidden feed-forward values of some rows.
-    wide: Space<T>,
+    wide: Room<T>,
 }
 
 impl<T: Held> Default for Scratch<T> {
     fn default() -> Self {
-        Self { states: Space::default(), narrow: Space::default(), wide: Space::default() }
+        Self { states: Room::default(), narrow: Room::default(), wide: Room::default() }
     }
 }
 
@@ -134,7 +134,7 @@ impl<T: Held> Block<T> {
         gpu: &Gpu,
         states: &mut ViewMut<'_, f32>,
         sequences: &Sequences,
-        (narrow, wide): (&mut Space<T>, &mut Space<T>),
+        (narrow, wide): (&mut Room<T>, &mut Room<T>),
     ) -> Result<()> {
         let mut narrow = narrow.take(gpu, states.len())?;
         self.mixer_norm.apply(states, &mut narrow)?;

@@ -11,8 +11,8 @@ use crate::config::EsmConfig;
 use crate::device::{device_error, without_tf32};
 use crate::layers::Kept;
 use crate::layers::cuda::{
-    Batch, FeedForward, Held, LayerNorm, MaskedHead, Positions, Scratch, SelfAttention, Space,
-    read, sequences, upload,
+    Batch, FeedForward, Held, LayerNorm, MaskedHead, Positions, Room, Scratch, SelfAttention, read,
+    sequences, upload,
 };
 use crate::model::{LayerRequest, Network, Precision, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
@@ -116,10 +116,10 @@ impl<T: Held> Block<T> {
 
 /// Memory of one forward pass.
 struct Work<T: Held> {
-    states: Space<f32>,
-    narrow: Space<T>,
+    states: Room<f32>,
+    narrow: Room<T>,
     /// What is handed out of the last layer.
-    normed: Space<f32>,
+    normed: Room<f32>,
     table: Option<SequenceTable>,
     /// Cosines and sines of each set of frequencies, to the longest sequence so far.
     angles: Vec<DeviceRotaryTable>,
@@ -129,9 +129,9 @@ struct Work<T: Held> {
 impl<T: Held> Default for Work<T> {
     fn default() -> Self {
         Self {
-            states: Space::default(),
-            narrow: Space::default(),
-            normed: Space::default(),
+            states: Room::default(),
+            narrow: Room::default(),
+            normed: Room::default(),
             table: None,
             angles: Vec::new(),
             scratch: Scratch::default(),

@@ -9,7 +9,8 @@ use super::spline::basis;
 use crate::config::SeiConfig;
 use crate::config::sei::CLASSIFIER;
 use crate::device::device_error;
-use crate::layers::{DeviceLoader, Kept, NUCLEOTIDES, centred};
+use crate::layers::cuda::DeviceLoader;
+use crate::layers::{Kept, NUCLEOTIDES, centred};
 use crate::model::{LayerRequest, Network, Precision, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{

@@ -7,7 +7,8 @@ use super::{Space, one_hot_table, without_batch};
 use crate::config::GpnConfig;
 use crate::config::gpn::{ByteNetForm, FINAL_NORM, WORDS, block_name};
 use crate::device::device_error;
-use crate::layers::{DeviceLoader, DeviceNorm, Kept};
+use crate::layers::Kept;
+use crate::layers::cuda::{DeviceLoader, LayerNorm};
 use crate::model::{LayerRequest, Network, TokenBatch};
 use crate::models::gpn::Form;
 use crate::models::gpn::head::Parts;
@@ -26,7 +27,7 @@ pub(super) struct ByteNet<T: ConvValue> {
     /// The learned embedding `[V, D]`, or the one-hot.
     words: DeviceArray<f32>,
     blocks: Vec<Block<T>>,
-    final_norm: DeviceNorm,
+    final_norm: LayerNorm,
     head: Option<Head<T>>,
     width: usize,
     inner_size: usize,
@@ -129,11 +130,11 @@ impl<T: ConvValue> Network for ByteNet<T> {
 
 /// Weights of one block.
 struct Block<T: ConvValue> {
-    first_norm: DeviceNorm,
+    first_norm: LayerNorm,
     contract: DeviceConv1d<T>,
-    second_norm: DeviceNorm,
+    second_norm: LayerNorm,
     convolution: DeviceConv1d<T>,
-    third_norm: DeviceNorm,
+    third_norm: LayerNorm,
     expand: DeviceConv1d<T>,
 }
 

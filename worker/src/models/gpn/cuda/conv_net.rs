@@ -7,7 +7,8 @@ use super::{Space, one_hot_table, without_batch};
 use crate::config::GpnConfig;
 use crate::config::gpn::block_name;
 use crate::device::device_error;
-use crate::layers::{DeviceLoader, DeviceNorm, Kept, take_conv1d};
+use crate::layers::cuda::{DeviceLoader, LayerNorm};
+use crate::layers::{Kept, take_conv1d};
 use crate::model::{LayerRequest, Network, TokenBatch};
 use crate::models::gpn::Form;
 use crate::models::gpn::head::Parts;
@@ -129,9 +130,9 @@ enum Convolution<T: ConvValue> {
 /// Weights of one block.
 struct Block<T: ConvValue> {
     convolution: Convolution<T>,
-    convolution_norm: DeviceNorm,
+    convolution_norm: LayerNorm,
     dense: DeviceConv1d<T>,
-    dense_norm: DeviceNorm,
+    dense_norm: LayerNorm,
 }
 
 impl<T: ConvValue> Block<T> {

@@ -3,7 +3,7 @@
 //! Leaves out: the CPU's form (`gpn::head`). Source: songlab-cal/gpn, `MLMHead`.
 
 use crate::device::device_error;
-use crate::layers::{DeviceLoader, DeviceNorm, linear_shape};
+use crate::layers::cuda::{DeviceLoader, LayerNorm, linear_shape};
 use crate::models::gpn::head::Parts;
 use crate::models::gpn::{Form, headless};
 use glmeval_common::error::Result;
@@ -17,7 +17,7 @@ use glmeval_kernels::ops::conv1d::cuda::{
 /// Weights of a head.
 pub(super) struct Head<T: ConvValue> {
     gpu: Gpu,
-    transform: Option<(DeviceConv1d<T>, DeviceNorm)>,
+    transform: Option<(DeviceConv1d<T>, LayerNorm)>,
     decoder: DeviceConv1d<T>,
 }
 

@@ -5,7 +5,8 @@
 use crate::config::SeiConfig;
 use crate::config::sei::{DILATED_KERNEL, DILATIONS, KERNEL, STAGES};
 use crate::device::device_error;
-use crate::layers::{DeviceLoader, NUCLEOTIDES, Room};
+use crate::layers::NUCLEOTIDES;
+use crate::layers::cuda::{DeviceLoader, Room};
 use crate::models::sei::tower::POOL;
 use glmeval_common::error::Result;
 use glmeval_kernels::cuda::{DeviceArray, Gpu, View, ViewMut};
