@@ -3,12 +3,10 @@
 //! Fixtures are padded matrices; models take packed sequences, so each row is cut to where its mask
 //! is 1. Leaves out: weight containers (checkpoints) and facts that hold for any weights (worker).
 
-#[path = "golden_models/encoder_device.rs"]
-mod encoder_device;
+#[path = "golden_models/device.rs"]
+mod device;
 #[path = "golden_models/hyena.rs"]
 mod hyena;
-#[path = "golden_models/hyena_device.rs"]
-mod hyena_device;
 
 use glmeval_common::representation::Pooling;
 use glmeval_tests::golden::{self, Tensor};

@@ -92,6 +92,19 @@ impl Gpu {
         Self::of(Box::new(Emulator::open(Some(memory_max))?))
     }
 
+    /// The device that tests run on: the first NVIDIA one, or the emulator where there is none and `GLMEVAL_REQUIRE_GPU` is not set.
+    ///
+    /// # Errors
+    /// `NoDevice` without either.
+    pub fn for_tests() -> Result<Self> {
+        let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
+        let is_required = std::env::var_os("GLMEVAL_REQUIRE_GPU").is_some();
+        match Self::open(0, &GpuOptions { cache, memory_max: None }) {
+            Err(_) if !is_required => Self::emulated(),
+            opened => opened,
+        }
+    }
+
     fn of(driver: Box<dyn Driver>) -> Result<Self> {
         let properties = driver.properties()?;
         Ok(Self(Arc::new(Inner {

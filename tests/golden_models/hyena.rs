@@ -17,7 +17,7 @@ use glmeval_worker::tokenizer::UnknownLetters;
 use glmeval_worker::weights::Weights;
 use std::path::{Path, PathBuf};
 
-pub(super) fn hyena_folders() -> Vec<PathBuf> {
+fn hyena_folders() -> Vec<PathBuf> {
     let is_hyena = |folder: &PathBuf| {
         models::recognise(folder).is_ok_and(|architecture| architecture.name() == "hyenadna")
     };

@@ -5,22 +5,13 @@
 use crate::fixture::{Complaints, Fixture, largest};
 use crate::keras::adam;
 use crate::models::{STEPS, compare_gradients, compare_weights, loss, rows};
-use glmeval_kernels::cuda::{DeviceArray, Gpu, GpuOptions};
+use glmeval_kernels::cuda::{DeviceArray, Gpu};
 use glmeval_kernels::ops::conv1d::cuda::ConvClass;
 use glmeval_worker::network::{DeviceExamples, DeviceFit, DeviceInput, DeviceSettings};
 use std::sync::Arc;
 
 /// Products of one forward pass over a batch that the emulator is asked for at most.
 const PRODUCTS_MAX: usize = 1_000_000;
-
-/// The first NVIDIA device where a run asks for it, else the emulator.
-fn device() -> Gpu {
-    let gpu = match std::env::var_os("GLMEVAL_REQUIRE_GPU") {
-        Some(_) => Gpu::open(0, &GpuOptions::default()),
-        None => Gpu::emulated(),
-    };
-    gpu.unwrap()
-}
 
 /// The batches of a fixture, one after another.
 fn examples(gpu: &Gpu, fixture: &Fixture, batches: usize) -> DeviceExamples {
@@ -72,7 +63,7 @@ fn order(fixture: &Fixture) -> Vec<u32> {
 #[test]
 fn predictions_gradients_and_steps_on_a_device_are_those_of_keras() {
     let mut complaints = Complaints::default();
-    let gpu = device();
+    let gpu = Gpu::for_tests().unwrap();
     for fixture in small_models() {
         let name = &fixture.name;
         let (mut fit, rate) = fit(&gpu, &fixture, ConvClass::F32);
@@ -112,7 +103,7 @@ fn predictions_gradients_and_steps_on_a_device_are_those_of_keras() {
 
 #[test]
 fn steps_on_a_device_give_the_same_bytes_again() {
-    let gpu = device();
+    let gpu = Gpu::for_tests().unwrap();
     let Some(fixture) = small_models().into_iter().min_by_key(products) else { return };
     let run = || {
         let (mut fit, rate) = fit(&gpu, &fixture, ConvClass::F32);

@@ -189,16 +189,6 @@ pub fn kernel_cache() -> Option<PathBuf> {
         .or_else(|| Some(folder("HOME")?.join(".cache/glmeval/kernels")))
 }
 
-/// The device that tests run on: the first NVIDIA one where a run asks for it, else the emulator.
-#[cfg(test)]
-pub(crate) fn for_tests() -> Gpu {
-    let gpu = match std::env::var_os("GLMEVAL_REQUIRE_GPU") {
-        Some(_) => Gpu::open(0, &glmeval_kernels::cuda::GpuOptions::default()),
-        None => Gpu::emulated(),
-    };
-    gpu.unwrap()
-}
-
 /// The refusal of a gLM whose products are not written in tf32.
 pub(crate) fn without_tf32() -> Error {
     Error::invalid("this gLM does not run in tf32 on a device: choose f32 or bf16")

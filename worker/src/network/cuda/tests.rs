@@ -1,5 +1,4 @@
 use super::*;
-use crate::device::for_tests;
 use crate::network::{Batch, Pass};
 use glmeval_common::network::{
     Activation, Draws, Extent, Initializer, JoinAxis, LayerKind, LayerSpec, Loss, NetworkSpec,
@@ -116,7 +115,7 @@ fn order(epoch: usize) -> Vec<u32> {
 
 #[test]
 fn epochs_on_a_device_are_those_on_the_cpu_with_the_same_masks() {
-    let (gpu, network) = (for_tests(), network());
+    let (gpu, network) = (Gpu::for_tests().unwrap(), network());
     let mut state = NetworkState::draw(&network, Draws::Independent, 3);
     let (mut fit, losses) = train(&gpu, &network, &state);
     let mut found = state.clone();
@@ -162,7 +161,7 @@ fn epochs_on_a_device_are_those_on_the_cpu_with_the_same_masks() {
 
 #[test]
 fn the_same_fit_gives_the_same_bytes_again() {
-    let (gpu, network) = (for_tests(), network());
+    let (gpu, network) = (Gpu::for_tests().unwrap(), network());
     let state = NetworkState::draw(&network, Draws::Independent, 3);
     let run = || {
         let (fit, losses) = train(&gpu, &network, &state);

@@ -1,9 +1,10 @@
 //! Both forms in the emulator against their published code, and against themselves.
 
-use crate::device::{Device, for_tests};
+use crate::device::Device;
 use crate::model::{LayerRequest, Model, ModelOptions, Precision, TokenBatch};
 use crate::models;
 use crate::tokenizer::UnknownLetters;
+use glmeval_kernels::cuda::Gpu;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ fn folder(name: &str) -> PathBuf {
 fn open(name: &str, precision: Precision) -> Model {
     let unknown_letters = UnknownLetters::Replace;
     let options = ModelOptions { unknown_letters, precision, ..ModelOptions::default() };
-    let device = Device::Cuda(for_tests());
+    let device = Device::Cuda(Gpu::for_tests().unwrap());
     models::open_on(&folder(name), &options, &device).unwrap_or_else(|e| panic!("{}", e.chain()))
 }
 

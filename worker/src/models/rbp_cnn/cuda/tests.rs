@@ -1,10 +1,11 @@
 //! The network in the emulator against its published code, and against itself.
 
-use crate::device::{Device, for_tests};
+use crate::device::Device;
 use crate::model::{Model, ModelOptions, Precision, TokenBatch};
 use crate::models;
 use crate::tokenizer::UnknownLetters;
 use glmeval_common::dna::DnaSequence;
+use glmeval_kernels::cuda::Gpu;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ fn golden() -> PathBuf {
 fn open(folder: &Path, precision: Precision) -> Model {
     let unknown_letters = UnknownLetters::Replace;
     let options = ModelOptions { unknown_letters, precision, ..ModelOptions::default() };
-    let device = Device::Cuda(for_tests());
+    let device = Device::Cuda(Gpu::for_tests().unwrap());
     models::open_on(folder, &options, &device).unwrap_or_else(|e| panic!("{}", e.chain()))
 }
 

@@ -1,10 +1,10 @@
-//! Encoders on a CUDA device, or the emulator, against the same fixtures.
+//! gLMs on a CUDA device, or the emulator, against the same fixtures.
 //!
-//! Leaves out: kernels alone (kernels), other gLMs. Invariant: f32 keeps four times the bound of CPUs, bf16 the direction of
+//! Leaves out: kernels alone (kernels), GPN (worker), supervised networks. Invariant: f32 keeps four times the bound of CPUs, bf16 the direction of
 //! every state, and neither depends on the rest of a batch.
 
 use super::{Case, cases, folders, layers, packed, tolerance};
-use glmeval_kernels::cuda::{Gpu, GpuOptions};
+use glmeval_kernels::cuda::Gpu;
 use glmeval_tests::golden::{self, Tensor};
 use glmeval_worker::device::Device;
 use glmeval_worker::model::{Model, ModelOptions, Precision, TokenBatch};
@@ -18,21 +18,28 @@ const COSINE_MIN: f64 = 0.999;
 /// Tokens of the longest sequence that the emulator is given: attention costs their square.
 const TOKENS_MAX: usize = 200;
 
-/// A real device where there is one.
-fn device() -> Device {
-    let gpu = Gpu::open(0, &GpuOptions::default());
-    Device::Cuda(gpu.or_else(|_| Gpu::emulated()).expect("a device or a C++ compiler"))
+/// Which fixtures are run.
+struct Kind {
+    /// How the names of their architectures begin.
+    name: &'static str,
+    /// Tokens of the longest sequence that the emulator is given.
+    tokens_max: usize,
 }
 
+const NUCLEOTIDE_TRANSFORMER: Kind =
+    Kind { name: "nucleotide-transformer", tokens_max: TOKENS_MAX };
+const DNABERT: Kind = Kind { name: "dnabert", tokens_max: TOKENS_MAX };
+const HYENADNA: Kind = Kind { name: "hyenadna", tokens_max: usize::MAX };
+
 fn each(
-    kind: &str,
+    kind: &Kind,
     precision: Precision,
     check: impl Fn(&Path, &Model, &BTreeMap<String, Tensor>, &Case),
 ) {
-    let device = device();
+    let device = Device::Cuda(Gpu::for_tests().expect("a device or a C++ compiler"));
     let mut checked = 0;
     for folder in folders() {
-        if !models::recognise(&folder).is_ok_and(|found| found.name().starts_with(kind)) {
+        if !models::recognise(&folder).is_ok_and(|found| found.name().starts_with(kind.name)) {
             continue;
         }
         let unknown_letters = UnknownLetters::Replace;
@@ -42,13 +49,13 @@ fn each(
         let description = golden::json(&folder.join("sequences.json"));
         let tensors = golden::tensors(&folder.join("io.safetensors"));
         for case in cases(&description, &tensors, &model) {
-            if case.rows.iter().all(|row| row.len() <= TOKENS_MAX) {
+            if case.rows.iter().all(|row| row.len() <= kind.tokens_max) {
                 check(&folder, &model, &tensors, &case);
                 checked += 1;
             }
         }
     }
-    assert!(checked > 0, "no short case of a {kind}");
+    assert!(checked > 0, "no short case of a {}", kind.name);
 }
 
 /// A tensor of a fixture: its name, the width of its rows, what was found and what is expected.
@@ -90,7 +97,7 @@ fn compared(model: &Model, tensors: &BTreeMap<String, Tensor>, case: &Case) -> V
     results
 }
 
-fn check_f32(kind: &str) {
+fn check_f32(kind: &Kind) {
     each(kind, Precision::F32, |folder, model, tensors, case| {
         for Compared { name, found, expected, .. } in compared(model, tensors, case) {
             let (difference, index) = golden::max_difference(&found, &expected);
@@ -101,7 +108,7 @@ fn check_f32(kind: &str) {
     });
 }
 
-fn check_bf16(kind: &str) {
+fn check_bf16(kind: &Kind) {
     each(kind, Precision::Bf16, |folder, model, tensors, case| {
         for Compared { name, width, found, expected } in compared(model, tensors, case) {
             let rows = found.chunks(width).zip(expected.chunks(width));
@@ -118,7 +125,7 @@ fn check_bf16(kind: &str) {
     });
 }
 
-fn check_batches(kind: &str, precision: Precision) {
+fn check_batches(kind: &Kind, precision: Precision) {
     each(kind, precision, |folder, model, _, case| {
         if case.rows.len() == 1 {
             return;
@@ -138,28 +145,44 @@ fn check_batches(kind: &str, precision: Precision) {
 
 #[test]
 fn nucleotide_transformers_on_a_device_are_those_of_upstream() {
-    check_f32("nucleotide-transformer");
+    check_f32(&NUCLEOTIDE_TRANSFORMER);
 }
 
 #[test]
 fn nucleotide_transformers_of_bf16_products_point_as_those_of_upstream() {
-    check_bf16("nucleotide-transformer");
+    check_bf16(&NUCLEOTIDE_TRANSFORMER);
 }
 
 #[test]
 fn dnaberts_on_a_device_are_those_of_upstream() {
-    check_f32("dnabert");
+    check_f32(&DNABERT);
 }
 
 #[test]
 fn dnaberts_of_bf16_products_point_as_those_of_upstream() {
-    check_bf16("dnabert");
+    check_bf16(&DNABERT);
 }
 
 #[test]
-fn a_sequence_has_the_same_bits_alone_and_in_a_batch_on_a_device() {
-    for kind in ["nucleotide-transformer", "dnabert"] {
-        check_batches(kind, Precision::F32);
-        check_batches(kind, Precision::Bf16);
+fn hyenadnas_on_a_device_are_those_of_upstream() {
+    check_f32(&HYENADNA);
+}
+
+#[test]
+fn hyenadnas_of_bf16_products_point_as_those_of_upstream() {
+    check_bf16(&HYENADNA);
+}
+
+#[test]
+fn a_sequence_has_the_same_bits_alone_and_in_a_batch_of_encoders_on_a_device() {
+    for kind in [NUCLEOTIDE_TRANSFORMER, DNABERT] {
+        check_batches(&kind, Precision::F32);
+        check_batches(&kind, Precision::Bf16);
     }
+}
+
+#[test]
+fn a_sequence_has_the_same_bits_alone_and_in_a_batch_of_hyenadna_on_a_device() {
+    check_batches(&HYENADNA, Precision::F32);
+    check_batches(&HYENADNA, Precision::Bf16);
 }
