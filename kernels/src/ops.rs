@@ -16,6 +16,7 @@ pub mod convert;
 pub mod depthwise_conv1d;
 pub mod dropout;
 pub mod embedding;
+pub mod entropy;
 #[cfg(test)]
 mod exactness;
 pub mod exp;
@@ -41,6 +42,7 @@ pub mod silu;
 pub mod sin;
 pub mod softmax;
 pub mod spline_weights;
+pub mod state_distance;
 pub mod tanh;
 pub(crate) mod vectors;
 
@@ -73,4 +75,7 @@ pub(crate) static SOURCES: &[&crate::cuda::Source] = &[
     &loss::cuda::SOURCE,
     &norm_block::cuda::SOURCE,
     &spline_weights::cuda::SOURCE,
+    &entropy::cuda::SOURCE,
+    &pool::cuda::SOURCE,
+    &state_distance::cuda::SOURCE,
 ];

@@ -3,6 +3,8 @@
 //! Leaves out: which rows take part; the caller passes those alone. Invariant: rows are added in
 //! order, in f64, so the result depends on nothing else.
 
+pub mod cuda;
+
 use crate::error::{KernelError, Result, check_rows};
 
 /// Writes the mean of the rows of `x`.
