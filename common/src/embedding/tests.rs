@@ -9,6 +9,7 @@ fn identity(dtype: StoredDtype) -> ShardIdentity {
         dataset: DatasetId::new("d"),
         dtype,
         numeric_class: "f32.cpu.1".to_owned(),
+        columns: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! network's last value before a sigmoid, so that an effect is a difference of logits; a letter other
 //! than A, C, G, T is a row of zeros.
 
-use super::windows::Window;
+use super::Window;
 use crate::json;
 use crate::network::{Network, NetworkDescription, NetworkState, Pass};
 use crate::training::arrays::ArrayFile;

@@ -6,9 +6,8 @@
 use super::distance::distances;
 use super::groups::{Group, Groups, Strand};
 use super::likelihood::{Likelihoods, base_ids, likelihoods, masked_difference};
-use super::published::published;
-use super::score::{Score, TokenSet};
-use super::windows::Window;
+use super::score::missing;
+use super::{Score, TokenSet, Window, published};
 use crate::batching;
 use crate::model::{Model, TokenBatch};
 use glmeval_common::error::{Error, Result};
@@ -58,7 +57,7 @@ impl<'m> Scorer<'m> {
     pub fn new(model: &'m Model, mut options: ScorerOptions) -> Result<Self> {
         options.scores.sort_unstable();
         options.scores.dedup();
-        if let Some(reason) = options.scores.iter().find_map(|score| score.missing(model)) {
+        if let Some(reason) = options.scores.iter().find_map(|score| missing(*score, model)) {
             return Err(Error::invalid(reason));
         }
         let facts = model.facts();

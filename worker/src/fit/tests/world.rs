@@ -139,6 +139,7 @@ impl World {
                 dataset: DatasetId::new("dataset"),
                 dtype: self.dtype,
                 numeric_class: "f32.cpu.1".to_owned(),
+                columns: Vec::new(),
             },
             start: start as u64,
             end: end as u64,
