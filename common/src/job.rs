@@ -12,7 +12,7 @@ use crate::representation::{
 };
 use crate::variant::Indels;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 mod check;
@@ -284,7 +284,7 @@ pub struct JobEmbedding {
     /// Key of the table in the job file, for error messages.
     pub key: String,
     /// Indices into [`Job::datasets`]; `None` = all.
-    pub dataset_indices: Option<Vec<usize>>,
+    pub dataset_indices: Option<BTreeSet<usize>>,
     /// Scores of variants instead of states.
     pub zero_shot: Option<ZeroShot>,
 }

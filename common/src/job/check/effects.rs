@@ -10,6 +10,7 @@ use crate::error::InputError;
 use crate::job::{EffectsChoice, LayerChoice, ProbeChoice, ProbeTable, ZeroShot};
 use crate::readers::variants::{VariantColumn, VariantFormat, archive_table};
 use crate::representation::StoredDtype;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The checked form of a data set of variants.
@@ -177,41 +178,46 @@ pub(super) fn zero_shot(
     Ok(Some(ZeroShot { scores, ..ZeroShot::default() }))
 }
 
-/// Data sets that a representation is made of; `None` = all.
-pub(super) fn datasets(
+/// Data sets that a representation names; `None` = all.
+pub(super) fn chosen(
     place: &Place<'_>,
     key: &str,
     spec: &RepresentationSpec,
     datasets: &[JobDataset],
-) -> Result<Option<Vec<usize>>, InputError> {
+) -> Result<Option<BTreeSet<usize>>, InputError> {
     let wrong =
         |expected: String, found: String| place.wrong(&format!("{key}.datasets"), expected, found);
-    let is_zero_shot = spec.zero_shot == Some(true);
-    let suits = |index: &usize| {
-        !is_zero_shot || datasets.get(*index).is_some_and(|d| d.task == TaskName::VariantEffect)
+    let Some(names) = &spec.datasets else { return Ok(None) };
+    let index = |name: &String| {
+        find(datasets, name).map_err(|expected| wrong(expected, format!("{name:?}")))
     };
-    let Some(names) = &spec.datasets else {
-        let all: Vec<usize> = (0..datasets.len()).filter(suits).collect();
-        if all.is_empty() {
-            let expected = "a data set of task variant-effect".to_owned();
-            return Err(wrong(expected, "none".to_owned()));
-        }
-        return Ok(is_zero_shot.then_some(all));
-    };
-    let mut indices = Vec::new();
-    for name in names {
-        let index =
-            find(datasets, name).map_err(|expected| wrong(expected, format!("{name:?}")))?;
-        if !suits(&index) {
-            let expected = "data sets of task variant-effect".to_owned();
-            return Err(wrong(expected, format!("{name:?}")));
-        }
-        indices.push(index);
-    }
+    let indices = names.iter().map(index).collect::<Result<BTreeSet<_>, _>>()?;
     if indices.is_empty() {
         return Err(wrong("at least one data set".to_owned(), "none".to_owned()));
     }
     Ok(Some(indices))
+}
+
+/// Data sets of variants among the `chosen` ones, which must be of variants all, or among all.
+pub(super) fn of_variants(
+    (place, key): (&Place<'_>, &str),
+    chosen: Option<BTreeSet<usize>>,
+    datasets: &[JobDataset],
+) -> Result<BTreeSet<usize>, InputError> {
+    let key = format!("{key}.datasets");
+    let task = |index: usize| datasets.get(index).map(|dataset| dataset.task);
+    let suits = |index: &usize| task(*index) == Some(TaskName::VariantEffect);
+    let expected = "data sets of task variant-effect";
+    let other = chosen.as_ref().and_then(|chosen| chosen.iter().find(|index| !suits(index)));
+    if let Some(other) = other.and_then(|index| datasets.get(*index)) {
+        return Err(place.wrong(&key, expected, format!("{:?}", other.name)));
+    }
+    let all = || (0..datasets.len()).filter(suits).collect::<BTreeSet<_>>();
+    let indices = chosen.unwrap_or_else(all);
+    if indices.is_empty() {
+        return Err(place.wrong(&key, expected, "none"));
+    }
+    Ok(indices)
 }
 
 /// Index of the data set `name`; what there is where it is not.
