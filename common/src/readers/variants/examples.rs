@@ -32,6 +32,8 @@ const ELEMENTS_SHOWN_MAX: usize = 20;
 /// the measured effect stands in the column of its own, NaN in the others. Files without effects have
 /// no targets.
 pub struct VariantExamples {
+    /// The file that names the source.
+    first: PathBuf,
     files: VecDeque<PathBuf>,
     open: Option<(PathBuf, Box<dyn VariantReader>)>,
     options: VariantOptions,
@@ -83,6 +85,7 @@ impl VariantExamples {
         };
         let genome = genome.as_deref().map(Genome::open).transpose()?.map(Arc::new);
         Ok(Self {
+            first: paths.first().cloned().unwrap_or_default(),
             files: paths.iter().cloned().collect(),
             open: None,
             options,
@@ -129,8 +132,9 @@ impl VariantExamples {
             }
         }
         if self.kept == 0 && !self.dropped.is_empty() {
-            let reasons = self.notes().join("; ");
-            return Err(Error::invalid(format!("expected a variant with a window: {reasons}")));
+            let (first, reasons) = (&self.first, self.notes().join("; "));
+            let expected = "a variant with a window";
+            return Err(InputError::new(first.display(), "", expected, reasons).into());
         }
         Ok(None)
     }
