@@ -275,11 +275,7 @@ fn check_representation(
             }
             let dtype = spec.dtype.unwrap_or_default();
             let options = check_options(place, key, spec, &poolings)?;
-            let chosen = effects::chosen(place, key, spec, datasets)?;
-            let dataset_indices = match zero_shot {
-                Some(_) => Some(effects::of_variants((place, key), chosen, datasets)?),
-                None => chosen,
-            };
+            let dataset_indices = effects::chosen(place, key, spec, datasets)?;
             let key = key.to_owned();
             Ok(Checked::Embedding(JobEmbedding {
                 model_index,

@@ -19,6 +19,9 @@ use glmeval_common::representation::{FeatureSource, Pooling};
 use glmeval_common::score::FitIdentity;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 
+#[cfg(test)]
+mod tests;
+
 /// FLOPs of one comparison of a variant: a thousand resamples of some sums.
 const FLOPS_PER_COMPARISON: f64 = 2e4;
 /// Bytes that a comparison of a variant leaves.

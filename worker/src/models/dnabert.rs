@@ -89,7 +89,8 @@ impl Architecture for DnaBert {
         }
         let mut plan = Plan { config, eps, options: *options, segments: None };
         if options.quirk == Some(InputQuirk::MaskAsSegments) && plan.config.type_vocab_size > 1 {
-            plan.segments = plan.tokenizer(checkpoint.folder())?.pad_id();
+            let padding = plan.tokenizer(checkpoint.folder())?.pad_id();
+            plan.segments = Some(padding.unwrap_or(u32::MAX));
         }
         Ok(Box::new(plan))
     }

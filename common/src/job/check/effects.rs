@@ -178,7 +178,7 @@ pub(super) fn zero_shot(
     Ok(Some(ZeroShot { scores, ..ZeroShot::default() }))
 }
 
-/// Data sets that a representation names; `None` = all.
+/// Data sets that a representation is made of; `None` = all.
 pub(super) fn chosen(
     place: &Place<'_>,
     key: &str,
@@ -187,7 +187,12 @@ pub(super) fn chosen(
 ) -> Result<Option<BTreeSet<usize>>, InputError> {
     let wrong =
         |expected: String, found: String| place.wrong(&format!("{key}.datasets"), expected, found);
-    let Some(names) = &spec.datasets else { return Ok(None) };
+    let is_zero_shot = spec.zero_shot == Some(true);
+    let narrowed = |chosen| match is_zero_shot {
+        true => of_variants((place, key), chosen, datasets).map(Some),
+        false => Ok(chosen),
+    };
+    let Some(names) = &spec.datasets else { return narrowed(None) };
     let index = |name: &String| {
         find(datasets, name).map_err(|expected| wrong(expected, format!("{name:?}")))
     };
@@ -195,7 +200,7 @@ pub(super) fn chosen(
     if indices.is_empty() {
         return Err(wrong("at least one data set".to_owned(), "none".to_owned()));
     }
-    Ok(Some(indices))
+    narrowed(Some(indices))
 }
 
 /// Data sets of variants among the `chosen` ones, which must be of variants all, or among all.
