@@ -65,7 +65,7 @@ fn write_job(folder: &Path, name: &str, shard_rows: u64) {
          {{ kind = \"dense\", units = 1, name = \"out\" }}]\n\
          [[probe]]\nkind = \"ridge\"\nalpha = 1.0\ndatasets = [\"activity\"]\n\
          [[probe]]\nkind = \"variant-effect\"\ntrained_on = \"activity\"\n\
-         targets = [\"LDLR\", \"SORT1\", \"F9\"]\n"
+         probes = [\"affine\", \"ridge\"]\ntargets = [\"LDLR\", \"SORT1\", \"F9\"]\n"
     );
     std::fs::write(folder.join("data.tsv"), table(50, WINDOW)).unwrap();
     std::fs::write(folder.join(name), job).unwrap();
@@ -175,7 +175,7 @@ async fn check_applied(folder: &Path, store: &Store, plan: &Plan) {
         let expected: Vec<_> = [("pearson_mean", "HepG2")].into_iter().chain(elements).collect();
         assert_eq!(names, expected);
         assert_eq!(predictions.len(), 3 * 57);
-        if fit.identity.probe != "affine" {
+        if !fit.identity.probe.starts_with("affine") {
             continue;
         }
         let probe = format!("{}/probes/{base}", folder.join("all").display());
@@ -192,8 +192,8 @@ async fn check_applied(folder: &Path, store: &Store, plan: &Plan) {
         assert!((r - correlation(&document, "probe", "F9")).abs() < 1e-5);
     }
     let expected = [
-        (("full".to_owned(), "affine".to_owned()), 2),
-        (("one-hot".to_owned(), "affine".to_owned()), 2),
+        (("full".to_owned(), "affine, 2 epochs".to_owned()), 2),
+        (("one-hot".to_owned(), "affine, 2 epochs".to_owned()), 2),
         (("one-hot".to_owned(), "ridge, alpha 1".to_owned()), 1),
     ];
     assert_eq!(seen, BTreeMap::from(expected));

@@ -28,12 +28,8 @@ async fn defects_of_a_job_over_variants_are_named_when_it_is_planned() {
         (scores, "scores = [\"causal-llr\"]", "its tokens are no single nucleotides"),
         ("\"F9\"]", "\"MYC\"]", "targets: expected elements of CAGI5"),
         ("\"var*.tsv\"", "\"x*.tsv\"", "variants: expected at least one file"),
-        ("trained_on = \"activity\"", "trained_on = \"CAGI5\"", "expected fits of some probe"),
-        (
-            "trained_on = \"activity\"",
-            "trained_on = \"activity\"\nprobes = [\"resnet\"]",
-            "expected fits of resnet on activity",
-        ),
+        ("trained_on = \"activity\"", "trained_on = \"CAGI5\"", "expected fits of affine or ridge"),
+        ("[\"affine\", \"ridge\"]", "[\"resnet\"]", "expected fits of resnet on activity"),
         (&window, "window = 60\nelements = [\"MYC\"]", "expected elements that the files have"),
     ] {
         let said = refused(folder, from, to).await;

@@ -285,9 +285,11 @@ impl Table<'_> {
     /// Whether a fit is one that the table names.
     fn suits(&self, fit: &Fit) -> bool {
         let FitIdentity { probe, factor, fraction, representation, .. } = &fit.identity;
-        let is_named = |names: &Vec<String>| {
-            names.iter().any(|name| name == probe || name == fit.probe.name())
-        };
+        // A label goes on with what differs from the study: `resnet, 5 epochs`.
+        let plain = probe.split(", ").next().unwrap_or(probe);
+        let known = [probe.as_str(), plain, fit.probe.name()];
+        let is_named =
+            |names: &Vec<String>| names.iter().any(|name| known.contains(&name.as_str()));
         let reads = |names: &Vec<String>| names.iter().any(|name| representation.starts_with(name));
         fit.probe.is_fitted()
             && *fraction == 1.0

@@ -11,7 +11,6 @@ use super::{Score, TokenSet, Window, published};
 use crate::batching;
 use crate::model::{Model, TokenBatch};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::model::TokenRule;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::borrow::Cow;
@@ -116,7 +115,7 @@ impl<'m> Scorer<'m> {
         let usable: Vec<(usize, &Group)> =
             tokens.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref().ok()?))).collect();
         let counts: Vec<usize> = usable.iter().map(|(_, group)| group.token_count()).collect();
-        for members in batching::pack(&counts, TOKENS_PER_BATCH_MAX) {
+        for members in batching::pack(&counts, self.model.tokens_per_batch()) {
             let batch: Vec<&Group> = members.iter().map(|&member| usable[member].1).collect();
             let mut finished = 0;
             for (member, scored) in members.iter().zip(self.score_groups(&batch)?) {
