@@ -11,6 +11,7 @@ use glmeval_worker::device::DeviceChoice;
 use std::path::Path;
 
 pub(crate) mod fetching;
+mod padding;
 
 /// A checked job file and its plan.
 pub(crate) struct Planned {
@@ -42,7 +43,7 @@ pub(crate) fn plan_file(path: &Path, kind: &str) -> Result<Planned> {
 }
 
 /// Plans a checked job for devices of `kind`; probes are trained on CPUs.
-pub(crate) fn plan_job(job: Job, kind: &str) -> Result<Planned> {
+pub(crate) fn plan_job(mut job: Job, kind: &str) -> Result<Planned> {
     let models = job
         .models
         .iter()
@@ -62,6 +63,7 @@ pub(crate) fn plan_job(job: Job, kind: &str) -> Result<Planned> {
                 .map_err(|e| e.context(format!("read data set {}", dataset.name)))
         })
         .collect::<Result<Vec<DatasetFacts>>>()?;
+    padding::count_tokens(&mut job, &models)?;
     let embeddings = |precision| glmeval_worker::numeric_class_on(kind, precision);
     let classes =
         NumericClasses { embeddings: &embeddings, training: &glmeval_worker::numeric_class };

@@ -3,7 +3,9 @@
 //! Leaves out: reading (`readers`). Invariant: a source describes every option that changes what
 //! is read, so its digest with the digests of its files identifies the data set.
 
+use crate::variant::Indels;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One benchmark task of the paper, or none.
@@ -154,6 +156,24 @@ pub enum DatasetSource {
         /// Which column is what.
         columns: TableColumns,
     },
+    /// Variants with their windows, cut from a genome or stored; see
+    /// [`VariantExamples`](crate::readers::variants::examples::VariantExamples).
+    Variants {
+        /// The files, sorted. Their names are part of the data set: they tell formats and elements.
+        paths: Vec<PathBuf>,
+        /// Tables that stand beside stored windows.
+        companions: Vec<PathBuf>,
+        /// The genome, FASTA; `None` = windows are stored.
+        genome: Option<PathBuf>,
+        /// Window length in nucleotides; `None` = that of the stored ones.
+        window: Option<u64>,
+        /// Elements that are read; empty = all.
+        elements: Vec<String>,
+        /// Columns of a table that are called otherwise than usual, by our names.
+        columns: BTreeMap<String, String>,
+        /// What happens to variants that are no exchange of one base.
+        indels: Indels,
+    },
 }
 
 impl DatasetSource {
@@ -168,6 +188,9 @@ impl DatasetSource {
                 vec![path, genome]
             }
             Self::Windows { genome, .. } => vec![genome],
+            Self::Variants { paths, companions, genome, .. } => {
+                paths.iter().chain(companions).chain(genome).map(PathBuf::as_path).collect()
+            }
         }
     }
 

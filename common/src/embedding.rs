@@ -6,10 +6,13 @@
 //! token_offsets    I64 [E + 1]  only beside `full`: tokens of example e are rows offsets[e]..offsets[e+1]
 //! layer_12.cls     dtype [E, D]      layer_12.mean  dtype [E, D]      layer_12.full  dtype [N, D]
 //! ```
+//! A set of variants' scores has one tensor, `layer_12.effect` F32 [E, columns], with the names of the
+//! columns in `columns`, and S = 1.
+//!
 //! Where each example has S > 1 sequences: `cls` and `mean` are [E, S, D], `token_offsets` [E * S + 1],
 //! and the tokens of sequence s of example e are rows offsets[e * S + s]..offsets[e * S + s + 1].
 //!
-//! `__metadata__` (all text): `axes`, `dataset`, `dtype`, `end`, `format_version`, `model`, `numeric_class`,
+//! `__metadata__` (all text): `axes`, `columns` (JSON list, only of scores), `dataset`, `dtype`, `end`, `format_version`, `model`, `numeric_class`,
 //! `row_ids` (JSON list), `sequences` (S, only above 1), `set`, `start`.
 //!
 //! `safetensors.numpy.load_file` opens f32 and f16 shards as they are; numpy has no bf16, `safetensors.torch` does.
@@ -35,6 +38,8 @@ pub use numbers::{narrow, widen};
 const EXAMPLE_INDICES: &str = "example_indices";
 /// Name of the tensor of token offsets.
 const TOKEN_OFFSETS: &str = "token_offsets";
+/// Name of the text that names the columns of scores.
+const COLUMNS: &str = "columns";
 /// Name of the text that says how many sequences each example has.
 const SEQUENCES: &str = "sequences";
 
@@ -51,6 +56,8 @@ pub struct ShardIdentity {
     pub dtype: StoredDtype,
     /// Numeric class, such as `f32.cpu.1`.
     pub numeric_class: String,
+    /// Names of the columns of scores; empty for states.
+    pub columns: Vec<String>,
 }
 
 impl ShardIdentity {
@@ -62,6 +69,7 @@ impl ShardIdentity {
             dataset: set.dataset.clone(),
             dtype: set.dtype,
             numeric_class: set.numeric_class.clone(),
+            columns: set.columns(),
         }
     }
 }
@@ -167,7 +175,10 @@ impl EmbeddingShard {
                 self.start, self.end, tensor.rows
             ))
         };
-        let sequences = usize::try_from(self.sequences).unwrap_or(usize::MAX);
+        let sequences = match pooling {
+            Pooling::Effect => 1,
+            _ => usize::try_from(self.sequences).unwrap_or(usize::MAX),
+        };
         let row = |index: usize| {
             let sequence = index.checked_mul(sequences)?;
             match (&self.token_offsets, pooling) {
@@ -202,6 +213,7 @@ pub fn parse_tensor_name(name: &str) -> Option<(u32, Pooling)> {
 fn axes_of(pooling: Pooling, sequences: u32) -> &'static [&'static str] {
     match (pooling, sequences) {
         (Pooling::Full, _) => &["token", "width"],
+        (Pooling::Effect, _) => &["example", "score"],
         (Pooling::Cls | Pooling::Mean, 1) => &["example", "width"],
         (Pooling::Cls | Pooling::Mean, _) => &["example", "sequence", "width"],
     }

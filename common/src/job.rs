@@ -4,12 +4,15 @@
 //! Invariant: a [`Job`] has unique names, absolute paths and only references that resolve.
 
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
+use crate::effect::Score;
 use crate::error::{InputError, Result, io_error};
 use crate::model::{ModelOptions, Precision, SpecialTokens, UndefinedBase, UnknownLetters};
 use crate::representation::{
     FullRows, MeanOver, Pooling, RepresentationOptions, SequenceFeature, StoredDtype, Strands,
 };
+use crate::variant::Indels;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 mod check;
@@ -22,8 +25,8 @@ mod tests;
 
 pub use cost::Prices;
 pub use probe::{
-    JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice, ProbeTable,
-    TrainingChanges,
+    EffectsChoice, JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice,
+    ProbeTable, TrainingChanges,
 };
 pub use schedule::JobSchedule;
 
@@ -116,11 +119,13 @@ impl ModelSpec {
             undefined_bases: self.undefined_bases.unwrap_or_default(),
             pad_to: self.pad_to,
             precision: self.precision.unwrap_or_default(),
+            quirk: None,
         }
     }
 }
 
-/// One `[[dataset]]` table: exactly one of `fasta`, `bed`, `narrowpeak`, `windows`, `table`, `hdf5`, `parquet`.
+/// One `[[dataset]]` table: exactly one of `fasta`, `bed`, `narrowpeak`, `windows`, `table`, `hdf5`, `parquet`,
+/// `variants`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
@@ -157,6 +162,15 @@ pub struct DatasetSpec {
     pub layout: Option<Hdf5Layout>,
     /// Sequence length to insist on in nucleotides.
     pub length: Option<u64>,
+    /// Files of variants; `*` and `?` in the name of a file stand for any letters. Needs `window` and
+    /// `genome`, unless the files hold windows.
+    pub variants: Option<Vec<PathBuf>>,
+    /// Regulatory elements of `variants` to read; left out = all.
+    pub elements: Option<Vec<String>>,
+    /// Columns of `variants` that are called otherwise than usual: `{ effect = "log2_ratio" }`.
+    pub variant_columns: Option<BTreeMap<String, String>>,
+    /// `refuse` or `skip` variants that are no exchange of one base; left out = refuse.
+    pub indels: Option<Indels>,
 }
 
 /// Which layers of a gLM.
@@ -193,6 +207,14 @@ pub struct RepresentationSpec {
     pub kmer: Option<u32>,
     /// `true` = shares of A, C, G and T.
     pub nucleotides: Option<bool>,
+    /// Data sets of a gLM's representation; left out = all, of zero-shot scores all of variants.
+    pub datasets: Option<Vec<String>>,
+    /// `true` = scores of variants instead of states.
+    pub zero_shot: Option<bool>,
+    /// Scores of variants; left out = the study's for the gLM.
+    pub scores: Option<Vec<Score>>,
+    /// `true` = each score is averaged with that of the reverse complements.
+    pub both_strands: Option<bool>,
 }
 
 /// A checked job.
@@ -261,6 +283,27 @@ pub struct JobEmbedding {
     pub options: RepresentationOptions,
     /// Key of the table in the job file, for error messages.
     pub key: String,
+    /// Indices into [`Job::datasets`]; `None` = all.
+    pub dataset_indices: Option<BTreeSet<usize>>,
+    /// Scores of variants instead of states.
+    pub zero_shot: Option<ZeroShot>,
+}
+
+/// Scores of variants that a representation asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZeroShot {
+    /// Scores, sorted, without repeats; `None` = the study's for the gLM.
+    pub scores: Option<Vec<Score>>,
+    /// Tokens of the longest window by data set, where somebody counted them; see
+    /// [`Published::pad_to`](crate::effect::Published::pad_to).
+    pub longest: BTreeMap<usize, u64>,
+}
+
+impl JobEmbedding {
+    /// Whether it is made of data set `dataset`.
+    pub fn reads(&self, dataset: usize) -> bool {
+        self.dataset_indices.as_ref().is_none_or(|indices| indices.contains(&dataset))
+    }
 }
 
 impl Job {

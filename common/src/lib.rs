@@ -8,6 +8,7 @@ pub mod control;
 pub mod dataset;
 pub mod digest;
 pub mod dna;
+pub mod effect;
 pub mod embedding;
 pub mod error;
 pub mod example;

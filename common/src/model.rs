@@ -106,6 +106,31 @@ pub struct ModelOptions {
     pub pad_to: Option<u32>,
     /// Number format of matrix products; part of the numeric class, not of the gLM's id.
     pub precision: Precision,
+    /// What the study did to the inputs of one gLM on one task; plans set it, job files do not. Part of
+    /// the sets that it changes, not of the gLM's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quirk: Option<InputQuirk>,
+}
+
+/// What the study's code did to inputs without meaning to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InputQuirk {
+    /// Sei runs on this many positions, its splines rebuilt for them: sequences that probes of
+    /// variants read were padded by the width of the channel axis.
+    Length(u32),
+    /// DNABERT-2's attention mask is read as segments: tokens are of segment 1, padding of segment 0.
+    MaskAsSegments,
+}
+
+impl InputQuirk {
+    /// A text that tells it from every other.
+    pub fn name(self) -> String {
+        match self {
+            Self::Length(length) => format!("length {length}"),
+            Self::MaskAsSegments => "mask as segments".to_owned(),
+        }
+    }
 }
 
 /// How many tokens a sequence becomes.

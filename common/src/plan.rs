@@ -38,6 +38,9 @@ pub struct DatasetFacts {
     pub length_max: u64,
     /// Examples by split name; empty without splits.
     pub split_rows: BTreeMap<String, u64>,
+    /// What people should know of it, such as how many rows were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A data set of a plan.

@@ -29,6 +29,11 @@ pub trait ExampleReader: Send {
     /// # Errors
     /// `Invalid` with file, place, expected and found.
     fn read(&mut self, rows: usize) -> Result<Vec<Example>>;
+
+    /// What people should know of the rows read so far, such as how many were left out.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Opens the reader of `source`; targets obey the rules of `task`.
@@ -56,6 +61,9 @@ pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleRea
         }
         DatasetSource::Parquet { path, columns } => {
             Box::new(parquet::ParquetReader::open(path, columns, task)?)
+        }
+        DatasetSource::Variants { .. } => {
+            Box::new(variants::examples::VariantExamples::open(source)?)
         }
     })
 }

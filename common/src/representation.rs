@@ -13,18 +13,22 @@ pub enum Pooling {
     Mean,
     /// Every token.
     Full,
+    /// No states: scores of a variant, whose two windows are the sequences of an example. A row has one
+    /// value for each column of [`EffectSpec`](crate::effect::EffectSpec).
+    Effect,
 }
 
 impl Pooling {
     /// All poolings in the order shards store them.
-    pub const ALL: [Self; 3] = [Self::Cls, Self::Mean, Self::Full];
+    pub const ALL: [Self; 4] = [Self::Cls, Self::Mean, Self::Full, Self::Effect];
 
-    /// `cls`, `mean` or `full`.
+    /// `cls`, `mean`, `full` or `effect`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cls => "cls",
             Self::Mean => "mean",
             Self::Full => "full",
+            Self::Effect => "effect",
         }
     }
 }

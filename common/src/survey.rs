@@ -34,6 +34,7 @@ pub fn survey(source: &DatasetSource, task: TaskName) -> Result<DatasetFacts> {
             length_min: *window,
             length_max: *window,
             split_rows: BTreeMap::new(),
+            notes: Vec::new(),
         });
     }
     let mut reader = readers::open(source, task)?;
@@ -53,6 +54,7 @@ fn count(
         length_min: u64::MAX,
         length_max: 0,
         split_rows: BTreeMap::new(),
+        notes: Vec::new(),
     };
     loop {
         let examples = reader.read(ROWS_PER_READ)?;
@@ -72,6 +74,7 @@ fn count(
             }
         }
     }
+    facts.notes = reader.notes();
     if facts.rows == 0 {
         let path = source.paths().first().map_or(String::new(), |path| path.display().to_string());
         return Err(Error::invalid(format!("{path}: expected at least one example, found 0 rows")));
@@ -121,6 +124,13 @@ fn without_paths(source: &DatasetSource) -> DatasetSource {
             (*path, *genome) = (PathBuf::new(), PathBuf::new());
         }
         DatasetSource::Windows { genome, .. } => *genome = PathBuf::new(),
+        DatasetSource::Variants { paths, companions, genome, .. } => {
+            for path in paths {
+                // Names of files tell formats and elements.
+                *path = path.file_name().map(PathBuf::from).unwrap_or_default();
+            }
+            companions.iter_mut().chain(genome).for_each(|path| *path = PathBuf::new());
+        }
     }
     source
 }

@@ -3,6 +3,7 @@
 //! Leaves out: who runs a unit and when (coordinator).
 
 use crate::dataset::{DatasetSource, TaskName};
+use crate::effect::{EffectSpec, Score};
 use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
 use crate::model::ModelOptions;
 use crate::network::{Architecture, TrainingSpec};
@@ -45,6 +46,16 @@ pub struct SetSpec {
     pub options: RepresentationOptions,
     /// Numeric class: precision x device kind x kernel revision, such as `f32.cpu.1`.
     pub numeric_class: String,
+    /// Scores of variants that the set holds instead of states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<EffectSpec>,
+}
+
+impl SetSpec {
+    /// Names of the columns of scores; empty for states.
+    pub fn columns(&self) -> Vec<String> {
+        self.effects.as_ref().map_or_else(Vec::new, EffectSpec::columns)
+    }
 }
 
 /// Ridge penalty of the paper.
@@ -79,16 +90,38 @@ pub enum ProbeSpec {
         /// How it is trained.
         training: TrainingSpec,
     },
+    /// Nothing: a column of zero-shot scores is compared with measured effects.
+    ZeroShot {
+        /// The score.
+        score: Score,
+        /// Whether its absolute value is compared.
+        absolute: bool,
+    },
+    /// Nothing: f(alternative) - f(reference) of a fit on another data set is compared with measured
+    /// effects.
+    Applied {
+        /// The fit.
+        fit: FitId,
+        /// Elements that are compared; empty = all.
+        targets: Vec<String>,
+    },
 }
 
 impl ProbeSpec {
-    /// `ridge`, `least-squares`, `logistic` or the architecture's name.
+    /// Whether numbers are fitted to examples; others only compare what is there.
+    pub fn is_fitted(&self) -> bool {
+        !matches!(self, Self::ZeroShot { .. } | Self::Applied { .. })
+    }
+
+    /// `ridge`, `least-squares`, `logistic`, the architecture's name, or the score's.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ridge { .. } => "ridge",
             Self::LeastSquares => "least-squares",
             Self::Logistic { .. } => "logistic",
             Self::Network { architecture, .. } => architecture.name(),
+            Self::ZeroShot { score, .. } => score.name(),
+            Self::Applied { .. } => "applied",
         }
     }
 
@@ -107,7 +140,7 @@ impl ProbeSpec {
                     label.push_str(&format!(", {iterations_max} iterations"));
                 }
             }
-            Self::Ridge { .. } | Self::LeastSquares | Self::Network { .. } => {}
+            _ => {}
         }
         label
     }

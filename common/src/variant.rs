@@ -4,6 +4,7 @@
 //! VCF; alleles are upper case.
 
 use crate::dna::{BASES, DnaSequence};
+use serde::{Deserialize, Serialize};
 
 /// One alternative of one row of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,7 +83,8 @@ impl VariantFields {
 }
 
 /// What happens to variants that are no exchange of one base.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Indels {
     /// They are an error with file and line.
     #[default]

@@ -56,6 +56,8 @@ fn planned(units: u64) -> Plan {
         dtype: StoredDtype::F32,
         options: Default::default(),
         key: "representation[0]".into(),
+        dataset_indices: None,
+        zero_shot: None,
     };
     let job = Job {
         file: "job.toml".into(),
@@ -84,6 +86,7 @@ fn planned(units: u64) -> Plan {
         length_min: 200,
         length_max: 200,
         split_rows: BTreeMap::new(),
+        notes: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

@@ -17,9 +17,11 @@ use glmeval_common::unit::ModelRef;
 use std::collections::BTreeMap;
 
 mod cost;
+mod effects;
 mod fits;
 mod memory;
 mod probes;
+mod quirks;
 mod reads;
 mod sets;
 #[cfg(test)]

@@ -63,6 +63,8 @@ fn plan() -> Plan {
             dtype: StoredDtype::F32,
             options: Default::default(),
             key: "representation[0]".into(),
+            dataset_indices: None,
+            zero_shot: None,
         }],
         features: vec![SequenceFeature::OneHot],
         probes: vec![JobProbe::linear(ProbeSpec::LeastSquares, vec![0])],
@@ -75,6 +77,7 @@ fn plan() -> Plan {
         length_min: 200,
         length_max: 200,
         split_rows: BTreeMap::new(),
+        notes: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

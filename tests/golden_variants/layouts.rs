@@ -1,14 +1,18 @@
 //! Files of variants: every fixture gives the variants and windows that its description says, and
 //! every damaged file is refused with file, place, expected and found.
 
+use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::error::{Error, ErrorKind};
+use glmeval_common::readers;
 use glmeval_common::readers::genome::Genome;
-use glmeval_common::readers::variants::{self, VariantFormat, VariantOptions};
-use glmeval_common::variant::Variant;
+use glmeval_common::readers::variants::{self, VariantFormat, VariantOptions, archive_table};
+use glmeval_common::survey::survey;
+use glmeval_common::variant::{Indels, Variant};
 use glmeval_tests::{golden, hostile};
 use glmeval_worker::variants::{Evaluation, ScoreForm, Window, WindowCutter};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -214,6 +218,63 @@ fn damaged_files_of_variants_are_refused_with_the_place() {
         let cut = |variant: &Variant| cutter.cut(&case.path, variant).map(drop);
         variants.iter().try_for_each(cut).map_err(|e| e.chain())
     });
+}
+
+/// A data set of a job over one file.
+fn source(path: &Path, genome: Option<PathBuf>, window: Option<u64>) -> DatasetSource {
+    DatasetSource::Variants {
+        paths: vec![path.to_owned()],
+        companions: archive_table(path).into_iter().collect(),
+        genome,
+        window,
+        elements: Vec::new(),
+        columns: BTreeMap::new(),
+        indels: Indels::Refuse,
+    }
+}
+
+#[test]
+fn damaged_files_of_variants_are_refused_as_data_sets_of_a_job() {
+    let folder = tempfile::tempdir().unwrap();
+    hostile::check(&["vcf", "cagi_raw"], |case| {
+        let genome = golden::fixture(case.text("genome").unwrap_or("layouts/genome/genome.fa"));
+        let name = case.path.file_name().unwrap().to_str().unwrap();
+        // The name tells the format.
+        let name = if case.reader == "vcf" { name.to_owned() } else { format!("challenge_{name}") };
+        let path = folder.path().join(name);
+        std::fs::copy(&case.path, &path).unwrap();
+        let source = source(&path, Some(genome), Some(230));
+        match survey(&source, TaskName::VariantEffect).map_err(|error| error.chain()) {
+            // What is left out is counted; a file of which nothing is left is no data set.
+            Err(message) if message.contains("variants left out: ") => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    });
+}
+
+#[test]
+fn stored_windows_and_windows_cut_from_the_genome_are_examples_with_equal_letters() {
+    let folder = layouts().join("CAGI");
+    for file in ["230/CAGI_onehot.h5", "512/CAGI_onehot.h5"] {
+        let path = folder.join(file);
+        if !there(&path) {
+            continue;
+        }
+        let source = source(&path, None, None);
+        let facts = survey(&source, TaskName::VariantEffect).unwrap();
+        let mut reader = readers::open(&source, TaskName::VariantEffect).unwrap();
+        let examples = reader.read(usize::MAX).unwrap();
+        let expected = golden::json(&path.with_file_name("expected.json"));
+        let effects = list(&expected, "effect");
+        assert_eq!((examples.len(), facts.rows), (effects.len(), effects.len() as u64));
+        let elements = list(&expected, "element").iter().map(|name| name.as_str().unwrap());
+        for ((example, effect), element) in examples.iter().zip(effects).zip(elements) {
+            let own = facts.schema.targets.iter().position(|name| name == element).unwrap();
+            assert_eq!(example.targets[own], golden::number(effect).unwrap() as f32);
+            let known = example.targets.iter().filter(|target| target.is_finite()).count();
+            assert!(known == 1 && example.id.starts_with(&format!("{element}:")), "{}", example.id);
+        }
+    }
 }
 
 #[test]

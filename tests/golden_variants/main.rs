@@ -17,6 +17,7 @@ use glmeval_worker::model::Model;
 use glmeval_worker::models;
 use glmeval_worker::variants::{
     Evaluation, Outcome, Score, ScoreForm, Scorer, ScorerOptions, TokenSet, Window, WindowCutter,
+    missing,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -200,7 +201,7 @@ fn known(score: &str) -> Option<(&'static str, TokenSet, ScoreForm)> {
 
 /// Every column of every variant, by name; windows of one length are padded alike.
 fn columns(case: &Case, model: &Model, tokens: TokenSet) -> BTreeMap<&'static str, Vec<f64>> {
-    let scores = Score::ALL.into_iter().filter(|score| score.missing(model).is_none()).collect();
+    let scores = Score::ALL.into_iter().filter(|score| missing(*score, model).is_none()).collect();
     let mut by_padding: BTreeMap<Option<u64>, Vec<usize>> = BTreeMap::new();
     for (row, described) in case.rows().iter().enumerate() {
         by_padding.entry(described["pad_to"].as_u64()).or_default().push(row);

@@ -37,6 +37,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         dtype: StoredDtype::F32,
         options: Default::default(),
         key: format!("representation[{model_index}]"),
+        dataset_indices: None,
+        zero_shot: None,
     };
     let job = Job {
         file: "job.toml".into(),
@@ -77,6 +79,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         length_min: 12,
         length_max: 12,
         split_rows: BTreeMap::new(),
+        notes: Vec::new(),
     };
     let models = [facts("NT"), facts("GPN")];
     glmeval_coordinator::plan::plan(&job, &[dataset], &models, &|_| CLASS.to_owned())

@@ -33,6 +33,7 @@ pub(crate) fn shard(start: u64, end: u64) -> EmbeddingShard {
             dataset: DatasetId::new("dataset"),
             dtype: StoredDtype::F16,
             numeric_class: "f32.cpu.1".to_owned(),
+            columns: Vec::new(),
         },
         start,
         end,

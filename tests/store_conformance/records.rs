@@ -99,6 +99,7 @@ fn set() -> SetSpec {
         dtype: StoredDtype::F16,
         options: Default::default(),
         numeric_class: "f32.cpu.1".to_owned(),
+        effects: None,
     }
 }
 
@@ -131,6 +132,7 @@ fn plan() -> Plan {
         length_min: 5,
         length_max: 5,
         split_rows: BTreeMap::from([("test".to_owned(), 4)]),
+        notes: Vec::new(),
     };
     let model_facts = ModelFacts {
         id: ModelId::new("model"),

@@ -19,6 +19,8 @@ use glmeval_common::unit::SetSpec;
 use std::collections::BTreeMap;
 use tracing::info_span;
 
+mod effects;
+
 /// Which examples a shard holds, and their numbers in the data set.
 pub struct ShardExamples {
     /// First example of the range the shard stands for.
@@ -42,6 +44,9 @@ pub fn embed(
     shard: &ShardExamples,
     done: &mut dyn FnMut(u64),
 ) -> Result<EmbeddingShard> {
+    if let Some(scores) = &set.effects {
+        return effects::score(model, (set, scores), shard, done);
+    }
     embed_in_batches(model, set, shard, model.tokens_per_batch(), done)
 }
 

@@ -16,6 +16,7 @@ use glmeval_common::store::fits::{
 };
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 
+mod effects;
 mod evaluation;
 mod linear;
 mod measured;
@@ -49,11 +50,17 @@ async fn fit_within(context: &UnitContext<'_>, unit: &FitUnit, budget_bytes: u64
         return Ok(false);
     }
     let manifest = read_manifest(store, &unit.dataset).await.map_err(lost_input)?;
+    let (open, compared): (Vec<&Fit>, Vec<&Fit>) =
+        open.into_iter().partition(|fit| fit.probe.is_fitted());
+    let mut is_won =
+        effects::evaluate_all(context, unit, &compared, (&manifest, budget_bytes)).await?;
+    if open.is_empty() {
+        return Ok(is_won);
+    }
     let examples = reading::read(store, &unit.features, &manifest, budget_bytes).await?;
     let names = &manifest.schema.targets;
     let is_network = |fit: &&Fit| matches!(fit.probe, ProbeSpec::Network { .. });
     let (networks, linear): (Vec<&Fit>, Vec<&Fit>) = open.into_iter().partition(is_network);
-    let mut is_won = false;
     for fit in linear {
         context.check_stop()?;
         let (evaluated, weights) =

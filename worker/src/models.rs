@@ -113,6 +113,14 @@ pub fn describe_on(path: &Path, options: &ModelOptions, kind: &str) -> Result<Mo
     found.facts(&weights, found.tokenizer()?.as_ref())
 }
 
+/// The tokenizer of the gLM at `path`, without its weights.
+///
+/// # Errors
+/// As [`recognise`]; defects of the vocabulary.
+pub fn tokenizer(path: &Path, options: &ModelOptions) -> Result<Box<dyn Tokenizer>> {
+    Kind::find(path, options)?.tokenizer()
+}
+
 /// Writes `model.safetensors` with random weights of `seed` beside the `config.json` of `folder`.
 ///
 /// Returns the tensors written.

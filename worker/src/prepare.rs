@@ -50,16 +50,20 @@ pub(crate) async fn prepare(context: &UnitContext<'_>, unit: &PrepareUnit) -> Re
         }
         context.done(count);
     }
-    let outcome = writer.commit(provenance(unit)).await?;
+    let outcome = writer.commit(provenance(unit, &reader.notes())).await?;
     Ok(matches!(outcome, Outcome::Won(_)))
 }
 
-fn provenance(unit: &PrepareUnit) -> BTreeMap<String, String> {
+fn provenance(unit: &PrepareUnit, notes: &[String]) -> BTreeMap<String, String> {
     let files =
         unit.source.paths().iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-    BTreeMap::from([
+    let mut lines = BTreeMap::from([
         ("files".to_owned(), files.join(", ")),
         ("task".to_owned(), unit.task.name().to_owned()),
         ("program".to_owned(), concat!("glmeval ", env!("CARGO_PKG_VERSION")).to_owned()),
-    ])
+    ]);
+    if !notes.is_empty() {
+        lines.insert("notes".to_owned(), notes.join("; "));
+    }
+    lines
 }

@@ -23,6 +23,8 @@ pub fn linear_probe(spec: &ProbeSpec) -> Option<Box<dyn Probe>> {
         ProbeSpec::Logistic { c, iterations_max } => {
             Box::new(logistic::Logistic { c, iterations_max })
         }
-        ProbeSpec::Network { .. } => return None,
+        ProbeSpec::Network { .. } | ProbeSpec::ZeroShot { .. } | ProbeSpec::Applied { .. } => {
+            return None;
+        }
     })
 }

@@ -134,6 +134,7 @@ fn represent_strand(
             mean(&rows, &mut pooled)?;
         }
         (Pooling::Mean, MeanOver::All, _) => pool_one(pooling, states, false, &mut pooled)?,
+        (Pooling::Effect, ..) => return Err(Error::bug("scores are no states")),
         (Pooling::Cls, ..) | (Pooling::Mean, MeanOver::Published, _) => {
             pool_one(pooling, states, mean_skips_first, &mut pooled)?;
         }

@@ -15,6 +15,7 @@ use glmeval_common::clock::Clock;
 use glmeval_common::dataset::DatasetSource;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{Attempt, DatasetId, ModelId, SetId};
+use glmeval_common::model::InputQuirk;
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::windows::{WindowOptions, WindowReader};
@@ -44,7 +45,7 @@ pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
     device: Device,
-    models: Opened<(ModelId, Precision), Model>,
+    models: Opened<(ModelId, Precision, Option<InputQuirk>), Model>,
     genomes: Opened<DatasetId, Genome>,
     inputs: Inputs,
     /// Sets whose description this process has seen in the store.
@@ -86,7 +87,8 @@ impl Runner {
 
     /// The gLM of a unit, opened once and checked against the id that was planned.
     fn model(&self, model: &ModelRef) -> Result<Arc<Model>> {
-        self.models.get((model.id.clone(), model.options.precision), || {
+        let key = (model.id.clone(), model.options.precision, model.options.quirk);
+        self.models.get(key, || {
             let opened = crate::models::open_on(&model.source, &model.options, &self.device)?;
             let opened = Arc::new(opened);
             let found = &opened.facts().id;

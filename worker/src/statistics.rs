@@ -7,6 +7,7 @@
 mod bootstrap;
 mod correlation;
 mod curves;
+mod effects;
 mod keras;
 mod mann_whitney;
 mod multiple;
@@ -22,6 +23,7 @@ pub use correlation::{
     NanPolicy, PairSums, mean_squared_error, pearson, r_squared, spearman, spearman_columns,
 };
 pub use curves::{CurvePoint, precision_recall_curve, roc_curve};
+pub use effects::{ScoredVariants, effect_statistics};
 pub use keras::{KERAS_THRESHOLDS, KerasCounts};
 pub use mann_whitney::{Alternative, MannWhitney, mann_whitney};
 pub use multiple::{benjamini_hochberg, holm};

@@ -11,20 +11,21 @@ mod groups;
 mod likelihood;
 mod probe;
 mod probe_states;
-mod published;
 mod score;
 mod scorer;
 mod table;
 #[cfg(test)]
 mod tests;
-mod windows;
+
+pub use glmeval_common::effect::{
+    PROBE_WINDOW, Published, Score, TokenSet, published, published_cell,
+};
+pub use glmeval_common::readers::variants::windows::{Window, WindowCutter};
 
 pub use distance::{Distances, distances};
 pub use evaluation::{CellCorrelation, Correlation, Correlations, Evaluation, ScoreForm};
 pub use probe::{PROBE_COLUMNS, ProbeReads, VariantProbe};
 pub use probe_states::StatesProbe;
-pub use published::{PROBE_WINDOW, Published, published, published_cell};
-pub use score::{Score, TokenSet};
+pub use score::missing;
 pub use scorer::{Outcome, Scorer, ScorerOptions};
 pub use table::{TableFormat, VariantTable};
-pub use windows::{Window, WindowCutter};

@@ -6,7 +6,7 @@ use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::job::Prices;
 use glmeval_common::plan::Plan;
-use glmeval_common::unit::UnitKind;
+use glmeval_common::unit::{Fit, UnitKind};
 use glmeval_coordinator::plan;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -107,6 +107,8 @@ struct Summary<'a> {
     stages: Vec<Stage>,
     /// Fits by probe.
     probes: Vec<Probe>,
+    /// Comparisons of variants' scores with measured effects, for which nothing is fitted.
+    evaluations_total: u64,
     /// Time and cost on some devices if they did nothing but arithmetic.
     floors: Vec<Floor>,
     /// What that costs by the prices of the job file; empty without any.
@@ -136,6 +138,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         tokens_total: plan::tokens(plan),
         stages,
         probes: probes(plan),
+        evaluations_total: evaluations(plan),
         floors,
         prices: planned.job.prices.as_ref().map_or_else(Vec::new, |of| prices(of, flops_total)),
         worker_memory: memory(plan),
@@ -193,12 +196,18 @@ fn memory(plan: &Plan) -> Memory {
     }
 }
 
+/// Fits that are none: zero-shot scores and applied probes.
+fn evaluations(plan: &Plan) -> u64 {
+    let of_unit = |fits: &[Fit]| fits.iter().filter(|fit| !fit.probe.is_fitted()).count() as u64;
+    plan.fit_units().map(|(_, unit)| of_unit(&unit.fits)).sum()
+}
+
 /// Fits by probe, in the order of their names.
 fn probes(plan: &Plan) -> Vec<Probe> {
     let mut probes: BTreeMap<&str, Probe> = BTreeMap::new();
     for (_, unit) in plan.fit_units() {
         let mut last = None;
-        for fit in &unit.fits {
+        for fit in unit.fits.iter().filter(|fit| fit.probe.is_fitted()) {
             let name = fit.identity.probe.as_str();
             let probe = probes.entry(name).or_insert_with(|| Probe {
                 probe: name.to_owned(),
@@ -228,6 +237,17 @@ fn stage(plan: &Plan, kind: UnitKind) -> Stage {
         stage.flops += totals.flops;
     }
     stage
+}
+
+/// Lines on what is no table.
+fn say_notes(summary: &Summary<'_>) {
+    if summary.evaluations_total > 0 {
+        let count = summary.evaluations_total;
+        say(&format!("{count} evaluations of variants, for which nothing is fitted"));
+    }
+    for dataset in &summary.plan.datasets {
+        dataset.facts.notes.iter().for_each(|note| say(&format!("{}: {note}", dataset.name)));
+    }
 }
 
 fn print(summary: &Summary<'_>, format: Format) {
@@ -277,6 +297,7 @@ fn print(summary: &Summary<'_>, format: Format) {
         floors.row(vec![floor.device.to_owned(), seconds(floor.seconds), cost]);
     }
     say(&format!("job {} ({}): {} tokens", summary.name, summary.job, summary.tokens_total));
+    say_notes(summary);
     let held = &summary.worker_memory;
     let mut memory = Table::new(&["worker holds", "about"]);
     for (what, count) in [

@@ -1,8 +1,8 @@
 //! From a safetensors file to a checked shard.
 
 use super::{
-    EXAMPLE_INDICES, EmbeddingShard, SEQUENCES, ShardIdentity, ShardTensor, TOKEN_OFFSETS, axes_of,
-    parse_tensor_name,
+    COLUMNS, EXAMPLE_INDICES, EmbeddingShard, SEQUENCES, ShardIdentity, ShardTensor, TOKEN_OFFSETS,
+    axes_of, parse_tensor_name,
 };
 use crate::error::{Error, InputError, Result};
 use crate::ids::{DatasetId, ModelId, SetId};
@@ -21,6 +21,7 @@ pub(super) fn decode(bytes: &Bytes, name: &str) -> Result<EmbeddingShard> {
             .map_err(|e| file.defect("dataset", "an id", e))?,
         dtype: file.dtype()?,
         numeric_class: file.text("numeric_class")?.to_owned(),
+        columns: file.columns()?,
     };
     let row_ids: Vec<String> = serde_json::from_str(file.text("row_ids")?)
         .map_err(|e| file.defect("row_ids", "a JSON list of texts", e))?;
@@ -37,6 +38,7 @@ pub(super) fn decode(bytes: &Bytes, name: &str) -> Result<EmbeddingShard> {
     };
     check_rows(&file, &shard)?;
     check_tokens(&file, &shard)?;
+    check_columns(&file, &shard)?;
     Ok(shard)
 }
 
@@ -98,6 +100,13 @@ impl<'a> File<'a> {
             .ok_or_else(|| self.defect(SEQUENCES, "a whole number above 1", format!("{text:?}")))
     }
 
+    /// Names of the columns of scores; files of states do not say so.
+    fn columns(&self) -> Result<Vec<String>> {
+        let texts = self.metadata.metadata().as_ref();
+        let Some(text) = texts.and_then(|texts| texts.get(COLUMNS)) else { return Ok(Vec::new()) };
+        serde_json::from_str(text).map_err(|e| self.defect(COLUMNS, "a JSON list of texts", e))
+    }
+
     fn data(&self, name: &str, info: &TensorInfo) -> Result<Bytes> {
         let (from, to) = info.data_offsets;
         if from > to || to > self.body.len() {
@@ -142,7 +151,7 @@ impl<'a> File<'a> {
                 return Err(self.defect(&name, "a name such as layer_1.mean", "another name"));
             };
             let (rows, width) = match (info.shape.as_slice(), pooling) {
-                (&[rows, width], Pooling::Full) => (rows, width),
+                (&[rows, width], Pooling::Full | Pooling::Effect) => (rows, width),
                 (&[rows, width], _) if sequences == 1 => (rows, width),
                 (&[rows, count, width], Pooling::Cls | Pooling::Mean)
                     if sequences > 1 && count as u64 == u64::from(sequences) =>
@@ -216,6 +225,18 @@ fn check_rows(file: &File<'_>, shard: &EmbeddingShard) -> Result<()> {
             let name = super::tensor_name(tensor.layer, tensor.pooling);
             return Err(file.defect(&name, format!("{examples} rows"), tensor.rows));
         }
+    }
+    Ok(())
+}
+
+/// Columns are named exactly where a tensor holds scores, one name for each.
+fn check_columns(file: &File<'_>, shard: &EmbeddingShard) -> Result<()> {
+    let named = shard.identity.columns.len() as u64;
+    let scores = shard.tensors.iter().filter(|tensor| tensor.pooling == Pooling::Effect);
+    let widths: Vec<u64> = scores.map(|tensor| tensor.width).collect();
+    if widths.iter().any(|width| *width != named) || (widths.is_empty() && named > 0) {
+        let expected = format!("a name for each of {widths:?} columns of scores");
+        return Err(file.defect(COLUMNS, expected, format!("{named} names")));
     }
     Ok(())
 }

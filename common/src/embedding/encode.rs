@@ -3,8 +3,8 @@
 //! The `safetensors` crate keeps metadata in a map without order, so the header is written here.
 
 use super::{
-    EXAMPLE_INDICES, EmbeddingShard, SEQUENCES, ShardTensor, TOKEN_OFFSETS, axes_of, decode,
-    tensor_name,
+    COLUMNS, EXAMPLE_INDICES, EmbeddingShard, SEQUENCES, ShardTensor, TOKEN_OFFSETS, axes_of,
+    decode, tensor_name,
 };
 use crate::error::{Error, Result};
 use crate::layout::FORMAT_VERSION;
@@ -35,7 +35,7 @@ pub(super) fn encode(shard: &EmbeddingShard) -> Result<Bytes> {
     };
     for tensor in &tensors {
         let shape = match (tensor.pooling, shard.sequences) {
-            (Pooling::Full, _) | (_, 1) => vec![tensor.rows, tensor.width],
+            (Pooling::Full | Pooling::Effect, _) | (_, 1) => vec![tensor.rows, tensor.width],
             (_, sequences) => vec![tensor.rows, u64::from(sequences), tensor.width],
         };
         let about = json!({"dtype": dtype, "shape": shape});
@@ -112,6 +112,9 @@ fn metadata(shard: &EmbeddingShard, tensors: &[&ShardTensor]) -> Result<Value> {
         "set": identity.set.as_str(),
         "start": shard.start.to_string(),
     });
+    if !identity.columns.is_empty() {
+        texts[COLUMNS] = json!(to_json(&identity.columns)?);
+    }
     if shard.sequences != 1 {
         texts[SEQUENCES] = json!(shard.sequences.to_string());
     }

@@ -9,6 +9,7 @@ fn identity(dtype: StoredDtype) -> ShardIdentity {
         dataset: DatasetId::new("d"),
         dtype,
         numeric_class: "f32.cpu.1".to_owned(),
+        columns: Vec::new(),
     }
 }
 
@@ -95,6 +96,40 @@ fn examples_of_two_sequences_are_read_back_side_by_side() {
     assert_eq!(shard.values_f32(1, Pooling::Full, 1..2).unwrap(), [7.0, 8.0]);
     assert_eq!(shard.values_f32(1, Pooling::Full, 0..1).unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     assert!(shard.values_f32(1, Pooling::Cls, 1..3).is_err());
+}
+
+/// Scores of three variants in two columns.
+fn scores() -> EmbeddingShard {
+    let mut scores = tensor(4, Pooling::Effect, 6, StoredDtype::F32);
+    (scores.rows, scores.width) = (3, 2);
+    let mut shard = EmbeddingShard {
+        end: 13,
+        row_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        example_indices: None,
+        sequences: 1,
+        token_offsets: None,
+        ..shard(StoredDtype::F32)
+    };
+    shard.identity.columns = vec!["one_minus_cos".to_owned(), "cos".to_owned()];
+    let values = (1..=6).flat_map(|value| (value as f32).to_le_bytes()).collect::<Vec<_>>();
+    shard.tensors = vec![ShardTensor { values: values.into(), ..scores }];
+    shard
+}
+
+#[test]
+fn columns_of_scores_are_named_and_read_back() {
+    let shard = scores();
+    let bytes = shard.encode().unwrap();
+    let header = String::from_utf8_lossy(&bytes);
+    assert!(header.contains("layer_4.effect") && header.contains("one_minus_cos"), "{header}");
+    assert_eq!(EmbeddingShard::decode(&bytes, "x").unwrap(), shard);
+    assert_eq!(shard.values_f32(4, Pooling::Effect, 1..3).unwrap(), [3.0, 4.0, 5.0, 6.0]);
+    let mut unnamed = scores();
+    unnamed.identity.columns.pop();
+    assert!(unnamed.encode().is_err());
+    let mut of_states = paired_shard();
+    of_states.identity.columns = vec!["cos".to_owned()];
+    assert!(of_states.encode().is_err());
 }
 
 #[test]

@@ -11,10 +11,12 @@ use crate::representation::{
 };
 use std::path::{Path, PathBuf};
 
+mod effects;
 mod layers;
 mod probes;
 
-const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet";
+const SOURCE_KEYS: &str =
+    "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, variants";
 
 /// Where messages point to: the file and the folder that relative paths start at.
 struct Place<'a> {
@@ -75,7 +77,7 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
     let (mut embeddings, mut features) = (Vec::new(), Vec::new());
     for (i, table) in spec.representations.iter().enumerate() {
         let key = format!("representation[{i}]");
-        match check_representation(&place, &key, table, spec.protocol, &models)? {
+        match check_representation(&place, &key, table, spec.protocol, (&models, &datasets))? {
             Checked::Embedding(embedding) => embeddings.push(embedding),
             Checked::Feature(feature) => features.push(feature),
         }
@@ -134,7 +136,9 @@ fn check_dataset(
     key: &str,
     spec: &DatasetSpec,
 ) -> Result<JobDataset, InputError> {
+    let variants = spec.variants.as_ref().and_then(|patterns| patterns.first().cloned());
     let named = [
+        ("variants", &variants),
         ("fasta", &spec.fasta),
         ("bed", &spec.bed),
         ("narrowpeak", &spec.narrowpeak),
@@ -150,6 +154,10 @@ fn check_dataset(
         let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
         return Err(place.wrong(key, SOURCE_KEYS, found));
     };
+    if kind == "variants" {
+        return effects::variants(place, key, spec);
+    }
+    effects::refuse_keys_of_variants(place, key, spec)?;
     let path = place.existing(&format!("{key}.{kind}"), path)?;
     let genome = || -> Result<PathBuf, InputError> {
         let key = format!("{key}.genome");
@@ -231,7 +239,7 @@ fn check_representation(
     key: &str,
     spec: &RepresentationSpec,
     protocol: Protocol,
-    models: &[JobModel],
+    (models, datasets): (&[JobModel], &[JobDataset]),
 ) -> Result<Checked, InputError> {
     let one_of = "exactly one of model, one_hot = true, kmer, nucleotides = true";
     let flags = (spec.one_hot.unwrap_or(false), spec.nucleotides.unwrap_or(false));
@@ -251,18 +259,34 @@ fn check_representation(
                 let expected = "\"last\", \"all\" or a list of layer numbers";
                 return Err(place.wrong(&format!("{key}.layers"), expected, format!("{word:?}")));
             }
-            let mut poolings = spec.pooling.clone().unwrap_or(vec![Pooling::Cls, Pooling::Mean]);
+            let zero_shot = effects::zero_shot(place, key, spec)?;
+            let all = || match zero_shot {
+                Some(_) => vec![Pooling::Effect],
+                None => vec![Pooling::Cls, Pooling::Mean],
+            };
+            let mut poolings = spec.pooling.clone().unwrap_or_else(all);
             poolings.sort_unstable();
             poolings.dedup();
-            if poolings.is_empty() {
+            let has_effects = zero_shot.is_none() && poolings.contains(&Pooling::Effect);
+            if poolings.is_empty() || has_effects {
                 let key = format!("{key}.pooling");
-                return Err(place.wrong(&key, "at least one of cls, mean, full", "none"));
+                let found = if has_effects { "\"effect\"" } else { "none" };
+                return Err(place.wrong(&key, "at least one of cls, mean, full", found));
             }
             let dtype = spec.dtype.unwrap_or_default();
             let options = check_options(place, key, spec, &poolings)?;
+            let dataset_indices = effects::chosen(place, key, spec, datasets)?;
             let key = key.to_owned();
-            let embedding = JobEmbedding { model_index, layers, poolings, dtype, options, key };
-            Ok(Checked::Embedding(embedding))
+            Ok(Checked::Embedding(JobEmbedding {
+                model_index,
+                layers,
+                poolings,
+                dtype,
+                options,
+                key,
+                dataset_indices,
+                zero_shot,
+            }))
         }
         (None, (true, false), None) => Ok(Checked::Feature(SequenceFeature::OneHot)),
         (None, (false, true), None) => Ok(Checked::Feature(SequenceFeature::Nucleotides)),
@@ -286,7 +310,10 @@ fn check_options(
     poolings: &[Pooling],
 ) -> Result<RepresentationOptions, InputError> {
     let options = RepresentationOptions {
-        strands: spec.strands.unwrap_or_default(),
+        strands: match spec.both_strands {
+            Some(true) => Strands::Averaged,
+            _ => spec.strands.unwrap_or_default(),
+        },
         mean_over: spec.mean_over.unwrap_or_default(),
         full_rows: spec.full_rows.unwrap_or_default(),
     };

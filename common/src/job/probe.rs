@@ -78,6 +78,12 @@ pub struct ProbeTable {
     pub draws: Option<Draws>,
     /// Precision of matrix products.
     pub precision: Option<Precision>,
+    /// Data set whose fits `variant-effect` applies to variants.
+    pub trained_on: Option<String>,
+    /// Probes of those fits by name; left out = all.
+    pub probes: Option<Vec<String>>,
+    /// Elements whose effects they are compared with; left out = all.
+    pub targets: Option<Vec<String>>,
 }
 
 /// One layer of `layers`; which keys it may have depends on `kind`.
@@ -188,6 +194,19 @@ pub enum ProbeChoice {
     Network(NetworkChoice),
     /// The study's probes of each task.
     Published,
+    /// Other probes' fits, applied to variants.
+    Effects(EffectsChoice),
+}
+
+/// Which fits are applied to variants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectsChoice {
+    /// Index into [`super::Job::datasets`] of what they were trained on.
+    pub trained_on: usize,
+    /// Their probes by name; `None` = all.
+    pub probes: Option<Vec<String>>,
+    /// Elements; `None` = all.
+    pub targets: Option<Vec<String>>,
 }
 
 /// A network as a job names it.

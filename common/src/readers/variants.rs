@@ -12,9 +12,11 @@ mod archive;
 mod cagi;
 mod checks;
 mod columns;
+pub mod examples;
 mod vcf;
+pub mod windows;
 
-pub use archive::ArchiveVariants;
+pub use archive::{ArchiveVariants, archive_table};
 pub use cagi::CagiVariants;
 pub use columns::{TableVariants, VariantColumn};
 pub use vcf::VcfVariants;

@@ -45,6 +45,9 @@ pub struct SetManifest {
     pub options: RepresentationOptions,
     /// Numeric class.
     pub numeric_class: String,
+    /// Names of the columns of scores; empty for states.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 impl SetManifest {
@@ -60,6 +63,7 @@ impl SetManifest {
             dtype: set.dtype,
             options: set.options,
             numeric_class: set.numeric_class.clone(),
+            columns: set.columns(),
         }
     }
 }
@@ -355,7 +359,7 @@ pub async fn read_piece(
     let sequences = usize::try_from(shard.sequences).unwrap_or(usize::MAX);
     let token_counts = match pooling {
         Pooling::Full => token_counts(shard.token_bounds(&range)),
-        Pooling::Cls | Pooling::Mean => Vec::new(),
+        Pooling::Cls | Pooling::Mean | Pooling::Effect => Vec::new(),
     };
     let ids = shard.row_ids.get(range).unwrap_or_default().to_vec();
     Ok(Rows { ids, sequences, width, values, token_counts })

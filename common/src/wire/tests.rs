@@ -46,6 +46,7 @@ fn units() -> Vec<WorkUnit> {
         dtype: crate::representation::StoredDtype::Bf16,
         options: Default::default(),
         numeric_class: "f32.cpu.1".into(),
+        effects: None,
     };
     let windows = DatasetSource::Windows {
         genome: "/g.fa".into(),

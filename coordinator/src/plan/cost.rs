@@ -30,7 +30,9 @@ fn length_mean(facts: &DatasetFacts) -> u64 {
 
 /// FLOPs to embed one example up to the deepest layer of the set.
 pub(super) fn flops_per_row(dataset: &DatasetFacts, model: &ModelFacts, set: &SetSpec) -> f64 {
-    let sides = dataset.schema.sequences.len().max(1) as f64 * strands(set) as f64;
+    let sides = dataset.schema.sequences.len().max(1) as u64;
+    let sides = set.effects.as_ref().map_or(sides, |effects| effects.windows());
+    let sides = sides.saturating_mul(strands(set)) as f64;
     let layer = set.layers.last().copied().unwrap_or(0);
     sides * model.flops(model.tokens(length_mean(dataset)), layer)
 }
@@ -60,6 +62,9 @@ pub(super) fn bytes_per_row_max(dataset: &DatasetFacts, model: &ModelFacts, set:
 }
 
 fn row_bytes(dataset: &DatasetFacts, model: &ModelFacts, set: &SetSpec, length: u64) -> u64 {
+    if !set.columns().is_empty() {
+        return (set.columns().len() as u64).saturating_mul(set.dtype.bytes());
+    }
     let rows = match set.options.full_rows {
         FullRows::Tokens => model.states(model.tokens(length)),
         FullRows::Nucleotides => length,

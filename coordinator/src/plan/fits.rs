@@ -7,10 +7,11 @@
 use super::probes::{Fitting, ProbeOn};
 use super::reads::{Features, dataset_features};
 use super::sets::PlannedSet;
-use super::{Planner, cost};
+use super::{Planner, cost, effects};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::FitId;
+use glmeval_common::job::{JobProbe, ProbeChoice};
 use glmeval_common::plan::{EntrySpec, PlanEntry};
 use glmeval_common::score::FitIdentity;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
@@ -43,8 +44,10 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
     }
     let mut known = BTreeSet::new();
     for dataset in 0..job.datasets.len() {
-        let probes = job.probes.iter().filter(|probe| probe.dataset_indices.contains(&dataset));
-        let probes: Vec<_> = probes.collect();
+        let is_fitted = |probe: &&JobProbe| !matches!(probe.choice, ProbeChoice::Effects(_));
+        let probes = job.probes.iter().filter(is_fitted);
+        let probes: Vec<_> =
+            probes.filter(|probe| probe.dataset_indices.contains(&dataset)).collect();
         if probes.is_empty() {
             continue;
         }
@@ -67,6 +70,8 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
             push_units(planner, dataset, features, fits)?;
         }
     }
+    effects::add_zero_shot(planner, sets)?;
+    effects::add_applied(planner, sets, first)?;
     let past = planner.entries.unit_count();
     if first < past {
         planner.push(PlanEntry {
@@ -160,7 +165,7 @@ fn push_units(
 
 /// The set's own id stays out: which other layers it holds does not change this fit. Of a network the
 /// kernels it is trained with count, as they do for an embedding.
-fn fit_id(
+pub(super) fn fit_id(
     planner: &Planner<'_>,
     identity: &FitIdentity,
     features: &Features<'_>,
@@ -180,6 +185,13 @@ fn fit_id(
         .field("protocol", &identity.protocol);
     if let ProbeSpec::Network { training, .. } = probe {
         digest = digest.field("training_class", (planner.training_class)(training.precision));
+    }
+    let effects = features.set.and_then(|set| set.effects.as_ref());
+    if let Some(tokens) = effects.and_then(|effects| effects.pad_to) {
+        digest = digest.field("pad_to", tokens.to_string());
+    }
+    if let Some(quirk) = features.set.and_then(|set| set.model.options.quirk) {
+        digest = digest.field("quirk", quirk.name());
     }
     if let (Some(set), Some(layer)) = (features.set, features.layer) {
         digest = digest

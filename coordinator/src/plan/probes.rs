@@ -160,6 +160,7 @@ impl ProbeOn<'_> {
                 }
                 self.network(choice, features)
             }
+            ProbeChoice::Effects(_) => Ok(Vec::new()),
             ProbeChoice::Published => {
                 let (probe, kinds) = published_probes(self.task(), features.input);
                 let mut list: Vec<Fitting> =

@@ -49,7 +49,9 @@ pub(super) fn dataset_features<'a>(
 ) -> Result<Vec<Features<'a>>> {
     let facts = &planner.datasets[dataset];
     let mut list = Vec::new();
-    for embedding in &planner.job.embeddings {
+    let states = |embedding: &&JobEmbedding| embedding.zero_shot.is_none();
+    let embeddings = planner.job.embeddings.iter().filter(states);
+    for embedding in embeddings.filter(|embedding| embedding.reads(dataset)) {
         let set = find_set(planner, sets, embedding, dataset)?;
         let model = &planner.models[set.model];
         for layer in sets::layers(planner, embedding)? {
@@ -149,6 +151,7 @@ pub(super) fn extents(
             match pooling {
                 Pooling::Full => sequences(positions(model, options, facts.length_max), width),
                 Pooling::Cls | Pooling::Mean => vector(width),
+                Pooling::Effect => vector(0),
             }
         }
     }
@@ -171,6 +174,7 @@ fn find_set<'a>(
                 && set.spec.dtype == embedding.dtype
                 && set.spec.options == embedding.options
                 && set.spec.numeric_class == class
+                && set.spec.effects.is_none()
         })
         .ok_or_else(|| Error::bug("a set was planned for every representation and data set"))
 }

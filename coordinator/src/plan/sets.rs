@@ -3,7 +3,7 @@
 //! Leaves out: what reads them (fits). Invariant: one set per gLM, data set and dtype, holding the
 //! union of the layers and poolings asked for; its shards tile the rows without gap or overlap.
 
-use super::{Planner, UnitRange, cost, model_ref};
+use super::{Planner, UnitRange, cost, effects, model_ref, quirks};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
 use glmeval_common::ids::{DatasetId, ModelId, SetId};
@@ -21,7 +21,8 @@ pub(super) struct PlannedSet {
     pub(super) shards: UnitRange,
 }
 
-type SetKey = (ModelId, DatasetId, StoredDtype, RepresentationOptions, String);
+/// The last two are the numeric class and the columns of scores.
+type SetKey = (ModelId, DatasetId, StoredDtype, RepresentationOptions, String, Vec<String>);
 
 /// Layers a representation asks for, sorted.
 ///
@@ -52,12 +53,13 @@ pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>>
     let mut known: BTreeMap<SetKey, usize> = BTreeMap::new();
     for embedding in &planner.job.embeddings {
         let layers = layers(planner, embedding)?;
-        for dataset in 0..planner.datasets.len() {
+        for dataset in (0..planner.datasets.len()).filter(|&dataset| embedding.reads(dataset)) {
             let fresh = empty_set(planner, embedding, dataset)?;
             let spec = &fresh.spec;
             let class = spec.numeric_class.clone();
-            let key =
-                (spec.model.id.clone(), spec.dataset.clone(), spec.dtype, spec.options, class);
+            let columns = spec.columns();
+            let (model, dataset) = (spec.model.id.clone(), spec.dataset.clone());
+            let key = (model, dataset, spec.dtype, spec.options, class, columns);
             let index = *known.entry(key).or_insert(sets.len());
             if index == sets.len() {
                 sets.push(fresh);
@@ -98,15 +100,18 @@ fn empty_set(
         let found = format!("one of {} nucleotides or {tokens} tokens", facts.length_max);
         return Err(planner.wrong(&place, expected, found).into());
     }
+    let mut of_model = model_ref(&model_facts.id, job_model);
+    of_model.options.quirk = quirks::input(planner, embedding, dataset);
     let spec = SetSpec {
         id: SetId::new(""),
-        model: model_ref(&model_facts.id, job_model),
+        model: of_model,
         dataset: facts.id.clone(),
         layers: Vec::new(),
         poolings: Vec::new(),
         dtype: embedding.dtype,
         options: embedding.options,
         numeric_class: (planner.numeric_class)(job_model.options.precision),
+        effects: effects::spec(planner, embedding, dataset)?,
     };
     Ok(PlannedSet { spec, dataset, model, shards: (0, 0) })
 }
@@ -114,7 +119,7 @@ fn empty_set(
 fn set_id(spec: &SetSpec) -> SetId {
     let layers: Vec<_> = spec.layers.iter().map(u32::to_string).collect();
     let poolings: Vec<_> = spec.poolings.iter().map(|pooling| pooling.name()).collect();
-    let digest = ContentDigest::new("embeddings/1")
+    let mut digest = ContentDigest::new("embeddings/1")
         .field("model", spec.model.id.as_str())
         .field("dataset", spec.dataset.as_str())
         .field("layers", layers.join(","))
@@ -122,6 +127,13 @@ fn set_id(spec: &SetSpec) -> SetId {
         .field("dtype", spec.dtype.name())
         .field("options", spec.options.label())
         .field("numeric_class", &spec.numeric_class);
+    if let Some(effects) = &spec.effects {
+        let pad_to = effects.pad_to.unwrap_or(0).to_string();
+        digest = digest.field("scores", spec.columns().join(",")).field("pad_to", pad_to);
+    }
+    if let Some(quirk) = spec.model.options.quirk {
+        digest = digest.field("quirk", quirk.name());
+    }
     SetId::new(digest.finish())
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn dataset_facts(id: &str, rows: u64) -> DatasetFacts {
         length_min: 200,
         length_max: 200,
         split_rows: BTreeMap::new(),
+        notes: Vec::new(),
     }
 }
 
@@ -53,6 +54,8 @@ fn embedding(layers: LayerChoice, poolings: &[Pooling]) -> JobEmbedding {
         dtype: StoredDtype::F32,
         options: Default::default(),
         key: "representation[0]".into(),
+        dataset_indices: None,
+        zero_shot: None,
     }
 }
 

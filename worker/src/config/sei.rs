@@ -124,6 +124,18 @@ impl SeiConfig {
         convolutions
     }
 
+    /// The same network over inputs of `length` nucleotides.
+    ///
+    /// # Errors
+    /// `Invalid` for a length that leaves the splines too little, or too much.
+    pub fn with_length(self, length: u32) -> Result<Self> {
+        if !(LENGTH_MIN..=LENGTH_MAX).contains(&length) {
+            let expected = format!("{LENGTH_MIN} to {LENGTH_MAX} nucleotides");
+            return Err(InputError::new("Sei", "input", expected, length).into());
+        }
+        Ok(Self { sequence_length: length as usize, ..self })
+    }
+
     /// Every tensor a checkpoint may hold; those of the classifier may be left out.
     pub fn expected_tensors(&self) -> Vec<ExpectedTensor> {
         let mut tensors = Vec::new();

@@ -31,6 +31,7 @@ fn set(model: &Model, folder: PathBuf, dtype: StoredDtype) -> SetSpec {
         dtype,
         options: Default::default(),
         numeric_class: crate::numeric_class(Default::default()),
+        effects: None,
     }
 }
 

@@ -124,7 +124,7 @@ fn void_areas_of_one_class(rows: &mut [Statistic], names: &[String], targets: &[
 }
 
 /// A line on the statistics without a value.
-fn undefined(rows: &[Statistic]) -> Option<String> {
+pub(super) fn undefined(rows: &[Statistic]) -> Option<String> {
     let without: Vec<_> = rows.iter().filter(|row| row.value.is_none()).collect();
     let first = without.first()?;
     let named: Vec<String> = without

@@ -68,11 +68,7 @@ pub(super) async fn read(
     let manifest = Arc::new(manifest.clone());
     match source {
         FeatureSource::Embedding { set, layer, pooling } => {
-            let mut measured = Measured::new(manifest.schema.targets.len());
-            let mut parts = std::pin::pin!(example_parts(store, &manifest));
-            while let Some(examples) = parts.next().await {
-                measured.extend(&examples?);
-            }
+            let measured = measured_of(store, &manifest).await?;
             let tensor = (*layer, *pooling);
             let builder = Builder::new(&manifest, budget_bytes);
             let builder = embeddings(store, (set, tensor), builder, &measured.ids).await?;
@@ -83,6 +79,23 @@ pub(super) async fn read(
             sequences(store, *feature, &manifest, budget_bytes).await
         }
     }
+}
+
+/// What is measured of a data set, without any features.
+///
+/// # Errors
+/// `Corrupt`; store errors.
+pub(super) async fn measured(store: &Store, manifest: &DatasetManifest) -> Result<Measured> {
+    measured_of(store, &Arc::new(manifest.clone())).await
+}
+
+async fn measured_of(store: &Store, manifest: &Arc<DatasetManifest>) -> Result<Measured> {
+    let mut measured = Measured::new(manifest.schema.targets.len());
+    let mut parts = std::pin::pin!(example_parts(store, manifest));
+    while let Some(examples) = parts.next().await {
+        measured.extend(&examples?);
+    }
+    Ok(measured)
 }
 
 /// All examples in order, the next ones read while the current ones are used.

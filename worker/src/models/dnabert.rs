@@ -19,6 +19,7 @@ use crate::weights::{ExpectedTensor, Weights};
 use block::{Block, widths};
 use ends::{Embedding, Pooler, load_head};
 use glmeval_common::error::{Error, Result};
+use glmeval_common::model::InputQuirk;
 use glmeval_kernels::cuda::Gpu;
 use glmeval_kernels::ops::attention::alibi_slopes;
 use serde_json::Value;
@@ -86,7 +87,12 @@ impl Architecture for DnaBert {
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(Error::invalid(format!("expected layer_norm_eps > 0, found {eps}")));
         }
-        Ok(Box::new(Plan { config, eps, options: *options }))
+        let mut plan = Plan { config, eps, options: *options, segments: None };
+        if options.quirk == Some(InputQuirk::MaskAsSegments) && plan.config.type_vocab_size > 1 {
+            let padding = plan.tokenizer(checkpoint.folder())?.pad_id();
+            plan.segments = Some(padding.unwrap_or(u32::MAX));
+        }
+        Ok(Box::new(plan))
     }
 }
 
@@ -95,6 +101,9 @@ struct Plan {
     config: BertConfig,
     eps: f64,
     options: ModelOptions,
+    /// The padding token, alone of segment 0 where all others are of segment 1; `None` = all are of
+    /// segment 0.
+    segments: Option<u32>,
 }
 
 impl Blueprint for Plan {
@@ -163,13 +172,14 @@ impl Blueprint for Plan {
     }
 
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        cuda::load(gpu, &self.config, (self.eps as f32, self.options.precision), tensors)
+        let choices = (self.eps as f32, self.options.precision, self.segments);
+        cuda::load(gpu, &self.config, choices, tensors)
     }
 
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
         let (config, eps) = (self.config.clone(), self.eps as f32);
         let precision = self.options.precision;
-        let embedding = Embedding::load(&config, eps, tensors)?;
+        let embedding = Embedding::load(&config, (eps, self.segments), tensors)?;
         let blocks = (0..config.num_hidden_layers)
             .map(|index| Block::load(&config, (eps, precision), index, tensors))
             .collect::<Result<_>>()?;

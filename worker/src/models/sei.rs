@@ -20,7 +20,7 @@ use crate::tokenizers::NucleotideTokenizer;
 use crate::weights::ExpectedTensor;
 use classifier::Classifier;
 use glmeval_common::error::{Error, Result};
-use glmeval_common::model::MemoryFacts;
+use glmeval_common::model::{InputQuirk, MemoryFacts};
 use glmeval_kernels::cuda::Gpu;
 use spline::Spline;
 use std::borrow::Cow;
@@ -61,6 +61,9 @@ impl Architecture for Sei {
             Some(_) => SeiConfig::read(&checkpoint.config_path())?,
             None => SeiConfig::of_weights(&checkpoint.weights(self)?)?,
         };
+        if let Some(InputQuirk::Length(length)) = options.quirk {
+            config.clone().with_length(length)?;
+        }
         Ok(Box::new(Plan { config, options: *options }))
     }
 }
@@ -71,10 +74,23 @@ struct Plan {
     options: ModelOptions,
 }
 
+impl Plan {
+    /// The sizes it runs with, which its identity does not tell.
+    fn sizes(&self) -> SeiConfig {
+        let config = self.config.clone();
+        match self.options.quirk {
+            Some(InputQuirk::Length(length)) => {
+                config.clone().with_length(length).unwrap_or(config)
+            }
+            _ => config,
+        }
+    }
+}
+
 impl Blueprint for Plan {
     /// The cost of a token is its share of a full input, which any sequence is padded to.
     fn shape(&self) -> ModelShape {
-        let config = &self.config;
+        let config = &self.sizes();
         let flops = |(_, shape, length): (_, [usize; 3], usize)| {
             2.0 * length as f64 * shape.map(|extent| extent as f64).iter().product::<f64>()
         };
@@ -128,7 +144,7 @@ impl Blueprint for Plan {
     }
 
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        let (config, precision) = (&self.config, self.options.precision);
+        let (config, precision) = (&self.sizes(), self.options.precision);
         let has_classifier = tensors.contains(&format!("{}.weight", CLASSIFIER[0]));
         let classifier = match config.outputs.filter(|_| has_classifier) {
             None => None,
@@ -149,7 +165,7 @@ impl Blueprint for Plan {
     }
 
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        cuda::load(&self.config, self.options.precision, gpu, tensors)
+        cuda::load(&self.sizes(), self.options.precision, gpu, tensors)
     }
 }
 

@@ -50,6 +50,7 @@ fn shard(name: &str) -> SpooledShard {
             dtype: StoredDtype::F16,
             options: RepresentationOptions::default(),
             numeric_class: "f32.cpu.1".to_owned(),
+            columns: Vec::new(),
         },
         model,
         started_unix_ms: 7,

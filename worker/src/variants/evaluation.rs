@@ -3,7 +3,7 @@
 //! Leaves out: what the scores are. Invariant: elements and cells stand in the order in which they
 //! came first; variants without an effect are left out.
 
-use super::published::published_cell;
+use super::published_cell;
 use crate::statistics::pearson;
 use glmeval_common::variant::Variant;
 use serde::Serialize;

@@ -3,7 +3,7 @@
 //! Leaves out: running it. Invariant: an alternative belongs to exactly the window it was made of;
 //! windows are equal only if every letter is.
 
-use super::windows::Window;
+use super::Window;
 use crate::batching::check_length;
 use crate::model::Model;
 use glmeval_common::dna::{BASES, DnaSequence};

@@ -4,7 +4,7 @@
 //! network's last value before a sigmoid, so that an effect is a difference of logits; a letter other
 //! than A, C, G, T is a row of zeros.
 
-use super::windows::Window;
+use super::Window;
 use crate::json;
 use crate::network::{Network, NetworkDescription, NetworkState, Pass};
 use crate::training::arrays::ArrayFile;
@@ -107,6 +107,26 @@ impl VariantProbe {
         Self::new(&network, input, reads, &weights.collect())
     }
 
+    /// Opens the weights that a fit left in the store, whatever it read: who calls knows what to give it.
+    ///
+    /// # Errors
+    /// `Invalid` for a fit of several inputs or outputs; `Corrupt` for a file that no fit wrote.
+    pub(crate) fn of_fit(bytes: &Bytes, place: &str) -> Result<Self> {
+        let file = ArrayFile::decode(bytes, place)?;
+        let identity: FitIdentity = text(&file, "identity", place)?;
+        let inputs: Vec<Extent> = text(&file, "inputs", place)?;
+        let network: NetworkSpec = text(&file, "network", place)?;
+        let &[input] = inputs.as_slice() else { return Err(one_input(place, inputs.len())) };
+        let reads = ProbeReads::States {
+            model: identity.model_id.unwrap_or_else(|| ModelId::new("")),
+            name: identity.model.unwrap_or_default(),
+            layer: identity.layer.unwrap_or_default(),
+            pooling: Pooling::Full,
+        };
+        let weights = file.numbers.into_iter().map(|(name, (_, values))| (name, values));
+        Self::new(&network, input, reads, &weights.collect())
+    }
+
     /// Builds `spec` over `input` with trained `weights` by name.
     ///
     /// # Errors
@@ -196,7 +216,7 @@ impl VariantProbe {
     }
 
     /// f of each row of `input`, `[rows, extent]`.
-    pub(super) fn predict(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+    pub(crate) fn predict(&mut self, input: &[f32]) -> Result<Vec<f32>> {
         let mut all = Vec::new();
         let mut out = Vec::new();
         let values = self.input.values().max(1);

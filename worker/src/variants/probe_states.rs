@@ -3,10 +3,10 @@
 //! Leaves out: the network (`probe`). Invariant: as for scores without a probe: alternatives at one
 //! place share the reference, and nothing else in a batch changes a bit.
 
+use super::Window;
 use super::groups::{Group, Groups};
 use super::probe::{ProbeReads, VariantProbe, effect};
 use super::scorer::Outcome;
-use super::windows::Window;
 use crate::batching;
 use crate::model::{LayerRequest, Model, TokenBatch};
 use crate::representation::{StrandStates, represent};

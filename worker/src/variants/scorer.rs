@@ -6,13 +6,11 @@
 use super::distance::distances;
 use super::groups::{Group, Groups, Strand};
 use super::likelihood::{Likelihoods, base_ids, likelihoods, masked_difference};
-use super::published::published;
-use super::score::{Score, TokenSet};
-use super::windows::Window;
+use super::score::missing;
+use super::{Score, TokenSet, Window, published};
 use crate::batching;
 use crate::model::{Model, TokenBatch};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::model::TokenRule;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::borrow::Cow;
@@ -58,7 +56,7 @@ impl<'m> Scorer<'m> {
     pub fn new(model: &'m Model, mut options: ScorerOptions) -> Result<Self> {
         options.scores.sort_unstable();
         options.scores.dedup();
-        if let Some(reason) = options.scores.iter().find_map(|score| score.missing(model)) {
+        if let Some(reason) = options.scores.iter().find_map(|score| missing(*score, model)) {
             return Err(Error::invalid(reason));
         }
         let facts = model.facts();
@@ -117,7 +115,7 @@ impl<'m> Scorer<'m> {
         let usable: Vec<(usize, &Group)> =
             tokens.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref().ok()?))).collect();
         let counts: Vec<usize> = usable.iter().map(|(_, group)| group.token_count()).collect();
-        for members in batching::pack(&counts, TOKENS_PER_BATCH_MAX) {
+        for members in batching::pack(&counts, self.model.tokens_per_batch()) {
             let batch: Vec<&Group> = members.iter().map(|&member| usable[member].1).collect();
             let mut finished = 0;
             for (member, scored) in members.iter().zip(self.score_groups(&batch)?) {

@@ -15,7 +15,7 @@ use glmeval_worker::model::Model;
 use glmeval_worker::models;
 use glmeval_worker::variants::{
     Outcome, PROBE_COLUMNS, PROBE_WINDOW, ProbeReads, Published, Score, ScoreForm, Scorer,
-    ScorerOptions, StatesProbe, VariantProbe, Window, published,
+    ScorerOptions, StatesProbe, VariantProbe, Window, missing, published,
 };
 
 /// Opens the gLM, fetched first if need be.
@@ -102,7 +102,7 @@ impl<'m> Engine<'m> {
         let known = published(&model.facts().architecture);
         let is_all = arguments.scores.contains(&ScoreName::All);
         let scores = if is_all {
-            Score::ALL.into_iter().filter(|score| score.missing(model).is_none()).collect()
+            Score::ALL.into_iter().filter(|score| missing(*score, model).is_none()).collect()
         } else if arguments.scores.is_empty() {
             known.scores.to_vec()
         } else {

@@ -4,10 +4,10 @@
 //! computed, so they must not change in between.
 
 use clap::{Args, ValueEnum};
-use glmeval_common::error::{InputError, Result};
+use glmeval_common::error::Result;
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::variants::{
-    self, VariantColumn, VariantFormat, VariantOptions, VariantReader,
+    self, VariantColumn, VariantFormat, VariantOptions, VariantReader, examples,
 };
 use glmeval_common::variant::{Indels, Variant, VariantFields};
 use glmeval_worker::variants::{Window, WindowCutter};
@@ -163,21 +163,13 @@ impl Input {
     }
 }
 
-/// The window length of stored windows: that of the first row of the first file that has some.
+/// The window length of stored windows; `None` where no file holds some.
 pub(super) fn stored_window(arguments: &InputArguments) -> Result<Option<u64>> {
     let is_archive = |path: &PathBuf| match arguments.input {
         Some(InputName::Archive) => true,
         Some(_) => false,
         None => VariantFormat::of(path) == VariantFormat::Archive,
     };
-    let Some(path) = arguments.variants.iter().find(|path| is_archive(path)) else {
-        return Ok(None);
-    };
-    let format = Some(VariantFormat::Archive);
-    let options = VariantOptions { format, ..VariantOptions::default() };
-    let first = variants::open(path, &options)?.next_variant()?;
-    let length = first.and_then(|variant| Some(variant.stored?[0].len() as u64));
-    length.map(Some).ok_or_else(|| {
-        InputError::new(path.display(), "ref", "at least one window", "0 rows").into()
-    })
+    let path = arguments.variants.iter().find(|path| is_archive(path));
+    path.map(|path| examples::stored_window(path)).transpose()
 }

@@ -4,6 +4,7 @@ use super::Arguments;
 use super::engine::Engine;
 use crate::output::{Format, Table, complain, say, say_json};
 use glmeval_common::error::{Error, Result};
+use glmeval_common::readers::variants::examples::reason_kind;
 use glmeval_worker::variants::{Correlations, Outcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ impl Summary {
             Outcome::Scored(_) => self.scored += 1,
             Outcome::Dropped(reason) => {
                 self.dropped += 1;
-                *self.reasons.entry(kind(reason)).or_default() += 1;
+                *self.reasons.entry(reason_kind(reason)).or_default() += 1;
             }
         }
     }
@@ -82,18 +83,6 @@ impl Summary {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// A reason without the numbers and letters of its row.
-fn kind(reason: &str) -> String {
-    if reason.starts_with("the genome has ") {
-        return "the genome has another base for the reference".to_owned();
-    }
-    if reason.starts_with("window ") {
-        return "the window leaves the chromosome".to_owned();
-    }
-    let words = reason.split(|letter: char| letter.is_ascii_digit()).next();
-    words.unwrap_or(reason).trim_end().to_owned()
 }
 
 fn table(correlations: &Correlations) -> Table {

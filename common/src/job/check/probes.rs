@@ -3,7 +3,7 @@
 //! Leaves out: layers of a user's own network (layers); which representations a probe reads (planned).
 //! Invariant: a key that a kind does not have is refused, never ignored.
 
-use super::{Place, layers};
+use super::{Place, effects, layers};
 use crate::dataset::TaskName;
 use crate::error::InputError;
 use crate::job::{
@@ -104,7 +104,7 @@ pub(super) fn check(
 /// One table; what the protocol decides stays open, since it depends on what is read.
 fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProbe, InputError> {
     let table = written.table;
-    let choice = choice(written)?;
+    let choice = choice(written, datasets)?;
     refuse_others(written, &choice)?;
     if let Some(names) = &table.representations {
         let unknown = names.iter().find(|name| !REPRESENTATIONS.contains(&name.as_str()));
@@ -142,7 +142,7 @@ fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProb
 }
 
 /// What the table's `kind` names, with the keys that belong to it.
-fn choice(written: &Written<'_>) -> Result<ProbeChoice, InputError> {
+fn choice(written: &Written<'_>, datasets: &[JobDataset]) -> Result<ProbeChoice, InputError> {
     let table = written.table;
     Ok(match table.kind.as_str() {
         "ridge" => ProbeChoice::Linear(ProbeSpec::Ridge {
@@ -154,6 +154,7 @@ fn choice(written: &Written<'_>) -> Result<ProbeChoice, InputError> {
             iterations_max: table.iterations_max.unwrap_or(LOGISTIC_ITERATIONS_MAX).max(1),
         }),
         "published" => ProbeChoice::Published,
+        "variant-effect" => effects::applied(written.place, &written.key, table, datasets)?,
         "network" => {
             let name = table.name.clone().unwrap_or_else(|| "network".to_owned());
             super::check_name(written.place, &format!("{}.name", written.key), &name)?;
@@ -171,7 +172,8 @@ fn choice(written: &Written<'_>) -> Result<ProbeChoice, InputError> {
             let (_, kind) = known.ok_or_else(|| {
                 let names: Vec<_> = NetworkChoice::NAMED.iter().map(|(name, _)| *name).collect();
                 let expected = format!(
-                    "ridge, least-squares, logistic, {}, network or published",
+                    "ridge, least-squares, logistic, {}, network, published or \
+                     variant-effect",
                     names.join(", ")
                 );
                 written.wrong("kind", expected, format!("{kind:?}"))
@@ -199,7 +201,8 @@ fn refuse_others(written: &Written<'_>, choice: &ProbeChoice) -> Result<(), Inpu
     let is_linear = matches!(choice, ProbeChoice::Linear(_));
     let is_own = matches!(kind, Some(NetworkKind::Own { .. }));
     let has_width = is(&["rep-cnn", "rep-mlp", "published"]);
-    let is_trained = !is_linear;
+    let is_applied = matches!(choice, ProbeChoice::Effects(_));
+    let is_trained = !is_linear && !is_applied;
     let keys = [
         ("alpha", t.alpha.is_some(), is(&["ridge"])),
         ("c", t.c.is_some(), is(&["logistic"])),
@@ -207,7 +210,11 @@ fn refuse_others(written: &Written<'_>, choice: &ProbeChoice) -> Result<(), Inpu
         ("name", t.name.is_some(), is_own),
         ("inputs", t.inputs.is_some(), is_own),
         ("layers", t.layers.is_some(), is_own),
-        ("factors", t.factors.is_some(), has_width),
+        ("trained_on", t.trained_on.is_some(), is_applied),
+        ("probes", t.probes.is_some(), is_applied),
+        ("targets", t.targets.is_some(), is_applied),
+        ("factors", t.factors.is_some(), has_width || is_applied),
+        ("fractions", t.fractions.is_some(), !is_applied),
         ("reduce", t.reduce.is_some(), is(&["rep-cnn"])),
         ("front", t.front.is_some(), is(&["chip-cnn", "splicing-cnn"])),
         ("repeats", t.repeats.is_some(), is_trained),
@@ -290,7 +297,11 @@ fn probed(
 ) -> Result<Vec<usize>, InputError> {
     let suits = |dataset: &JobDataset| suits(choice, dataset.task);
     let Some(names) = &written.table.datasets else {
-        return Ok((0..datasets.len()).filter(|&i| suits(&datasets[i])).collect());
+        // A ridge on variants is a choice, never a default.
+        let is_effects = matches!(choice, ProbeChoice::Effects(_));
+        let is_usual = |dataset: &JobDataset| is_effects || dataset.task != TaskName::VariantEffect;
+        let wanted = |i: &usize| suits(&datasets[*i]) && is_usual(&datasets[*i]);
+        return Ok((0..datasets.len()).filter(wanted).collect());
     };
     let mut indices = Vec::new();
     for name in names {
@@ -320,6 +331,7 @@ fn suits(choice: &ProbeChoice, task: TaskName) -> bool {
         ProbeChoice::Linear(ProbeSpec::Logistic { .. }) => task.is_binary(),
         ProbeChoice::Linear(_) => task != TaskName::None,
         ProbeChoice::Published => has_targets,
+        ProbeChoice::Effects(_) => task == TaskName::VariantEffect,
         ProbeChoice::Network(NetworkChoice { kind, .. }) => match kind {
             // They end in a sigmoid.
             ChipCnn | RbpCnn => task.is_binary(),

@@ -29,6 +29,11 @@ pub struct ArchiveVariants {
     row: u64,
 }
 
+/// The table that stands beside the windows of `path`, if there is one.
+pub fn archive_table(path: &Path) -> Option<PathBuf> {
+    TABLES.iter().map(|name| path.with_file_name(name)).find(|path| path.exists())
+}
+
 impl ArchiveVariants {
     /// Opens the HDF5 file `path` and the CSV in its folder.
     ///
@@ -36,8 +41,7 @@ impl ArchiveVariants {
     /// `NotFound` for either; `Invalid` for a CSV without the columns `0` to `9`.
     pub fn open(path: &Path) -> Result<Self> {
         let windows = Hdf5Reader::open(path, &Hdf5Layout::RefAlt, TaskName::VariantEffect, None)?;
-        let table = TABLES.iter().map(|name| path.with_file_name(name));
-        let table = table.clone().find(|path| path.exists()).ok_or_else(|| {
+        let table = archive_table(path).ok_or_else(|| {
             let expected = format!("{} in the same folder", TABLES.join(" or "));
             Error::from(InputError::new(path.display(), "", expected, "neither of them"))
         })?;

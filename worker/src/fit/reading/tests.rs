@@ -48,6 +48,7 @@ fn shard(start: usize, end: usize, tokens: [[u64; 2]; 3]) -> EmbeddingShard {
             dataset: DatasetId::new("d"),
             dtype: StoredDtype::F32,
             numeric_class: "f32.cpu.1".to_owned(),
+            columns: Vec::new(),
         },
         start: start as u64,
         end: end as u64,

@@ -97,6 +97,11 @@ impl World {
     }
 
     pub(super) async fn write_examples(&self) {
+        self.write_examples_as("dataset").await;
+    }
+
+    /// As another data set.
+    pub(super) async fn write_examples_as(&self, id: &str) {
         let sequences = self.examples[0].sequences.len();
         let schema = ExampleSchema {
             sequences: (0..sequences).map(|side| format!("sequence{side}")).collect(),
@@ -105,7 +110,7 @@ impl World {
             has_splits: true,
         };
         let who = (Attempt::new("prepare"), WorkerId::new("w"));
-        let id = DatasetId::new("dataset");
+        let id = DatasetId::new(id);
         let writer = ExampleWriter::new(&self.store, &id, "REST", schema, who);
         let mut writer = writer.with_rows_per_part(11);
         for example in &self.examples {
@@ -139,6 +144,7 @@ impl World {
                 dataset: DatasetId::new("dataset"),
                 dtype: self.dtype,
                 numeric_class: "f32.cpu.1".to_owned(),
+                columns: Vec::new(),
             },
             start: start as u64,
             end: end as u64,

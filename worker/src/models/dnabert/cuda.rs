@@ -24,13 +24,13 @@ use glmeval_kernels::ops::tanh::tanh;
 pub(super) fn load(
     gpu: &Gpu,
     config: &BertConfig,
-    (eps, precision): (f32, Precision),
+    (eps, precision, segments): (f32, Precision, Option<u32>),
     tensors: &mut dyn TensorSource,
 ) -> Result<Box<dyn Network>> {
     Ok(match precision {
-        Precision::F32 => Box::new(Encoder::<f32>::load(gpu, config, eps, tensors)?),
+        Precision::F32 => Box::new(Encoder::<f32>::load(gpu, config, (eps, segments), tensors)?),
         Precision::Tf32 => return Err(without_tf32()),
-        Precision::Bf16 => Box::new(Encoder::<Bf16>::load(gpu, config, eps, tensors)?),
+        Precision::Bf16 => Box::new(Encoder::<Bf16>::load(gpu, config, (eps, segments), tensors)?),
     })
 }
 
@@ -149,11 +149,12 @@ impl<T: Held> Encoder<T> {
     fn load(
         gpu: &Gpu,
         config: &BertConfig,
-        eps: f32,
+        (eps, segments): (f32, Option<u32>),
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let (width, vocabulary_size) = (config.hidden_size, config.vocab_size);
-        let embedding = DeviceEmbedding::new(gpu, &Embedding::load(config, eps, tensors)?)?;
+        let embedding =
+            DeviceEmbedding::new(gpu, &Embedding::load(config, (eps, segments), tensors)?)?;
         let blocks = (0..config.num_hidden_layers)
             .map(|index| Block::load(gpu, config, eps, index, tensors))
             .collect::<Result<_>>()?;

@@ -15,7 +15,7 @@ pub(super) const POOLER: &str = "bert.pooler.dense";
 
 /// Tables of words and, if they are learned, of positions.
 pub(super) struct Embedding {
-    /// With the row of token type 0, the only one DNA has, added to each word.
+    /// With the row of its token type added to each word: 0, the only one DNA has, but for a quirk.
     pub(super) words: Vec<f32>,
     pub(super) positions: Option<Vec<f32>>,
     pub(super) norm: LayerNorm,
@@ -25,14 +25,16 @@ pub(super) struct Embedding {
 impl Embedding {
     pub(super) fn load(
         config: &BertConfig,
-        eps: f32,
+        (eps, segments): (f32, Option<u32>),
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let width = config.hidden_size;
         let mut words = tensors.take_f32(WORDS, &[config.vocab_size, width])?;
         let types = tensors.take_f32(TYPES, &[config.type_vocab_size, width])?;
-        for word in words.chunks_exact_mut(width) {
-            word.iter_mut().zip(&types).for_each(|(x, of_type)| *x += of_type);
+        let segment = |id: u32| u32::from(segments.is_some_and(|padding| padding != id));
+        for (id, word) in (0..).zip(words.chunks_exact_mut(width)) {
+            let of_type = table_row(&types, width, segment(id))?;
+            word.iter_mut().zip(of_type).for_each(|(x, of_type)| *x += of_type);
         }
         let positions = match config.positions {
             Some(rows) => Some(tensors.take_f32(POSITIONS, &[rows, width])?),

@@ -7,6 +7,7 @@ use crate::model::{
 };
 use crate::models;
 use glmeval_common::dna::DnaSequence;
+use glmeval_common::model::InputQuirk;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -150,6 +151,19 @@ fn the_order_of_tokens_counts_in_both() {
         let (there, back) = (layers(&model, &[&[2, 5, 9, 3]]), layers(&model, &[&[2, 9, 5, 3]]));
         assert_ne!(there[2][..12], back[2][..12], "{}", version.name());
     }
+}
+
+#[test]
+fn a_mask_read_as_segments_changes_states_and_no_id() {
+    let folder = folder(&config(&SECOND));
+    let open = |quirk| {
+        let options = ModelOptions { quirk, ..ModelOptions::default() };
+        models::open_random(folder.path(), &options, 3).unwrap()
+    };
+    let [plain, quirky] = [None, Some(InputQuirk::MaskAsSegments)].map(open);
+    assert_eq!(plain.facts(), quirky.facts());
+    let [plain, quirky] = [plain, quirky].map(|model| layers(&model, &[&[1, 2, 3]]));
+    assert!(plain.iter().zip(&quirky).all(|(plain, quirky)| plain != quirky));
 }
 
 #[test]

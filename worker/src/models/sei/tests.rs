@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{Model, Precision, RandomTensors, write_safetensors};
 use crate::models;
-use glmeval_common::model::TokenRule;
+use glmeval_common::model::{InputQuirk, TokenRule};
 use serde_json::{Value, json};
 
 fn config() -> Value {
@@ -138,6 +138,23 @@ fn a_written_random_model_is_the_random_model() {
     let read = models::open(folder.path()).unwrap();
     assert_eq!(states(&read, &[&[0, 1]]), states(&random(&config()), &[&[0, 1]]));
     assert_eq!(read.facts().parameters, random(&config()).facts().parameters);
+}
+
+#[test]
+fn another_length_is_that_of_its_config_under_the_same_id() {
+    let quirk = Some(InputQuirk::Length(86));
+    let options = ModelOptions { quirk, ..ModelOptions::default() };
+    let longer = models::open_random(folder(&config()).path(), &options, 3).unwrap();
+    assert_eq!(longer.facts().id, random(&config()).facts().id);
+    assert_eq!(longer.facts().tokens_max, 86);
+    let mut written = config();
+    written["sequence_length"] = json!(86);
+    let sequences: &[&[u32]] = &[&[0, 1, 2, 3, 3, 1]];
+    assert_eq!(states(&longer, sequences), states(&random(&written), sequences));
+    assert_ne!(states(&longer, sequences), states(&random(&config()), sequences));
+    let quirk = Some(InputQuirk::Length(1));
+    let options = ModelOptions { quirk, ..ModelOptions::default() };
+    assert!(models::open_random(folder(&config()).path(), &options, 3).is_err());
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //!
 //! Source: Tang et al. 2025, Genome Biology 26:203, and its code.
 
-use super::score::Score;
-use glmeval_common::model::ModelFacts;
+use super::Score;
+use crate::model::ModelFacts;
 
 /// Nucleotides of a lentiMPRA oligo, which the study's probes were trained on.
 pub const PROBE_WINDOW: u64 = 230;

@@ -3,11 +3,11 @@
 //! Leaves out: what is computed of them. Invariant: a window holds the reference base that the file
 //! lists, at index L/2 - 1 of L; whatever does not is dropped with a reason.
 
-use glmeval_common::dna::DnaSequence;
-use glmeval_common::error::{Error, InputError, Result};
-use glmeval_common::limits::SEQUENCE_NT_MAX;
-use glmeval_common::readers::genome::{Contig, Genome};
-use glmeval_common::variant::Variant;
+use crate::dna::DnaSequence;
+use crate::error::{Error, InputError, Result};
+use crate::limits::SEQUENCE_NT_MAX;
+use crate::readers::genome::{Contig, Genome};
+use crate::variant::Variant;
 use std::path::Path;
 use std::sync::Arc;
 
