@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::example::{Example, ExampleSchema};
 
 pub mod bed;
+pub mod divided;
 pub mod fasta;
 pub mod genome;
 pub mod hdf5;
@@ -56,6 +57,9 @@ pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleRea
         }
         DatasetSource::Parquet { path, columns } => {
             Box::new(parquet::ParquetReader::open(path, columns, task)?)
+        }
+        DatasetSource::Divided { source, rule } => {
+            Box::new(divided::DividedReader::open(source, rule, task)?)
         }
     })
 }

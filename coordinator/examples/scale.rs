@@ -84,6 +84,7 @@ fn planned(units: u64) -> Plan {
         length_min: 200,
         length_max: 200,
         split_rows: BTreeMap::new(),
+        leakage: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

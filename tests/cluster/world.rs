@@ -75,6 +75,7 @@ fn plan() -> Plan {
         length_min: 200,
         length_max: 200,
         split_rows: BTreeMap::new(),
+        leakage: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

@@ -131,6 +131,7 @@ fn plan() -> Plan {
         length_min: 5,
         length_max: 5,
         split_rows: BTreeMap::from([("test".to_owned(), 4)]),
+        leakage: Vec::new(),
     };
     let model_facts = ModelFacts {
         id: ModelId::new("model"),

@@ -22,6 +22,7 @@ pub(crate) fn dataset_facts(id: &str, rows: u64) -> DatasetFacts {
         length_min: 200,
         length_max: 200,
         split_rows: BTreeMap::new(),
+        leakage: Vec::new(),
     }
 }
 

@@ -23,6 +23,7 @@ fn dataset(name: &str, task: TaskName, rows: u64) -> PlannedDataset {
             split_rows: [("train", rows * 7 / 2), ("valid", rows / 2), ("test", rows)]
                 .map(|(split, rows)| (split.to_owned(), rows))
                 .into(),
+            leakage: Vec::new(),
         },
     }
 }

@@ -43,6 +43,7 @@ fn columns(targets: &[&str]) -> TableColumns {
         id: None,
         split: None,
         targets: targets.iter().map(|&name| name.to_owned()).collect(),
+        missing: false,
     }
 }
 

@@ -11,6 +11,7 @@ fn columns() -> TableColumns {
         id: Some("id".to_owned()),
         split: Some("split".to_owned()),
         targets: vec!["y".to_owned()],
+        missing: false,
     }
 }
 
