@@ -18,6 +18,8 @@ use tokio::process::Command;
 
 #[path = "python_readers/formats.rs"]
 mod formats;
+#[path = "python_readers/own_data.rs"]
+mod own_data;
 
 /// Prints name, type, shape and bytes of every array, and every list of ids, that a block left behind.
 const TELL: &str = r#"

@@ -88,7 +88,12 @@ fn folds_chromosomes_and_names_give_each_row_its_split() {
 fn values_and_splits_that_are_not_there_are_named_with_what_is() {
     let cases = [
         (&["1", "2"][..], folds(), "column part: expected the value \"10\"", "found 1, 2"),
-        (&["9", "10"], folds(), "expected examples of split train", "valid 1; values 10, 9"),
+        (
+            &["9", "10"],
+            folds(),
+            "expected examples of split train",
+            "valid 1, test 1; values 10, 9",
+        ),
         (&["1", "", "9"], folds(), "line 3, column part: expected a value", "empty field"),
         (&["a", "b"], SplitValues::default(), "row 0: expected train, valid", "found \"a\""),
         (
@@ -173,7 +178,7 @@ fn a_group_lands_in_one_split_near_its_share_and_no_split_stays_empty() {
     let (_kept, source) = table(&rows(&["a", "a", "a"]));
     let error = read(source, fractions([0.8, 0.0, 0.2], Some("part")), TaskName::Regression);
     let error = error.unwrap_err().chain();
-    assert!(error.contains("expected examples of split train, found test 3"), "{error}");
+    assert!(error.contains("expected examples of split test, found train 3"), "{error}");
 }
 
 #[test]
