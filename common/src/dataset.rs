@@ -84,7 +84,6 @@ pub struct TableColumns {
 }
 
 /// Says to serde that a field stands as it did before it was there, so that content ids stay.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
