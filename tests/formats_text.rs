@@ -184,6 +184,7 @@ fn table_columns() -> TableColumns {
         id: Some("id".to_owned()),
         split: Some("split".to_owned()),
         targets: vec!["target".to_owned()],
+        missing: false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What we write is what numpy, safetensors, Arrow, pandas and DuckDB read: same shapes, same bytes.
+//! What we write is what numpy, safetensors, Arrow, pandas, Polars, DuckDB and anndata read: same shapes, same bytes.
 //!
 //! Leaves out: what the numbers mean (golden tests). The blocks of `docs/guide/reading-embeddings.md`
 //! are run as they stand.
@@ -18,6 +18,8 @@ use tokio::process::Command;
 
 #[path = "python_readers/formats.rs"]
 mod formats;
+#[path = "python_readers/own_data.rs"]
+mod own_data;
 
 /// Prints name, type, shape and bytes of every array, and every list of ids, that a block left behind.
 const TELL: &str = r#"
@@ -141,7 +143,7 @@ async fn every_block_of_the_guide_runs_and_reads_the_bytes_we_wrote() {
             assert_eq!(value, &expected, "{name} of\n{block}");
         }
     }
-    for (name, count) in [("embeddings", 5), ("tokens", 1), ("per_example", 2), ("ids", 4)] {
+    for (name, count) in [("embeddings", 7), ("tokens", 1), ("per_example", 2), ("ids", 6)] {
         assert_eq!(read.get(name), Some(&count), "{name} in {read:?}");
     }
 }

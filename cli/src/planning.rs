@@ -1,5 +1,6 @@
 //! From a job file to its plan: survey every data set, describe every gLM, plan.
 
+use crate::output::complain;
 use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::job::Job;
@@ -68,5 +69,10 @@ pub(crate) fn plan_job(mut job: Job, kind: &str) -> Result<Planned> {
     let classes =
         NumericClasses { embeddings: &embeddings, training: &glmeval_worker::numeric_class };
     let plan = glmeval_coordinator::plan::plan_in(&job, &datasets, &models, &classes)?;
+    for dataset in &plan.datasets {
+        for line in dataset.facts.leakage_lines() {
+            complain(&format!("warning: data set {}: {line}", dataset.name));
+        }
+    }
     Ok(Planned { job, plan })
 }

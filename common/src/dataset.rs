@@ -3,6 +3,7 @@
 //! Leaves out: reading (`readers`). Invariant: a source describes every option that changes what
 //! is read, so its digest with the digests of its files identifies the data set.
 
+use crate::split_rule::SplitRule;
 use crate::variant::Indels;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +53,11 @@ impl TaskName {
         Self::ALL.iter().find(|(task, _)| *task == self).map_or("none", |(_, name)| name)
     }
 
+    /// Whether a source may say that some of its targets are missing.
+    pub fn may_lack_targets(self) -> bool {
+        matches!(self, Self::Regression | Self::Classification)
+    }
+
     /// Whether targets are 0 or 1.
     pub fn is_binary(self) -> bool {
         matches!(self, Self::ChipSeq | Self::Eclip | Self::Classification)
@@ -73,6 +79,15 @@ pub struct TableColumns {
     /// Columns of the targets.
     #[serde(default)]
     pub targets: Vec<String>,
+    /// Whether a target may be missing: an empty cell, NA, NaN or null; such a value is in no loss and
+    /// no statistic.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub missing: bool,
+}
+
+/// Says to serde that a field stands as it did before it was there, so that content ids stay.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// HDF5 layouts of the paper's archive.
@@ -93,6 +108,30 @@ pub enum Hdf5Layout {
     RefAlt,
     /// One data set of sequences under this key, no targets.
     Key(String),
+    /// The user's own keys.
+    Keys(Hdf5Keys),
+}
+
+/// Keys of the user's own HDF5 file; their case is ignored.
+///
+/// A key with `{split}` in it stands for one data set per split, and then all of them do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hdf5Keys {
+    /// Sequences: one-hot (N, L, 4) or (N, 4, L), or strings (N,).
+    pub sequence: String,
+    /// Targets, (N,) or (N, targets); `None` = there are none.
+    #[serde(default)]
+    pub targets: Option<String>,
+    /// Names of splits, (N,); `None` = no split, or the splits of the keys.
+    #[serde(default)]
+    pub split: Option<String>,
+    /// Ids, (N,); `None` = rows are numbered.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Whether a target may be NaN, which is in no loss and no statistic.
+    #[serde(default)]
+    pub missing: bool,
 }
 
 /// Where examples come from.
@@ -174,6 +213,13 @@ pub enum DatasetSource {
         /// What happens to variants that are no exchange of one base.
         indels: Indels,
     },
+    /// Another source, its examples divided into splits by a rule.
+    Divided {
+        /// The source, which stores no splits.
+        source: Box<DatasetSource>,
+        /// The rule.
+        rule: SplitRule,
+    },
 }
 
 impl DatasetSource {
@@ -191,6 +237,7 @@ impl DatasetSource {
             Self::Variants { paths, companions, genome, .. } => {
                 paths.iter().chain(companions).chain(genome).map(PathBuf::as_path).collect()
             }
+            Self::Divided { source, .. } => source.paths(),
         }
     }
 

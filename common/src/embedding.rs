@@ -25,6 +25,7 @@ use crate::representation::{Pooling, StoredDtype};
 use crate::unit::SetSpec;
 use bytes::Bytes;
 
+pub mod anndata;
 mod decode;
 mod encode;
 pub mod export;

@@ -3,7 +3,7 @@
 //! Leaves out: anything that needs the files themselves (survey, plan).
 //! Invariant: a [`Job`] has unique names, absolute paths and only references that resolve.
 
-use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
+use crate::dataset::{DatasetSource, Hdf5Keys, Hdf5Layout, TableColumns, TaskName};
 use crate::effect::Score;
 use crate::error::{InputError, Result, io_error};
 use crate::model::{ModelOptions, Precision, SpecialTokens, UndefinedBase, UnknownLetters};
@@ -20,6 +20,7 @@ mod cost;
 mod probe;
 pub mod published;
 mod schedule;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use probe::{
     ProbeTable, TrainingChanges,
 };
 pub use schedule::JobSchedule;
+pub use split::{ChromosomeChoice, ListedValue, SplitTable};
 
 /// Whether the registered quirks of the published code are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +173,10 @@ pub struct DatasetSpec {
     pub variant_columns: Option<BTreeMap<String, String>>,
     /// `refuse` or `skip` variants that are no exchange of one base; left out = refuse.
     pub indels: Option<Indels>,
+    /// Keys of an HDF5 file of the user's own; instead of `layout`.
+    pub keys: Option<Hdf5Keys>,
+    /// Rule that divides examples into splits; left out = as the source says.
+    pub split: Option<SplitTable>,
 }
 
 /// Which layers of a gLM.

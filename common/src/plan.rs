@@ -7,6 +7,7 @@ use crate::dataset::{DatasetSource, TaskName};
 use crate::example::ExampleSchema;
 use crate::ids::{DatasetId, JobId};
 use crate::job::Protocol;
+use crate::leakage::{LEAKAGE_ROWS_MAX, Leakage};
 use crate::model::ModelFacts;
 use crate::unit::{
     ExtractUnit, FitUnit, ModelRef, PrepareUnit, ReportUnit, SetSpec, UnitKind, WorkUnit,
@@ -41,6 +42,24 @@ pub struct DatasetFacts {
     /// What people should know of it, such as how many rows were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Sequences that stand in several splits, by pair of splits; empty without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leakage: Vec<Leakage>,
+}
+
+impl DatasetFacts {
+    /// What people should know about leakage between splits, a line each; nothing where there is none.
+    pub fn leakage_lines(&self) -> Vec<String> {
+        if self.split_rows.len() > 1 && self.rows > LEAKAGE_ROWS_MAX {
+            let rows = self.rows;
+            return vec![format!(
+                "leakage between splits was not looked for: {rows} examples, above {LEAKAGE_ROWS_MAX}"
+            )];
+        }
+        let examples =
+            |leakage: &Leakage| self.split_rows.get(leakage.split.name()).copied().unwrap_or(0);
+        self.leakage.iter().map(|leakage| leakage.line(examples(leakage))).collect()
+    }
 }
 
 /// A data set of a plan.

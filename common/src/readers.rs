@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::example::{Example, ExampleSchema};
 
 pub mod bed;
+pub mod divided;
 pub mod fasta;
 pub mod genome;
 pub mod hdf5;
@@ -64,6 +65,9 @@ pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleRea
         }
         DatasetSource::Variants { .. } => {
             Box::new(variants::examples::VariantExamples::open(source)?)
+        }
+        DatasetSource::Divided { source, rule } => {
+            Box::new(divided::DividedReader::open(source, rule, task)?)
         }
     })
 }

@@ -7,6 +7,7 @@ use crate::dataset::{DatasetSource, TaskName};
 use crate::digest::{ContentDigest, sha256_file};
 use crate::error::{Error, Result};
 use crate::ids::DatasetId;
+use crate::leakage::{Found, Leakage, LeakageSearch};
 use crate::plan::DatasetFacts;
 use crate::readers::windows::{WindowOptions, WindowReader};
 use crate::readers::{self, ExampleReader};
@@ -35,17 +36,24 @@ pub fn survey(source: &DatasetSource, task: TaskName) -> Result<DatasetFacts> {
             length_max: *window,
             split_rows: BTreeMap::new(),
             notes: Vec::new(),
+            leakage: Vec::new(),
         });
     }
     let mut reader = readers::open(source, task)?;
-    count(id, reader.as_mut(), source)
+    let (mut facts, found) = count(id, reader.as_mut(), source)?;
+    facts.leakage = found
+        .into_iter()
+        .map(|found| named(readers::open(source, task)?.as_mut(), found))
+        .collect::<Result<_>>()?;
+    Ok(facts)
 }
 
 fn count(
     id: DatasetId,
     reader: &mut dyn ExampleReader,
     source: &DatasetSource,
-) -> Result<DatasetFacts> {
+) -> Result<(DatasetFacts, Vec<Found>)> {
+    let mut search = LeakageSearch::default();
     let mut facts = DatasetFacts {
         id,
         schema: reader.schema().clone(),
@@ -55,14 +63,16 @@ fn count(
         length_max: 0,
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
+        leakage: Vec::new(),
     };
     loop {
         let examples = reader.read(ROWS_PER_READ)?;
         if examples.is_empty() {
             break;
         }
-        facts.rows += examples.len() as u64;
         for example in &examples {
+            search.add(facts.rows, example);
+            facts.rows += 1;
             for sequence in &example.sequences {
                 let length = sequence.len() as u64;
                 facts.nucleotides += length;
@@ -79,7 +89,27 @@ fn count(
         let path = source.paths().first().map_or(String::new(), |path| path.display().to_string());
         return Err(Error::invalid(format!("{path}: expected at least one example, found 0 rows")));
     }
-    Ok(facts)
+    Ok((facts, search.finish()))
+}
+
+/// What was found, with the ids of its pair, which a second reading gives.
+fn named(reader: &mut dyn ExampleReader, found: Found) -> Result<Leakage> {
+    let Found { mut leakage, rows } = found;
+    let (mut row, last) = (0_u64, rows[0].max(rows[1]));
+    while row <= last {
+        let examples = reader.read(ROWS_PER_READ)?;
+        if examples.is_empty() {
+            break;
+        }
+        for (id, wanted) in leakage.example.iter_mut().zip(rows) {
+            let place = wanted.checked_sub(row).and_then(|place| usize::try_from(place).ok());
+            if let Some(example) = place.and_then(|place| examples.get(place)) {
+                id.clone_from(&example.id);
+            }
+        }
+        row += examples.len() as u64;
+    }
+    Ok(leakage)
 }
 
 /// The content id of a source: bytes of its files, reader options, task rules, format version.
@@ -131,6 +161,7 @@ fn without_paths(source: &DatasetSource) -> DatasetSource {
             }
             companions.iter_mut().chain(genome).for_each(|path| *path = PathBuf::new());
         }
+        DatasetSource::Divided { source, .. } => **source = without_paths(source),
     }
     source
 }

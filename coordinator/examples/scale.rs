@@ -87,6 +87,7 @@ fn planned(units: u64) -> Plan {
         length_max: 200,
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
+        leakage: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

@@ -78,6 +78,7 @@ fn plan() -> Plan {
         length_max: 200,
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
+        leakage: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

@@ -1,4 +1,4 @@
-//! Every command line of `glmeval` in `deploy`, tried on the program's own parser.
+//! Every command line of `glmeval` in `deploy` and in the workflow examples, tried on the program's own parser.
 //!
 //! Invariant: a flag or a subcommand that the program does not have fails here, whatever file names it.
 
@@ -110,6 +110,17 @@ async fn every_command_in_deploy_is_one_the_program_has() {
         }
     }
     assert!(count > 30, "{count} command lines were found");
+}
+
+#[tokio::test]
+async fn every_command_of_the_workflow_examples_is_one_the_program_has() {
+    let mut known = BTreeMap::new();
+    for name in ["Snakefile", "main.nf"] {
+        let lines = lines(&text(&format!("../examples/workflows/{name}")));
+        let subcommands: Vec<&str> = lines.iter().map(|line| line[0].as_str()).collect();
+        assert_eq!(subcommands, ["plan", "run", "export"], "{name}");
+        check(name, lines, &mut known).await;
+    }
 }
 
 fn uncommented(text: &str) -> String {

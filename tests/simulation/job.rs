@@ -80,6 +80,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         length_max: 12,
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
+        leakage: Vec::new(),
     };
     let models = [facts("NT"), facts("GPN")];
     glmeval_coordinator::plan::plan(&job, &[dataset], &models, &|_| CLASS.to_owned())

@@ -133,6 +133,7 @@ fn plan() -> Plan {
         length_max: 5,
         split_rows: BTreeMap::from([("test".to_owned(), 4)]),
         notes: Vec::new(),
+        leakage: Vec::new(),
     };
     let model_facts = ModelFacts {
         id: ModelId::new("model"),

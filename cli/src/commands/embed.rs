@@ -238,7 +238,7 @@ fn dataset(arguments: &Arguments) -> DatasetSpec {
     if let Some((path, sequence)) = &arguments.tsv {
         let (sequence, id) = (sequence.clone(), arguments.id_column.clone());
         spec.table = Some(path.clone());
-        spec.columns = Some(TableColumns { sequence, id, split: None, targets: Vec::new() });
+        spec.columns = Some(TableColumns { sequence, id, ..TableColumns::default() });
     }
     spec
 }

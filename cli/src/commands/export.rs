@@ -1,4 +1,4 @@
-//! `glmeval export EMBEDDINGS --format parquet|npy`.
+//! `glmeval export EMBEDDINGS --format parquet|npy|h5ad`.
 
 use crate::output::{complain, say};
 use clap::{Args, ValueEnum};
@@ -15,6 +15,8 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod anndata;
+
 /// Examples in memory at a time.
 const ROWS_PER_READ: u64 = 4_096;
 
@@ -26,15 +28,19 @@ enum FileFormat {
     Parquet,
     /// One array [rows, width] without ids; [rows, 2, width] for examples of two sequences.
     Npy,
+    /// AnnData: cls or mean as X, splits, places and targets as obs.
+    H5ad,
 }
 
 /// Arguments of `export`.
 #[derive(Args)]
 #[command(after_help = "Examples:
   glmeval export embeddings --format parquet --out embeddings.parquet
+  glmeval export embeddings --pool mean --format h5ad --out embeddings.h5ad
   glmeval export s3://lab/glmeval --set 3f2a… --layer 12 --pool mean --format npy --out x.npy
 
-Rows stand in the order of the examples. Read with pandas.read_parquet, duckdb, polars, or numpy.load.")]
+Rows stand in the order of the examples. Read with pandas.read_parquet, duckdb, polars, numpy.load, or
+anndata.read_h5ad.")]
 pub(crate) struct Arguments {
     /// Folder or URL that `embed --out` or `run --store` wrote to, or one set below it.
     embeddings: String,
@@ -124,6 +130,7 @@ impl Writer {
         Ok(match format {
             FileFormat::Parquet => Self::Parquet(Box::new(ParquetExport::new(file, layout)?)),
             FileFormat::Npy => Self::Npy(NpyExport::new(file, &layout)?),
+            FileFormat::H5ad => return Err(Error::bug("AnnData is not written in a stream")),
         })
     }
 
@@ -164,7 +171,10 @@ async fn write(
     arguments: &Arguments,
 ) -> Result<u64> {
     let partial = arguments.out.with_extension(format!("{}.partial", random_token()));
-    let result = write_partial(store, manifest, tensor, (arguments.format, &partial)).await;
+    let result = match arguments.format {
+        FileFormat::H5ad => anndata::write(store, manifest, tensor, &partial).await,
+        format => write_partial(store, manifest, tensor, (format, &partial)).await,
+    };
     let moved = result.and_then(|rows| {
         let failed = |e| io_error(&arguments.out, e);
         std::fs::rename(&partial, &arguments.out).map_err(failed).map(|()| rows)

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 mod effects;
 mod layers;
+mod own;
 mod probes;
 
 const SOURCE_KEYS: &str =
@@ -184,6 +185,7 @@ fn check_dataset(
         "parquet" => DatasetSource::Parquet { path, columns: columns()? },
         _ => DatasetSource::Hdf5 { path, layout: layout(place, key, spec)?, length: spec.length },
     };
+    let source = own::check(place, key, spec, source)?;
     Ok(JobDataset { name: spec.name.clone(), task: spec.task, source })
 }
 
@@ -205,8 +207,13 @@ fn windows(
 }
 
 fn layout(place: &Place<'_>, key: &str, spec: &DatasetSpec) -> Result<Hdf5Layout, InputError> {
-    if let Some(layout) = &spec.layout {
-        return Ok(layout.clone());
+    match (&spec.layout, &spec.keys) {
+        (Some(layout), None) => return Ok(layout.clone()),
+        (None, Some(keys)) => return Ok(Hdf5Layout::Keys(keys.clone())),
+        (Some(_), Some(_)) => {
+            return Err(place.wrong(key, "one of layout and keys", "both"));
+        }
+        (None, None) => {}
     }
     match spec.task {
         TaskName::ChipSeq | TaskName::Eclip | TaskName::Classification => Ok(Hdf5Layout::Binary),

@@ -244,3 +244,64 @@ fn every_example_of_the_repository_is_a_job() {
         Job::read(&path).map_err(|e| e.chain()).unwrap();
     }
 }
+
+/// The data set of a job whose table has `keys`.
+fn dataset(keys: &str) -> Result<crate::dataset::DatasetSource, String> {
+    let text = format!(
+        "name = \"a\"\n[[dataset]]\nname = \"D\"\n{keys}\n[[representation]]\none_hot = true\n"
+    );
+    let job = Job::parse(&text, "job.toml", Path::new(env!("CARGO_MANIFEST_DIR")));
+    job.map(|mut job| job.datasets.remove(0).source).map_err(|e| e.chain())
+}
+
+#[test]
+fn a_split_rule_wraps_its_source_and_no_source_changes_without_one() {
+    let table = "task = \"regression\"\ntable = \"Cargo.toml\"\n\
+        columns = { sequence = \"s\", targets = [\"y\"] }\n";
+    let plain = dataset(table).unwrap();
+    let text = serde_json::to_string(&plain).unwrap();
+    assert!(!text.contains("missing") && !text.contains("divided"), "{text}");
+    let ruled = dataset(&format!("{table}split = {{ fractions = [0.8, 0.1, 0.1] }}\n")).unwrap();
+    let DatasetSource::Divided { source, .. } = &ruled else { panic!("{ruled:?}") };
+    assert_eq!(**source, plain);
+    let bytes = rmp_serde::to_vec(&ruled).unwrap();
+    assert_eq!(rmp_serde::from_slice::<DatasetSource>(&bytes).unwrap(), ruled);
+    let bytes = rmp_serde::to_vec(&plain).unwrap();
+    assert_eq!(rmp_serde::from_slice::<DatasetSource>(&bytes).unwrap(), plain);
+    let keyed = dataset(
+        "task = \"regression\"\nhdf5 = \"Cargo.toml\"\nkeys = { sequence = \"x\", missing = true }\n",
+    );
+    assert!(matches!(keyed.unwrap(), DatasetSource::Hdf5 { layout: Hdf5Layout::Keys(_), .. }));
+}
+
+#[test]
+fn what_a_data_set_says_twice_or_in_vain_is_refused() {
+    let columns = "columns = { sequence = \"s\", split = \"p\" }\n";
+    let fractions = "split = { fractions = [0.8, 0.1, 0.1] }\n";
+    let cases = [
+        (format!("table = \"Cargo.toml\"\n{columns}{fractions}"), "splits from one place"),
+        (format!("windows = \"Cargo.toml\"\nwindow = 9\n{fractions}"), "windows over a genome"),
+        ("fasta = \"Cargo.toml\"\nkeys = { sequence = \"x\" }".to_owned(), "without hdf5"),
+        (
+            "hdf5 = \"Cargo.toml\"\nlayout = \"binary\"\nkeys = { sequence = \"x\" }".to_owned(),
+            "one of layout and keys",
+        ),
+        (
+            "hdf5 = \"Cargo.toml\"\nkeys = { sequence = \"x_{split}\" }\n".to_owned() + fractions,
+            "keys with splits and a rule",
+        ),
+        (
+            "task = \"eclip\"\ntable = \"Cargo.toml\"\ncolumns = { sequence = \"s\", missing = true }"
+                .to_owned(),
+            "found task eclip",
+        ),
+        (
+            "fasta = \"Cargo.toml\"\nsplit = { fraction = [1, 0, 0] }".to_owned(),
+            "`fraction`",
+        ),
+    ];
+    for (keys, expected) in cases {
+        let error = dataset(&keys).unwrap_err();
+        assert!(error.contains("job.toml") && error.contains(expected), "{error}");
+    }
+}

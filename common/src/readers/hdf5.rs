@@ -7,6 +7,8 @@
 mod array;
 mod element;
 mod file;
+mod keyed;
+pub(in crate::readers) mod labels;
 mod layouts;
 mod letters;
 mod onehot;
@@ -118,8 +120,12 @@ fn next_example(file: &str, shape: Shape, part: &mut Part, row: u64) -> Result<E
     if shape == Shape::Pair {
         check_pair(file, part, &stored, row)?;
     }
+    let id = match &mut part.ids {
+        Some(ids) => ids.read(1)?.pop().unwrap_or_default(),
+        None => format!("{}{row}", part.id_prefix),
+    };
     Ok(Example {
-        id: format!("{}{row}", part.id_prefix),
+        id,
         sequences: if shape == Shape::Halves { halves(&stored) } else { stored },
         interval: None,
         split: part.splits.of(row),

@@ -1,9 +1,11 @@
 //! Parquet with named columns, as examples.
 //!
 //! Leaves out: nested columns and other columns than the named ones, which are not read.
-//! Invariant: rows come in file order, a null is an error, and memory is bounded by a batch.
+//! Invariant: rows come in file order, a null is an error but for a target that may be missing, and
+//! memory is bounded by a batch.
 
 mod column;
+pub(in crate::readers) mod labels;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +49,8 @@ impl ParquetReader {
     /// Opens `path` and checks that the named columns are there, once, and have fitting types.
     ///
     /// `task` decides which targets are good: 0 and 1 for binary tasks, finite numbers for the
-    /// others; only splicing may have NaN, a target that was not measured.
+    /// others; only splicing may have NaN, a target that was not measured, and the user's own targets
+    /// where `columns` says so.
     ///
     /// # Errors
     /// `NotFound` without the file, `Invalid` with file, column, expected and found.
@@ -80,6 +83,11 @@ impl ParquetReader {
         };
         let (columns, decoded) = (columns.clone(), VecDeque::new());
         Ok(Self { file, schema, columns, task, batches, decoded, row: 0 })
+    }
+
+    /// Whether a null or NaN is a target that was not measured.
+    fn may_miss(&self) -> bool {
+        self.columns.missing && self.task.may_lack_targets()
     }
 
     /// Decodes the next batch; false once the file has ended.
@@ -132,11 +140,8 @@ impl Decoder<'_> {
         let sequences = self.texts(&columns.sequence)?;
         let ids = columns.id.as_deref().map(|name| self.texts(name)).transpose()?;
         let splits = columns.split.as_deref().map(|name| self.texts(name)).transpose()?;
-        let targets = columns
-            .targets
-            .iter()
-            .map(|name| self.column(name)?.numbers(|row| self.null(name, row)))
-            .collect::<Result<Vec<_>>>()?;
+        let targets =
+            columns.targets.iter().map(|name| self.numbers(name)).collect::<Result<Vec<_>>>()?;
         let mut examples = Vec::with_capacity(sequences.len());
         for (row, sequence) in sequences.into_iter().enumerate() {
             let id = match ids.as_ref().and_then(|ids| ids.get(row)) {
@@ -169,6 +174,15 @@ impl Decoder<'_> {
         self.column(name)?.texts(|row| self.null(name, row))
     }
 
+    /// Targets; a null is NaN where a target may be missing.
+    fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        let column = self.column(name)?;
+        if self.reader.may_miss() {
+            return Ok(column.numbers_or_missing());
+        }
+        column.numbers(|row| self.null(name, row))
+    }
+
     fn sequence(&self, row: usize, letters: std::borrow::Cow<'_, [u8]>) -> Result<DnaSequence> {
         let name = &self.reader.columns.sequence;
         if letters.is_empty() || letters.len() > SEQUENCE_NT_MAX {
@@ -189,6 +203,9 @@ impl Decoder<'_> {
     fn target(&self, name: &str, row: usize, value: f64) -> Result<f32> {
         let narrow = value as f32;
         let task = self.reader.task;
+        if value.is_nan() && self.reader.may_miss() {
+            return Ok(f32::NAN);
+        }
         if task.is_binary() {
             let is_good = value == 0.0 || value == 1.0;
             return if is_good { Ok(narrow) } else { Err(self.defect(name, row, "0 or 1", value)) };

@@ -1,7 +1,7 @@
 //! TSV and CSV with a header line, plain or gzip: one row is one example.
 //!
 //! Leaves out: columns that nobody asked for. Invariant: a row has as many fields as the header, and
-//! every target is a finite number, 0 or 1 where the task is binary.
+//! every target is a finite number, 0 or 1 where the task is binary, or missing where the source says so.
 
 use crate::dataset::{TableColumns, TaskName};
 use crate::dna::DnaSequence;
@@ -15,6 +15,7 @@ use record::RecordReader;
 use std::fmt;
 use std::path::Path;
 
+pub(in crate::readers) mod labels;
 pub(in crate::readers) mod record;
 
 /// Columns of a header that an error names.
@@ -27,7 +28,8 @@ const NAMES_SHOWN_MAX: usize = 64;
 pub struct TableReader {
     records: RecordReader,
     columns: Vec<Column>,
-    is_binary: bool,
+    task: TaskName,
+    may_miss: bool,
     row_index: u64,
     schema: ExampleSchema,
 }
@@ -67,7 +69,8 @@ impl TableReader {
             has_splits: wanted.split.is_some(),
             ..ExampleSchema::sequences_only()
         };
-        Ok(Self { records, columns, is_binary: task.is_binary(), row_index: 0, schema })
+        let may_miss = wanted.missing && task.may_lack_targets();
+        Ok(Self { records, columns, task, may_miss, row_index: 0, schema })
     }
 
     fn next_example(&mut self) -> Result<Option<Example>> {
@@ -125,12 +128,15 @@ impl TableReader {
     fn target(&self, column: &Column) -> Result<f32> {
         let field = self.records.field(column.index);
         let bad = |expected| Err(self.defect(column, expected, excerpt(field.as_bytes())));
+        if self.may_miss && is_missing(field) {
+            return Ok(f32::NAN);
+        }
         let Ok(value) = field.trim_ascii().parse::<f64>() else { return bad("a finite number") };
         let narrow = value as f32;
         if !narrow.is_finite() {
             return bad("a finite number in the range of 32-bit floats");
         }
-        if self.is_binary && value != 0.0 && value != 1.0 {
+        if self.task.is_binary() && value != 0.0 && value != 1.0 {
             return bad("0 or 1, the targets of a binary task");
         }
         Ok(narrow)
@@ -174,6 +180,13 @@ fn find(records: &RecordReader, header: &[String], wanted: &TableColumns) -> Res
         Ok(Column { index, name: name.clone(), role })
     };
     roles.map(column).collect()
+}
+
+/// Whether a field is what spreadsheets, R and pandas write for a value that was not measured.
+fn is_missing(field: &str) -> bool {
+    const WORDS: [&str; 8] = ["", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"];
+    let field = field.trim_ascii();
+    WORDS.iter().any(|word| field.eq_ignore_ascii_case(word))
 }
 
 fn empty_mark(field: &str) -> &'static str {

@@ -23,6 +23,7 @@ pub(crate) fn dataset_facts(id: &str, rows: u64) -> DatasetFacts {
         length_max: 200,
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
+        leakage: Vec::new(),
     }
 }
 

@@ -58,17 +58,29 @@ DEVICE double block_sum_f64(double x, double* scratch) {
 
 KERNEL(256, loss)
 (const float* RESTRICT predictions, const float* RESTRICT targets, float* RESTRICT gradient, double* RESTRICT losses,
- const u64* RESTRICT clock, u32 count, u32 denominator, u32 kind) {
+ const u64* RESTRICT clock, u32 count, u32 kind) {
     SHARED(memory);
-    const double share = 1.0 / (double)denominator;
+    // A target that is NaN was not observed: it is in no sum, and the mean is over the others.
+    double seen = (double)count;
+    if (kind != SPLICING) {
+        double mine = 0.0;
+        for (u32 i = threadIdx.x; i < count; i += 256) mine += targets[i] == targets[i] ? 1.0 : 0.0;
+        seen = block_sum_f64(mine, (double*)memory);
+        if (seen < 1.0) seen = 1.0;
+    }
+    const double share = 1.0 / seen;
     double sum = 0.0;
     for (u32 i = threadIdx.x; i < count; i += 256) {
+        if (kind != SPLICING && targets[i] != targets[i]) {
+            gradient[i] = 0.0f;
+            continue;
+        }
         const Entry entry = entry_of(kind, predictions[i], targets + (kind == SPLICING ? 2 * i : i));
         sum += entry.term;
         gradient[i] = (float)(entry.slope * share);
     }
     sum = block_sum_f64(sum, (double*)memory);
-    if (threadIdx.x == 0) losses[clock[2]] = sum / (double)denominator;
+    if (threadIdx.x == 0) losses[clock[2]] = sum / seen;
 }
 
 // Adds coefficient sum w^2 to the loss of the batch and 2 coefficient w to the gradient.

@@ -32,14 +32,16 @@ const SPLICING_MARGIN: f64 = 1e-5;
 /// Sum of the terms of all entries over `denominator`, and its gradient.
 ///
 /// - `predictions`: `[N]`, in any shape
-/// - `targets`: `[N]`; for the splicing divergence `[N, 2]`: the difference `d` of the logits and
+/// - `targets`: `[N]`, NaN = not observed; for the splicing divergence `[N, 2]`: the difference `d` of the logits and
 ///   the logit `m` of the mean, for predictions of `d`
-/// - `denominator`: entries of the batch, `B * Y`; those not observed count
+/// - `denominator`: observed entries of the batch, see [`observed`]; for the splicing divergence all
+///   `B * Y`, as published
 /// - `gradient`: as long as `predictions`, overwritten
 ///
 /// ```text
 /// splicing: p = sigmoid(d + m),  q = sigmoid(prediction + m),  both within 1e-5..1 - 1e-5
 /// term = p ln(p / q) + (1 - p) ln((1 - p) / (1 - q)) where d + m is not NaN, else 0
+/// others:   term as LossKind has it where the target is not NaN, else 0
 /// ```
 ///
 /// # Errors
@@ -65,6 +67,9 @@ pub fn loss(
     let share = 1.0 / denominator as f64;
     let entry = |index: usize| -> (f64, f64) {
         let (prediction, target) = (predictions[index], &targets[index * per_entry..]);
+        if per_entry == 1 && target[0].is_nan() {
+            return (0.0, 0.0);
+        }
         match kind {
             LossKind::MeanSquaredError => squared_error(prediction, target[0]),
             LossKind::CrossEntropyOfLogits => of_logits(prediction, target[0]),
@@ -89,6 +94,15 @@ pub fn loss(
         None => (0..count).for_each(|index| sum += entry(index).0),
     }
     Ok(sum / denominator as f64)
+}
+
+/// Entries that a loss is the mean over: those whose target is not NaN, one at least; for the splicing
+/// divergence all of them, as published.
+pub fn observed(kind: LossKind, targets: &[f32]) -> usize {
+    match kind {
+        LossKind::SplicingDivergence => targets.len() / 2,
+        _ => targets.iter().filter(|target| !target.is_nan()).count().max(1),
+    }
 }
 
 /// Term and derivative by the prediction.
@@ -183,6 +197,26 @@ mod tests {
         assert!((value - both(kind, 0.0, &[1.0, 0.4]).0 / 2.0).abs() < 1e-12);
         assert_eq!(both(kind, f32::NAN, &[f32::NAN, 0.4]), (0.0, 0.0));
         assert_eq!(both(kind, 100.0, &[1.0, 0.4]).1, 0.0);
+    }
+
+    #[test]
+    fn missing_targets_are_in_no_sum_and_no_gradient() {
+        let kinds = [
+            LossKind::MeanSquaredError,
+            LossKind::CrossEntropyOfLogits,
+            LossKind::CrossEntropyOfProbabilities,
+            LossKind::CrossEntropyOfProbabilitiesKeras3,
+        ];
+        let (predictions, targets) = ([0.3, 0.6, 0.8, f32::NAN], [1.0, f32::NAN, 0.0, f32::NAN]);
+        for kind in kinds {
+            let (mut masked, mut alone) = ([9.0; 4], [9.0; 2]);
+            let count = observed(kind, &targets);
+            assert_eq!((count, observed(kind, &[f32::NAN])), (2, 1));
+            let value = loss(kind, &predictions, &targets, count, Some(&mut masked)).unwrap();
+            let expected = loss(kind, &[0.3, 0.8], &[1.0, 0.0], 2, Some(&mut alone)).unwrap();
+            assert_eq!(value, expected);
+            assert_eq!(masked, [alone[0], 0.0, alone[1], 0.0]);
+        }
     }
 
     #[test]

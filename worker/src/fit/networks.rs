@@ -72,16 +72,19 @@ impl<'a> Work<'a> {
         let mut chosen = choose(&fit.identity, self.unit.task, measured)?;
         let (layout, outputs) = layout(dataset, training.loss, self.target_names)?;
         let mut notes = Vec::new();
+        let asks = self.measured_at_least(layout);
         for (rows, split) in [(&mut chosen.train, Split::Train), (&mut chosen.valid, Split::Valid)]
         {
             let before = rows.len();
-            rows.retain(|&row| is_measured(measured, layout, outputs, row));
+            rows.retain(|&row| is_measured(measured, (layout, asks), outputs, row));
             let (left_out, left) = (before - rows.len(), rows.len());
             if left_out > 0 {
-                let what = if layout == Layout::Pairs { "the mean" } else { "a target" };
-                notes.push(format!(
-                    "{left_out} of {before} examples of {split} left out: {what} is not measured"
-                ));
+                let what = match (layout, asks) {
+                    (Layout::Pairs, _) => "the mean is not measured",
+                    (Layout::Plain, Asks::All) => "a target is not measured",
+                    (Layout::Plain, Asks::One) => "no target is measured",
+                };
+                notes.push(format!("{left_out} of {before} examples of {split} left out: {what}"));
             }
             if left == 0 && before > 0 {
                 return Err(missing(dataset, split, " whose targets are measured"));
@@ -102,6 +105,15 @@ impl<'a> Work<'a> {
         let spec = training;
         self.fits.push(Prepared { fit, name, spec, network, chosen, notes, layout, input_values });
         Ok(())
+    }
+
+    /// Which targets an example must have: losses leave out the user's own that are missing; the study's
+    /// tasks know no missing ones but splicing, whose plain losses take complete examples.
+    fn measured_at_least(&self, layout: Layout) -> Asks {
+        match self.unit.task.may_lack_targets() && layout == Layout::Plain {
+            true => Asks::One,
+            false => Asks::All,
+        }
     }
 
     /// The fit's label, and its id where another has the same.
@@ -263,11 +275,26 @@ fn layout(dataset: &str, loss: Loss, names: &[String]) -> Result<(Layout, usize)
     }
 }
 
+/// Which targets of an example must be measured for a loss on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    All,
+    One,
+}
+
 /// Whether a loss can be computed on example `row`; missing differences are masked by their loss.
-fn is_measured(measured: &Measured, layout: Layout, outputs: usize, row: usize) -> bool {
+fn is_measured(
+    measured: &Measured,
+    (layout, asks): (Layout, Asks),
+    outputs: usize,
+    row: usize,
+) -> bool {
     let known = |column: &Vec<f64>| column.get(row).is_some_and(|target| target.is_finite());
     match layout {
-        Layout::Plain => measured.targets.iter().take(outputs).all(known),
+        Layout::Plain => match asks {
+            Asks::All => measured.targets.iter().take(outputs).all(known),
+            Asks::One => measured.targets.iter().take(outputs).any(known),
+        },
         Layout::Pairs => measured.targets.iter().skip(outputs).take(outputs).all(known),
     }
 }

@@ -9,6 +9,7 @@ use glmeval_common::store::fits::{read_history, read_predictions, read_weights};
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 
 mod effects;
+mod missing;
 mod refusals;
 mod splicing;
 mod world;

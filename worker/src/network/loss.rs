@@ -22,7 +22,7 @@ pub(super) fn kind(network: &Network, plan: &Plan) -> LossKind {
     }
 }
 
-/// Loss of `logits`, and its gradient; the mean over examples and outputs.
+/// Loss of `logits`, and its gradient; the mean over examples and outputs whose target is measured.
 ///
 /// # Errors
 /// `Bug` if the numbers of values do not fit.
@@ -40,7 +40,8 @@ pub(super) fn of_predictions(
         let found = targets.len();
         return Err(Error::bug(format!("loss: expected {expected} targets, found {found}")));
     }
-    loss::loss(kind, logits, targets, logits.len(), gradient).map_err(defect)
+    let observed = loss::observed(kind, targets);
+    loss::loss(kind, logits, targets, observed, gradient).map_err(defect)
 }
 
 /// Penalties of the weights that predictions depend on; with `gradients`, what they contribute is

@@ -24,6 +24,7 @@ fn dataset(name: &str, task: TaskName, rows: u64) -> PlannedDataset {
                 .map(|(split, rows)| (split.to_owned(), rows))
                 .into(),
             notes: Vec::new(),
+            leakage: Vec::new(),
         },
     }
 }

@@ -18,7 +18,8 @@ impl BinaryCounts {
     /// Adds predictions and targets of one batch, all outputs side by side.
     pub(super) fn add(&mut self, predictions: &[f32], targets: &[f32]) {
         let (mut labels, mut scores) = (Vec::new(), Vec::new());
-        for (&prediction, &target) in predictions.iter().zip(targets) {
+        let pairs = predictions.iter().zip(targets);
+        for (&prediction, &target) in pairs.filter(|(_, target)| !target.is_nan()) {
             // As Keras: a prediction of exactly one half is the label 0.
             let label = if prediction > 0.5 { 1.0 } else { 0.0 };
             self.hits += u64::from(label == target);
@@ -47,6 +48,17 @@ impl BinaryCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_targets_are_not_counted() {
+        let measured = |predictions: &[f32], targets: &[f32]| {
+            let mut counts = BinaryCounts::default();
+            counts.add(predictions, targets);
+            counts.measures().unwrap()
+        };
+        let holed = measured(&[0.9, 0.2, 0.7, 0.1], &[1.0, f32::NAN, 0.0, f32::NAN]);
+        assert_eq!(holed, measured(&[0.9, 0.7], &[1.0, 0.0]));
+    }
 
     #[test]
     fn batches_do_not_change_the_measures() {

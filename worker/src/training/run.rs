@@ -170,7 +170,8 @@ impl Run {
 #[derive(Clone, Debug, Default)]
 struct Sums {
     loss: f64,
-    rows: usize,
+    /// Examples, or their share whose targets are measured.
+    weight: f64,
     binary: Option<BinaryCounts>,
 }
 
@@ -180,15 +181,19 @@ impl Sums {
     }
 
     fn add(&mut self, loss: f64, batch: &Gathered, predictions: &[f32]) {
-        self.loss += loss * batch.rows as f64;
-        self.rows += batch.rows;
+        // A batch counts as far as its targets are measured; pairs are always counted whole.
+        let is_plain = batch.targets.len() == predictions.len();
+        let known = batch.targets.iter().filter(|target| !is_plain || !target.is_nan()).count();
+        let weight = batch.rows as f64 * (known as f64 / batch.targets.len().max(1) as f64);
+        self.loss += loss * weight;
+        self.weight += weight;
         if let Some(binary) = &mut self.binary {
             binary.add(predictions, &batch.targets);
         }
     }
 
     fn loss(&self) -> f64 {
-        self.loss / self.rows as f64
+        self.loss / self.weight
     }
 
     fn measures(&self) -> Option<BinaryMeasures> {

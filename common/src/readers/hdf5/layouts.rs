@@ -4,6 +4,8 @@
 //! number of rows, and all sequences of a file the same length.
 
 use super::file::Hdf5File;
+use super::keyed;
+use super::labels::Hdf5Labels;
 use super::letters::Letters;
 use super::preprint_split;
 use super::targets::{Rule, Targets};
@@ -17,6 +19,8 @@ pub(super) struct Part {
     pub(super) splits: Splits,
     /// Ids are this, then the row.
     pub(super) id_prefix: String,
+    /// Ids, where they are stored.
+    pub(super) ids: Option<Hdf5Labels>,
     /// One or two data sets of sequences.
     pub(super) sequences: Vec<Letters>,
     /// Their targets.
@@ -99,6 +103,7 @@ pub(super) fn parts(file: &Hdf5File, layout: &Hdf5Layout, task: TaskName) -> Res
         Hdf5Layout::Folds => folds(file),
         Hdf5Layout::RefAlt => Ok(vec![part(file, None, &["ref", "alt"], None)?]),
         Hdf5Layout::Key(key) => Ok(vec![part(file, None, &[key], None)?]),
+        Hdf5Layout::Keys(keys) => keyed::parts(file, keys, task),
     }
 }
 
@@ -171,7 +176,7 @@ fn folds(file: &Hdf5File) -> Result<Vec<Part>> {
 }
 
 /// Opens the data sets of one part and compares their rows.
-fn part(
+pub(super) fn part(
     file: &Hdf5File,
     split: Option<Split>,
     sequences: &[&str],
@@ -198,10 +203,10 @@ fn part(
     }
     let id_prefix = split.map_or_else(|| "row".to_owned(), |split| format!("{split}-"));
     let splits = split.map_or(Splits::None, Splits::One);
-    Ok(Part { splits, id_prefix, sequences, targets, rows })
+    Ok(Part { splits, id_prefix, ids: None, sequences, targets, rows })
 }
 
-fn rows_differ(file: &Hdf5File, first: (&str, u64), other: (&str, u64)) -> Error {
+pub(super) fn rows_differ(file: &Hdf5File, first: (&str, u64), other: (&str, u64)) -> Error {
     let place = format!("{}, {}", first.0, other.0);
     let expected = format!("{} rows as in {}", first.1, first.0);
     InputError::new(&file.name, place, expected, format!("{} rows in {}", other.1, other.0)).into()

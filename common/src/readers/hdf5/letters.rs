@@ -140,7 +140,7 @@ impl Texts {
 }
 
 /// Refuses texts that share storage: a small file could repeat one long text for ever.
-fn check_payload(file: &Hdf5File, key: &str, dataset: &Dataset) -> Result<()> {
+pub(super) fn check_payload(file: &Hdf5File, key: &str, dataset: &Dataset) -> Result<()> {
     let payload = isolated(&file.name, key, || dataset.vlen_string_payload_size())?;
     let defect = |found: String| {
         let expected = format!("strings within the {} bytes of the file, the maximum", file.bytes);

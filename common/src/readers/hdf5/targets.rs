@@ -23,6 +23,10 @@ pub(super) enum Rule {
     Real,
     /// (N,) or (N, E): ln(column 0 + 1).
     LogOfFirst,
+    /// As the binary one, but NaN = not measured.
+    BinaryOrMissing,
+    /// As the real one, but NaN = not measured.
+    RealOrMissing,
     /// (N, 56, 2): difference of logits, then logit of the mean; NaN = not measured. The mean is NaN
     /// only in rows without any measured tissue.
     DeltaLogit,
@@ -75,8 +79,8 @@ impl Targets {
                 names
             }
             Rule::LogOfFirst | Rule::Binary => vec!["target".to_owned()],
-            Rule::MultiBinary | Rule::Real if columns == 1 => vec!["target".to_owned()],
-            Rule::MultiBinary | Rule::Real => numbered("target", columns),
+            _ if columns == 1 => vec!["target".to_owned()],
+            _ => numbered("target", columns),
         }
     }
 
@@ -100,7 +104,7 @@ impl Targets {
                 pairs.iter().map(|[delta, _]| *delta).chain(pairs.iter().map(|[_, m]| *m)).collect()
             }
             Rule::LogOfFirst => self.row.iter().take(1).copied().collect(),
-            Rule::Binary | Rule::MultiBinary | Rule::Real => self.row.clone(),
+            _ => self.row.clone(),
         };
         let mut targets = Vec::with_capacity(values.len());
         for (column, &value) in values.iter().enumerate() {
@@ -126,9 +130,16 @@ impl Targets {
             if narrow.is_finite() { Ok(narrow) } else { Err(("a finite number", shown(value))) }
         };
         match self.rule {
-            Rule::Binary | Rule::MultiBinary if value == 0.0 || value == 1.0 => Ok(value as f32),
-            Rule::Binary | Rule::MultiBinary => Err(("0 or 1", shown(value))),
-            Rule::Real => finite(value),
+            Rule::BinaryOrMissing | Rule::RealOrMissing if value.is_nan() => Ok(f32::NAN),
+            Rule::Binary | Rule::MultiBinary | Rule::BinaryOrMissing
+                if value == 0.0 || value == 1.0 =>
+            {
+                Ok(value as f32)
+            }
+            Rule::Binary | Rule::MultiBinary | Rule::BinaryOrMissing => {
+                Err(("0 or 1", shown(value)))
+            }
+            Rule::Real | Rule::RealOrMissing => finite(value),
             Rule::LogOfFirst if value > -1.0 => finite(value.ln_1p()),
             Rule::LogOfFirst => Err(("a number greater than -1 for ln(y + 1)", shown(value))),
             Rule::DeltaLogit if value.is_nan() => Ok(f32::NAN),

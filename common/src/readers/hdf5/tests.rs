@@ -1,4 +1,5 @@
 use super::*;
+use crate::dataset::{DatasetSource, Hdf5Keys};
 use crate::example::Split;
 use hdf5_pure::{Datatype, FileBuilder};
 use proptest::prelude::*;
@@ -271,4 +272,89 @@ proptest! {
         let (_folder, path) = saved_bytes(&[b"\x89HDF\r\n\x1a\n", bytes.as_slice()].concat());
         prop_assert!(read(&path, &Hdf5Layout::Binary, TaskName::ChipSeq).is_err());
     }
+}
+
+/// A file of the user's own: one-hot (N, L, 4), two targets with a hole, folds, names of splits and ids.
+fn own_file() -> FileBuilder {
+    let mut file = FileBuilder::new();
+    let onehot = onehot(&["ACG", "TAC", "GTA", "CGT"], None);
+    file.create_dataset("X").with_f32_data(&onehot).with_shape(&[4, 3, 4]);
+    let targets = [0.0, 1.0, f32::NAN, 1.0, 1.0, f32::NAN, 0.0, 0.0];
+    file.create_dataset("y").with_f32_data(&targets).with_shape(&[4, 2]);
+    file.create_dataset("Fold").with_i64_data(&[1, 9, 10, 2]);
+    file.create_dataset("set").with_vlen_strings(&["train", "val", "test", "train"]);
+    file.create_dataset("names").with_vlen_strings(&["a", "b", "c", "d"]);
+    file
+}
+
+fn keys(missing: bool) -> Hdf5Keys {
+    let text = |key: &str| Some(key.to_owned());
+    let (sequence, targets, split) = ("x".to_owned(), text("Y"), text("set"));
+    Hdf5Keys { sequence, targets, split, id: text("names"), missing }
+}
+
+#[test]
+fn keys_of_the_users_own_become_examples_whatever_their_case() {
+    let (_kept, path) = saved(own_file());
+    let read = |keys: Hdf5Keys, task| {
+        let mut reader = Hdf5Reader::open(&path, &Hdf5Layout::Keys(keys), task, None)?;
+        reader.read(10)
+    };
+    for task in [TaskName::Classification, TaskName::Regression] {
+        let examples = read(keys(true), task).unwrap();
+        let ids: Vec<&str> = examples.iter().map(|e| e.id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c", "d"]);
+        assert_eq!(examples[1].sequences[0].as_str(), "TAC");
+        assert_eq!(examples[1].split, Some(Split::Valid));
+        assert!(examples[1].targets[0].is_nan() && examples[1].targets[1] == 1.0);
+        let error = read(keys(false), task).unwrap_err().chain();
+        assert!(error.contains("y row 1") && error.contains("NaN"), "{error}");
+    }
+    let wrong = Hdf5Keys { split: Some("fold".to_owned()), ..keys(true) };
+    let error = read(wrong, TaskName::Regression).unwrap_err().chain();
+    assert!(error.contains("Fold row 0: expected train, valid or test"), "{error}");
+    let absent = Hdf5Keys { targets: Some("labels".to_owned()), ..keys(true) };
+    let error = read(absent, TaskName::Regression).unwrap_err().chain();
+    assert!(error.contains("a dataset labels") && error.contains("Fold, X, names"), "{error}");
+}
+
+#[test]
+fn a_rule_reads_folds_of_another_key() {
+    use crate::split_rule::{SplitRule, SplitValues};
+    let (_kept, path) = saved(own_file());
+    let layout = Hdf5Layout::Keys(Hdf5Keys { split: None, ..keys(true) });
+    let source = DatasetSource::Hdf5 { path, layout, length: None };
+    let values = SplitValues {
+        valid: vec!["9".to_owned()],
+        test: vec!["10".to_owned()],
+        ..SplitValues::default()
+    };
+    let rule = SplitRule::Column { column: "fold".to_owned(), values };
+    let source = DatasetSource::Divided { source: Box::new(source), rule };
+    let examples = crate::readers::open(&source, TaskName::Regression).unwrap().read(9).unwrap();
+    let splits: Vec<_> = examples.iter().filter_map(|example| example.split).collect();
+    assert_eq!(splits, [Split::Train, Split::Valid, Split::Test, Split::Train]);
+}
+
+#[test]
+fn a_key_for_each_split_gives_its_split() {
+    let mut file = FileBuilder::new();
+    for (name, letters) in
+        [("train", ["ACG", "AAA"]), ("val", ["CCC", "CC"]), ("test", ["G", "GG"])]
+    {
+        file.create_dataset(&format!("seq_{name}")).with_vlen_strings(&letters);
+        file.create_dataset(&format!("y_{name}")).with_f64_data(&[0.5, 1.5]);
+    }
+    let (_kept, path) = saved(file);
+    let keys = Hdf5Keys {
+        sequence: "seq_{split}".to_owned(),
+        targets: Some("y_{split}".to_owned()),
+        ..Hdf5Keys::default()
+    };
+    let layout = Hdf5Layout::Keys(keys);
+    let mut reader = Hdf5Reader::open(&path, &layout, TaskName::Regression, None).unwrap();
+    let examples = reader.read(10).unwrap();
+    let told: Vec<_> = examples.iter().map(|e| (e.id.as_str(), e.split.unwrap())).collect();
+    assert_eq!((told[0], told[5]), (("train-0", Split::Train), ("test-1", Split::Test)));
+    assert_eq!((examples[3].sequences[0].as_str(), examples[3].targets[0]), ("CC", 1.5));
 }

@@ -1,6 +1,6 @@
 //! One column of a batch as texts or as numbers, whatever its Arrow type.
 //!
-//! Leaves out: what the values mean. Invariant: a null is never a value.
+//! Leaves out: what the values mean. Invariant: a null is never a value, at most a missing one.
 
 use crate::error::{Error, InputError, Result};
 use arrow_array::cast::AsArray;
@@ -65,6 +65,12 @@ impl<'a> Column<'a> {
     pub(super) fn numbers(self, null: impl Fn(usize) -> Error) -> Result<Vec<f64>> {
         let values = number_values(self.array.as_ref()).into_iter().enumerate();
         values.map(|(row, value)| value.ok_or_else(|| null(row))).collect()
+    }
+
+    /// The values as numbers, NaN in place of a null.
+    pub(super) fn numbers_or_missing(self) -> Vec<f64> {
+        let values = number_values(self.array.as_ref()).into_iter();
+        values.map(|value| value.unwrap_or(f64::NAN)).collect()
     }
 }
 

@@ -43,6 +43,7 @@ fn columns(targets: &[&str]) -> TableColumns {
         id: None,
         split: None,
         targets: targets.iter().map(|&name| name.to_owned()).collect(),
+        missing: false,
     }
 }
 
@@ -119,6 +120,14 @@ fn a_null_a_bad_target_and_a_bad_letter_are_named_with_their_row() {
     let error = message(read(&bytes, &columns(&["y"]), TaskName::Regression));
     assert_eq!(error, "column y row 2: expected a finite number, found NaN");
     assert!(read(&bytes, &columns(&["y"]), TaskName::Splicing).unwrap()[2].targets[0].is_nan());
+    let allowed = TableColumns { missing: true, ..columns(&["y"]) };
+    for task in [TaskName::Regression, TaskName::Classification] {
+        assert!(read(&bytes, &allowed, task).unwrap()[2].targets[0].is_nan());
+    }
+    let holed: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(0)]));
+    let bytes = bytes_of(vec![("seq", sequences()), ("y", holed)]);
+    let found = read(&bytes, &allowed, TaskName::Classification).unwrap();
+    assert!(found[1].targets[0].is_nan() && found[2].targets == [0.0]);
     let letters: ArrayRef = Arc::new(StringArray::from(vec!["AC", "AXC"]));
     let error = message(read(&bytes_of(vec![("seq", letters)]), &columns(&[]), TaskName::None));
     assert_eq!(error, "column seq row 1: expected letters of nucleotides, found 'X' at column 2");

@@ -11,6 +11,7 @@ fn columns() -> TableColumns {
         id: Some("id".to_owned()),
         split: Some("split".to_owned()),
         targets: vec!["y".to_owned()],
+        missing: false,
     }
 }
 
@@ -108,4 +109,21 @@ proptest! {
         let examples = read(text.as_bytes(), &columns(), TaskName::Regression).unwrap();
         prop_assert_eq!(&examples[0].id, &id);
     }
+}
+
+#[test]
+fn missing_targets_are_read_where_the_source_says_there_are_some() {
+    let text =
+        b"id,seq,y,split\na,A,,test\nb,A,NA,test\nc,A,nan,test\nd,A,1,test\ne,A, null ,test\n";
+    let allowed = TableColumns { missing: true, ..columns() };
+    for task in [TaskName::Regression, TaskName::Classification] {
+        let examples = read(text, &allowed, task).unwrap();
+        let known: Vec<bool> = examples.iter().map(|e| !e.targets[0].is_nan()).collect();
+        assert_eq!(known, [false, false, false, true, false]);
+        let error = read(text, &columns(), task).unwrap_err().chain();
+        assert!(error.contains("line 2, column y: expected a finite number"), "{error}");
+    }
+    assert!(read(text, &allowed, TaskName::ChipSeq).is_err());
+    let word = b"id,seq,y,split\na,A,high,test\n";
+    assert!(read(word, &allowed, TaskName::Regression).is_err());
 }

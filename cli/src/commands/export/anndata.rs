@@ -1,0 +1,83 @@
+//! The rows of an embedding set as an AnnData file.
+//!
+//! Leaves out: the format (common). Invariant: an example's columns stand beside its own row.
+
+use super::{ROWS_PER_READ, sequence_names};
+use glmeval_common::embedding::anndata::AnnDataExport;
+use glmeval_common::error::{Error, ErrorKind, InputError, Result, io_error};
+use glmeval_common::representation::Pooling;
+use glmeval_common::store::Store;
+use glmeval_common::store::embeddings::{SetManifest, committed_ranges, read_rows};
+use glmeval_common::store::examples::{read_examples, read_manifest};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+/// Writes one layer and pooling of a set; the number of rows.
+///
+/// # Errors
+/// `Invalid` for single tokens, or more rows than fit in memory; as reading the set and writing.
+pub(super) async fn write(
+    store: &Store,
+    set: &SetManifest,
+    (layer, pooling): (u32, Pooling),
+    path: &Path,
+) -> Result<u64> {
+    if pooling == Pooling::Full {
+        let expected = "cls or mean for h5ad: one row for each example";
+        return Err(InputError::new("command line", "--pool", expected, pooling).into());
+    }
+    let examples = match read_manifest(store, &set.dataset).await {
+        Ok(manifest) => Some(manifest),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let targets = examples.as_ref().map_or_else(Vec::new, |found| found.schema.targets.clone());
+    let end = committed_ranges(store, &set.set).await?.iter().map(|range| range.1).max();
+    let end = end.ok_or_else(|| Error::not_found(format!("shards of set {}", set.set)))?;
+    let mut export: Option<AnnDataExport> = None;
+    let (mut start, mut count) = (0, 0);
+    while start < end {
+        let next = end.min(start + ROWS_PER_READ);
+        let rows = read_rows(store, &set.set, (layer, pooling), (start, next)).await?;
+        let export = match &mut export {
+            Some(export) => export,
+            none => {
+                let names = sequence_names(store, set, rows.sequences).await?;
+                none.insert(AnnDataExport::new(end, rows.width, names, targets.clone())?)
+            }
+        };
+        export.push(&rows.ids, &rows.values);
+        if let Some(manifest) = &examples {
+            let described = read_examples(store, manifest, start, next).await?;
+            if !described.iter().map(|example| &example.id).eq(&rows.ids) {
+                let message = format!("set {}: other examples than its data set has", set.set);
+                return Err(Error::corrupt(message));
+            }
+            export.describe(&described);
+        }
+        count += rows.ids.len() as u64;
+        start = next;
+    }
+    let export = export.ok_or_else(|| Error::not_found(format!("rows of set {}", set.set)))?;
+    let failed = |e| io_error(path, e);
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    export.finish(&mut file, &provenance(set, (layer, pooling)))?;
+    let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    Ok(count)
+}
+
+fn provenance(set: &SetManifest, (layer, pooling): (u32, Pooling)) -> BTreeMap<String, String> {
+    let text = |name: &str, value: String| (name.to_owned(), value);
+    BTreeMap::from([
+        text("dataset", set.dataset.to_string()),
+        text("layer", layer.to_string()),
+        text("model", set.model.to_string()),
+        text("numeric_class", set.numeric_class.clone()),
+        text("pooling", pooling.to_string()),
+        text("program", concat!("glmeval ", env!("CARGO_PKG_VERSION")).to_owned()),
+        text("set", set.set.to_string()),
+    ])
+}
