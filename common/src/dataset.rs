@@ -6,6 +6,10 @@
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+mod raw;
+
+pub use raw::{Negatives, PeakSet, PsiSet, PsiSplit, PsiTable};
+
 /// One benchmark task of the paper, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -154,6 +158,16 @@ pub enum DatasetSource {
         /// Which column is what.
         columns: TableColumns,
     },
+    /// Exons with their percent spliced in, cut from a genome. Task 4 from public inputs.
+    Splicing(PsiSet),
+    /// Peaks and drawn negatives, cut from a genome. Tasks 2 and 6 from public inputs.
+    Peaks(PeakSet),
+    /// TFRecord as the preprint of the study stored its embeddings, with one-hot sequences.
+    Tfrecord {
+        /// `statistics.json`, then every `{split}-{i}.tfr` beside it. Their names count, their folder
+        /// does not.
+        files: Vec<PathBuf>,
+    },
 }
 
 impl DatasetSource {
@@ -168,6 +182,9 @@ impl DatasetSource {
                 vec![path, genome]
             }
             Self::Windows { genome, .. } => vec![genome],
+            Self::Splicing(set) => set.paths(),
+            Self::Peaks(set) => set.paths(),
+            Self::Tfrecord { files } => files.iter().map(PathBuf::as_path).collect(),
         }
     }
 

@@ -14,8 +14,11 @@ pub mod hdf5;
 mod isolate;
 pub mod narrow_peak;
 pub mod parquet;
+pub mod peaks;
+pub mod splicing;
 pub mod table;
 pub mod text;
+pub mod tfrecord;
 pub mod variants;
 pub mod windows;
 
@@ -57,5 +60,10 @@ pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleRea
         DatasetSource::Parquet { path, columns } => {
             Box::new(parquet::ParquetReader::open(path, columns, task)?)
         }
+        DatasetSource::Splicing(set) => Box::new(splicing::SplicingReader::open(set)?),
+        DatasetSource::Peaks(set) => {
+            Box::new(peaks::PeakReader::open(set, task == TaskName::Eclip)?)
+        }
+        DatasetSource::Tfrecord { files } => Box::new(tfrecord::TfrecordReader::open(files)?),
     })
 }

@@ -121,6 +121,14 @@ fn without_paths(source: &DatasetSource) -> DatasetSource {
             (*path, *genome) = (PathBuf::new(), PathBuf::new());
         }
         DatasetSource::Windows { genome, .. } => *genome = PathBuf::new(),
+        DatasetSource::Splicing(set) => set.clear_paths(),
+        DatasetSource::Peaks(set) => set.clear_paths(),
+        // Names of TFRecord files tell split and order.
+        DatasetSource::Tfrecord { files } => {
+            for file in files {
+                *file = file.file_name().map_or_else(PathBuf::new, PathBuf::from);
+            }
+        }
     }
     source
 }
