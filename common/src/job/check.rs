@@ -15,7 +15,8 @@ mod layers;
 mod probes;
 mod raw;
 
-const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, psi, peaks, tfrecord";
+const SOURCE_KEYS: &str =
+    "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, psi, peaks, tfrecord";
 
 /// Where messages point to: the file and the folder that relative paths start at.
 struct Place<'a> {

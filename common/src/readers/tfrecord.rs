@@ -14,9 +14,9 @@ use crate::readers::ExampleReader;
 use crate::readers::text::batch;
 use framing::FramedReader;
 use half::f16;
+use statistics::Statistics;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use statistics::Statistics;
 
 mod framing;
 mod payload;
@@ -165,8 +165,9 @@ fn decode(payload: &[u8], statistics: &Statistics) -> Result<Record, Misfit> {
             let detail = format!("feature {name}");
             Misfit { detail, expected, found }
         };
-        let bytes = payload::bytes_feature(payload, name)
-            .map_err(|found| misfit("a serialised tf.train.Example".to_owned(), found.to_owned()))?;
+        let bytes = payload::bytes_feature(payload, name).map_err(|found| {
+            misfit("a serialised tf.train.Example".to_owned(), found.to_owned())
+        })?;
         let bytes =
             bytes.ok_or_else(|| misfit("a feature of bytes".to_owned(), "none".to_owned()))?;
         let (values, rest) = bytes.as_chunks();
@@ -181,7 +182,8 @@ fn decode(payload: &[u8], statistics: &Statistics) -> Result<Record, Misfit> {
     let embedding = feature("sequence", embed_length * embed_dim, &meaning)?;
     let targets = feature("target", num_targets, &format!("num_targets {num_targets} values"))?;
     if let Some(index) = targets.iter().position(|target| !target.is_finite()) {
-        let (expected, found) = ("finite numbers".to_owned(), format!("NaN or infinity at {index}"));
+        let (expected, found) =
+            ("finite numbers".to_owned(), format!("NaN or infinity at {index}"));
         return Err(Misfit { detail: "feature target".to_owned(), expected, found });
     }
     let sequence = match onehot_length {
@@ -245,8 +247,7 @@ impl TfrecordReader {
             1 => vec!["target".to_owned()],
             count => (0..count).map(|index| format!("target_{index}")).collect(),
         };
-        let schema =
-            ExampleSchema { targets, has_splits: true, ..ExampleSchema::sequences_only() };
+        let schema = ExampleSchema { targets, has_splits: true, ..ExampleSchema::sequences_only() };
         Ok(Self { splits, row: 0, schema })
     }
 

@@ -1,9 +1,7 @@
 //! Checks of data sets that are built from public inputs.
 
 use super::Place;
-use crate::dataset::{
-    DatasetSource, Negatives, PeakSet, PsiSet, PsiSplit, PsiTable, TaskName,
-};
+use crate::dataset::{DatasetSource, Negatives, PeakSet, PsiSet, PsiSplit, PsiTable, TaskName};
 use crate::error::{InputError, Result};
 use crate::example::Split;
 use crate::job::{DatasetSpec, PathList, PsiSpec};
@@ -104,7 +102,8 @@ fn splicing(
             })
             .collect::<Result<_, InputError>>()?,
         (file, parts) => {
-            let expected = "{ train = …, valid = …, test = … }, or { file = …, split = \"a column\" }";
+            let expected =
+                "{ train = …, valid = …, test = … }, or { file = …, split = \"a column\" }";
             let found = match (file, parts) {
                 (None, []) => "no table",
                 (None, _) => "split without file",

@@ -251,7 +251,8 @@ impl Drawer<'_> {
     /// Takes a window if one like it is missing and none is taken there.
     fn take(&mut self, site: Site, bin: usize, tolerance: usize) -> bool {
         let (contig, start) = site;
-        let (end, group) = (start + self.wish.window, if self.wish.same_chromosomes { contig } else { 0 });
+        let (end, group) =
+            (start + self.wish.window, if self.wish.same_chromosomes { contig } else { 0 });
         if self.taken.overlaps(contig, start, end) || !self.demand.meet(group, bin, tolerance) {
             return false;
         }

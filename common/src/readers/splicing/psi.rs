@@ -220,7 +220,8 @@ impl PsiReader {
             middle /= 100.0;
         } else if let Some((index, share)) = shares.iter().enumerate().find(|(_, p)| **p > 1.0) {
             let name = self.columns.tissues.get(index).map_or("", |(_, name)| name.as_str());
-            let expected = "a PSI from 0 to 1: the mean over the exons of this table is not above 1";
+            let expected =
+                "a PSI from 0 to 1: the mean over the exons of this table is not above 1";
             return Err(self.defect(name, expected, share));
         }
         let middle = logit(middle);

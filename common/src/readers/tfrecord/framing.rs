@@ -38,9 +38,7 @@ static TABLE: [u32; 256] = {
 
 /// CRC-32C of `bytes`, rotated and shifted as TFRecord stores it.
 pub(super) fn masked_crc(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, byte: &u8| {
-        TABLE[usize::from((crc as u8) ^ byte)] ^ (crc >> 8)
-    };
+    let step = |crc: u32, byte: &u8| TABLE[usize::from((crc as u8) ^ byte)] ^ (crc >> 8);
     let crc = !bytes.iter().fold(u32::MAX, step);
     crc.rotate_right(15).wrapping_add(MASK_DELTA)
 }
@@ -132,12 +130,7 @@ impl FramedReader {
         self.defect("", expected, "end of the stream: the file is truncated")
     }
 
-    fn defect(
-        &self,
-        detail: &str,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
-    ) -> Error {
+    fn defect(&self, detail: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Error {
         let comma = if detail.is_empty() { "" } else { ", " };
         let place = format!("record {}{comma}{detail}", self.records);
         InputError::new(self.path.display(), place, expected, found).into()
