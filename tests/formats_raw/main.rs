@@ -3,6 +3,8 @@
 //! Leaves out: ready-made files (`formats_text`, `formats_hdf5`). Fixtures are found by folder and
 //! described by their JSON, so others of the same kinds run unchanged.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod jobs;
 mod peaks;
 mod splicing;

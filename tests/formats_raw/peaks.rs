@@ -265,6 +265,14 @@ fn excluded_regions_are_touched_by_no_example() {
 }
 
 #[test]
+fn a_set_without_the_random_split_has_the_same_examples_and_no_split() {
+    let world = World::new();
+    let mut split = read(&world.set(), false).unwrap();
+    split.iter_mut().for_each(|example| example.split = None);
+    assert_eq!(read(&PeakSet { random_split: false, ..world.set() }, false).unwrap(), split);
+}
+
+#[test]
 fn replicates_are_one_set_and_a_peak_of_both_is_one_example() {
     let world = World::new();
     let second = world.write("second.narrowPeak", &world.lines());

@@ -39,7 +39,7 @@ pub enum PsiSplit {
 }
 
 /// Called peaks as positive examples, with as many negatives drawn from the genome.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeakSet {
     /// narrowPeak or BED files; several are read as one, such as those of replicates.
     pub peaks: Vec<PathBuf>,
@@ -57,6 +57,24 @@ pub struct PeakSet {
     pub same_chromosomes: bool,
     /// Seed of the draw of negatives and of the split.
     pub seed: u64,
+    /// Whether the study's random split is drawn; `false` leaves the split to another rule.
+    pub random_split: bool,
+}
+
+impl Default for PeakSet {
+    fn default() -> Self {
+        Self {
+            peaks: Vec::new(),
+            genome: PathBuf::new(),
+            window: 200,
+            negatives: Negatives::default(),
+            accessible: None,
+            exclude: None,
+            same_chromosomes: false,
+            seed: 0,
+            random_split: true,
+        }
+    }
 }
 
 /// Where the negatives of a [`PeakSet`] come from.

@@ -19,8 +19,6 @@ use std::vec;
 
 mod negatives;
 mod regions;
-#[cfg(test)]
-mod tests;
 
 /// Bound on peaks: their windows are held in memory.
 const PEAKS_MAX: usize = 1 << 22;
@@ -61,7 +59,7 @@ pub struct PeakReader {
 struct Planned {
     window: Window,
     is_peak: bool,
-    split: Split,
+    split: Option<Split>,
 }
 
 struct Positives {
@@ -107,10 +105,10 @@ impl PeakReader {
         let schema = ExampleSchema {
             targets: vec!["target".to_owned()],
             has_intervals: true,
-            has_splits: true,
+            has_splits: set.random_split,
             ..ExampleSchema::sequences_only()
         };
-        let rest = split(examples).into_iter();
+        let rest = split(examples, set.random_split).into_iter();
         Ok(Self { genome, window: set.window, is_stranded, rest, left_out, schema })
     }
 
@@ -139,7 +137,7 @@ impl PeakReader {
             id,
             sequences: vec![sequence],
             interval: Some(interval),
-            split: Some(split),
+            split,
             targets: vec![f32::from(u8::from(is_peak))],
         })
     }
@@ -202,8 +200,8 @@ fn positives(set: &PeakSet, genome: &Genome, is_stranded: bool) -> Result<Positi
     Ok(Positives { windows, left_out, avoid })
 }
 
-/// Gives shuffled examples their splits.
-fn split(examples: Vec<(Window, bool)>) -> Vec<Planned> {
+/// Gives shuffled examples their splits, if they have any.
+fn split(examples: Vec<(Window, bool)>, is_split: bool) -> Vec<Planned> {
     let total = examples.len();
     let (train, valid) = (total * 7 / 10, total / 10);
     let split_of = |index: usize| match index {
@@ -211,6 +209,9 @@ fn split(examples: Vec<(Window, bool)>) -> Vec<Planned> {
         index if index < train + valid => Split::Valid,
         _ => Split::Test,
     };
-    let planned = |(index, (window, is_peak))| Planned { window, is_peak, split: split_of(index) };
+    let planned = |(index, (window, is_peak))| {
+        let split = is_split.then(|| split_of(index));
+        Planned { window, is_peak, split }
+    };
     examples.into_iter().enumerate().map(planned).collect()
 }

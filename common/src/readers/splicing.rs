@@ -14,8 +14,6 @@ use psi::{Exon, PsiReader};
 use std::collections::VecDeque;
 
 mod psi;
-#[cfg(test)]
-mod tests;
 mod tissues;
 
 pub use tissues::STUDY_TISSUES;

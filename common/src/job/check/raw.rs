@@ -8,9 +8,6 @@ use crate::job::{DatasetSpec, PathList, PsiSpec};
 use crate::readers::tfrecord;
 use std::path::{Path, PathBuf};
 
-/// Window of `peaks` where none is given, the study's, in nucleotides.
-const WINDOW_NT: u64 = 200;
-
 /// The key of a source built from public inputs, if the table has one.
 pub(super) fn given(spec: &DatasetSpec) -> Vec<&'static str> {
     let keys = [
@@ -143,7 +140,8 @@ fn peak_set(
         let expected = "a file of accessible regions, as negatives = \"accessible\"";
         return Err(place.wrong(&format!("{key}.accessible"), expected, "nothing"));
     }
-    let window = spec.window.unwrap_or(WINDOW_NT);
+    let usual = PeakSet::default();
+    let window = spec.window.unwrap_or(usual.window);
     if window == 0 {
         return Err(place.wrong(&format!("{key}.window"), "at least 1 nucleotide", 0));
     }
@@ -156,6 +154,7 @@ fn peak_set(
         exclude: optional("exclude", &spec.exclude)?,
         same_chromosomes: spec.same_chromosomes.unwrap_or(false),
         seed: spec.seed.unwrap_or(seed),
+        random_split: usual.random_split,
     }))
 }
 
