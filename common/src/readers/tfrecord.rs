@@ -200,11 +200,11 @@ fn decode(payload: &[u8], statistics: &Statistics) -> Result<Record, Misfit> {
 fn letters(onehot: &[f32]) -> Result<DnaSequence, Misfit> {
     let (rows, _) = onehot.as_chunks::<4>();
     let letter = |(position, row): (usize, &[f32; 4])| {
-        let set = row.iter().zip(BASES).filter(|(value, _)| **value == 1.0);
+        let mut set = row.iter().zip(BASES).filter(|(value, _)| **value == 1.0);
         let is_onehot = row.iter().all(|&value| value == 0.0 || value == 1.0);
         match (is_onehot, set.clone().count()) {
             (true, 0) => Ok(b'N'),
-            (true, 1) => Ok(set.last().map_or(b'N', |(_, base)| base)),
+            (true, 1) => Ok(set.next().map_or(b'N', |(_, base)| base)),
             _ => Err(Misfit {
                 detail: format!("feature onehot, position {position}"),
                 expected: "0 and at most one 1".to_owned(),

@@ -59,11 +59,11 @@ pub(super) fn draw(
         Drawer { genome, avoid, wish, demand, taken: RegionSet::default(), drawn: Vec::new() };
     let source = match wish.regions {
         Some(path) => {
-            drawer.from_regions(path, rng)?;
+            drawer.draw_in_regions(path, rng)?;
             path
         }
         None => {
-            drawer.from_genome(&contigs, rng)?;
+            drawer.draw_anywhere(&contigs, rng)?;
             genome.path()
         }
     };
@@ -152,7 +152,7 @@ struct Drawer<'a> {
 
 impl Drawer<'_> {
     /// Draws from the windows centred on the regions of `path`, each at most once.
-    fn from_regions(&mut self, path: &Path, rng: &mut Rng) -> Result<()> {
+    fn draw_in_regions(&mut self, path: &Path, rng: &mut Rng) -> Result<()> {
         let mut sites = BTreeSet::new();
         for_each(path, self.genome, |region, (contig, length)| {
             sites.extend(centred(region, self.wish.window, length).map(|start| (contig, start)));
@@ -184,7 +184,7 @@ impl Drawer<'_> {
     }
 
     /// Draws from all windows of `contigs` with equal chances.
-    fn from_genome(&mut self, contigs: &BTreeSet<usize>, rng: &mut Rng) -> Result<()> {
+    fn draw_anywhere(&mut self, contigs: &BTreeSet<usize>, rng: &mut Rng) -> Result<()> {
         let rooms: BTreeMap<usize, u64> = contigs
             .iter()
             .filter_map(|&number| {
