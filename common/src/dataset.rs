@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod raw;
+
+pub use raw::{Negatives, PeakSet, PsiSet, PsiSplit, PsiTable};
+
 /// One benchmark task of the paper, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -220,6 +224,16 @@ pub enum DatasetSource {
         /// The rule.
         rule: SplitRule,
     },
+    /// Exons with their percent spliced in, cut from a genome. Task 4 from public inputs.
+    Splicing(PsiSet),
+    /// Peaks and drawn negatives, cut from a genome. Tasks 2 and 6 from public inputs.
+    Peaks(PeakSet),
+    /// TFRecord as the preprint of the study stored its embeddings, with one-hot sequences.
+    Tfrecord {
+        /// `statistics.json`, then every `{split}-{i}.tfr` beside it. Their names count, their folder
+        /// does not.
+        files: Vec<PathBuf>,
+    },
 }
 
 impl DatasetSource {
@@ -238,6 +252,9 @@ impl DatasetSource {
                 paths.iter().chain(companions).chain(genome).map(PathBuf::as_path).collect()
             }
             Self::Divided { source, .. } => source.paths(),
+            Self::Splicing(set) => set.paths(),
+            Self::Peaks(set) => set.paths(),
+            Self::Tfrecord { files } => files.iter().map(PathBuf::as_path).collect(),
         }
     }
 

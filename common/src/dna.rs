@@ -138,7 +138,7 @@ fn complement(base: u8) -> u8 {
 }
 
 /// Which strand a sequence was read from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Strand {
     /// As in the reference.
     #[default]

@@ -3,7 +3,7 @@
 //! Leaves out: anything that needs the files themselves (survey, plan).
 //! Invariant: a [`Job`] has unique names, absolute paths and only references that resolve.
 
-use crate::dataset::{DatasetSource, Hdf5Keys, Hdf5Layout, TableColumns, TaskName};
+use crate::dataset::{DatasetSource, Hdf5Keys, Hdf5Layout, Negatives, TableColumns, TaskName};
 use crate::effect::Score;
 use crate::error::{InputError, Result, io_error};
 use crate::model::{ModelOptions, Precision, SpecialTokens, UndefinedBase, UnknownLetters};
@@ -19,6 +19,7 @@ mod check;
 mod cost;
 mod probe;
 pub mod published;
+mod raw;
 mod schedule;
 mod split;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use probe::{
     EffectsChoice, JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice,
     ProbeTable, TrainingChanges,
 };
+pub use raw::{PathList, PsiSpec};
 pub use schedule::JobSchedule;
 pub use split::{ChromosomeChoice, ListedValue, SplitTable};
 
@@ -127,7 +129,7 @@ impl ModelSpec {
 }
 
 /// One `[[dataset]]` table: exactly one of `fasta`, `bed`, `narrowpeak`, `windows`, `table`, `hdf5`, `parquet`,
-/// `variants`.
+/// `variants`, `psi`, `peaks`, `tfrecord`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
@@ -177,6 +179,33 @@ pub struct DatasetSpec {
     pub keys: Option<Hdf5Keys>,
     /// Rule that divides examples into splits; left out = as the source says.
     pub split: Option<SplitTable>,
+    /// Tables of percent spliced in; need `genome`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psi: Option<PsiSpec>,
+    /// Columns of the tissues of `psi`; left out = the study's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tissues: Option<Vec<String>>,
+    /// narrowPeak or BED files of positives; need `genome`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peaks: Option<PathList>,
+    /// Negatives for `peaks`: `gc-matched` or `accessible`; left out = gc-matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negatives: Option<Negatives>,
+    /// Open chromatin that negatives are drawn from, narrowPeak or BED.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accessible: Option<PathBuf>,
+    /// Regions that no example of `peaks` may touch, BED.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<PathBuf>,
+    /// Whether negatives have the positives' chromosomes; left out = false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_chromosomes: Option<bool>,
+    /// Seed of negatives and split of `peaks`; left out = the job's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Folder of TFRecord files with one-hot sequences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tfrecord: Option<PathBuf>,
 }
 
 /// Which layers of a gLM.

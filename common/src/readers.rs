@@ -15,8 +15,11 @@ pub mod hdf5;
 mod isolate;
 pub mod narrow_peak;
 pub mod parquet;
+pub mod peaks;
+pub mod splicing;
 pub mod table;
 pub mod text;
+pub mod tfrecord;
 pub mod variants;
 pub mod windows;
 
@@ -69,5 +72,10 @@ pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleRea
         DatasetSource::Divided { source, rule } => {
             Box::new(divided::DividedReader::open(source, rule, task)?)
         }
+        DatasetSource::Splicing(set) => Box::new(splicing::SplicingReader::open(set)?),
+        DatasetSource::Peaks(set) => {
+            Box::new(peaks::PeakReader::open(set, task == TaskName::Eclip)?)
+        }
+        DatasetSource::Tfrecord { files } => Box::new(tfrecord::TfrecordReader::open(files)?),
     })
 }

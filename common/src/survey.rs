@@ -162,6 +162,14 @@ fn without_paths(source: &DatasetSource) -> DatasetSource {
             companions.iter_mut().chain(genome).for_each(|path| *path = PathBuf::new());
         }
         DatasetSource::Divided { source, .. } => **source = without_paths(source),
+        DatasetSource::Splicing(set) => set.clear_paths(),
+        DatasetSource::Peaks(set) => set.clear_paths(),
+        // Names of TFRecord files tell split and order.
+        DatasetSource::Tfrecord { files } => {
+            for file in files {
+                *file = file.file_name().map_or_else(PathBuf::new, PathBuf::from);
+            }
+        }
     }
     source
 }

@@ -15,9 +15,9 @@ mod effects;
 mod layers;
 mod own;
 mod probes;
+mod raw;
 
-const SOURCE_KEYS: &str =
-    "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, variants";
+const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, variants, psi, peaks, tfrecord";
 
 /// Where messages point to: the file and the folder that relative paths start at.
 struct Place<'a> {
@@ -73,7 +73,7 @@ pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Res
         .datasets
         .iter()
         .enumerate()
-        .map(|(i, dataset)| check_dataset(&place, &format!("dataset[{i}]"), dataset))
+        .map(|(i, dataset)| check_dataset(&place, &format!("dataset[{i}]"), dataset, spec.seed))
         .collect::<Result<Vec<_>, _>>()?;
     let (mut embeddings, mut features) = (Vec::new(), Vec::new());
     for (i, table) in spec.representations.iter().enumerate() {
@@ -136,8 +136,10 @@ fn check_dataset(
     place: &Place<'_>,
     key: &str,
     spec: &DatasetSpec,
+    seed: u64,
 ) -> Result<JobDataset, InputError> {
     let variants = spec.variants.as_ref().and_then(|patterns| patterns.first().cloned());
+    raw::check_strays(place, key, spec)?;
     let named = [
         ("variants", &variants),
         ("fasta", &spec.fasta),
@@ -150,12 +152,18 @@ fn check_dataset(
     ];
     let given: Vec<_> =
         named.iter().filter_map(|(name, path)| path.as_ref().map(|path| (*name, path))).collect();
-    let [(kind, path)] = given[..] else {
-        let found: Vec<_> = given.iter().map(|(name, _)| *name).collect();
+    let built = raw::given(spec);
+    if let (&[], &[_]) = (given.as_slice(), built.as_slice()) {
+        let source = raw::source(place, key, spec, seed)?;
+        let source = own::check(place, key, spec, source)?;
+        return Ok(JobDataset { name: spec.name.clone(), task: spec.task, source });
+    }
+    let ([(kind, path)], []) = (&given[..], &built[..]) else {
+        let found: Vec<_> = given.iter().map(|(name, _)| *name).chain(built).collect();
         let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
         return Err(place.wrong(key, SOURCE_KEYS, found));
     };
-    if kind == "variants" {
+    if *kind == "variants" {
         return effects::variants(place, key, spec);
     }
     effects::refuse_keys_of_variants(place, key, spec)?;
@@ -176,7 +184,7 @@ fn check_dataset(
     if spec.window == Some(0) || spec.stride == Some(0) {
         return Err(place.wrong(&format!("{key}.window"), "window and stride of at least 1", 0));
     }
-    let source = match kind {
+    let source = match *kind {
         "fasta" => DatasetSource::Fasta { path },
         "bed" => DatasetSource::Bed { path, genome: genome()?, window: spec.window },
         "narrowpeak" => DatasetSource::NarrowPeak { path, genome: genome()?, window: spec.window },

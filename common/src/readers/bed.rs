@@ -47,7 +47,8 @@ impl ExampleReader for BedReader {
     }
 }
 
-fn parse(columns: &Columns<'_>) -> Result<Region> {
+/// The region of a line.
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Region> {
     columns.expect_count(3..=12, "3 to 12")?;
     columns.region()
 }

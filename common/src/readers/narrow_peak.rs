@@ -49,7 +49,8 @@ impl ExampleReader for NarrowPeakReader {
     }
 }
 
-fn parse(columns: &Columns<'_>) -> Result<Region> {
+/// The region of a line.
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Region> {
     columns.expect_count(10..=10, "10")?;
     let mut region = columns.region()?;
     let summit = columns.get(SUMMIT_COLUMN);

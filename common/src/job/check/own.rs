@@ -3,7 +3,7 @@
 //! Leaves out: the rules themselves (`split`). Invariant: splits come from one place only.
 
 use super::Place;
-use crate::dataset::{DatasetSource, Hdf5Layout};
+use crate::dataset::{DatasetSource, Hdf5Layout, PsiSplit, PsiTable};
 use crate::error::InputError;
 use crate::job::DatasetSpec;
 
@@ -12,7 +12,7 @@ pub(super) fn check(
     place: &Place<'_>,
     key: &str,
     spec: &DatasetSpec,
-    source: DatasetSource,
+    mut source: DatasetSource,
 ) -> Result<DatasetSource, InputError> {
     let (stored_split, missing) = match &source {
         DatasetSource::Table { columns, .. } | DatasetSource::Parquet { columns, .. } => {
@@ -21,6 +21,10 @@ pub(super) fn check(
         DatasetSource::Hdf5 { layout: Hdf5Layout::Keys(keys), .. } => {
             let is_split = keys.split.is_some() || keys.sequence.contains("{split}");
             (is_split.then_some("keys with splits"), keys.missing)
+        }
+        DatasetSource::Splicing(set) => {
+            let stored = |table: &PsiTable| table.split != PsiSplit::None;
+            (set.tables.iter().any(stored).then_some("psi with splits"), false)
         }
         _ => (None, false),
     };
@@ -42,5 +46,8 @@ pub(super) fn check(
         return Err(place.wrong(&split, "a source with examples", "windows over a genome"));
     }
     let rule = table.rule(place.file, &split)?;
+    if let DatasetSource::Peaks(set) = &mut source {
+        set.random_split = false;
+    }
     Ok(DatasetSource::Divided { source: Box::new(source), rule })
 }

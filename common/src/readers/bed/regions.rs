@@ -25,18 +25,82 @@ pub(in crate::readers) struct Region {
     pub(in crate::readers) end: u64,
     /// The base that a window is centred on, 0-based.
     pub(in crate::readers) centre: u64,
-    strand: Strand,
+    pub(in crate::readers) strand: Strand,
     name: Option<String>,
+}
+
+/// Reads the regions of a file.
+pub(in crate::readers) struct RegionLines {
+    text: TextReader,
+    parse: fn(&Columns<'_>) -> Result<Region>,
+    has_regions: bool,
 }
 
 /// Reads the regions of a file and cuts each from a genome.
 pub(in crate::readers) struct RegionReader {
-    text: TextReader,
+    lines: RegionLines,
     genome: Arc<Genome>,
     window: Option<u64>,
-    parse: fn(&Columns<'_>) -> Result<Region>,
-    has_regions: bool,
     schema: ExampleSchema,
+}
+
+impl RegionLines {
+    /// Opens `path`, whose lines `parse` understands.
+    pub(in crate::readers) fn open(
+        path: &Path,
+        parse: fn(&Columns<'_>) -> Result<Region>,
+    ) -> Result<Self> {
+        let text = TextReader::open(path, TABLE_LINE_BYTES_MAX)?;
+        Ok(Self { text, parse, has_regions: false })
+    }
+
+    /// The next region; `None` at the end of a file that had one.
+    pub(in crate::readers) fn next_region(&mut self) -> Result<Option<Region>> {
+        while let Some(line) = self.text.next_line()? {
+            if !is_data(line) {
+                continue;
+            }
+            let region = (self.parse)(&Columns::split(&self.text)?)?;
+            self.has_regions = true;
+            return Ok(Some(region));
+        }
+        if !self.has_regions {
+            let (file, expected) = (self.text.path().display(), "at least one interval");
+            return Err(
+                InputError::new(file, "", expected, "0 intervals: the file is empty").into()
+            );
+        }
+        Ok(None)
+    }
+
+    /// Length of the chromosome that the region read last lies in.
+    pub(in crate::readers) fn check(&self, region: &Region, genome: &Genome) -> Result<u64> {
+        let Region { chromosome, end, .. } = region;
+        let Some(contig) = genome.contig(chromosome) else {
+            let expected = format!("a chromosome of the genome ({})", genome.names());
+            return Err(self.defect(expected, excerpt(chromosome.as_bytes())));
+        };
+        let length = contig.length;
+        if *end > length {
+            let expected = format!("end <= {length}, the length of chromosome {chromosome}");
+            return Err(self.defect(expected, end));
+        }
+        Ok(length)
+    }
+
+    /// A defect of the line read last.
+    pub(in crate::readers) fn defect(
+        &self,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Error {
+        self.text.defect("", expected, found).into()
+    }
+
+    /// Prefers damage of a compressed file to `error`.
+    pub(in crate::readers) fn explain(&mut self, error: Error) -> Error {
+        self.text.explain(error)
+    }
 }
 
 impl RegionReader {
@@ -48,9 +112,9 @@ impl RegionReader {
         parse: fn(&Columns<'_>) -> Result<Region>,
     ) -> Result<Self> {
         window.map_or(Ok(()), check_window)?;
-        let text = TextReader::open(path, TABLE_LINE_BYTES_MAX)?;
+        let lines = RegionLines::open(path, parse)?;
         let schema = ExampleSchema { has_intervals: true, ..ExampleSchema::sequences_only() };
-        Ok(Self { text, genome, window, parse, has_regions: false, schema })
+        Ok(Self { lines, genome, window, schema })
     }
 
     pub(in crate::readers) fn schema(&self) -> &ExampleSchema {
@@ -58,41 +122,17 @@ impl RegionReader {
     }
 
     pub(in crate::readers) fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
-        batch::collect(rows, || self.next_example()).map_err(|error| self.text.explain(error))
+        batch::collect(rows, || self.next_example()).map_err(|error| self.lines.explain(error))
     }
 
     fn next_example(&mut self) -> Result<Option<Example>> {
-        while let Some(line) = self.text.next_line()? {
-            if !is_data(line) {
-                continue;
-            }
-            let region = (self.parse)(&Columns::split(&self.text)?)?;
-            self.has_regions = true;
-            return self.cut(region).map(Some);
-        }
-        if !self.has_regions {
-            let (file, expected) = (self.text.path().display(), "at least one interval");
-            return Err(
-                InputError::new(file, "", expected, "0 intervals: the file is empty").into()
-            );
-        }
-        Ok(None)
+        let Some(region) = self.lines.next_region()? else { return Ok(None) };
+        self.cut(region).map(Some)
     }
 
     fn cut(&self, region: Region) -> Result<Example> {
+        let length = self.lines.check(&region, &self.genome)?;
         let Region { chromosome, start, end, centre, strand, name } = region;
-        let defect = |expected: String, found: String| -> Error {
-            self.text.defect("", expected, found).into()
-        };
-        let Some(contig) = self.genome.contig(&chromosome) else {
-            let expected = format!("a chromosome of the genome ({})", self.genome.names());
-            return Err(defect(expected, excerpt(chromosome.as_bytes())));
-        };
-        let length = contig.length;
-        if end > length {
-            let expected = format!("end <= {length}, the length of chromosome {chromosome}");
-            return Err(defect(expected, end.to_string()));
-        }
         let (start, end) = match self.window {
             None => (start, end),
             Some(window) => {
@@ -102,13 +142,14 @@ impl RegionReader {
                     let expected = format!(
                         "a window inside chromosome {chromosome} of length {length} (0 to {length})"
                     );
-                    defect(expected, format!("{window} nucleotides centred on {centre}"))
+                    let found = format!("{window} nucleotides centred on {centre}");
+                    self.lines.defect(expected, found)
                 })?
             }
         };
         if end - start > SEQUENCE_NT_MAX as u64 {
             let expected = format!("an interval of at most {SEQUENCE_NT_MAX} nucleotides");
-            return Err(defect(expected, (end - start).to_string()));
+            return Err(self.lines.defect(expected, end - start));
         }
         let letters = self.genome.fetch(&chromosome, start, end)?;
         let sequence = DnaSequence::new(letters).expect("fetch checked the letters");
