@@ -19,12 +19,14 @@ mod table;
 mod tests;
 mod windows;
 
+pub use crate::row_table::TableFormat;
 pub use distance::{Distances, distances};
 pub use evaluation::{CellCorrelation, Correlation, Correlations, Evaluation, ScoreForm};
+pub(crate) use likelihood::base_ids;
 pub use probe::{PROBE_COLUMNS, ProbeReads, VariantProbe};
 pub use probe_states::StatesProbe;
 pub use published::{PROBE_WINDOW, Published, published, published_cell};
 pub use score::{Score, TokenSet};
 pub use scorer::{Outcome, Scorer, ScorerOptions};
-pub use table::{TableFormat, VariantTable};
+pub use table::VariantTable;
 pub use windows::{Window, WindowCutter};
