@@ -2,11 +2,12 @@
 //!
 //! Every JSON below `science/maps` is run: entropies of the model that it names, gradients of both
 //! networks that it describes, all maps and their correlations, each within its own tolerance. Leaves
-//! out: facts that hold for any weights (worker).
+//! out: facts that hold for any weights (worker). The command that writes maps is in `command`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod case;
+mod command;
 
 use case::{Case, flat};
 use glmeval_tests::golden::{self, number};
