@@ -219,7 +219,10 @@ async fn what_cannot_be_mapped_is_refused_and_leaves_nothing() {
             [&by_states[..], &out, &["other.fa"]].concat(),
             "other.fa: sequence short (row 0): embedding probe: states: expected",
         ),
-        ([&ALL[..8], &["full"]].concat(), "--out: expected full, a folder that is not there"),
+        (
+            vec!["attribute", "--probe", "letters.json", "--fasta", "s.fa", "--out", "full"],
+            "--out: expected full, a folder that is not there",
+        ),
         (
             [&by_letters[..], &["--fasta", "s.fa", "--table", "maps.txt"]].concat(),
             "--table: expected a name that ends in .tsv, .csv or .parquet",

@@ -188,7 +188,7 @@ fn write(
     let mut progress = RowProgress::new("map", chosen.count);
     input.each(chosen, &mut |sequences| {
         interrupted.check()?;
-        let mapped = mapper.map(sequences, input)?;
+        let mapped = mapper.map(sequences)?;
         files.push(sequences, &mapped, &mut correlations)?;
         progress.advance(sequences.len() as u64);
         Ok(())

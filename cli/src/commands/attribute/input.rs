@@ -5,7 +5,7 @@
 
 use super::maps::Mapper;
 use crate::interruption::Interruption;
-use crate::output::complain;
+use crate::progress::rows::RowProgress;
 use crate::source_arguments::SourceArguments;
 use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::dna::DnaSequence;
@@ -72,8 +72,8 @@ impl Input {
         Ok(Self { source, is_split: split.is_some(), place })
     }
 
-    /// Ranks all sequences by the network's output where `top` bounds them; every defect of the source
-    /// is found here.
+    /// Counts all sequences, which finds every defect of the source, and ranks them by the network's
+    /// output where `top` bounds them.
     pub(super) fn choose(
         &self,
         top: Option<usize>,
@@ -81,37 +81,33 @@ impl Input {
         interrupted: &Interruption,
     ) -> Result<Chosen> {
         let (mut candidates, mut length) = (0, 0);
-        let mut highest = top.map(Highest::new);
         self.read(&mut |sequences| {
-            interrupted.check()?;
             candidates += sequences.len() as u64;
-            match &mut highest {
-                Some(highest) => {
-                    let outputs = mapper.outputs(&sequences, self)?;
-                    let ranked = outputs.into_iter().zip(sequences);
-                    ranked.for_each(|(output, one)| highest.push(output, one));
-                }
-                None => {
-                    let lengths = sequences.iter().map(|one| one.sequence.len() as u64);
-                    length = lengths.max().unwrap_or(0).max(length);
-                }
-            }
-            Ok(())
+            length = sequences.iter().map(|one| one.sequence.len() as u64).fold(length, u64::max);
+            mapper.check_lengths(&sequences, self)?;
+            interrupted.check()
         })?;
         if candidates == 0 {
             let found = if self.is_split { "none of the test split" } else { "0 rows" };
             return Err(InputError::new(&self.place, "", "at least one sequence", found).into());
         }
-        let held = highest.map(Highest::finish);
-        let Some(held) = held else {
+        let Some(top) = top else {
             return Ok(Chosen { count: candidates, length, candidates, held: None });
         };
-        let (count, asked) = (held.len() as u64, top.unwrap_or(0) as u64);
-        if count < asked {
-            complain(&format!("{}: {count} sequences, fewer than --top {asked}", self.place));
-        }
+        let mut highest = Highest::new(top);
+        let mut progress = RowProgress::new("rank", candidates);
+        self.read(&mut |sequences| {
+            interrupted.check()?;
+            let outputs = mapper.outputs(&sequences)?;
+            progress.advance(sequences.len() as u64);
+            let ranked = outputs.into_iter().zip(sequences);
+            ranked.for_each(|(output, one)| highest.push(output, one));
+            Ok(())
+        })?;
+        progress.finish();
+        let held = highest.finish();
         let length = held.iter().map(|one| one.sequence.len() as u64).max().unwrap_or(0);
-        Ok(Chosen { count, length, candidates, held: Some(held) })
+        Ok(Chosen { count: held.len() as u64, length, candidates, held: Some(held) })
     }
 
     /// Hands out what was chosen, in its order.

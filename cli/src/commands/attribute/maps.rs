@@ -83,11 +83,23 @@ impl<'m> Mapper<'m> {
     }
 
     /// Outputs of the network of letters.
-    pub(super) fn outputs(&mut self, sequences: &[Named], input: &Input) -> Result<Vec<f32>> {
+    pub(super) fn outputs(&mut self, sequences: &[Named]) -> Result<Vec<f32>> {
         let Some(probe) = &mut self.probe else { return Err(Error::bug("nothing to rank by")) };
-        check_lengths(probe, sequences, input)?;
         let letters = probe.one_hot(&letters(sequences))?;
         probe.predict(&letters)
+    }
+
+    /// Refuses a sequence of another length than the network of letters reads, by its name.
+    pub(super) fn check_lengths(&self, sequences: &[Named], input: &Input) -> Result<()> {
+        let Some(expected) = self.probe.as_ref().map(|probe| probe.input().length()) else {
+            return Ok(());
+        };
+        let other = sequences.iter().find(|one| one.sequence.len() != expected);
+        other.map_or(Ok(()), |one| {
+            let found = format!("{} nucleotides", one.sequence.len());
+            let expected = format!("{expected} nucleotides, which --probe reads");
+            Err(input.told(one, InputError::new("its length", "", expected, found).into()))
+        })
     }
 
     /// Refuses a sequence that the gLM or its network cannot take, before any is masked.
@@ -99,11 +111,10 @@ impl<'m> Mapper<'m> {
     }
 
     /// Maps of the next sequences.
-    pub(super) fn map(&mut self, sequences: &[Named], input: &Input) -> Result<Vec<Mapped>> {
+    pub(super) fn map(&mut self, sequences: &[Named]) -> Result<Vec<Mapped>> {
         let empty = || Mapped { maps: Vec::new(), output: None, embedding_output: None };
         let mut mapped: Vec<Mapped> = sequences.iter().map(|_| empty()).collect();
         if let Some(probe) = &mut self.probe {
-            check_lengths(probe, sequences, input)?;
             let found = saliency(probe, &letters(sequences))?;
             for (one, found) in mapped.iter_mut().zip(found) {
                 one.output = Some(found.output);
@@ -137,17 +148,6 @@ impl<'m> Mapper<'m> {
 
 fn letters(sequences: &[Named]) -> Vec<&DnaSequence> {
     sequences.iter().map(|one| &one.sequence).collect()
-}
-
-/// Refuses a sequence of another length than the network reads, by its name.
-fn check_lengths(probe: &VariantProbe, sequences: &[Named], input: &Input) -> Result<()> {
-    let expected = probe.input().length();
-    let other = sequences.iter().find(|one| one.sequence.len() != expected);
-    other.map_or(Ok(()), |one| {
-        let found = format!("{} nucleotides", one.sequence.len());
-        let expected = format!("{expected} nucleotides, which --probe reads");
-        Err(input.told(one, InputError::new("its length", "", expected, found).into()))
-    })
 }
 
 /// The network of states; a description says nothing of the gLM, so the user does.
