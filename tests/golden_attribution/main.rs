@@ -10,12 +10,14 @@ mod case;
 mod command;
 
 use case::{Case, flat};
+use glmeval_common::dna::DnaSequence;
 use glmeval_tests::golden::{self, number};
 use glmeval_worker::attribution::{
     EmbeddingGradients, Entropies, EntropyMaximum, TokenEntropies, correlate, expand, information,
     saliency,
 };
 use glmeval_worker::model::Model;
+use glmeval_worker::models;
 use glmeval_worker::scoring::masked_logits;
 use glmeval_worker::variants::published;
 use std::path::PathBuf;
@@ -168,4 +170,32 @@ fn maps_and_their_correlations_are_those_of_the_fixtures() {
         case.compare("map3", &flat(&third));
         check_correlations(&case, [&first, &second, &third]);
     }
+}
+
+#[test]
+fn every_masked_model_has_a_number_for_each_nucleotide_and_others_are_refused() {
+    let letters = "ACGTTGCATTAGCGACCATGCAAGTCAGGTACCATTGACG";
+    let sequence = DnaSequence::new(letters).unwrap();
+    let (mut mapped, mut refused) = (0, 0);
+    for folder in golden::folders("models") {
+        let Ok(model) = models::open(&folder) else { continue };
+        let place = folder.display();
+        let asked = match Entropies::new(&model) {
+            Ok(asked) => asked,
+            Err(error) => {
+                let reasons = ["only those before them", "no mask token", "no language-model head"];
+                let text = error.chain();
+                assert!(reasons.iter().any(|reason| text.contains(reason)), "{place}: {text}");
+                refused += 1;
+                continue;
+            }
+        };
+        assert!(!model.is_causal(), "{place}");
+        let found = asked.of(&sequence).unwrap();
+        let map = expand(&found.values, &found.lengths).unwrap();
+        assert_eq!(map.len(), letters.len(), "{place}");
+        assert!(map.iter().all(|entropy| entropy.is_finite() && *entropy >= 0.0), "{place}");
+        mapped += 1;
+    }
+    assert!((mapped > 1 && refused > 1) || golden::is_elsewhere(), "{mapped} {refused}");
 }
