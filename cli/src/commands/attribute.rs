@@ -15,7 +15,7 @@ use clap::{ArgGroup, Args};
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_worker::attribution::{EntropySpool, MapCorrelations};
 use glmeval_worker::row_table::TableFormat;
-use input::{Chosen, Input};
+use input::{Chosen, Input, letters};
 use maps::Mapper;
 use output::Folder;
 use std::path::PathBuf;
@@ -164,7 +164,9 @@ fn write(
     let mut maximum = None;
     if let Some(entropies) = mapper.entropies() {
         input.each(chosen, &mut |sequences| {
-            sequences.iter().try_for_each(|one| mapper.check(one).map_err(|e| input.told(one, e)))
+            sequences
+                .iter()
+                .try_for_each(|one| mapper.check(&one.sequence).map_err(|e| input.told(one, e)))
         })?;
         let mut progress = RowProgress::new("mask", chosen.count);
         let mut entropy_spool = EntropySpool::new(&spool)?;
@@ -188,7 +190,7 @@ fn write(
     let mut progress = RowProgress::new("map", chosen.count);
     input.each(chosen, &mut |sequences| {
         interrupted.check()?;
-        let mapped = mapper.map(sequences)?;
+        let mapped = mapper.map(&letters(sequences))?;
         files.push(sequences, &mapped, &mut correlations)?;
         progress.advance(sequences.len() as u64);
         Ok(())

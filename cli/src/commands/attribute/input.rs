@@ -27,6 +27,11 @@ pub(super) struct Named {
     pub(super) sequence: DnaSequence,
 }
 
+/// The sequences alone.
+pub(super) fn letters(sequences: &[Named]) -> Vec<&DnaSequence> {
+    sequences.iter().map(|one| &one.sequence).collect()
+}
+
 /// What was chosen.
 pub(super) struct Chosen {
     /// Sequences.
@@ -84,8 +89,9 @@ impl Input {
         self.read(&mut |sequences| {
             candidates += sequences.len() as u64;
             length = sequences.iter().map(|one| one.sequence.len() as u64).fold(length, u64::max);
-            mapper.check_lengths(&sequences, self)?;
-            interrupted.check()
+            interrupted.check()?;
+            let check = |one| mapper.check_length(&one.sequence).map_err(|e| self.told(one, e));
+            sequences.iter().try_for_each(check)
         })?;
         if candidates == 0 {
             let found = if self.is_split { "none of the test split" } else { "0 rows" };
@@ -98,7 +104,7 @@ impl Input {
         let mut progress = RowProgress::new("rank", candidates);
         self.read(&mut |sequences| {
             interrupted.check()?;
-            let outputs = mapper.outputs(&sequences)?;
+            let outputs = mapper.outputs(&letters(&sequences))?;
             progress.advance(sequences.len() as u64);
             let ranked = outputs.into_iter().zip(sequences);
             ranked.for_each(|(output, one)| highest.push(output, one));

@@ -2,7 +2,6 @@
 //!
 //! Leaves out: files. Invariant: entropies of all sequences are known before the first map is made.
 
-use super::input::{Input, Named};
 use crate::opening::NamedProbe;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, InputError, Result};
@@ -83,39 +82,39 @@ impl<'m> Mapper<'m> {
     }
 
     /// Outputs of the network of letters.
-    pub(super) fn outputs(&mut self, sequences: &[Named]) -> Result<Vec<f32>> {
+    pub(super) fn outputs(&mut self, sequences: &[&DnaSequence]) -> Result<Vec<f32>> {
         let Some(probe) = &mut self.probe else { return Err(Error::bug("nothing to rank by")) };
-        let letters = probe.one_hot(&letters(sequences))?;
+        let letters = probe.one_hot(sequences)?;
         probe.predict(&letters)
     }
 
-    /// Refuses a sequence of another length than the network of letters reads, by its name.
-    pub(super) fn check_lengths(&self, sequences: &[Named], input: &Input) -> Result<()> {
-        let Some(expected) = self.probe.as_ref().map(|probe| probe.input().length()) else {
-            return Ok(());
-        };
-        let other = sequences.iter().find(|one| one.sequence.len() != expected);
-        other.map_or(Ok(()), |one| {
-            let found = format!("{} nucleotides", one.sequence.len());
-            let expected = format!("{expected} nucleotides, which --probe reads");
-            Err(input.told(one, InputError::new("its length", "", expected, found).into()))
-        })
+    /// Refuses a sequence of another length than the network of letters reads.
+    pub(super) fn check_length(&self, sequence: &DnaSequence) -> Result<()> {
+        let read = self.probe.as_ref().map(|probe| probe.input().length());
+        match read.filter(|&length| length != sequence.len()) {
+            None => Ok(()),
+            Some(expected) => {
+                let found = format!("{} nucleotides", sequence.len());
+                let expected = format!("{expected} nucleotides, which --probe reads");
+                Err(InputError::new("its length", "", expected, found).into())
+            }
+        }
     }
 
     /// Refuses a sequence that the gLM or its network cannot take, before any is masked.
-    pub(super) fn check(&self, one: &Named) -> Result<()> {
+    pub(super) fn check(&self, sequence: &DnaSequence) -> Result<()> {
         if let Some(entropies) = &self.entropies {
-            entropies.tokens(&one.sequence)?;
+            entropies.tokens(sequence)?;
         }
-        self.gradients.as_ref().map_or(Ok(()), |gradients| gradients.check(&one.sequence))
+        self.gradients.as_ref().map_or(Ok(()), |gradients| gradients.check(sequence))
     }
 
     /// Maps of the next sequences.
-    pub(super) fn map(&mut self, sequences: &[Named]) -> Result<Vec<Mapped>> {
+    pub(super) fn map(&mut self, sequences: &[&DnaSequence]) -> Result<Vec<Mapped>> {
         let empty = || Mapped { maps: Vec::new(), output: None, embedding_output: None };
         let mut mapped: Vec<Mapped> = sequences.iter().map(|_| empty()).collect();
         if let Some(probe) = &mut self.probe {
-            let found = saliency(probe, &letters(sequences))?;
+            let found = saliency(probe, sequences)?;
             for (one, found) in mapped.iter_mut().zip(found) {
                 one.output = Some(found.output);
                 one.maps.push((MapKind::Saliency, found.map));
@@ -123,7 +122,7 @@ impl<'m> Mapper<'m> {
         }
         let mut norms = vec![None; sequences.len()];
         if let Some(gradients) = &mut self.gradients {
-            let found = gradients.of(&letters(sequences))?;
+            let found = gradients.of(sequences)?;
             for ((one, norms), found) in mapped.iter_mut().zip(&mut norms).zip(found) {
                 one.embedding_output = Some(found.output);
                 *norms = Some(found.norms);
@@ -133,7 +132,7 @@ impl<'m> Mapper<'m> {
             return Ok(mapped);
         };
         for ((one, sequence), norms) in mapped.iter_mut().zip(sequences).zip(norms) {
-            let (ids, lengths) = entropies.tokens(&sequence.sequence)?;
+            let (ids, lengths) = entropies.tokens(sequence)?;
             let per_token = information(&reader.next(ids.len())?, *maximum);
             one.maps.push((MapKind::Information, expand(&per_token, &lengths)?));
             if let Some(norms) = norms {
@@ -144,10 +143,6 @@ impl<'m> Mapper<'m> {
         }
         Ok(mapped)
     }
-}
-
-fn letters(sequences: &[Named]) -> Vec<&DnaSequence> {
-    sequences.iter().map(|one| &one.sequence).collect()
 }
 
 /// The network of states; a description says nothing of the gLM, so the user does.
