@@ -90,7 +90,8 @@ impl Input {
             candidates += sequences.len() as u64;
             length = sequences.iter().map(|one| one.sequence.len() as u64).fold(length, u64::max);
             interrupted.check()?;
-            let check = |one| mapper.check_length(&one.sequence).map_err(|e| self.told(one, e));
+            let check =
+                |one: &Named| mapper.check_length(&one.sequence).map_err(|e| self.told(one, e));
             sequences.iter().try_for_each(check)
         })?;
         if candidates == 0 {
