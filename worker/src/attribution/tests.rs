@@ -23,7 +23,7 @@ fn sequences(count: usize, length: usize) -> Vec<DnaSequence> {
     letters.map(|letters| DnaSequence::new(letters).unwrap()).collect()
 }
 
-/// Convolution, pool, hidden layer, one output behind a sigmoid, over `input`.
+/// Means of two positions, a hidden layer, one output behind a sigmoid, over `input`.
 fn probe(input: Extent, reads: ProbeReads) -> VariantProbe {
     let layer = |name: &str, input: &str, kind| LayerSpec {
         name: name.to_owned(),
@@ -40,7 +40,7 @@ fn probe(input: Extent, reads: ProbeReads) -> VariantProbe {
     let network = NetworkSpec {
         inputs: vec!["x".to_owned()],
         layers: vec![
-            layer("pool", "x", LayerKind::MaxPool { size: 2 }),
+            layer("pool", "x", LayerKind::AveragePool { size: 2 }),
             layer("flat", "pool", LayerKind::Flatten),
             layer("hidden", "flat", dense(6, Activation::Silu)),
             layer("out", "hidden", dense(1, Activation::Sigmoid)),
