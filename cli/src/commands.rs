@@ -1,5 +1,6 @@
 //! The subcommands: one file each.
 
+pub(crate) mod attribute;
 pub(crate) mod bench;
 pub(crate) mod certs;
 pub(crate) mod completions;

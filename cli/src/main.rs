@@ -15,17 +15,20 @@ mod embedded;
 mod exit;
 mod full_disk;
 mod host;
+mod interruption;
 mod memory;
 mod model_arguments;
+mod opening;
 mod output;
 mod planning;
 mod progress;
+mod source_arguments;
 mod stopping;
 mod telemetry;
 
 use commands::{
-    bench, certs, completions, control, coordinator, doctor, embed, export, inspect, plan, report,
-    run, score_variants, store, worker,
+    attribute, bench, certs, completions, control, coordinator, doctor, embed, export, inspect,
+    plan, report, run, score_variants, store, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -36,6 +39,8 @@ Examples:
       Embeddings of your own sequences, as safetensors.
   glmeval score-variants --model my-nt --genome hg38.fa --variants calls.vcf --out scores.tsv
       Zero-shot effects of variants.
+  glmeval attribute --probe store/probes/FIT --model my-nt --tsv test.tsv:sequence --out maps
+      Which nucleotides a trained network and a gLM rest on.
   glmeval plan job.toml
       What a job would do and cost; nothing is run.
   glmeval certs new certificates
@@ -67,6 +72,8 @@ enum Command {
     Embed(Box<embed::Arguments>),
     /// Score variants by what a gLM makes of them, without training.
     ScoreVariants(Box<score_variants::Arguments>),
+    /// Map which nucleotides a trained network or a gLM rests on.
+    Attribute(Box<attribute::Arguments>),
     /// Write score tables, figures and one HTML page of a job from the store.
     Report(report::Arguments),
     /// Copy an embedding set into one Parquet or npy file per tensor.
@@ -150,6 +157,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Plan(arguments) => plan::run(arguments),
         Command::Embed(arguments) => embed::run(*arguments).await,
         Command::ScoreVariants(arguments) => score_variants::run(*arguments).await,
+        Command::Attribute(arguments) => attribute::run(*arguments).await,
         Command::Report(arguments) => report::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -5,6 +5,7 @@
 
 pub mod agent;
 mod attempt;
+pub mod attribution;
 pub mod batching;
 pub mod config;
 pub mod device;
@@ -25,6 +26,7 @@ pub mod publish;
 pub mod rate;
 pub mod report;
 pub mod representation;
+pub mod row_table;
 pub mod runner;
 pub mod scoring;
 pub mod spool;

@@ -22,10 +22,12 @@ pub use glmeval_common::effect::{
 };
 pub use glmeval_common::readers::variants::windows::{Window, WindowCutter};
 
+pub use crate::row_table::TableFormat;
 pub use distance::{Distances, distances};
 pub use evaluation::{CellCorrelation, Correlation, Correlations, Evaluation, ScoreForm};
+pub(crate) use likelihood::base_ids;
 pub use probe::{PROBE_COLUMNS, ProbeReads, VariantProbe};
 pub use probe_states::StatesProbe;
 pub use score::missing;
 pub use scorer::{Outcome, Scorer, ScorerOptions};
-pub use table::{TableFormat, VariantTable};
+pub use table::VariantTable;

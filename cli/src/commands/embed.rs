@@ -6,14 +6,13 @@ use crate::embedded::{self, Embedding};
 use crate::model_arguments::ModelArguments;
 use crate::output::{complain, say};
 use crate::planning::plan_job;
-use clap::{ArgGroup, Args, ValueEnum};
+use crate::source_arguments::SourceArguments;
+use clap::{Args, ValueEnum};
 use glmeval_common::control::JobPhase;
-use glmeval_common::dataset::{Hdf5Layout, TableColumns};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::job::{DatasetSpec, Job, JobSpec, LayerChoice, RepresentationSpec};
+use glmeval_common::job::{Job, JobSpec, LayerChoice, RepresentationSpec};
 use glmeval_common::representation::{FullRows, MeanOver, Pooling, StoredDtype, Strands};
 use glmeval_common::store::Store;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// How token states become rows.
@@ -62,8 +61,6 @@ impl From<MeanTokens> for MeanOver {
 
 /// Arguments of `embed`.
 #[derive(Args)]
-#[command(group(ArgGroup::new("source").required(true).multiple(true)
-    .args(["fasta", "bed", "narrowpeak", "genome", "hdf5", "tsv"])))]
 #[command(after_help = "Examples:
   glmeval embed --model my-nt --fasta regions.fa --pool mean --out embeddings
   glmeval embed --model my-nt --bed peaks.bed --genome hg38.fa --window 200 --out embeddings
@@ -74,36 +71,8 @@ Run again = resume. Read a shard with safetensors.numpy.load_file, or see `glmev
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// FASTA, plain, gzip or bgzip.
-    #[arg(long)]
-    fasta: Option<PathBuf>,
-    /// BED; needs --genome.
-    #[arg(long)]
-    bed: Option<PathBuf>,
-    /// narrowPeak; needs --genome, windows are centred on summits.
-    #[arg(long)]
-    narrowpeak: Option<PathBuf>,
-    /// Genome FASTA: of --bed or --narrowpeak, or with --window alone to cut into windows.
-    #[arg(long)]
-    genome: Option<PathBuf>,
-    /// Window length in nucleotides.
-    #[arg(long)]
-    window: Option<u64>,
-    /// Distance between window starts in nucleotides [default: the window length].
-    #[arg(long)]
-    stride: Option<u64>,
-    /// Skip windows with a larger share of undefined letters.
-    #[arg(long, default_value_t = 0.5)]
-    undefined_share_max: f64,
-    /// HDF5 file and key of the one-hot data set.
-    #[arg(long, value_name = "FILE:KEY", value_parser = file_and_name)]
-    hdf5: Option<(PathBuf, String)>,
-    /// TSV or CSV file and column of the sequence.
-    #[arg(long, value_name = "FILE:COLUMN", value_parser = file_and_name)]
-    tsv: Option<(PathBuf, String)>,
-    /// Column of the ids of --tsv [default: rows are numbered].
-    #[arg(long, value_name = "COLUMN")]
-    id_column: Option<String>,
+    #[command(flatten)]
+    source: SourceArguments,
     /// Layers: 1 is the first block's output, 0 its input; repeat for more [default: last].
     #[arg(long = "layer", value_name = "LAYER")]
     layers: Vec<u32>,
@@ -182,7 +151,7 @@ fn job(arguments: &Arguments) -> Result<Job> {
         protocol: glmeval_common::job::Protocol::default(),
         shard_rows: arguments.shard_rows,
         models: vec![arguments.model.spec()],
-        datasets: vec![dataset(arguments)],
+        datasets: vec![arguments.source.spec(None)],
         representations: vec![RepresentationSpec {
             model: Some("model".to_owned()),
             layers,
@@ -212,41 +181,4 @@ fn pooling(pool: Pool) -> Pooling {
         Pool::Mean => Pooling::Mean,
         Pool::Full => Pooling::Full,
     }
-}
-
-fn dataset(arguments: &Arguments) -> DatasetSpec {
-    let windows = arguments.bed.is_none() && arguments.narrowpeak.is_none();
-    let genome = arguments.genome.clone();
-    let mut spec = DatasetSpec {
-        name: "sequences".to_owned(),
-        fasta: arguments.fasta.clone(),
-        bed: arguments.bed.clone(),
-        narrowpeak: arguments.narrowpeak.clone(),
-        window: arguments.window,
-        ..DatasetSpec::default()
-    };
-    if windows {
-        spec.windows = genome;
-        spec.stride = arguments.stride;
-        spec.undefined_share_max = Some(arguments.undefined_share_max);
-    } else {
-        spec.genome = genome;
-    }
-    if let Some((path, key)) = &arguments.hdf5 {
-        (spec.hdf5, spec.layout) = (Some(path.clone()), Some(Hdf5Layout::Key(key.clone())));
-    }
-    if let Some((path, sequence)) = &arguments.tsv {
-        let (sequence, id) = (sequence.clone(), arguments.id_column.clone());
-        spec.table = Some(path.clone());
-        spec.columns = Some(TableColumns { sequence, id, ..TableColumns::default() });
-    }
-    spec
-}
-
-/// Splits `FILE:NAME`; the last colon counts.
-fn file_and_name(text: &str) -> Result<(PathBuf, String), String> {
-    let parts = text.rsplit_once(':');
-    let parts = parts.filter(|(path, name)| !path.is_empty() && !name.is_empty());
-    let (path, name) = parts.ok_or("expected a file, a colon and a name")?;
-    Ok((PathBuf::from(path), name.to_owned()))
 }

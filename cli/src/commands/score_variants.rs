@@ -4,8 +4,10 @@ mod engine;
 mod input;
 mod summary;
 
+use crate::interruption::{self, Interruption};
 use crate::model_arguments::ModelArguments;
-use crate::output::{Format, complain};
+use crate::opening;
+use crate::output::Format;
 use crate::progress::rows::RowProgress;
 use clap::{ArgGroup, Args, ValueEnum};
 use engine::Engine;
@@ -20,8 +22,6 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use summary::Summary;
 
 /// Variants in memory at a time; those at one place share a pass over the reference within them.
@@ -143,42 +143,31 @@ impl ScoreName {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     glmeval_worker::start_threads(arguments.threads)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let listening = tokio::spawn({
-        let interrupted = Arc::clone(&interrupted);
-        async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                interrupted.store(true, Ordering::Relaxed);
-            }
+    let probe = match &arguments.probe {
+        None => None,
+        Some(path) => {
+            let named = opening::probe(path, arguments.probe_weights.as_deref()).await?;
+            Some(named.of_letters()?)
         }
-    });
-    let probe = engine::open_probe(&arguments).await?;
-    let result = tokio::task::block_in_place(|| score(&arguments, probe, &interrupted));
-    listening.abort();
-    match result {
-        Err(_) if interrupted.load(Ordering::Relaxed) => {
-            complain("interrupted: nothing was written");
-            Ok(ExitCode::from(crate::exit::INTERRUPTED))
-        }
-        result => result,
-    }
+    };
+    interruption::run(|interrupted| score(&arguments, probe, interrupted)).await
 }
 
 fn score(
     arguments: &Arguments,
     probe: Option<VariantProbe>,
-    interrupted: &AtomicBool,
+    interrupted: &Interruption,
 ) -> Result<ExitCode> {
     let format = TableFormat::of(&arguments.out).ok_or_else(|| {
         let found = arguments.out.display();
         let expected = "a name that ends in .tsv, .csv or .parquet";
         Error::from(InputError::new("command line", "--out", expected, found))
     })?;
-    let model = arguments.model.as_ref().map(engine::open_model).transpose()?;
+    let model = arguments.model.as_ref().map(opening::model).transpose()?;
     let mut engine = Engine::new(arguments, model.as_ref(), probe)?;
     let input = Input::open(&arguments.input, engine.window())?;
     let survey = input.survey(&mut |windows| {
-        check(interrupted)?;
+        interrupted.check()?;
         engine.look(windows)
     })?;
     engine.finish_looking(input.window());
@@ -208,15 +197,7 @@ struct Run<'a> {
     summary: Summary,
     evaluation: Evaluation,
     progress: RowProgress,
-    interrupted: &'a AtomicBool,
-}
-
-/// Ends the work once the user interrupted it.
-fn check(interrupted: &AtomicBool) -> Result<()> {
-    match interrupted.load(Ordering::Relaxed) {
-        true => Err(Error::unavailable("interrupted")),
-        false => Ok(()),
-    }
+    interrupted: &'a Interruption,
 }
 
 /// Scores all rows into the file `path`.
@@ -244,7 +225,7 @@ fn score_rows(
     run: &mut Run<'_>,
     rows: Vec<(Variant, Result<Window, String>)>,
 ) -> Result<Vec<(Variant, Outcome)>> {
-    check(run.interrupted)?;
+    run.interrupted.check()?;
     let windows: Vec<&Window> =
         rows.iter().filter_map(|(_, window)| window.as_ref().ok()).collect();
     let count = rows.len() as u64;
@@ -253,7 +234,7 @@ fn score_rows(
     let outcomes = engine.score(&windows, &mut |finished| {
         advanced += finished;
         progress.advance(finished);
-        check(interrupted)
+        interrupted.check()
     })?;
     run.progress.advance(count.saturating_sub(advanced));
     let mut outcomes = outcomes.into_iter();

@@ -22,7 +22,7 @@ pub(super) struct Likelihoods {
 ///
 /// # Errors
 /// `Invalid` if it has none.
-pub(super) fn base_ids(model: &Model) -> Result<Vec<u32>> {
+pub(crate) fn base_ids(model: &Model) -> Result<Vec<u32>> {
     let text = std::str::from_utf8(&BASES).unwrap_or_default();
     let ids = model.tokenizer().encode(text)?;
     let lengths = model.tokenizer().lengths(text)?;

@@ -6,6 +6,7 @@
 
 use super::Window;
 use crate::json;
+use crate::model::{LayerRequest, Model};
 use crate::network::{Network, NetworkDescription, NetworkState, Pass};
 use crate::training::arrays::ArrayFile;
 use crate::weights::Weights;
@@ -18,6 +19,7 @@ use glmeval_common::network::{Activation, Draws, Extent, LayerKind, Loss, Networ
 use glmeval_common::representation::Pooling;
 use glmeval_common::score::FitIdentity;
 use serde::de::DeserializeOwned;
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,6 +27,8 @@ use std::path::Path;
 pub const PROBE_COLUMNS: [&str; 3] = ["probe", "f_ref", "f_alt"];
 /// Sequences in one pass.
 const SEQUENCES_PER_PASS: usize = 64;
+/// Sequences in one pass that keeps all activations for the way back.
+const SEQUENCES_PER_GRADIENT: usize = 16;
 
 /// What a network reads of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,7 @@ pub enum ProbeReads {
 
 /// A trained network with one output for each sequence.
 pub struct VariantProbe {
+    network: Network,
     state: NetworkState,
     pass: Pass,
     input: Extent,
@@ -61,6 +66,14 @@ impl VariantProbe {
     /// As [`NetworkDescription::parse`] and [`VariantProbe::new`]; a network of other inputs than one
     /// of one-hot windows; weights that are missing.
     pub fn open(description: &Path, weights: &Path) -> Result<Self> {
+        Self::open_reading(description, weights, ProbeReads::OneHot)
+    }
+
+    /// As [`VariantProbe::open`], a network of what `reads` says.
+    ///
+    /// # Errors
+    /// As [`VariantProbe::open`].
+    pub fn open_reading(description: &Path, weights: &Path, reads: ProbeReads) -> Result<Self> {
         let file = description.display().to_string();
         let value = json::read(description)?;
         // A file may hold more than the probe.
@@ -75,7 +88,7 @@ impl VariantProbe {
             let name = name.unwrap_or(&shape.name).to_owned();
             values.insert(shape.name, stored.take_f32(&name, &shape.shape)?);
         }
-        Self::new(&network, input, ProbeReads::OneHot, &values)
+        Self::new(&network, input, reads, &values)
     }
 
     /// Opens the weights that a fit left in the store, which say what they belong to; `place` names
@@ -159,7 +172,7 @@ impl VariantProbe {
         });
         state.set_weights(values.collect::<Result<_>>()?)?;
         let pass = Pass::new(&network)?;
-        Ok(Self { state, pass, input, reads })
+        Ok(Self { network, state, pass, input, reads })
     }
 
     /// What it reads.
@@ -170,6 +183,23 @@ impl VariantProbe {
     /// Extent of what it reads.
     pub fn input(&self) -> Extent {
         self.input
+    }
+
+    /// The layer of `model` that it reads, and what of it.
+    ///
+    /// # Errors
+    /// `Invalid` for a network that reads letters or was trained on another gLM.
+    pub fn layer_of(&self, model: &Model) -> Result<(LayerRequest, Pooling)> {
+        let ProbeReads::States { model: id, name, layer, pooling } = &self.reads else {
+            let found = "a network of one-hot windows, which reads none";
+            return Err(InputError::new("probe", "", "a network that reads a gLM", found).into());
+        };
+        let facts = model.facts();
+        if facts.id != *id {
+            let expected = format!("the gLM it was trained on, {name} ({id})");
+            return Err(InputError::new("probe", "", expected, &facts.id).into());
+        }
+        Ok((LayerRequest::new(&[*layer], facts.layer_count)?, *pooling))
     }
 
     /// Length of its windows in nucleotides; `None` if it reads states.
@@ -196,12 +226,22 @@ impl VariantProbe {
     }
 
     fn predict_letters(&mut self, sequences: &[DnaSequence]) -> Result<Vec<f32>> {
+        let input = self.one_hot(sequences)?;
+        self.predict(&input)
+    }
+
+    /// Letters of `sequences` as it reads them, `[sequences, length, 4]`.
+    ///
+    /// # Errors
+    /// `Invalid` for a sequence of another length; `Bug` for a network that reads states.
+    pub fn one_hot<S: Borrow<DnaSequence>>(&self, sequences: &[S]) -> Result<Vec<f32>> {
         if self.reads != ProbeReads::OneHot {
             return Err(Error::bug("a network that reads states was given letters"));
         }
         let length = self.input.length();
         let mut input = vec![0.0; sequences.len() * self.input.values()];
         for (sequence, row) in sequences.iter().zip(input.chunks_exact_mut(self.input.values())) {
+            let sequence = sequence.borrow();
             if sequence.len() != length {
                 let expected = format!("windows of {length} nucleotides");
                 return Err(InputError::new("probe", "", expected, sequence.len()).into());
@@ -212,11 +252,30 @@ impl VariantProbe {
                 }
             }
         }
-        self.predict(&input)
+        Ok(input)
+    }
+
+    /// How f of each row of `input`, `[rows, extent]`, changes with each of its values: the same extents.
+    /// Batch normalisation takes its moving statistics, nothing is dropped, and a row has the same
+    /// bits alone and beside others.
+    ///
+    /// # Errors
+    /// `Bug` if the rows are no whole number.
+    pub fn gradients(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+        let mut all = Vec::with_capacity(input.len());
+        let values = self.input.values().max(1);
+        for rows in input.chunks(SEQUENCES_PER_GRADIENT.saturating_mul(values)) {
+            let (count, known) = (rows.len() / values, (&self.network, &self.state));
+            all.extend(self.pass.input_gradient(known, count, &[rows], 0)?.into_iter().flatten());
+        }
+        Ok(all)
     }
 
     /// f of each row of `input`, `[rows, extent]`.
-    pub(crate) fn predict(&mut self, input: &[f32]) -> Result<Vec<f32>> {
+    ///
+    /// # Errors
+    /// `Bug` if the rows are no whole number.
+    pub fn predict(&mut self, input: &[f32]) -> Result<Vec<f32>> {
         let mut all = Vec::new();
         let mut out = Vec::new();
         let values = self.input.values().max(1);

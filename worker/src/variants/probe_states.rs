@@ -5,12 +5,12 @@
 
 use super::Window;
 use super::groups::{Group, Groups};
-use super::probe::{ProbeReads, VariantProbe, effect};
+use super::probe::{VariantProbe, effect};
 use super::scorer::Outcome;
 use crate::batching;
 use crate::model::{LayerRequest, Model, TokenBatch};
 use crate::representation::{StrandStates, represent};
-use glmeval_common::error::{InputError, Result};
+use glmeval_common::error::Result;
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::network::Extent;
 use glmeval_common::representation::{Pooling, RepresentationOptions};
@@ -30,16 +30,7 @@ impl<'m> StatesProbe<'m> {
     /// # Errors
     /// `Invalid` for a network that reads letters or was trained on another gLM.
     pub fn new(model: &'m Model, probe: VariantProbe, pads: bool) -> Result<Self> {
-        let ProbeReads::States { model: id, name, layer, pooling } = probe.reads().clone() else {
-            let found = "a network of one-hot windows, which reads none";
-            return Err(InputError::new("probe", "", "a network that reads a gLM", found).into());
-        };
-        let facts = model.facts();
-        if facts.id != id {
-            let expected = format!("the gLM it was trained on, {name} ({id})");
-            return Err(InputError::new("probe", "", expected, &facts.id).into());
-        }
-        let request = LayerRequest::new(&[layer], facts.layer_count)?;
+        let (request, pooling) = probe.layer_of(model)?;
         let pad_to = match probe.input() {
             Extent::Sequence { length, .. } if pads => Some(length),
             _ => None,

@@ -4,57 +4,16 @@
 //! a missing value is an empty field, in Parquet a null.
 
 use super::scorer::Outcome;
-use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use crate::row_table::{Cell, ColumnKind, RowTable, TableFormat};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::variant::{Variant, VariantFields};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 use std::io::Write;
-use std::path::Path;
-use std::sync::Arc;
-
-/// Format of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableFormat {
-    /// Fields between tabs.
-    Tsv,
-    /// Fields between commas.
-    Csv,
-    /// Parquet, compressed with zstd.
-    Parquet,
-}
-
-impl TableFormat {
-    /// The format that the ending of a file's name asks for.
-    pub fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "tsv" => Some(Self::Tsv),
-            "csv" => Some(Self::Csv),
-            "parquet" => Some(Self::Parquet),
-            _ => None,
-        }
-    }
-}
 
 /// A file of scores while it is written.
 pub struct VariantTable<W: Write + Send> {
-    out: Out<W>,
+    table: RowTable<W>,
     fields: VariantFields,
     scores: usize,
-}
-
-enum Out<W: Write + Send> {
-    Text { out: W, separator: char },
-    Parquet { writer: Box<ArrowWriter<W>>, schema: Arc<Schema> },
-}
-
-/// One value of a row.
-enum Cell<'a> {
-    Text(Option<&'a str>),
-    Whole(u64),
-    Real(Option<f64>),
 }
 
 impl<W: Write + Send> VariantTable<W> {
@@ -63,7 +22,7 @@ impl<W: Write + Send> VariantTable<W> {
     /// # Errors
     /// `Unavailable` when writing fails.
     pub fn new(
-        mut out: W,
+        out: W,
         format: TableFormat,
         fields: VariantFields,
         scores: &[&str],
@@ -71,35 +30,17 @@ impl<W: Write + Send> VariantTable<W> {
         let blank = Variant::default();
         let template = row(fields, &blank, &[], "");
         let texts = template.len() - 1;
-        let mut columns: Vec<Field> = template
+        let mut columns: Vec<(&str, ColumnKind)> = template
             .iter()
             .map(|(name, cell)| match cell {
-                Cell::Text(_) => Field::new(*name, DataType::Utf8, true),
-                Cell::Whole(_) => Field::new(*name, DataType::Int64, false),
-                Cell::Real(_) => Field::new(*name, DataType::Float64, true),
+                Cell::Text(_) => (*name, ColumnKind::Text),
+                Cell::Whole(_) => (*name, ColumnKind::Whole),
+                Cell::Real(_) | Cell::Single(_) => (*name, ColumnKind::Real),
             })
             .collect();
-        let named = scores.iter().map(|name| Field::new(*name, DataType::Float64, true));
-        columns.splice(texts..texts, named);
-        let out = match format {
-            TableFormat::Tsv | TableFormat::Csv => {
-                let separator = if format == TableFormat::Tsv { '\t' } else { ',' };
-                let names = columns.iter().map(|column| quoted(column.name(), separator));
-                let line = names.collect::<Vec<_>>().join(&separator.to_string());
-                writeln!(out, "{line}").map_err(unwritten)?;
-                Out::Text { out, separator }
-            }
-            TableFormat::Parquet => {
-                let schema = Arc::new(Schema::new(columns));
-                let properties = WriterProperties::builder()
-                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                    .set_created_by("glmeval".to_owned())
-                    .build();
-                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties));
-                Out::Parquet { writer: Box::new(writer.map_err(unwritten)?), schema }
-            }
-        };
-        Ok(Self { out, fields, scores: scores.len() })
+        columns.splice(texts..texts, scores.iter().map(|name| (*name, ColumnKind::Real)));
+        let table = RowTable::new(out, format, &columns)?;
+        Ok(Self { table, fields, scores: scores.len() })
     }
 
     /// Adds rows.
@@ -126,16 +67,7 @@ impl<W: Write + Send> VariantTable<W> {
             row(self.fields, variant, scores, status).into_iter().map(|(_, cell)| cell).collect()
         });
         let cells: Vec<Vec<Cell<'_>>> = cells.collect();
-        match &mut self.out {
-            Out::Text { out, separator } => write_text(out, *separator, &cells),
-            Out::Parquet { writer, schema } => {
-                let columns =
-                    (0..schema.fields().len()).map(|column| array(schema, column, &cells));
-                let columns = columns.collect::<Result<Vec<_>>>()?;
-                let batch = RecordBatch::try_new(schema.clone(), columns).map_err(unwritten)?;
-                writer.write(&batch).map_err(unwritten)
-            }
-        }
+        self.table.push(&cells)
     }
 
     /// Ends the file and gives back what it was written to.
@@ -143,10 +75,7 @@ impl<W: Write + Send> VariantTable<W> {
     /// # Errors
     /// `Unavailable` when writing fails.
     pub fn finish(self) -> Result<W> {
-        match self.out {
-            Out::Text { out, .. } => Ok(out),
-            Out::Parquet { writer, .. } => writer.into_inner().map_err(unwritten),
-        }
+        self.table.finish()
     }
 }
 
@@ -182,56 +111,6 @@ fn row<'a>(
     cells
 }
 
-fn write_text(out: &mut impl Write, separator: char, rows: &[Vec<Cell<'_>>]) -> Result<()> {
-    for row in rows {
-        let fields = row.iter().map(|cell| match cell {
-            Cell::Text(text) => quoted(text.unwrap_or_default(), separator),
-            Cell::Whole(number) => number.to_string(),
-            // The shortest text that reads back as the same number.
-            Cell::Real(number) => number.map_or_else(String::new, |number| format!("{number:?}")),
-        });
-        let line = fields.collect::<Vec<_>>().join(&separator.to_string());
-        writeln!(out, "{line}").map_err(unwritten)?;
-    }
-    Ok(())
-}
-
-/// A field as RFC 4180 wants it.
-fn quoted(text: &str, separator: char) -> String {
-    if text.contains([separator, '"', '\n', '\r']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text.to_owned()
-}
-
-fn array(schema: &Schema, column: usize, rows: &[Vec<Cell<'_>>]) -> Result<ArrayRef> {
-    let cells = rows.iter().map(|row| row.get(column));
-    Ok(match schema.field(column).data_type() {
-        DataType::Utf8 => Arc::new(StringArray::from_iter(cells.map(|cell| match cell {
-            Some(Cell::Text(text)) => *text,
-            _ => None,
-        }))),
-        DataType::Int64 => {
-            let whole = cells.map(|cell| match cell {
-                Some(Cell::Whole(number)) => i64::try_from(*number).ok(),
-                _ => None,
-            });
-            let whole: Option<Vec<i64>> = whole.collect();
-            Arc::new(Int64Array::from(
-                whole.ok_or_else(|| Error::invalid("expected positions below 2^63"))?,
-            ))
-        }
-        _ => Arc::new(Float64Array::from_iter(cells.map(|cell| match cell {
-            Some(Cell::Real(number)) => *number,
-            _ => None,
-        }))),
-    })
-}
-
-fn unwritten(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::unavailable("write the table of scores").with_source(error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,12 +144,5 @@ mod tests {
         let csv = text(TableFormat::Csv);
         assert!(csv.ends_with(",,,\"dropped: no, really\"\n"), "{csv}");
         assert!(text(TableFormat::Parquet).starts_with("PAR1"));
-    }
-
-    #[test]
-    fn formats_are_told_by_the_name() {
-        assert_eq!(TableFormat::of(Path::new("a.PARQUET")), Some(TableFormat::Parquet));
-        assert_eq!(TableFormat::of(Path::new("a.b.csv")), Some(TableFormat::Csv));
-        assert_eq!(TableFormat::of(Path::new("a.txt")), None);
     }
 }

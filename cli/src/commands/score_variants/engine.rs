@@ -5,47 +5,13 @@
 
 use super::input::stored_window;
 use super::{Arguments, ScoreName};
-use crate::model_arguments::ModelArguments;
 use crate::output::complain;
-use glmeval_common::error::{Error, InputError, Result, io_error};
-use glmeval_common::ids::FitId;
-use glmeval_common::store::Store;
-use glmeval_common::store::fits::{find_scores, read_weights};
+use glmeval_common::error::{Error, InputError, Result};
 use glmeval_worker::model::Model;
-use glmeval_worker::models;
 use glmeval_worker::variants::{
     Outcome, PROBE_COLUMNS, PROBE_WINDOW, ProbeReads, Published, Score, ScoreForm, Scorer,
     ScorerOptions, StatesProbe, VariantProbe, Window, missing, published,
 };
-
-/// Opens the gLM, fetched first if need be.
-pub(super) fn open_model(arguments: &ModelArguments) -> Result<Model> {
-    let spec = arguments.spec();
-    let folder = crate::planning::fetching::fetch(&spec.path)?;
-    models::open_with(&folder, &spec.options())
-}
-
-/// Opens the network that `--probe` names: a description, what a fit left as a file, or a fit of a
-/// store.
-pub(super) async fn open_probe(arguments: &Arguments) -> Result<Option<VariantProbe>> {
-    let Some(path) = &arguments.probe else { return Ok(None) };
-    let place = path.display().to_string();
-    if path.extension().is_some_and(|ending| ending == "safetensors") {
-        let bytes = std::fs::read(path).map_err(|e| io_error(path, e))?;
-        return VariantProbe::decode(&bytes.into(), &place).map(Some);
-    }
-    let stored = place.rsplit_once("/probes/").filter(|(_, fit)| !fit.contains(['/', '.']));
-    if let Some((url, fit)) = stored {
-        let (store, fit) = (Store::open(url)?, FitId::parse(fit)?);
-        let scores = find_scores(&store, &fit).await?;
-        let scores = scores.ok_or_else(|| Error::not_found(format!("fit {fit} in {url}")))?;
-        let bytes = read_weights(&store, &scores).await?;
-        return VariantProbe::decode(&bytes, &place).map(Some);
-    }
-    let beside = || path.with_extension("safetensors");
-    let weights = arguments.probe_weights.clone().unwrap_or_else(beside);
-    VariantProbe::open(path, &weights).map(Some)
-}
 
 /// Any scorer.
 pub(super) enum Engine<'m> {
