@@ -15,17 +15,21 @@ mod embedded;
 mod exit;
 mod full_disk;
 mod host;
+mod interruption;
 mod memory;
 mod model_arguments;
+mod opening;
 mod output;
 mod planning;
 mod progress;
+mod sequences;
 mod stopping;
 mod telemetry;
+mod writing;
 
 use commands::{
-    bench, certs, completions, control, coordinator, doctor, embed, export, inspect, plan, report,
-    run, score_variants, store, worker,
+    bench, certs, completions, control, coordinator, doctor, embed, export, gia, inspect, logo,
+    plan, report, run, scan_motifs, score_variants, store, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -67,6 +71,12 @@ enum Command {
     Embed(Box<embed::Arguments>),
     /// Score variants by what a gLM makes of them, without training.
     ScoreVariants(Box<score_variants::Arguments>),
+    /// Ask a trained network what motifs add to its predictions, averaged over shuffled backgrounds.
+    Gia(Box<gia::Arguments>),
+    /// Find motifs in sequences, or at the peaks of their maps, and tell which are enriched there.
+    ScanMotifs(Box<scan_motifs::Arguments>),
+    /// Draw a motif, or the map of a sequence, as an SVG logo.
+    Logo(logo::Arguments),
     /// Write score tables, figures and one HTML page of a job from the store.
     Report(report::Arguments),
     /// Copy an embedding set into one Parquet or npy file per tensor.
@@ -150,6 +160,9 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Plan(arguments) => plan::run(arguments),
         Command::Embed(arguments) => embed::run(*arguments).await,
         Command::ScoreVariants(arguments) => score_variants::run(*arguments).await,
+        Command::Gia(arguments) => gia::run(*arguments).await,
+        Command::ScanMotifs(arguments) => scan_motifs::run(*arguments).await,
+        Command::Logo(arguments) => logo::run(&arguments),
         Command::Report(arguments) => report::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(&arguments),

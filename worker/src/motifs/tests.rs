@@ -12,7 +12,7 @@ fn motif(probabilities: Vec<[f64; 4]>) -> Motif {
 
 /// A motif of `letters`, each at nine sites of ten.
 fn of_letters(letters: &str) -> Motif {
-    let row = |letter: u8| "ACGT".bytes().map(|b| if b == letter { 0.91 } else { 0.03 });
+    let row = |letter: u8| "ACGT".bytes().map(move |b| if b == letter { 0.91 } else { 0.03 });
     let rows = letters.bytes().map(|letter| row(letter).collect::<Vec<f64>>().try_into().unwrap());
     motif(rows.collect())
 }
