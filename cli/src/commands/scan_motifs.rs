@@ -121,9 +121,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 
 fn scan(arguments: &Arguments, interruption: &Interruption) -> Result<ExitCode> {
     let format = writing::table_format("--out", &arguments.out)?;
-    let enriched = arguments.enrichment.as_deref();
-    let enriched = enriched.map(|path| Ok((path, writing::table_format("--enrichment", path)?)));
-    let enriched = enriched.transpose()?;
+    let enriched = match arguments.enrichment.as_deref() {
+        Some(path) => Some((path, writing::table_format("--enrichment", path)?)),
+        None => None,
+    };
     let set = motifs::read(&arguments.motifs)?;
     let given = arguments.sequences.read()?;
     let options = ScanOptions {

@@ -109,19 +109,20 @@ fn corrected_chances_are_those_of_all_windows_together() {
         assert!((hit.q - expected).abs() < 1e-12, "{hit:?} {expected}");
     }
     // Fewer are reported, with the same values.
-    let options = ScanOptions { p_max: 0.01, ..options };
+    let options = ScanOptions { p_max: 0.1, ..options };
     let few = Scanner::new(&[of_letters("ACGT")], Background::UNIFORM, options).scan(&sequences);
-    let expected: Vec<Hit> = scan.hits.into_iter().filter(|hit| hit.p <= 0.01).collect();
+    let expected: Vec<Hit> = scan.hits.into_iter().filter(|hit| hit.p <= 0.1).collect();
     assert!(!expected.is_empty() && few.hits == expected);
 }
 
 #[test]
 fn peaks_are_the_highest_values_and_their_neighbours() {
+    // The threshold is value 57 of 60 in ascending order: 1, and 1.5 of absolute values.
     let mut map = vec![0.0; 60];
     (map[10], map[11], map[40], map[59]) = (1.0, 2.0, -3.0, 1.5);
-    assert_eq!(peak_windows(&map, MapForm::Signed, 2).unwrap(), [(8, 14), (57, 60)]);
+    assert_eq!(peak_windows(&map, MapForm::Signed, 2).unwrap(), [(9, 14), (57, 60)]);
     let absolute = peak_windows(&map, MapForm::Absolute, 1).unwrap();
-    assert_eq!(absolute, [(10, 13), (39, 42), (58, 60)]);
+    assert_eq!(absolute, [(10, 13), (39, 42)]);
     assert!(peak_windows(&[], MapForm::Signed, 1).is_err());
     assert!(peak_windows(&[f64::NAN], MapForm::Signed, 1).is_err());
 }
