@@ -190,7 +190,7 @@ fn scan_inputs(folder: &Path) {
     let mut draw = Draw::new(5);
     let record = |i: usize| {
         let mut letters = draw.dna(100);
-        letters.replace_range(40..49, if i % 2 == 0 { "GATTACAGT" } else { "ACTGTAATC" });
+        letters.replace_range(40..49, if i.is_multiple_of(2) { "GATTACAGT" } else { "ACTGTAATC" });
         format!(">s{i}\n{letters}\n")
     };
     std::fs::write(folder.join("s.fa"), (0..10).map(record).collect::<String>()).unwrap();
@@ -217,7 +217,7 @@ async fn motifs_are_found_in_sequences_and_enriched_at_peaks() {
         .collect();
     assert_eq!(planted.len(), 10, "{hits}");
     for (row, fields) in planted.iter().enumerate() {
-        let strand = if row % 2 == 0 { "+" } else { "-" };
+        let strand = if row.is_multiple_of(2) { "+" } else { "-" };
         assert_eq!(fields[..6], [&format!("s{row}"), "40", "49", strand, "M1", "xM1"]);
     }
     let peaks = [

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 
 /// Newest version of the format that is known.
 const VERSION_MAX: u64 = 5;
-/// What log-odds may be multiplied by: whole numbers of a hundredth in reports, plain elsewhere.
-const LOG_ODDS_SCALES: [f64; 2] = [100.0, 1.0];
+/// What log-odds may be multiplied by: plain, and whole numbers of a hundredth in reports. Plain ones
+/// come first: read as hundredths they would all be near the background, which sums to 1 too.
+const LOG_ODDS_SCALES: [f64; 2] = [1.0, 100.0];
 
 /// A motif of which not all lines were read.
 struct Open {

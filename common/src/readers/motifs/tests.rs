@@ -70,7 +70,7 @@ fn log_odds_are_turned_back_at_either_scale() {
         }
     }
     let wrong = "MEME version 4\nMOTIF a\nlog-odds matrix: alength= 4 w= 1\n3 3 3 3\n";
-    assert!(error(wrong).contains("line 4, motif a: expected log2"), "{}", error(wrong));
+    assert!(error(wrong).contains("line 3, motif a: expected log2"), "{}", error(wrong));
 }
 
 #[test]
