@@ -57,8 +57,12 @@ pub(super) fn tell(
             q: enrichment.map(|found| found.q),
         });
     }
-    let by = |row: &Row| row.p.unwrap_or(0.0);
-    rows.sort_by(|a, b| by(a).total_cmp(&by(b)).then(b.sequences.cmp(&a.sequences)));
+    let by = |row: &Row| (row.p.unwrap_or(0.0), row.p_hit.unwrap_or(1.0));
+    rows.sort_by(|a, b| {
+        let ((p, hit), (other_p, other_hit)) = (by(a), by(b));
+        let sequences = b.sequences.cmp(&a.sequences);
+        p.total_cmp(&other_p).then(sequences).then(hit.total_cmp(&other_hit))
+    });
     let out = arguments.out.display().to_string();
     let (hits, with_hits) = (scan.hits.len(), rows.iter().filter(|row| row.hits > 0).count());
     complain(&format!("{hits} occurrences of {with_hits} of {} motifs: {out}", set.motifs.len()));
