@@ -30,6 +30,9 @@ enum BackgroundName {
     Sequences,
 }
 
+/// Start and end of the stretches of each sequence.
+type Peaks = Vec<Vec<(usize, usize)>>;
+
 /// Arguments of `scan-motifs`.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -161,7 +164,7 @@ fn scan(arguments: &Arguments, interruption: &Interruption) -> Result<ExitCode> 
 }
 
 /// Stretches around the peaks of each sequence; none without maps.
-fn peaks(arguments: &Arguments, given: &Sequences) -> Result<Option<Vec<Vec<(usize, usize)>>>> {
+fn peaks(arguments: &Arguments, given: &Sequences) -> Result<Option<Peaks>> {
     let Some(path) = &arguments.maps else { return Ok(None) };
     let maps = read_maps(path, arguments.maps_name.as_deref())?;
     let lengths: Vec<usize> = given.sequences.iter().map(DnaSequence::len).collect();
