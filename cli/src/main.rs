@@ -22,13 +22,15 @@ mod opening;
 mod output;
 mod planning;
 mod progress;
+mod sequences;
 mod source_arguments;
 mod stopping;
 mod telemetry;
+mod writing;
 
 use commands::{
-    attribute, bench, certs, completions, control, coordinator, doctor, embed, export, inspect,
-    plan, report, run, score_variants, store, worker,
+    attribute, bench, certs, completions, control, coordinator, doctor, embed, export, gia,
+    inspect, logo, plan, report, run, scan_motifs, score_variants, store, worker,
 };
 
 const EXAMPLES: &str = "\
@@ -74,6 +76,12 @@ enum Command {
     ScoreVariants(Box<score_variants::Arguments>),
     /// Map which nucleotides a trained network or a gLM rests on.
     Attribute(Box<attribute::Arguments>),
+    /// Ask a trained network what motifs add to its predictions, averaged over shuffled backgrounds.
+    Gia(Box<gia::Arguments>),
+    /// Find motifs in sequences, or at the peaks of their maps, and tell which are enriched there.
+    ScanMotifs(Box<scan_motifs::Arguments>),
+    /// Draw a motif, or the map of a sequence, as an SVG logo.
+    Logo(logo::Arguments),
     /// Write score tables, figures and one HTML page of a job from the store.
     Report(report::Arguments),
     /// Copy an embedding set into one Parquet or npy file per tensor.
@@ -158,6 +166,9 @@ async fn dispatch(command: Command) -> Result<ExitCode, Error> {
         Command::Embed(arguments) => embed::run(*arguments).await,
         Command::ScoreVariants(arguments) => score_variants::run(*arguments).await,
         Command::Attribute(arguments) => attribute::run(*arguments).await,
+        Command::Gia(arguments) => gia::run(*arguments).await,
+        Command::ScanMotifs(arguments) => scan_motifs::run(*arguments).await,
+        Command::Logo(arguments) => logo::run(&arguments),
         Command::Report(arguments) => report::run(arguments).await,
         Command::Export(arguments) => export::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(&arguments),

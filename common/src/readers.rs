@@ -13,6 +13,7 @@ pub mod fasta;
 pub mod genome;
 pub mod hdf5;
 mod isolate;
+pub mod motifs;
 pub mod narrow_peak;
 pub mod parquet;
 pub mod peaks;

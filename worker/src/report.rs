@@ -10,7 +10,7 @@ mod html_results;
 mod page_style;
 mod published;
 mod summary;
-mod svg;
+pub(crate) mod svg;
 mod tables;
 mod view;
 

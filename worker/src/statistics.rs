@@ -25,7 +25,7 @@ pub use correlation::{
 pub use curves::{CurvePoint, precision_recall_curve, roc_curve};
 pub use effects::{ScoredVariants, effect_statistics};
 pub use keras::{KERAS_THRESHOLDS, KerasCounts};
-pub use mann_whitney::{Alternative, MannWhitney, mann_whitney};
+pub use mann_whitney::{Alternative, MannWhitney, Method, mann_whitney, mann_whitney_by};
 pub use multiple::{benjamini_hochberg, holm};
 pub use paired::{PairedDifference, mean_over_repeats, paired_difference};
 pub use ranking::{accuracy, auroc, average_precision};

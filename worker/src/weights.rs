@@ -83,7 +83,7 @@ impl Tensor {
         Ok(hasher.finalize().into())
     }
 
-    fn read_f32(&self) -> Result<Vec<f32>> {
+    pub(crate) fn read_f32(&self) -> Result<Vec<f32>> {
         let bytes = self.storage.bytes()?;
         let values = match self.dtype {
             Dtype::F32 => self.layout.gather(bytes, f32::from_le_bytes),

@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 
 /// Okabe and Ito 2008, without black; told apart with any colour vision.
-pub(super) const PALETTE: [&str; 7] =
+pub(crate) const PALETTE: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8ac2b"];
 
 /// Styles of every figure; the page carries them once, a file of its own carries its copy.
-pub(super) const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 .fig text{font:12px system-ui,sans-serif;fill:#24292f}\
 .fig .small{font-size:11px}.fig .muted{fill:#57606a}.fig .strong{font-weight:600}\
 .fig .axis{stroke:#8c959f;fill:none}.fig .grid{stroke:#d0d7de;stroke-width:.6}\
@@ -22,20 +22,20 @@ pub(super) const STYLE: &str = "\
 
 /// A linear map from data to picture coordinates.
 #[derive(Clone, Copy)]
-pub(super) struct Scale {
-    pub(super) low: f64,
-    pub(super) high: f64,
-    pub(super) from: f64,
-    pub(super) to: f64,
+pub(crate) struct Scale {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) from: f64,
+    pub(crate) to: f64,
 }
 
 impl Scale {
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(crate) fn at(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
     /// Round numbers inside the scale, about `count` of them, with the decimals they need.
-    pub(super) fn ticks(&self, count: usize) -> Vec<(f64, String)> {
+    pub(crate) fn ticks(&self, count: usize) -> Vec<(f64, String)> {
         let (step, decimals) = tick_step(self.low, self.high, count);
         let first = (self.low / step - 1e-9).ceil();
         (0..=3 * count.max(1))
@@ -61,7 +61,7 @@ fn tick_step(low: f64, high: f64, count: usize) -> (f64, usize) {
 }
 
 /// The range of `values`, widened to round numbers; `[0, 1]` without finite values.
-pub(super) fn round_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(crate) fn round_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values
         .filter(|value| value.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -74,36 +74,36 @@ pub(super) fn round_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// Text made safe for markup.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Width of `text` at 12 px, on the safe side.
-pub(super) fn text_width(text: &str) -> f64 {
+pub(crate) fn text_width(text: &str) -> f64 {
     6.6 * text.chars().count() as f64
 }
 
 /// A picture under construction.
-pub(super) struct Canvas {
+pub(crate) struct Canvas {
     width: f64,
     height: f64,
     body: String,
 }
 
 impl Canvas {
-    pub(super) fn new(width: f64, height: f64) -> Self {
+    pub(crate) fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }
     }
 
     /// Any element.
-    pub(super) fn push(&mut self, element: &str) {
+    pub(crate) fn push(&mut self, element: &str) {
         self.body.push_str(element);
         self.body.push('\n');
     }
 
     /// Text with its anchor (`start`, `middle`, `end`) and classes.
-    pub(super) fn text(&mut self, at: (f64, f64), anchor: &str, class: &str, text: &str) {
+    pub(crate) fn text(&mut self, at: (f64, f64), anchor: &str, class: &str, text: &str) {
         let (x, y) = at;
         let text = escape(text);
         self.push(&format!(
@@ -112,7 +112,7 @@ impl Canvas {
     }
 
     /// Text that reads upwards, centred on `at`.
-    pub(super) fn upward_text(&mut self, at: (f64, f64), text: &str) {
+    pub(crate) fn upward_text(&mut self, at: (f64, f64), text: &str) {
         let (x, y) = at;
         let text = escape(text);
         self.push(&format!(
@@ -120,7 +120,7 @@ impl Canvas {
         ));
     }
 
-    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str) {
+    pub(crate) fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str) {
         let ((x1, y1), (x2, y2)) = (from, to);
         self.push(&format!(
             r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" class="{class}"/>"#
@@ -128,7 +128,7 @@ impl Canvas {
     }
 
     /// Grid lines, tick labels and title of a horizontal axis below the plot.
-    pub(super) fn x_axis(&mut self, x: Scale, top: f64, bottom: f64, title: &str) {
+    pub(crate) fn x_axis(&mut self, x: Scale, top: f64, bottom: f64, title: &str) {
         for (tick, text) in x.ticks(6) {
             self.line((x.at(tick), top), (x.at(tick), bottom), "grid");
             self.text((x.at(tick), bottom + 16.0), "middle", "small muted", &text);
@@ -138,7 +138,7 @@ impl Canvas {
     }
 
     /// Grid lines, tick labels and title of a vertical axis left of the plot.
-    pub(super) fn y_axis(&mut self, y: Scale, left: f64, right: f64, title: &str) {
+    pub(crate) fn y_axis(&mut self, y: Scale, left: f64, right: f64, title: &str) {
         let ticks = y.ticks(6);
         let widest = ticks.iter().map(|(_, text)| text_width(text)).fold(0.0, f64::max);
         for (tick, text) in ticks {
@@ -150,7 +150,7 @@ impl Canvas {
     }
 
     /// The finished element, for a page.
-    pub(super) fn finish(self, title: &str) -> String {
+    pub(crate) fn finish(self, title: &str) -> String {
         let mut out = String::new();
         let (width, height) = (self.width, self.height);
         // Writing to a String cannot fail.
@@ -167,7 +167,7 @@ impl Canvas {
 }
 
 /// The figure as a file of its own.
-pub(super) fn standalone(svg: &str) -> String {
+pub(crate) fn standalone(svg: &str) -> String {
     let back = ".fig{background:#fff}@media (prefers-color-scheme:dark){.fig{background:#0d1117}}";
     let styled = svg.replacen("<title>", &format!("<style>{STYLE}{back}</style><title>"), 1);
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{styled}\n")

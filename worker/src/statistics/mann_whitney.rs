@@ -10,6 +10,8 @@ use super::normal::normal_tail;
 const EXACT_SIZE_MAX: usize = 8;
 /// Pairs at most for the exact distribution; above, it and the normal one agree to the last digit shown.
 const EXACT_PAIRS_MAX: usize = 100_000;
+/// Bits of the largest counts that one word of arithmetic holds, with a margin.
+const COUNT_BITS_MAX: f64 = 126.0;
 
 /// What is held against "both samples come from one distribution".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,17 @@ pub enum Alternative {
     Greater,
     /// The first sample tends to smaller values.
     Less,
+}
+
+/// How the probability is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Exact without ties and with at most eight values in one sample, else normal.
+    Auto,
+    /// Of all orders of the values; there is none with ties or more than 100,000 pairs.
+    Exact,
+    /// Normal, with tie and continuity correction.
+    Asymptotic,
 }
 
 /// Outcome of the test.
@@ -38,6 +51,16 @@ pub struct MannWhitney {
 ///
 /// Source: scipy 1.10 `mannwhitneyu(method="auto")`; Mann and Whitney 1947.
 pub fn mann_whitney(x: &[f64], y: &[f64], alternative: Alternative) -> Option<MannWhitney> {
+    mann_whitney_by(x, y, alternative, Method::Auto)
+}
+
+/// As [`mann_whitney`], by a chosen method; `None` also where that method has no answer.
+pub fn mann_whitney_by(
+    x: &[f64],
+    y: &[f64],
+    alternative: Alternative,
+    method: Method,
+) -> Option<MannWhitney> {
     if x.is_empty() || y.is_empty() || x.iter().chain(y).any(|value| value.is_nan()) {
         return None;
     }
@@ -56,9 +79,14 @@ pub fn mann_whitney(x: &[f64], y: &[f64], alternative: Alternative) -> Option<Ma
         Alternative::Greater => (u, 1.0),
         Alternative::Less => (pairs - u, 1.0),
     };
-    let is_small = x.len().min(y.len()) <= EXACT_SIZE_MAX
-        && x.len().saturating_mul(y.len()) <= EXACT_PAIRS_MAX;
-    let tail = if tie_cubes == 0.0 && is_small {
+    let is_possible = tie_cubes == 0.0 && x.len().saturating_mul(y.len()) <= EXACT_PAIRS_MAX;
+    let is_exact = match method {
+        Method::Auto => is_possible && x.len().min(y.len()) <= EXACT_SIZE_MAX,
+        Method::Exact if !is_possible => return None,
+        Method::Exact => true,
+        Method::Asymptotic => false,
+    };
+    let tail = if is_exact {
         exact_tail(x.len(), y.len(), extreme)
     } else {
         asymptotic_tail(x.len(), y.len(), extreme, tie_cubes)
@@ -75,6 +103,9 @@ pub fn mann_whitney(x: &[f64], y: &[f64], alternative: Alternative) -> Option<Ma
 /// ```
 fn exact_tail(m: usize, n: usize, u: f64) -> f64 {
     let (m, n) = (m.min(n), m.max(n));
+    if order_bits(m, n) > COUNT_BITS_MAX {
+        return wide_tail(m, n, u);
+    }
     // Differences may wrap in between; the coefficients after each factor are counts below 2^127.
     let mut orders = vec![0_u128; m * n + 1];
     orders[0] = 1;
@@ -92,6 +123,46 @@ fn exact_tail(m: usize, n: usize, u: f64) -> f64 {
         extreme += if k as f64 >= u { count as f64 } else { 0.0 };
     }
     extreme / all
+}
+
+/// Bits of the number of all orders of m + n values.
+fn order_bits(m: usize, n: usize) -> f64 {
+    (1..=m).map(|i| ((n + i) as f64 / i as f64).log2()).sum()
+}
+
+/// As [`exact_tail`] where counts need several words; the same sums, carried from word to word.
+fn wide_tail(m: usize, n: usize, u: f64) -> f64 {
+    let bits = order_bits(m, n);
+    let words = (bits / 64.0) as usize + 1;
+    let mut orders = vec![0_u64; (m * n + 1) * words];
+    orders[0] = 1;
+    for i in 1..=m {
+        for k in (n + i..=m * n).rev() {
+            let (low, high) = orders.split_at_mut(k * words);
+            let mut borrow = false;
+            for (to, from) in high.iter_mut().zip(&low[(k - n - i) * words..][..words]) {
+                let (once, first) = to.overflowing_sub(*from);
+                let (twice, second) = once.overflowing_sub(u64::from(borrow));
+                (*to, borrow) = (twice, first || second);
+            }
+        }
+        for k in i..=m * n {
+            let (low, high) = orders.split_at_mut(k * words);
+            let mut carry = false;
+            for (to, from) in high.iter_mut().zip(&low[(k - i) * words..][..words]) {
+                let (once, first) = to.overflowing_add(*from);
+                let (twice, second) = once.overflowing_add(u64::from(carry));
+                (*to, carry) = (twice, first || second);
+            }
+        }
+    }
+    // Divided by the number of all orders word by word, so that no count leaves the range of f64.
+    let share = |count: &[u64]| -> f64 {
+        let words = count.iter().enumerate();
+        words.map(|(word, &part)| part as f64 * (64.0 * word as f64 - bits).exp2()).sum()
+    };
+    let shares = orders.chunks_exact(words).map(share).enumerate();
+    shares.filter(|(k, _)| *k as f64 >= u).map(|(_, share)| share).sum()
 }
 
 /// The normal approximation, with one half taken off for continuity.
@@ -182,6 +253,25 @@ mod tests {
         assert_eq!(p(&[1.0; 4], &[1.0; 9], Alternative::TwoSided), (18.0, 1.0));
         assert_eq!(mann_whitney(&[], &[1.0], Alternative::Less), None);
         assert_eq!(mann_whitney(&[f64::NAN], &[1.0], Alternative::Less), None);
+    }
+
+    #[test]
+    fn exact_values_of_larger_samples_agree_with_scipy() {
+        // scipy 1.17: mannwhitneyu(method="exact") of 40 and 40 values with U = 817.
+        let expected = 0.874_551_353_277_710_3;
+        assert!((2.0 * exact_tail(40, 40, 817.0) - expected).abs() < 1e-12);
+        let tied = [1.0, 1.0, 2.0];
+        assert_eq!(mann_whitney_by(&tied, &[3.0], Alternative::TwoSided, Method::Exact), None);
+        let separate = mann_whitney_by(&[1.0], &[3.0], Alternative::Less, Method::Exact);
+        assert_eq!(separate, Some(MannWhitney { u: 0.0, p: 0.5 }));
+    }
+
+    #[test]
+    fn counts_of_one_word_and_of_several_give_one_tail() {
+        for (m, n, u) in [(1, 1, 1.0), (5, 7, 20.0), (20, 30, 400.0), (40, 40, 817.0)] {
+            let (one, several) = (exact_tail(m, n, u), wide_tail(m, n, u));
+            assert!((several / one - 1.0).abs() < 1e-9, "{m} {n}: {one} {several}");
+        }
     }
 
     #[test]

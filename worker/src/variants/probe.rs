@@ -285,6 +285,18 @@ impl VariantProbe {
         }
         Ok(all)
     }
+
+    /// f of each of `sequences`, read as letters.
+    ///
+    /// # Errors
+    /// `Invalid` for a sequence of another length; `Bug` for a network that reads states.
+    pub fn predict_sequences(&mut self, sequences: &[DnaSequence]) -> Result<Vec<f32>> {
+        let mut all = Vec::with_capacity(sequences.len());
+        for sequences in sequences.chunks(SEQUENCES_PER_PASS) {
+            all.extend(self.predict_letters(sequences)?);
+        }
+        Ok(all)
+    }
 }
 
 /// f(alt) - f(ref), f(ref), f(alt).

@@ -1,0 +1,11 @@
+//! Sequence logos: stacks of letters, as SVG files of their own.
+//!
+//! Leaves out: making maps and reading motifs. Invariant: pure; letters are paths, so that a logo looks the
+//! same without any font; the four colours are told apart with any colour vision, in light and dark.
+
+mod letters;
+mod stack;
+#[cfg(test)]
+mod tests;
+
+pub use stack::{attribution_logo, information, information_logo};

@@ -1,0 +1,102 @@
+//! Which motifs occur at peaks more often than in shuffles of the same sequences at the same places.
+//!
+//! Leaves out: finding peaks. Invariant: shuffles keep the counts of all pairs of letters of each
+//! sequence, so that a motif is not enriched by composition.
+
+use super::scan::{Scan, Scanner};
+use crate::importance::shuffled;
+use crate::statistics::benjamini_hochberg;
+use glmeval_common::dna::DnaSequence;
+use rayon::prelude::*;
+
+/// Occurrences at peaks, and what they are compared with.
+pub struct PeakScan<'s> {
+    /// The sequences.
+    pub sequences: &'s [DnaSequence],
+    /// Stretches around the peaks of each.
+    pub peaks: &'s [Vec<(usize, usize)>],
+    /// Shuffles of each sequence; at least one.
+    pub shuffles: u64,
+    /// Seed of the shuffles.
+    pub seed: u64,
+}
+
+/// How often a motif occurs at peaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Enrichment {
+    /// Sequences with an occurrence at a peak.
+    pub sequences: u64,
+    /// Share of shuffles with an occurrence at the same places.
+    pub shuffled_share: f64,
+    /// Share of sequences over share of shuffles, one half added to every count.
+    pub fold: f64,
+    /// Chance of so many sequences if they were drawn from all: Fisher's exact test, one-sided.
+    pub p: f64,
+    /// Share of false ones among motifs as enriched, Benjamini and Hochberg.
+    pub q: f64,
+}
+
+/// Scans the peaks, and compares every motif with shuffles.
+pub fn enrichment(scanner: &Scanner, given: &PeakScan<'_>) -> (Scan, Vec<Enrichment>) {
+    let scan = scanner.scan_spans(given.sequences, given.peaks);
+    let with_peaks: Vec<(&DnaSequence, &Vec<(usize, usize)>)> =
+        given.sequences.iter().zip(given.peaks).filter(|(_, peaks)| !peaks.is_empty()).collect();
+    let count = |(sequence, peaks): &(&DnaSequence, &Vec<(usize, usize)>)| {
+        let mut counts = vec![(0_u64, 0_u64); scanner.matrices().len()];
+        for (count, has) in counts.iter_mut().zip(scanner.has_hits(sequence, peaks)) {
+            count.0 += u64::from(has);
+        }
+        for number in 0..given.shuffles {
+            let other = shuffled(sequence, given.seed, number);
+            for (count, has) in counts.iter_mut().zip(scanner.has_hits(&other, peaks)) {
+                count.1 += u64::from(has);
+            }
+        }
+        counts
+    };
+    let each: Vec<Vec<(u64, u64)>> = with_peaks.par_iter().map(count).collect();
+    let sequences = with_peaks.len() as u64;
+    let shuffles = sequences.saturating_mul(given.shuffles);
+    let mut found: Vec<Enrichment> = (0..scanner.matrices().len())
+        .map(|motif| {
+            let counts = each.iter().filter_map(|counts| counts.get(motif));
+            let (here, there) =
+                counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+            let share = |hits: u64, all: u64| (hits as f64 + 0.5) / (all as f64 + 1.0);
+            Enrichment {
+                sequences: here,
+                shuffled_share: if shuffles == 0 { 0.0 } else { there as f64 / shuffles as f64 },
+                fold: share(here, sequences) / share(there, shuffles),
+                p: fisher((here, sequences), (there, shuffles)),
+                q: 1.0,
+            }
+        })
+        .collect();
+    let p: Vec<f64> = found.iter().map(|motif| motif.p).collect();
+    for (motif, q) in found.iter_mut().zip(benjamini_hochberg(&p)) {
+        motif.q = q;
+    }
+    (scan, found)
+}
+
+/// Chance of at least `hits` of `all` being in the first group if the hits of both were dealt at random.
+///
+/// ```text
+/// sum over k >= hits of C(a, k) C(b, h - k) / C(a + b, h),  h the hits of both groups
+/// ```
+pub(super) fn fisher((hits, all): (u64, u64), (other_hits, other_all): (u64, u64)) -> f64 {
+    let total = all + other_all;
+    let marked = hits + other_hits;
+    // ln k! for every k that occurs.
+    let mut logs = vec![0.0_f64];
+    for k in 1..=total {
+        logs.push(logs.last().copied().unwrap_or_default() + (k as f64).ln());
+    }
+    let log = |k: u64| logs.get(k as usize).copied().unwrap_or_default();
+    let choose = |n: u64, k: u64| log(n) - log(k) - log(n - k);
+    let most = all.min(marked);
+    let terms = (hits..=most).filter(|k| marked - k <= other_all);
+    let chance =
+        |k: u64| (choose(all, k) + choose(other_all, marked - k) - choose(total, marked)).exp();
+    if hits == 0 { 1.0 } else { terms.map(chance).sum::<f64>().min(1.0) }
+}
