@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 /// Resamples at most and at least; the smallest p-value is 2 / (resamples + 1).
 const RESAMPLES_MAX: usize = 9_999;
 const RESAMPLES_MIN: usize = 999;
-/// Predictions looked at for one data set: some seconds of one core.
-const LOOKS_MAX: usize = 500_000_000;
+/// Predictions looked at for all data sets together, unless the least resamples take more: some
+/// seconds of one core.
+const LOOKS_MAX: usize = 400_000_000;
 
 /// One comparison.
 pub(super) struct Comparison<'a> {
@@ -70,7 +71,7 @@ impl<'a> Comparisons<'a> {
     pub(super) fn new(view: &View<'a>, summaries: &Summaries<'a>) -> Self {
         let mut datasets: Vec<DatasetComparisons<'a>> = (view.datasets.iter())
             .zip(&summaries.datasets)
-            .map(|(dataset, summary)| compare(dataset, &summary.arms, view.plan.seed))
+            .map(|(dataset, summary)| compare(view, dataset, &summary.arms))
             .collect();
         for (task, _) in TaskName::ALL {
             let mut family: Vec<&mut Comparison<'_>> = (view.datasets.iter())
@@ -126,7 +127,11 @@ impl<'a> Comparisons<'a> {
     }
 }
 
-fn compare<'a>(dataset: &DatasetView<'a>, arms: &[Arm<'a>], seed: u64) -> DatasetComparisons<'a> {
+fn compare<'a>(
+    view: &View<'a>,
+    dataset: &DatasetView<'a>,
+    arms: &[Arm<'a>],
+) -> DatasetComparisons<'a> {
     let mut result = DatasetComparisons::default();
     // Scores of variants have signs of their own; what was published is held against them one by one.
     if dataset.task == TaskName::VariantEffect {
@@ -140,11 +145,12 @@ fn compare<'a>(dataset: &DatasetView<'a>, arms: &[Arm<'a>], seed: u64) -> Datase
     }
     let targets = |fit: &FitResult| fit.predictions.targets.len() * fit.predictions.ids.len();
     let looks: usize = contenders.iter().flat_map(|c| &c.fits).map(|fit| targets(fit)).sum();
-    let resamples = (LOOKS_MAX / looks.max(1)).clamp(RESAMPLES_MIN, RESAMPLES_MAX);
+    let resamples =
+        (LOOKS_MAX / view.datasets.len().max(1) / looks.max(1)).clamp(RESAMPLES_MIN, RESAMPLES_MAX);
     for contender in &mut contenders {
         let mut series = Vec::new();
         contender.fits.retain(|fit| {
-            let context = context(dataset, fit, seed);
+            let context = context(dataset, fit, view.plan.seed);
             let mut found = resampled(&context, &scored(fit), &[statistic], resamples);
             let Some((of_fit, value)) = found.pop().and_then(|one| Some((one.series, one.value?)))
             else {

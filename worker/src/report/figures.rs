@@ -132,13 +132,14 @@ fn over_repeats(
             (row.value, row.quartiles.or(around))
         });
         let colour = probes.iter().position(|probe| *probe == arm.identity.probe).unwrap_or(0);
-        (!values.is_empty()).then(|| Spread { label: arm.label.clone(), values, colour, published })
+        let (label, number) = (arm.label.clone(), arm.headline(name)?.median()?);
+        Some(Spread { label, values, number, colour, published })
     };
     let mut rows: Vec<Spread> = arms.iter().filter_map(row).collect();
     if rows.is_empty() {
         return None;
     }
-    rows.sort_by(|a, b| b.median().total_cmp(&a.median()));
+    rows.sort_by(|a, b| b.number.total_cmp(&a.number));
     let all = rows.len();
     rows.truncate(BARS_MAX);
     let title = format!("{} over repeats on {}", statistic_title(name), dataset.name);

@@ -41,10 +41,12 @@ pub(super) fn page(view: &View<'_>, parts: &Parts<'_>) -> String {
     let mut body = format!("<h1>{title}</h1>\n{}", lead(view));
     body.push_str(&failed(view));
     let tasks = tasks(view);
-    if view.datasets.len() > 1 {
+    let overview = agreement::overview(view, parts.agreement);
+    // The overview of several tasks links to them itself.
+    if view.datasets.len() > 1 && (tasks.len() == 1 || overview.is_empty()) {
         body.push_str(&navigation(view, &tasks));
     }
-    body.push_str(&agreement::overview(view, parts.agreement));
+    body.push_str(&overview);
     for task in tasks {
         body.push_str(&task_section(view, task, parts));
     }

@@ -96,7 +96,7 @@ impl Reference {
 
     /// Whether a fit's probe read what this row's did; `last` is the number of layers of the fit's gLM.
     pub(super) fn is_same_input(&self, identity: &FitIdentity, last: Option<u32>) -> bool {
-        if self.representation != identity.representation {
+        if self.representation != habitual(identity) {
             return false;
         }
         let is_layer = match (self.layer, identity.layer) {
@@ -182,6 +182,20 @@ pub(super) fn mann_whitney_tests() -> &'static [PublishedTest] {
     ROWS.get_or_init(|| {
         lines(include_str!("published/mann_whitney.csv")).filter_map(parse_test).collect()
     })
+}
+
+/// The representation without what the study itself did: padding to the longest sequence of a task, and
+/// the rows of GPN's sequences where it was padded.
+fn habitual(identity: &FitIdentity) -> &str {
+    let name = identity.representation.as_str();
+    let Some((plain, options)) = name.strip_suffix(')').and_then(|name| name.split_once(" ("))
+    else {
+        return name;
+    };
+    let is_cut = identity.task == TaskName::InsertSeq.name();
+    let is_habit =
+        |option: &str| option.starts_with("padded") || (is_cut && option == "per nucleotide");
+    if options.split(", ").all(is_habit) { plain } else { name }
 }
 
 fn words(name: &str) -> Vec<String> {

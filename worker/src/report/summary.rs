@@ -15,9 +15,9 @@ use glmeval_common::example::Split;
 use glmeval_common::job::Protocol;
 use glmeval_common::score::{FitIdentity, Statistic};
 
-/// Examples drawn for the intervals over repeats of one data set, and resamples at least: these are the
+/// Examples drawn for the intervals over repeats of all data sets, and resamples at least: these are the
 /// costliest numbers of a report, and their ends are shown with three digits.
-const DRAWS_MAX: usize = 300_000_000;
+const DRAWS_MAX: usize = 200_000_000;
 const RESAMPLES_MIN: usize = 200;
 
 /// Fits that differ in their repeat only.
@@ -101,7 +101,7 @@ impl<'a> Summaries<'a> {
                     }),
                 }
             }
-            let resamples = resamples(dataset, &arms);
+            let resamples = resamples(view, dataset, &arms);
             for arm in &mut arms {
                 arm.rows = statistics(view, dataset, &arm.fits, resamples);
             }
@@ -236,14 +236,14 @@ fn statistics<'a>(
 }
 
 /// As many resamples as the repeated arms of the data set can afford.
-fn resamples(dataset: &DatasetView<'_>, arms: &[Arm<'_>]) -> usize {
+fn resamples(view: &View<'_>, dataset: &DatasetView<'_>, arms: &[Arm<'_>]) -> usize {
     let repeated = arms.iter().filter(|arm| arm.fits.len() > 1).flat_map(|arm| &arm.fits);
     let drawn = |fit: &&FitResult| match dataset.task {
         TaskName::Splicing => fit.predictions.targets.len() * fit.predictions.ids.len() / 8,
         _ => fit.predictions.targets.len() * fit.predictions.ids.len(),
     };
     let draws: usize = repeated.map(drawn).sum();
-    (DRAWS_MAX / draws.max(1)).clamp(RESAMPLES_MIN, RESAMPLES)
+    (DRAWS_MAX / view.datasets.len().max(1) / draws.max(1)).clamp(RESAMPLES_MIN, RESAMPLES)
 }
 
 /// The statistics `names` on resamples of the examples, for each repeat.

@@ -21,16 +21,12 @@ const STEPS: usize = 48;
 pub(super) struct Spread {
     pub(super) label: String,
     pub(super) values: Vec<f64>,
+    /// What is written beside the row: median or mean.
+    pub(super) number: f64,
     /// Place in the palette.
     pub(super) colour: usize,
     /// Mean or median, and the quartiles or one standard deviation around it.
     pub(super) published: Option<(f64, Option<(f64, f64)>)>,
-}
-
-impl Spread {
-    pub(super) fn median(&self) -> f64 {
-        quartiles(&self.values).map_or(f64::NEG_INFINITY, |[_, median, _]| median)
-    }
 }
 
 /// The figure, rows from top to bottom.
@@ -77,7 +73,7 @@ fn draw_row(canvas: &mut Canvas, row: &Spread, x: Scale, middle: f64) {
         let half = BOX_HALF + 3.0;
         let at = x.at(median);
         canvas.line((at, middle - half), (at, middle + half), "median");
-        canvas.text((x.to + 56.0, middle + 4.0), "end", "", &format!("{median:.3}"));
+        canvas.text((x.to + 56.0, middle + 4.0), "end", "", &format!("{:.3}", row.number));
     }
     if row.values.len() <= VIOLIN_MIN {
         for value in &row.values {

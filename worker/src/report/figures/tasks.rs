@@ -67,17 +67,18 @@ fn across(view: &View<'_>, summaries: &Summaries<'_>, task: TaskName) -> Option<
         .map(|(label, (arm, values))| Spread {
             label: label.clone(),
             values: values.iter().map(|(_, mean)| *mean).collect(),
+            number: values.iter().map(|(_, mean)| mean).sum::<f64>() / values.len() as f64,
             colour: probes.iter().position(|p| *p == arm.identity.probe).unwrap_or(0),
             published: published(arm),
         })
         .collect();
-    rows.sort_by(|a, b| b.median().total_cmp(&a.median()));
+    rows.sort_by(|a, b| b.number.total_cmp(&a.number));
     let all = rows.len();
     rows.truncate(BARS_MAX);
     let title = format!("{} over {datasets} data sets", statistic_title(name));
     let mut caption = format!(
         "{title}: boxes from the first to the third quartile, whiskers to the last value within 1.5 times that range, \
-         violins from ten data sets on; the number is the median. One colour per probe. A data set counts with its mean over repeats."
+         violins from ten data sets on; the number is the mean. One colour per probe. A data set counts with its mean over repeats."
     );
     if rows.iter().any(|row| row.published.is_some()) {
         caption.push_str(" Diamonds: published means over the data sets.");

@@ -131,8 +131,14 @@ fn scores(task: TaskName, agreement: &Agreement<'_>) -> String {
         return "<p class=\"muted\">No score of this task has a published counterpart.</p>\n"
             .to_owned();
     }
-    // Means over data sets sum a task up, so they come first.
-    shown.sort_by_key(|score| score.dataset != ALL_DATASETS);
+    // Means over data sets sum a task up, so they come first; scans come last.
+    let is_scan = |score: &Score<'_>| {
+        score.reference.is_some_and(|row| {
+            let is_headline_layer = row.layer.is_none_or(|layer| layer == 10 || layer == 32);
+            !is_headline_layer || row.factor != 1.0 || row.fraction != 1.0
+        })
+    };
+    shown.sort_by_key(|score| (score.dataset != ALL_DATASETS, is_scan(score)));
     let columns = [
         "Data set",
         "Input",
@@ -180,9 +186,9 @@ fn row(score: &Score<'_>) -> Vec<Cell> {
             _ => String::new(),
         });
     vec![
-        Cell::text(&place),
+        Cell::text(&place).class("word"),
         Cell::text(&input_label(score.identity)).class("first"),
-        Cell::text(&probe_label(score.identity)),
+        Cell::text(&probe_label(score.identity)).class("word"),
         Cell::number(score.obtained).small(&obtained),
         Cell::number(score.reference.map(|row| row.value)).small(&spread),
         Cell::signed(score.difference()),

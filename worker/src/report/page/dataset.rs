@@ -111,7 +111,7 @@ fn score_table(view: &View<'_>, dataset: &DatasetView<'_>, summary: &DatasetSumm
     for arm in &summary.arms {
         let mut cells = vec![
             Cell::text(&input_label(arm.identity)).class("first"),
-            Cell::text(&probe_label(arm.identity)),
+            Cell::text(&probe_label(arm.identity)).class("word"),
         ];
         let repeats = arm.fits.len();
         cells.extend(is_repeated.then(|| Cell::written(repeats as f64, &repeats.to_string())));

@@ -21,10 +21,10 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums}\
 th,td{padding:5px 14px 5px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\
 thead th{position:sticky;top:0;background:var(--back);font-weight:600;font-size:13px;line-height:1.3;vertical-align:bottom;z-index:1}\
 th.number,td.number{text-align:right}td.number{white-space:nowrap}th.number{max-width:124px}\
-th button{all:unset;cursor:pointer;box-sizing:border-box}th button:hover{color:var(--link)}th button:focus-visible{outline:2px solid var(--link)}\
-th button::after{content:'';display:inline-block;width:11px;padding-left:3px;color:var(--link)}\
-th[aria-sort=ascending] button::after{content:'▲';font-size:9px}th[aria-sort=descending] button::after{content:'▼';font-size:9px}\
-td.first{min-width:170px}td small{color:var(--muted);display:block;font-size:12px}tr.best td.first{font-weight:600}\
+th button{all:unset;display:inline;cursor:pointer}th button:hover{color:var(--link)}th button:focus-visible{outline:2px solid var(--link)}\
+th button::after{color:var(--link);font-size:9px;padding-left:3px}\
+th[aria-sort=ascending] button::after{content:'▲'}th[aria-sort=descending] button::after{content:'▼'}\
+td.first{min-width:170px}td.word{white-space:nowrap}td small{color:var(--muted);display:block;font-size:12px}tr.best td.first{font-weight:600}\
 .verdict{display:inline-block;white-space:nowrap;font-size:13px;padding:0 8px;border-radius:10px;border:1px solid currentColor;color:var(--none)}\
 .agrees,.held{color:var(--good);background:var(--good-soft)}.differs,.broken{color:var(--bad);background:var(--bad-soft);font-weight:600}\
 .other-examples{color:var(--other);background:var(--other-soft)}\

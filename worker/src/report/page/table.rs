@@ -28,7 +28,10 @@ impl Cell {
 
     /// As [`Cell::number`], with its sign; a dash for `None`.
     pub(super) fn signed(value: Option<f64>) -> Self {
-        let shown = |value| format!("{value:+.3}").replace('-', "−");
+        let shown = |value: f64| match format!("{value:+.3}") {
+            zero if zero.trim_start_matches(['+', '-']) == "0.000" => "0.000".to_owned(),
+            text => text.replace('-', "−"),
+        };
         let html = value.map_or_else(|| "–".to_owned(), shown);
         Self { html, ..Self::number(value) }
     }
