@@ -19,7 +19,8 @@ pub(super) const STYLE: &str = "\
 .fig .point{stroke:#fff;stroke-width:.8;fill-opacity:.85}\
 @media (prefers-color-scheme:dark){.fig text{fill:#e6edf3}.fig .muted{fill:#9da7b3}\
 .fig .grid{stroke:#30363d}.fig .whisker{stroke:#e6edf3}\
-.fig .mark{fill:#0d1117;stroke:#e6edf3}.fig .median{stroke:#e6edf3}.fig .point{stroke:#0d1117}}";
+.fig .mark{fill:#0d1117;stroke:#e6edf3}.fig .median{stroke:#e6edf3}.fig .point{stroke:#0d1117}\
+.fig [stroke=\"#0072b2\"]{stroke:#4ba6e3}.fig [fill=\"#0072b2\"]{fill:#4ba6e3}}";
 
 /// A linear map from data to picture coordinates.
 #[derive(Clone, Copy)]

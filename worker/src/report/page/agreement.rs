@@ -140,6 +140,7 @@ fn scores(task: TaskName, agreement: &Agreement<'_>) -> String {
     };
     shown.sort_by_key(|score| (score.dataset != ALL_DATASETS, is_scan(score)));
     let columns = [
+        "Verdict",
         "Data set",
         "Input",
         "Probe",
@@ -147,7 +148,6 @@ fn scores(task: TaskName, agreement: &Agreement<'_>) -> String {
         "#Published",
         "#Difference",
         "#Tolerance",
-        "Verdict",
         "Published value is",
     ];
     let mut table = HtmlTable::new(&columns, ROWS_MAX);
@@ -186,6 +186,7 @@ fn row(score: &Score<'_>) -> Vec<Cell> {
             _ => String::new(),
         });
     vec![
+        pill(class_of(score.verdict), score.verdict.name()),
         Cell::text(&place).class("word"),
         Cell::text(&input_label(score.identity)).class("first"),
         Cell::text(&probe_label(score.identity)).class("word"),
@@ -193,7 +194,6 @@ fn row(score: &Score<'_>) -> Vec<Cell> {
         Cell::number(score.reference.map(|row| row.value)).small(&spread),
         Cell::signed(score.difference()),
         Cell::number(score.tolerance()),
-        pill(class_of(score.verdict), score.verdict.name()),
         Cell::text(&score.reference.map_or(String::new(), |row| row.provenance())),
     ]
 }
