@@ -10,6 +10,7 @@ mod results;
 mod script;
 mod style;
 mod table;
+mod variants;
 
 use super::agreement::Agreement;
 use super::comparisons::Comparisons;
@@ -126,7 +127,7 @@ fn task_section(view: &View<'_>, task: TaskName, parts: &Parts<'_>) -> String {
     let figures = parts.task_figures.iter().filter(|(of, _)| *of == task);
     out.extend(figures.map(|(_, figure)| figure_element(figure)));
     if task == TaskName::VariantEffect {
-        out.push_str(&agreement::variants(view, parts.agreement));
+        out.push_str(&variants::variants(view, parts.agreement));
     }
     out.push_str(&agreement::section(task, parts.agreement));
     let is_open = view.datasets.len() <= OPEN_MAX;

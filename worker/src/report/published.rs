@@ -8,7 +8,6 @@
 //! Repeats are held as their mean and sample standard deviation; values read off a figure carry the
 //! error of reading. Superseded results of earlier versions are left out.
 
-use super::view::plain;
 use glmeval_common::dataset::TaskName;
 use glmeval_common::plan::PlannedDataset;
 use glmeval_common::score::FitIdentity;
@@ -182,6 +181,11 @@ pub(super) fn mann_whitney_tests() -> &'static [PublishedTest] {
     ROWS.get_or_init(|| {
         lines(include_str!("published/mann_whitney.csv")).filter_map(parse_test).collect()
     })
+}
+
+/// Letters and digits only, lower case: `NT-2B5-1000G` and `nt 2b5 1000g` are one name.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
 
 /// The representation without what the study itself did: padding to the longest sequence of a task, and

@@ -63,11 +63,6 @@ impl<'a> View<'a> {
     }
 }
 
-/// Letters and digits only, lower case: `NT-2B5-1000G` and `nt 2b5 1000g` are one name.
-pub(super) fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
-}
-
 /// What people call a task.
 pub(super) fn task_title(task: TaskName) -> &'static str {
     match task {

@@ -32,25 +32,31 @@ pub(in super::super) fn task_figures(
     figures
 }
 
+/// An arm of several data sets: as one of them has it, and its mean on each.
+struct Wide<'b, 'a> {
+    arm: &'b Arm<'a>,
+    means: Vec<f64>,
+}
+
 /// One row per arm: its means on each data set.
 fn across(view: &View<'_>, summaries: &Summaries<'_>, task: TaskName) -> Option<Figure> {
     let name = compared_statistic(task);
-    let mut arms: BTreeMap<String, (&Arm<'_>, Vec<(&str, f64)>)> = BTreeMap::new();
+    let mut arms: BTreeMap<String, Wide<'_, '_>> = BTreeMap::new();
     let of_task = || view.datasets.iter().zip(&summaries.datasets).filter(|(d, _)| d.task == task);
     let datasets = of_task().count();
-    for (dataset, summary) in of_task() {
+    for (_, summary) in of_task() {
         for arm in super::headline_arms(summary, name) {
             if let Some(mean) = arm.headline(name).and_then(|row| row.summary.mean) {
-                let entry = arms.entry(arm_label(arm.identity)).or_insert((arm, Vec::new()));
-                entry.1.push((dataset.name, mean));
+                let wide = Wide { arm, means: Vec::new() };
+                arms.entry(arm_label(arm.identity)).or_insert(wide).means.push(mean);
             }
         }
     }
-    arms.retain(|_, (_, values)| values.len() == datasets);
+    arms.retain(|_, wide| wide.means.len() == datasets);
     if datasets < 3 || arms.len() < 2 {
         return None;
     }
-    let probes = super::names(arms.values().map(|(arm, _)| arm.identity.probe.as_str()));
+    let probes = super::names(arms.values().map(|wide| wide.arm.identity.probe.as_str()));
     let published = |arm: &Arm<'_>| {
         let last = view.last_layer(arm.identity);
         let is_it = |row: &&Reference| {
@@ -64,10 +70,10 @@ fn across(view: &View<'_>, summaries: &Summaries<'_>, task: TaskName) -> Option<
     };
     let mut rows: Vec<Spread> = arms
         .iter()
-        .map(|(label, (arm, values))| Spread {
+        .map(|(label, Wide { arm, means })| Spread {
             label: label.clone(),
-            values: values.iter().map(|(_, mean)| *mean).collect(),
-            number: values.iter().map(|(_, mean)| mean).sum::<f64>() / values.len() as f64,
+            values: means.clone(),
+            number: means.iter().sum::<f64>() / means.len() as f64,
             colour: probes.iter().position(|p| *p == arm.identity.probe).unwrap_or(0),
             published: published(arm),
         })
