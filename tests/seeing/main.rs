@@ -7,6 +7,8 @@ mod browser;
 mod cost;
 mod metrics;
 mod prometheus;
+mod report;
+mod study;
 mod traces;
 mod webdriver;
 mod world;

@@ -4,12 +4,13 @@
 //! committed or given up.
 
 use crate::attempt::UnitContext;
-use crate::report::{FitResult, Predictions, ReportFile, ReportInput, render};
+use crate::report::{FitResult, Predictions, ReportFile, ReportInput, needs_predictions, render};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::Result;
 use glmeval_common::plan::Plan;
+use glmeval_common::score::FitScores;
 use glmeval_common::store::Store;
 use glmeval_common::store::fits::{Prediction, find_scores, read_history, read_predictions};
 use glmeval_common::store::jobs::{failed_units, read_plan};
@@ -30,30 +31,38 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Reads the scores, predictions and history of every committed fit of `plan`.
+    /// Reads the scores and history of every committed fit of `plan`, and the predictions of those that
+    /// figures and comparisons need.
     ///
     /// # Errors
     /// `Corrupt` for objects that are not what their commit says; store errors.
     pub async fn read(store: &Store, plan: &Plan) -> Result<Self> {
-        let mut reads: Vec<BoxFuture<'_, Result<Option<FitResult>>>> = Vec::new();
+        let mut reads: Vec<BoxFuture<'_, Result<Option<FitScores>>>> = Vec::new();
         let mut planned = Vec::new();
         for (index, unit) in plan.fit_units() {
             for fit in &unit.fits {
-                reads.push(Box::pin(result(store, fit)));
+                reads.push(Box::pin(scores(store, fit)));
                 planned.push((index, fit));
             }
         }
-        let results: Vec<Option<FitResult>> =
+        let found: Vec<Option<FitScores>> =
             futures::stream::iter(reads).buffered(REQUESTS_MAX).try_collect().await?;
         let reasons = failed_units(store, &plan.job).await?;
         let mut failed = Vec::new();
-        for ((index, fit), result) in planned.into_iter().zip(&results) {
-            if result.is_none() {
+        for ((index, fit), scores) in planned.into_iter().zip(&found) {
+            if scores.is_none() {
                 let reason = reasons.get(&index).map_or("not done", |failed| &failed.error);
                 failed.push(format!("{}: {reason}", fit.label()));
             }
         }
-        let fits: Vec<FitResult> = results.into_iter().flatten().collect();
+        let found: Vec<FitScores> = found.into_iter().flatten().collect();
+        let needed = needs_predictions(&found.iter().collect::<Vec<_>>());
+        let mut reads: Vec<BoxFuture<'_, Result<FitResult>>> = Vec::new();
+        for (scores, is_needed) in found.into_iter().zip(needed) {
+            reads.push(Box::pin(result(store, scores, is_needed)));
+        }
+        let fits: Vec<FitResult> =
+            futures::stream::iter(reads).buffered(REQUESTS_MAX).try_collect().await?;
         let cost = cost::lines(store, plan, &fits).await?;
         Ok(Self { fits, failed, cost })
     }
@@ -67,14 +76,20 @@ impl Gathered {
     }
 }
 
-async fn result(store: &Store, fit: &Fit) -> Result<Option<FitResult>> {
-    let Some(scores) = find_scores(store, fit.id()).await? else { return Ok(None) };
-    let predictions = columns(read_predictions(store, &scores).await?);
+async fn scores(store: &Store, fit: &Fit) -> Result<Option<FitScores>> {
+    let scores = find_scores(store, fit.id()).await?;
+    // Equal fits of several jobs share one commit; the names are this job's.
+    Ok(scores.map(|scores| FitScores { identity: fit.identity.clone(), ..scores }))
+}
+
+async fn result(store: &Store, scores: FitScores, is_needed: bool) -> Result<FitResult> {
+    let predictions = match is_needed {
+        true => columns(read_predictions(store, &scores).await?),
+        false => Predictions::default(),
+    };
     let is_trained = scores.objects.iter().any(|object| object.role == "history");
     let history = if is_trained { read_history(store, &scores).await? } else { Vec::new() };
-    // Equal fits of several jobs share one commit; the names are this job's.
-    let scores = glmeval_common::score::FitScores { identity: fit.identity.clone(), ..scores };
-    Ok(Some(FitResult { scores, predictions, history }))
+    Ok(FitResult { scores, predictions, history })
 }
 
 /// Rows of one table to one vector per target.

@@ -3,11 +3,11 @@
 //! Leaves out: reading and writing the store (runner). Invariant: pure; the same input gives the
 //! same bytes, whatever the order of the fits.
 
+mod agreement;
 mod comparisons;
 mod figures;
-mod html;
-mod html_results;
-mod page_style;
+mod needed;
+mod page;
 mod published;
 mod summary;
 pub(crate) mod svg;
@@ -19,6 +19,7 @@ use glmeval_common::plan::Plan;
 use glmeval_common::score::FitScores;
 use glmeval_common::store::fits::EpochRecord;
 
+pub use needed::needs_predictions;
 pub use tables::text_table;
 
 /// Predictions of one fit on the split it is scored on.
@@ -67,7 +68,7 @@ pub struct ReportFile {
     pub bytes: Vec<u8>,
 }
 
-/// Renders `report.html`, the tables `scores`, `summary` and `comparisons` (and `histories`, if any
+/// Renders `report.html`, the tables `scores`, `summary`, `comparisons`, `agreement` and `orderings` (and `histories`, if any
 /// fit has one) as CSV and Parquet, `scores.txt` and `figures/*.svg`.
 ///
 /// # Errors
@@ -76,22 +77,33 @@ pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
     let view = view::View::new(input);
     let summaries = summary::Summaries::new(&view);
     let comparisons = comparisons::Comparisons::new(&view, &summaries);
+    let agreement = agreement::Agreement::new(&view, &summaries);
     let figures: Vec<Vec<figures::Figure>> = (view.datasets.iter().zip(&summaries.datasets))
         .map(|(dataset, summary)| figures::figures(&view, dataset, summary))
         .collect();
-    let results = html_results::Results { summaries: &summaries, comparisons: &comparisons };
+    let task_figures = figures::task_figures(&view, &summaries, &agreement);
+    let parts = page::Parts {
+        summaries: &summaries,
+        comparisons: &comparisons,
+        agreement: &agreement,
+        figures: &figures,
+        task_figures: &task_figures,
+    };
     let file = |name: &str, bytes: Vec<u8>| ReportFile { name: name.to_owned(), bytes };
     let mut files = vec![
-        file("report.html", html::page(&view, &results, &figures).into_bytes()),
+        file("report.html", page::page(&view, &parts).into_bytes()),
         file("scores.txt", text_table(input).into_bytes()),
     ];
     files.extend(tables::scores_table(&view).files()?);
     files.extend(summaries.table(&view).files()?);
     files.extend(comparisons.table(&view).files()?);
+    files.extend(agreement.table(&view).files()?);
+    files.extend(agreement::orderings_table(&view, &agreement.orderings).files()?);
     if input.fits.iter().any(|fit| !fit.history.is_empty()) {
         files.extend(tables::histories_table(&view).files()?);
     }
-    for figure in figures.iter().flatten() {
+    let task_figures = task_figures.iter().map(|(_, figure)| figure);
+    for figure in figures.iter().flatten().chain(task_figures) {
         let svg = svg::standalone(&figure.svg);
         files.push(file(&format!("figures/{}.svg", figure.name), svg.into_bytes()));
     }

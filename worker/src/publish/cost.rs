@@ -2,7 +2,7 @@
 //! job file, losses that a snapshot of the job tells of.
 //!
 //! Leaves out: losses since the last snapshot; only a running coordinator knows of those. Invariant: the
-//! same store gives the same lines; without prices there are none, and nothing is read for them.
+//! same store gives the same lines; without prices there is no cost, and no losses are told.
 
 use super::REQUESTS_MAX;
 use crate::report::FitResult;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 const KIND_DEFAULT: &str = "cpu";
 const SECONDS_PER_HOUR: f64 = 3_600.0;
 
-/// Lines for people: device hours of the committed results, and what they cost; empty without prices.
+/// Lines for people: device hours of the committed results, and what they cost where prices are known.
 ///
 /// # Errors
 /// Store errors.
@@ -35,10 +35,11 @@ pub(super) async fn lines(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let Ok(Some(prices)) = Prices::of_job_file(&text, "job.toml") else { return Ok(Vec::new()) };
+    let prices = Prices::of_job_file(&text, "job.toml").ok().flatten();
     let mut seconds = shard_seconds(store, plan).await?;
     let fitted: f64 = fits.iter().map(|fit| fit.scores.seconds).sum();
     *seconds.entry(KIND_DEFAULT.to_owned()).or_default() += fitted;
+    let Some(prices) = prices else { return Ok(vec![hours(&seconds)]) };
     let mut lines = told(&prices, &seconds);
     lines.extend(lost(&prices, &spent(store, &plan.job).await?));
     Ok(lines)
@@ -64,11 +65,15 @@ fn lost(prices: &Prices, spent: &Spent) -> Option<(String, String)> {
     Some(("Lost device time".to_owned(), text))
 }
 
-fn told(prices: &Prices, seconds: &BTreeMap<String, f64>) -> Vec<(String, String)> {
+fn hours(seconds: &BTreeMap<String, f64>) -> (String, String) {
     let hours: Vec<String> = seconds
         .iter()
         .map(|(kind, seconds)| format!("{:.3} h {kind}", seconds / SECONDS_PER_HOUR))
         .collect();
+    ("Device time of the results".to_owned(), hours.join(", "))
+}
+
+fn told(prices: &Prices, seconds: &BTreeMap<String, f64>) -> Vec<(String, String)> {
     let cost: Option<f64> =
         seconds.iter().map(|(kind, seconds)| prices.seconds(kind, *seconds)).sum();
     let currency = &prices.currency;
@@ -76,10 +81,7 @@ fn told(prices: &Prices, seconds: &BTreeMap<String, f64>) -> Vec<(String, String
         Some(cost) => format!("{cost:.4} {currency}, losses not counted"),
         None => "a kind of device has no price in the job file".to_owned(),
     };
-    vec![
-        ("Device time of the results".to_owned(), hours.join(", ")),
-        ("Their cost".to_owned(), cost),
-    ]
+    vec![hours(seconds), ("Their cost".to_owned(), cost)]
 }
 
 /// Seconds of every committed shard of the plan, by kind of device.

@@ -4,6 +4,7 @@
 //! for is all comparisons of a task in the job; A and B are in the order of the fits, so no sign is
 //! chosen after looking.
 
+use super::needed::ARMS_MAX;
 use super::summary::{Arm, Summaries, context, is_whole, scored};
 use super::tables::Table;
 use super::view::{DatasetView, View};
@@ -17,13 +18,12 @@ use glmeval_common::digest::sha256_hex;
 use glmeval_common::score::FitIdentity;
 use std::collections::BTreeMap;
 
-/// Arms of a data set that are compared: those with the best means.
-const ARMS_MAX: usize = 100;
 /// Resamples at most and at least; the smallest p-value is 2 / (resamples + 1).
 const RESAMPLES_MAX: usize = 9_999;
 const RESAMPLES_MIN: usize = 999;
-/// Predictions looked at for one data set: some tens of seconds of one core.
-const LOOKS_MAX: usize = 2_000_000_000;
+/// Predictions looked at for all data sets together, unless the least resamples take more: some
+/// seconds of one core.
+const LOOKS_MAX: usize = 400_000_000;
 
 /// One comparison.
 pub(super) struct Comparison<'a> {
@@ -71,7 +71,7 @@ impl<'a> Comparisons<'a> {
     pub(super) fn new(view: &View<'a>, summaries: &Summaries<'a>) -> Self {
         let mut datasets: Vec<DatasetComparisons<'a>> = (view.datasets.iter())
             .zip(&summaries.datasets)
-            .map(|(dataset, summary)| compare(dataset, &summary.arms, view.plan.seed))
+            .map(|(dataset, summary)| compare(view, dataset, &summary.arms))
             .collect();
         for (task, _) in TaskName::ALL {
             let mut family: Vec<&mut Comparison<'_>> = (view.datasets.iter())
@@ -127,8 +127,16 @@ impl<'a> Comparisons<'a> {
     }
 }
 
-fn compare<'a>(dataset: &DatasetView<'a>, arms: &[Arm<'a>], seed: u64) -> DatasetComparisons<'a> {
+fn compare<'a>(
+    view: &View<'a>,
+    dataset: &DatasetView<'a>,
+    arms: &[Arm<'a>],
+) -> DatasetComparisons<'a> {
     let mut result = DatasetComparisons::default();
+    // Scores of variants have signs of their own; what was published is held against them one by one.
+    if dataset.task == TaskName::VariantEffect {
+        return result;
+    }
     let statistic = compared_statistic(dataset.task);
     let arms = best(arms, statistic, &mut result.notes);
     let mut contenders = contenders(dataset, &arms, statistic, &mut result.notes);
@@ -137,11 +145,12 @@ fn compare<'a>(dataset: &DatasetView<'a>, arms: &[Arm<'a>], seed: u64) -> Datase
     }
     let targets = |fit: &FitResult| fit.predictions.targets.len() * fit.predictions.ids.len();
     let looks: usize = contenders.iter().flat_map(|c| &c.fits).map(|fit| targets(fit)).sum();
-    let resamples = (LOOKS_MAX / looks.max(1)).clamp(RESAMPLES_MIN, RESAMPLES_MAX);
+    let resamples =
+        (LOOKS_MAX / view.datasets.len().max(1) / looks.max(1)).clamp(RESAMPLES_MIN, RESAMPLES_MAX);
     for contender in &mut contenders {
         let mut series = Vec::new();
         contender.fits.retain(|fit| {
-            let context = context(dataset, fit, seed);
+            let context = context(dataset, fit, view.plan.seed);
             let mut found = resampled(&context, &scored(fit), &[statistic], resamples);
             let Some((of_fit, value)) = found.pop().and_then(|one| Some((one.series, one.value?)))
             else {
@@ -155,9 +164,7 @@ fn compare<'a>(dataset: &DatasetView<'a>, arms: &[Arm<'a>], seed: u64) -> Datase
     }
     for (i, a) in contenders.iter().enumerate() {
         for b in contenders.iter().skip(i + 1) {
-            if a.identity.fraction == b.identity.fraction {
-                result.rows.extend(comparison(a, b, statistic));
-            }
+            result.rows.extend(comparison(a, b, statistic));
         }
     }
     result
@@ -190,16 +197,19 @@ fn comparison<'a>(
     })
 }
 
-/// The arms with the best means, in their order.
+/// The arms on the largest fraction of the training split with the best means, in their order.
 fn best<'a, 'b>(arms: &'b [Arm<'a>], statistic: &str, notes: &mut Vec<String>) -> Vec<&'b Arm<'a>> {
+    let fraction = arms.iter().map(|arm| arm.identity.fraction).fold(0.0, f64::max);
     let mut means: Vec<(usize, f64)> = arms
         .iter()
         .enumerate()
+        .filter(|(_, arm)| arm.identity.fraction == fraction)
         .filter_map(|(i, arm)| Some((i, arm.headline(statistic)?.summary.mean?)))
         .collect();
-    if means.len() < arms.len() {
-        let missing = arms.len() - means.len();
-        notes.push(format!("{missing} of {} have no value and are not compared", arms.len()));
+    let on_all = arms.iter().filter(|arm| arm.identity.fraction == fraction).count();
+    if means.len() < on_all {
+        let missing = on_all - means.len();
+        notes.push(format!("{missing} of {on_all} have no value and are not compared"));
     }
     if means.len() > ARMS_MAX {
         notes.push(format!("only the best {ARMS_MAX} of {} are compared", means.len()));

@@ -1,218 +1,308 @@
-//! Scores published for the paper's data sets, and which of them lie closest to a fit.
+//! Values published for the paper's data sets, and which of them are those of a fit.
 //!
-//! Leaves out: tasks 3 to 5. Invariant: a row is compared only with a statistic that was computed
-//! the same way: neural rows with AUROC from scores, logistic rows with AUROC from hard labels.
+//! Leaves out: whether a fit agrees with them (agreement). Invariant: a value is compared only with a
+//! statistic that was computed the same way on the same input by the same probe: neural rows have areas
+//! over 200 thresholds, logistic rows areas of hard labels.
 //!
-//! Source: result files of Tang, Somia, Yu and Koo, Genome Biology 2025; means over repeats with
-//! the sample standard deviation; rows marked `figure` were read off a figure (+-0.001).
+//! Source: result files, notebooks, figures and Table 1 of Tang, Somia, Yu and Koo, Genome Biology 2025.
+//! Repeats are held as their mean and sample standard deviation; values read off a figure carry the
+//! error of reading. Superseded results of earlier versions are left out.
 
 use glmeval_common::dataset::TaskName;
+use glmeval_common::plan::PlannedDataset;
 use glmeval_common::score::FitIdentity;
 use std::sync::OnceLock;
 
-/// Published rows shown beside one data set.
-const ROWS_MAX: usize = 12;
+/// Stands for all ten data sets of a binding task.
+pub(super) const ALL_DATASETS: &str = "mean";
 
-/// One published probe on one data set.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct PublishedRow {
-    pub(super) task: String,
-    pub(super) dataset: String,
-    pub(super) model: String,
-    pub(super) representation: String,
-    /// 1-based; `None` where the last layer or none was read.
-    pub(super) layer: Option<u32>,
-    pub(super) probe: String,
-    /// Repeats averaged; `None` = read off a figure.
-    pub(super) repeats: Option<u32>,
-    /// Statistic by name: mean and standard deviation.
-    values: Vec<(&'static str, f64, Option<f64>)>,
+/// What a published value is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Center {
+    Mean,
+    Median,
 }
 
-impl PublishedRow {
-    /// Mean and standard deviation of the statistic that ours named `name` can be compared with.
-    pub(super) fn value(&self, name: &str) -> Option<(f64, Option<f64>)> {
-        let hard = self.probe == "logistic";
-        let published = match name {
-            "pearson" => "pearson",
-            "accuracy" => "accuracy",
-            "auroc_exact" | "auroc_keras" if !hard => "auroc",
-            "aupr" | "aupr_keras" if !hard => "aupr",
-            "auroc_hard" if hard => "auroc",
-            "aupr_hard" if hard => "aupr",
-            _ => return None,
-        };
-        let found = self.values.iter().find(|(name, _, _)| *name == published)?;
-        Some((found.1, found.2))
+impl Center {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Median => "median",
+        }
     }
+}
 
+/// One published value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Reference {
+    pub(super) task: &'static str,
+    pub(super) dataset: &'static str,
+    /// Element or cell line of a variant effect; empty elsewhere.
+    pub(super) target: &'static str,
+    /// Nucleotides of a window, where they decide the value.
+    pub(super) length: Option<u64>,
+    /// Empty for features of the sequence.
+    pub(super) model: &'static str,
+    pub(super) representation: &'static str,
+    /// 1-based; `None` = the last, or none was read.
+    pub(super) layer: Option<u32>,
+    pub(super) probe: &'static str,
+    pub(super) factor: f64,
+    pub(super) fraction: f64,
+    pub(super) statistic: &'static str,
+    pub(super) of: Center,
+    pub(super) value: f64,
+    /// Sample standard deviation over repeats.
+    pub(super) deviation: Option<f64>,
+    /// Repeats; for a mean over data sets, the data sets.
+    pub(super) repeats: u32,
+    pub(super) quartiles: Option<(f64, f64)>,
+    /// Error of reading a figure, or of rounding.
+    pub(super) error: Option<f64>,
+    /// `file`, `figure`, `table` or `derived`.
+    pub(super) origin: &'static str,
+}
+
+impl Reference {
     /// What the published probe read.
     pub(super) fn input(&self) -> String {
-        let what = match self.representation.as_str() {
-            "kmer-1" => "nucleotide frequencies",
-            "kmer-2" => "dinucleotide counts",
-            "full" => "all tokens",
+        let what = match self.representation {
+            "nucleotides" => "nucleotide frequencies",
+            "kmer-2" => "2-mer counts",
             other => other,
         };
         match self.layer {
             Some(layer) => format!("{}, layer {layer}, {what}", self.model),
-            None if self.model == "one-hot" => what.to_owned(),
+            None if self.model.is_empty() => what.to_owned(),
             None => format!("{}, {what}", self.model),
         }
     }
 
-    /// `mean of 5`, `1 run` or `read off a figure`.
-    pub(super) fn origin(&self) -> String {
-        match self.repeats {
-            Some(1) => "1 run".to_owned(),
-            Some(repeats) => format!("mean of {repeats}"),
-            None => "read off a figure".to_owned(),
+    /// `mean of 5 runs`, `1 run`, `read off a figure, ±0.002`, …
+    pub(super) fn provenance(&self) -> String {
+        let of = match (self.repeats, self.dataset == ALL_DATASETS) {
+            (1, _) => "1 run".to_owned(),
+            (all, true) => format!("{} of {all} data sets", self.of.name()),
+            (runs, false) => format!("{} of {runs} runs", self.of.name()),
+        };
+        let error = self.error.map_or(String::new(), |error| format!(", ±{error}"));
+        match self.origin {
+            "figure" => format!("{of}, read off a figure{error}"),
+            "table" => format!("{of}, printed{error}"),
+            _ => of,
         }
     }
 
-    /// Whether a fit read what this row's probe read: same gLM, layer and pooling, or same feature.
-    fn same_input(&self, identity: &FitIdentity) -> bool {
-        if self.representation != identity.representation {
+    /// Whether a fit's probe read what this row's did; `last` is the number of layers of the fit's gLM.
+    pub(super) fn is_same_input(&self, identity: &FitIdentity, last: Option<u32>) -> bool {
+        if self.representation != habitual(identity) {
             return false;
         }
+        let is_layer = match (self.layer, identity.layer) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (None, Some(theirs)) => last.is_none_or(|last| last == theirs),
+            (layer, None) => layer.is_none() || self.representation == "zero-shot",
+        };
         match &identity.model {
-            None => self.model == "one-hot",
-            Some(model) => {
-                plain(model) == plain(&self.model)
-                    && (self.layer.is_none() || self.layer == identity.layer)
-            }
+            None => self.model.is_empty(),
+            Some(model) => is_layer && plain(model) == plain(self.model),
         }
     }
 
-    /// Whether it is this very probe on this very input.
-    pub(super) fn is_counterpart(&self, identity: &FitIdentity) -> bool {
-        self.probe == identity.probe && self.same_input(identity)
-    }
-
-    /// Smaller = closer to one of the fits.
-    fn distance(&self, identities: &[&FitIdentity]) -> u32 {
-        let any = |test: &dyn Fn(&FitIdentity) -> bool| identities.iter().any(|i| test(i));
-        if any(&|i| self.is_counterpart(i)) {
-            0
-        } else if any(&|i| self.same_input(i)) {
-            1
-        } else if self.model == "one-hot" {
-            2
-        } else if any(&|i| i.model.as_deref().is_some_and(|m| same_family(m, &self.model))) {
-            if self.probe == "CNN" || any(&|i| i.probe == self.probe) { 3 } else { 5 }
-        } else if self.probe == "CNN" {
-            4
-        } else {
-            6
-        }
+    /// Whether it is this very probe, as wide and trained on as much, on this very input.
+    pub(super) fn is_counterpart(&self, identity: &FitIdentity, last: Option<u32>) -> bool {
+        self.probe == identity.probe
+            && self.factor == identity.factor
+            && (self.fraction - identity.fraction).abs() < 1e-9
+            && self.is_same_input(identity, last)
     }
 }
 
-/// Letters and digits only, lower case.
+/// Every value published under the name of a data set; those of ten data sets together are
+/// [`of_all_datasets`].
+pub(super) fn of_dataset(task: TaskName, dataset: &PlannedDataset) -> Vec<&'static Reference> {
+    let words = words(&dataset.name);
+    let length = dataset.facts.length_max;
+    let is_ours = |row: &&Reference| {
+        row.task == task.name()
+            && row.length.is_none_or(|window| window == length)
+            && is_named(row.dataset, &words, task)
+    };
+    references().iter().filter(is_ours).collect()
+}
+
+/// The published means over the ten data sets of a binding task.
+pub(super) fn of_all_datasets(task: TaskName) -> impl Iterator<Item = &'static Reference> {
+    references().iter().filter(move |row| row.task == task.name() && row.dataset == ALL_DATASETS)
+}
+
+/// Names of the data sets that have published values, in the paper's order.
+pub(super) fn datasets(task: TaskName) -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in references().iter().filter(|row| row.task == task.name()) {
+        if row.dataset != ALL_DATASETS && !names.contains(&row.dataset) {
+            names.push(row.dataset);
+        }
+    }
+    names
+}
+
+/// Whether as many test examples were scored as published; `None` where that is not known.
+pub(super) fn is_same_size(
+    task: TaskName,
+    published: &str,
+    target: &str,
+    examples: u64,
+) -> Option<bool> {
+    let row = sizes().iter().find(|size| {
+        size.task == task.name() && size.dataset == published && size.target == target
+    })?;
+    Some((row.low..=row.high).contains(&examples))
+}
+
+/// A Mann-Whitney test that was published.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PublishedTest {
+    pub(super) task: &'static str,
+    /// The gLM that the others are held against; empty = one-hot.
+    pub(super) reference: &'static str,
+    /// The other; empty = one-hot.
+    pub(super) model: &'static str,
+    pub(super) layer: Option<u32>,
+    /// `two-sided`, or `greater`: that the reference is.
+    pub(super) alternative: &'static str,
+    pub(super) u: f64,
+    pub(super) p: f64,
+}
+
+/// Every published Mann-Whitney test.
+pub(super) fn mann_whitney_tests() -> &'static [PublishedTest] {
+    static ROWS: OnceLock<Vec<PublishedTest>> = OnceLock::new();
+    ROWS.get_or_init(|| {
+        lines(include_str!("published/mann_whitney.csv")).filter_map(parse_test).collect()
+    })
+}
+
+/// Letters and digits only, lower case: `NT-2B5-1000G` and `nt 2b5 1000g` are one name.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
 
-/// Whether two names start with the same family: `NT-500M` and `NT-2B5-1000G`.
-fn same_family(ours: &str, published: &str) -> bool {
-    let family = |name: &str| {
-        let name = plain(name);
-        ["nucleotidetransformer", "nt", "gpn", "hyenadna", "dnabert2", "sei"]
-            .iter()
-            .position(|family| name.starts_with(family))
-            .map(|place| place.max(1))
+/// The representation without what the study itself did: padding to the longest sequence of a task, and
+/// the rows of GPN's sequences where it was padded.
+fn habitual(identity: &FitIdentity) -> &str {
+    let name = identity.representation.as_str();
+    let Some((plain, options)) = name.strip_suffix(')').and_then(|name| name.split_once(" ("))
+    else {
+        return name;
     };
-    family(ours).is_some() && family(ours) == family(published)
+    let is_cut = identity.task == TaskName::InsertSeq.name();
+    let is_habit =
+        |option: &str| option.starts_with("padded") || (is_cut && option == "per nucleotide");
+    if options.split(", ").all(is_habit) { plain } else { name }
 }
 
-/// The rows published for a data set that is named in `dataset` (`REST`, `chip REST 200 nt`),
-/// closest to `identities` first.
-pub(super) fn closest(
-    task: TaskName,
-    dataset: &str,
-    identities: &[&FitIdentity],
-) -> Vec<&'static PublishedRow> {
-    let words: Vec<String> =
-        dataset.split(|c: char| !c.is_ascii_alphanumeric()).map(plain).collect();
-    let mut rows: Vec<&PublishedRow> = all()
-        .iter()
-        .filter(|row| row.task == task.name() && words.contains(&plain(&row.dataset)))
-        .collect();
-    // The layer scan of the published gLM would bury every other row.
-    rows.retain(|row| {
-        let distance = row.distance(identities);
-        distance < 6 && (distance <= 1 || row.layer.is_none_or(|layer| layer == 32))
-    });
-    rows.retain(|row| row.distance(identities) == 0 || !row.probe.contains(" x"));
-    rows.sort_by_key(|row| row.distance(identities));
-    rows.truncate(ROWS_MAX);
-    rows
+fn words(name: &str) -> Vec<String> {
+    name.split(|c: char| !c.is_ascii_alphanumeric()).map(plain).collect()
 }
 
-fn all() -> &'static [PublishedRow] {
-    static ROWS: OnceLock<Vec<PublishedRow>> = OnceLock::new();
+fn is_named(published: &str, words: &[String], task: TaskName) -> bool {
+    let has = |names: &[&str]| words.iter().any(|word| names.contains(&word.as_str()));
+    match task {
+        // One data set each, and elements tell the variants of the third.
+        TaskName::Splicing => has(&["ascot", "gtex", "splicing", "mtsplice", "splice"]),
+        TaskName::InsertSeq => has(&["insert", "insertseq", "elongation", "rnaenlong"]),
+        TaskName::VariantEffect => true,
+        _ => has(&[plain(published).as_str()]),
+    }
+}
+
+struct Size {
+    task: &'static str,
+    dataset: &'static str,
+    target: &'static str,
+    low: u64,
+    high: u64,
+}
+
+fn sizes() -> &'static [Size] {
+    static ROWS: OnceLock<Vec<Size>> = OnceLock::new();
     ROWS.get_or_init(|| {
-        include_str!("published.csv").lines().skip(1).filter_map(parse_row).collect()
+        lines(include_str!("published/sizes.csv"))
+            .filter_map(|fields| match fields[..] {
+                [task, dataset, target, low, high] => {
+                    let (low, high) = (low.parse().ok()?, high.parse().ok()?);
+                    Some(Size { task, dataset, target, low, high })
+                }
+                _ => None,
+            })
+            .collect()
     })
 }
 
-fn parse_row(line: &str) -> Option<PublishedRow> {
-    let fields: Vec<&str> = line.split(',').collect();
-    let [task, dataset, model, representation, layer, probe, repeats, numbers @ ..] = &fields[..]
+/// Every published value.
+pub(super) fn references() -> &'static [Reference] {
+    static ROWS: OnceLock<Vec<Reference>> = OnceLock::new();
+    ROWS.get_or_init(|| {
+        lines(include_str!("published/values.csv")).filter_map(parse_reference).collect()
+    })
+}
+
+fn lines(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
+    text.lines().skip(1).map(|line| line.split(',').collect())
+}
+
+fn parse_reference(fields: Vec<&'static str>) -> Option<Reference> {
+    let (input, numbers) = fields.split_at_checked(8)?;
+    let &[task, dataset, target, length, model, representation, layer, probe] = input else {
+        return None;
+    };
+    let &[factor, fraction, statistic, of, value, deviation, repeats, q1, q3, error, origin] =
+        numbers
     else {
         return None;
     };
-    let [pearson, auroc, auroc_sd, aupr, aupr_sd, accuracy, accuracy_sd] = numbers else {
-        return None;
+    let of = match of {
+        "mean" => Center::Mean,
+        "median" => Center::Median,
+        _ => return None,
     };
-    let columns = [
-        ("pearson", pearson, &""),
-        ("auroc", auroc, auroc_sd),
-        ("aupr", aupr, aupr_sd),
-        ("accuracy", accuracy, accuracy_sd),
-    ];
-    let values = columns
-        .into_iter()
-        .filter_map(|(name, mean, sd)| Some((name, mean.parse().ok()?, sd.parse().ok())))
-        .collect();
-    Some(PublishedRow {
-        task: (*task).to_owned(),
-        dataset: (*dataset).to_owned(),
-        model: (*model).to_owned(),
-        representation: (*representation).to_owned(),
+    Some(Reference {
+        task,
+        dataset,
+        target,
+        length: length.parse().ok(),
+        model,
+        representation,
         layer: layer.parse().ok(),
-        probe: (*probe).to_owned(),
-        repeats: repeats.parse().ok(),
-        values,
+        probe,
+        factor: factor.parse().ok()?,
+        fraction: fraction.parse().ok()?,
+        statistic,
+        of,
+        value: value.parse().ok()?,
+        deviation: deviation.parse().ok(),
+        repeats: repeats.parse().ok()?,
+        quartiles: q1.parse().ok().zip(q3.parse().ok()),
+        error: error.parse().ok(),
+        origin,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_line_of_the_file_is_a_row_with_a_value() {
-        let lines = include_str!("published.csv").lines().count() - 1;
-        assert_eq!(all().len(), lines);
-        assert!(all().iter().all(|row| !row.values.is_empty()));
-    }
-
-    #[test]
-    fn one_hot_rows_of_rest_are_found_by_a_word_of_the_name() {
-        let rows = closest(TaskName::ChipSeq, "chip REST 200", &[]);
-        assert_eq!(rows[0].model, "one-hot");
-        assert_eq!(rows[0].value("auroc_exact"), Some((0.8412, Some(0.0067))));
-        assert_eq!(rows[0].value("auroc_hard"), None);
-        assert!(closest(TaskName::ChipSeq, "FOREST", &[]).is_empty());
-        assert!(closest(TaskName::Eclip, "REST", &[]).is_empty());
-    }
-
-    #[test]
-    fn families_are_told_apart() {
-        assert!(same_family("NT-500M", "NT-2B5-1000G"));
-        assert!(same_family("nucleotide-transformer-v1", "NT-2B5-1000G"));
-        assert!(!same_family("DNABERT2", "NT-2B5-1000G"));
-        assert!(!same_family("mine", "yours"));
+fn parse_test(fields: Vec<&'static str>) -> Option<PublishedTest> {
+    match fields[..] {
+        [task, reference, model, layer, alternative, u, p] => Some(PublishedTest {
+            task,
+            reference,
+            model,
+            layer: layer.parse().ok(),
+            alternative,
+            u: u.parse().ok()?,
+            p: p.parse().ok()?,
+        }),
+        _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

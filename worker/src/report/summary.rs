@@ -5,15 +5,20 @@
 
 use super::FitResult;
 use super::tables::Table;
-use super::view::{DatasetView, View, arm_label, headline};
+use super::view::{DatasetView, View, arm_label, headline, paper_statistic};
 use crate::statistics::{
-    RESAMPLES, RepeatSummary, Resampled, ScoreContext, Scored, resampled, splicing_tissues,
-    two_level_interval,
+    RESAMPLES, RepeatSummary, Resampled, ScoreContext, Scored, compared_statistic, resampled,
+    splicing_tissues, two_level_interval,
 };
 use glmeval_common::dataset::TaskName;
 use glmeval_common::example::Split;
 use glmeval_common::job::Protocol;
 use glmeval_common::score::{FitIdentity, Statistic};
+
+/// Examples drawn for the intervals over repeats of all data sets, and resamples at least: these are the
+/// costliest numbers of a report, and their ends are shown with three digits.
+const DRAWS_MAX: usize = 200_000_000;
+const RESAMPLES_MIN: usize = 200;
 
 /// Fits that differ in their repeat only.
 pub(super) struct Arm<'a> {
@@ -28,6 +33,8 @@ pub(super) struct Arm<'a> {
 pub(super) struct ArmStatistic<'a> {
     /// Name, split and target, as the first repeat has them.
     pub(super) of: &'a Statistic,
+    /// One per repeat; `None` where undefined.
+    pub(super) values: Vec<Option<f64>>,
     pub(super) summary: RepeatSummary,
     /// 95 % over repeats and examples.
     pub(super) interval: Option<(f64, f64)>,
@@ -94,8 +101,9 @@ impl<'a> Summaries<'a> {
                     }),
                 }
             }
+            let resamples = resamples(view, dataset, &arms);
             for arm in &mut arms {
-                arm.rows = statistics(view, dataset, &arm.fits);
+                arm.rows = statistics(view, dataset, &arm.fits, resamples);
             }
             DatasetSummary { arms }
         });
@@ -141,27 +149,68 @@ impl<'a> Arm<'a> {
         let of = headline(&first.scores).into_iter().find(|s| s.name == name)?;
         self.rows.iter().find(|row| std::ptr::eq(row.of, of))
     }
+
+    /// Whether `row` is of the target and split that stand for the arm.
+    pub(super) fn is_headline(&self, row: &ArmStatistic<'_>) -> bool {
+        let stands = self.fits.first().map(|fit| headline(&fit.scores)).unwrap_or_default();
+        stands.iter().any(|one| std::ptr::eq(*one, row.of))
+    }
 }
 
-fn is_same_arm(a: &FitIdentity, b: &FitIdentity) -> bool {
-    let key = |identity: &FitIdentity| FitIdentity {
-        fit: a.fit.clone(),
-        repeat: 0,
-        seed: 0,
-        ..identity.clone()
+impl ArmStatistic<'_> {
+    /// Quartiles over the repeats that define it.
+    pub(super) fn quartiles(&self) -> Option<[f64; 3]> {
+        quartiles(&self.values.iter().copied().flatten().collect::<Vec<f64>>())
+    }
+
+    /// Median over the repeats that define it.
+    pub(super) fn median(&self) -> Option<f64> {
+        self.quartiles().map(|[_, median, _]| median)
+    }
+}
+
+/// First quartile, median and third quartile, with linear interpolation between order statistics as
+/// numpy and matplotlib have it; `None` without values.
+pub(super) fn quartiles(values: &[f64]) -> Option<[f64; 3]> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let at = |share: f64| {
+        let place = share * last as f64;
+        let (below, above) = (place.floor() as usize, place.ceil() as usize);
+        let (low, high) = (sorted.get(below).copied()?, sorted.get(above).copied()?);
+        Some(low + (high - low) * (place - place.floor()))
     };
-    key(a) == key(b)
+    Some([at(0.25)?, at(0.5)?, at(0.75)?])
+}
+
+/// Whether two fits differ in their repeat at most.
+pub(super) fn is_same_arm(a: &FitIdentity, b: &FitIdentity) -> bool {
+    let text = |identity: &FitIdentity| {
+        let FitIdentity { dataset, representation, probe, protocol, .. } = identity;
+        [dataset, representation, probe, protocol].map(String::clone)
+    };
+    let real = |identity: &FitIdentity| (identity.factor.to_bits(), identity.fraction.to_bits());
+    (a.layer, &a.model_id, &a.model) == (b.layer, &b.model_id, &b.model)
+        && real(a) == real(b)
+        && (&a.task, &a.dataset_id) == (&b.task, &b.dataset_id)
+        && text(a) == text(b)
 }
 
 fn statistics<'a>(
     view: &View<'_>,
     dataset: &DatasetView<'_>,
     fits: &[&'a FitResult],
+    resamples: usize,
 ) -> Vec<ArmStatistic<'a>> {
     let Some(first) = fits.first() else { return Vec::new() };
-    let stands: Vec<&Statistic> = headline(&first.scores);
+    let mut stands: Vec<&Statistic> = headline(&first.scores);
+    let names =
+        [compared_statistic(dataset.task), paper_statistic(dataset.task, &first.scores.identity)];
+    stands.retain(|statistic| names.contains(&statistic.name.as_str()));
     let names: Vec<&str> = stands.iter().map(|stands| stands.name.as_str()).collect();
-    let repeated = if fits.len() > 1 { series(view, dataset, fits, &names) } else { Vec::new() };
+    let repeated =
+        if fits.len() > 1 { series(view, dataset, fits, (&names, resamples)) } else { Vec::new() };
     let row = |of: &'a Statistic| {
         let same =
             |s: &&Statistic| s.name == of.name && s.target == of.target && s.split == of.split;
@@ -181,9 +230,20 @@ fn statistics<'a>(
             None
         };
         let examples = found.iter().flatten().map(|s| s.examples).max().unwrap_or(0);
-        ArmStatistic { of, summary: RepeatSummary::new(&values), interval, examples }
+        ArmStatistic { of, summary: RepeatSummary::new(&values), values, interval, examples }
     };
     first.scores.statistics.iter().map(row).collect()
+}
+
+/// As many resamples as the repeated arms of the data set can afford.
+fn resamples(view: &View<'_>, dataset: &DatasetView<'_>, arms: &[Arm<'_>]) -> usize {
+    let repeated = arms.iter().filter(|arm| arm.fits.len() > 1).flat_map(|arm| &arm.fits);
+    let drawn = |fit: &&FitResult| match dataset.task {
+        TaskName::Splicing => fit.predictions.targets.len() * fit.predictions.ids.len() / 8,
+        _ => fit.predictions.targets.len() * fit.predictions.ids.len(),
+    };
+    let draws: usize = repeated.map(drawn).sum();
+    (DRAWS_MAX / view.datasets.len().max(1) / draws.max(1)).clamp(RESAMPLES_MIN, RESAMPLES)
 }
 
 /// The statistics `names` on resamples of the examples, for each repeat.
@@ -191,11 +251,11 @@ fn series(
     view: &View<'_>,
     dataset: &DatasetView<'_>,
     fits: &[&FitResult],
-    names: &[&str],
+    (names, resamples): (&[&str], usize),
 ) -> Vec<Vec<Resampled>> {
     let of_fit = |fit: &&FitResult| {
         let context = context(dataset, fit, view.plan.seed);
-        resampled(&context, &scored(fit), names, RESAMPLES)
+        resampled(&context, &scored(fit), names, resamples)
     };
     fits.iter().filter(|fit| is_whole(dataset, fit)).map(of_fit).collect()
 }

@@ -15,10 +15,12 @@ pub(crate) const STYLE: &str = "\
 .fig .small{font-size:11px}.fig .muted{fill:#57606a}.fig .strong{font-weight:600}\
 .fig .axis{stroke:#8c959f;fill:none}.fig .grid{stroke:#d0d7de;stroke-width:.6}\
 .fig .whisker{stroke:#24292f;stroke-width:1.4}.fig .reference{fill:#8c959f;opacity:.45}\
-.fig .mark{fill:#fff;stroke:#24292f;stroke-width:1.5}\
+.fig .mark{fill:#fff;stroke:#24292f;stroke-width:1.5}.fig .median{stroke:#24292f;stroke-width:2}\
+.fig .point{stroke:#fff;stroke-width:.8;fill-opacity:.85}\
 @media (prefers-color-scheme:dark){.fig text{fill:#e6edf3}.fig .muted{fill:#9da7b3}\
 .fig .grid{stroke:#30363d}.fig .whisker{stroke:#e6edf3}\
-.fig .mark{fill:#0d1117;stroke:#e6edf3}}";
+.fig .mark{fill:#0d1117;stroke:#e6edf3}.fig .median{stroke:#e6edf3}.fig .point{stroke:#0d1117}\
+.fig [stroke=\"#0072b2\"]{stroke:#4ba6e3}.fig [fill=\"#0072b2\"]{fill:#4ba6e3}}";
 
 /// A linear map from data to picture coordinates.
 #[derive(Clone, Copy)]

@@ -2,9 +2,11 @@
 //!
 //! Leaves out: any output format. Invariant: the order depends on the plan and the identities only.
 
-use super::published::{self, PublishedRow};
+use super::published::{self, Reference};
 use super::{FitResult, ReportInput};
+use crate::statistics::compared_statistic;
 use glmeval_common::dataset::TaskName;
+use glmeval_common::job::Protocol;
 use glmeval_common::plan::{Plan, PlannedDataset};
 use glmeval_common::score::{FitIdentity, FitScores, Statistic};
 
@@ -22,8 +24,8 @@ pub(super) struct DatasetView<'a> {
     pub(super) task: TaskName,
     pub(super) planned: &'a PlannedDataset,
     pub(super) fits: Vec<&'a FitResult>,
-    /// Published rows of the same data set, closest first.
-    pub(super) published: Vec<&'static PublishedRow>,
+    /// Every value published under this name.
+    pub(super) published: Vec<&'static Reference>,
 }
 
 impl<'a> View<'a> {
@@ -35,9 +37,7 @@ impl<'a> View<'a> {
                 .filter(|fit| fit.scores.identity.dataset == planned.name)
                 .collect();
             fits.sort_by_cached_key(|fit| sort_key(&fit.scores.identity));
-            let identities: Vec<&FitIdentity> =
-                fits.iter().map(|fit| &fit.scores.identity).collect();
-            let published = published::closest(planned.task, &planned.name, &identities);
+            let published = published::of_dataset(planned.task, planned);
             (!fits.is_empty()).then_some(DatasetView {
                 name: &planned.name,
                 task: planned.task,
@@ -50,9 +50,31 @@ impl<'a> View<'a> {
         Self { plan, failed, cost, datasets: datasets.collect() }
     }
 
+    /// Layers of the gLM that a fit reads, if the plan tells.
+    pub(super) fn last_layer(&self, identity: &FitIdentity) -> Option<u32> {
+        let id = identity.model_id.as_ref()?;
+        let model = self.plan.models.iter().find(|model| model.model.id == *id)?;
+        Some(model.facts.layer_count)
+    }
+
     /// All fits in report order.
     pub(super) fn fits(&self) -> impl Iterator<Item = &FitScores> {
         self.datasets.iter().flat_map(|dataset| dataset.fits.iter().map(|fit| &fit.scores))
+    }
+}
+
+/// What people call a task.
+pub(super) fn task_title(task: TaskName) -> &'static str {
+    match task {
+        TaskName::LentiMpra => "Task 1 · regulatory activity, lentiMPRA",
+        TaskName::ChipSeq => "Task 2 · transcription factor binding, ChIP-seq",
+        TaskName::VariantEffect => "Task 3 · effects of variants, CAGI5",
+        TaskName::Splicing => "Task 4 · alternative splicing, ASCOT",
+        TaskName::InsertSeq => "Task 5 · elongation potential, INSERT-seq",
+        TaskName::Eclip => "Task 6 · binding of RNA, eCLIP",
+        TaskName::Regression => "Regression on own data",
+        TaskName::Classification => "Classification on own data",
+        TaskName::None => "Sequences without targets",
     }
 }
 
@@ -147,6 +169,18 @@ pub(super) fn statistic_names(dataset: &DatasetView<'_>) -> Vec<String> {
     names
 }
 
+/// The statistic that the paper reports for a fit, as scores name it.
+pub(super) fn paper_statistic(task: TaskName, identity: &FitIdentity) -> &'static str {
+    let is_published = identity.protocol == Protocol::Published.name();
+    match task {
+        TaskName::VariantEffect if identity.representation == "zero-shot" => "r_reported",
+        TaskName::VariantEffect => "pearson_mean",
+        _ if !task.is_binary() => compared_statistic(task),
+        _ if is_published && identity.probe.starts_with("logistic") => "auroc_hard",
+        _ => "auroc_keras",
+    }
+}
+
 /// A statistic's name as people write it.
 pub(super) fn statistic_title(name: &str) -> &str {
     match name {
@@ -161,6 +195,8 @@ pub(super) fn statistic_title(name: &str) -> &str {
         "aupr_hard" => "AUPR, hard labels",
         "aupr_keras" => "AUPR, 200 thresholds",
         "accuracy" => "Accuracy",
+        "pearson_mean" => "Pearson r, mean over the cell's elements",
+        "r_reported" => "|r|, as the paper prints it",
         other => other,
     }
 }
@@ -168,4 +204,17 @@ pub(super) fn statistic_title(name: &str) -> &str {
 /// Three decimals, or `n/a`.
 pub(super) fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "n/a".to_owned(), |value| format!("{value:.3}"))
+}
+
+/// Digits in groups of three.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }

@@ -2,34 +2,37 @@
 //!
 //! Leaves out: tables. Invariant: bars start at the value of a probe that knows nothing.
 
+use super::super::published::Reference;
 use super::super::summary::{Arm, DatasetSummary};
 use super::super::svg::{Canvas, PALETTE, Scale, round_range, text_width};
-use super::super::view::{DatasetView, input_label, rounded, statistic_title};
-use super::{BARS_MAX, Figure};
+use super::super::view::{DatasetView, View, input_label, rounded, statistic_title};
+use super::{BARS_MAX, Figure, counterpart, headline_arms, names, published_name};
 
 const ROW: f64 = 24.0;
 const PLOT_WIDTH: f64 = 420.0;
 const TOP: f64 = 14.0;
+/// Published values without a fit here.
+const PUBLISHED_MAX: usize = 10;
 
-struct Bar {
-    label: String,
-    value: f64,
-    low: Option<f64>,
-    high: Option<f64>,
+pub(super) struct Bar {
+    pub(super) label: String,
+    pub(super) value: f64,
+    pub(super) low: Option<f64>,
+    pub(super) high: Option<f64>,
     /// `None` = published.
-    colour: Option<&'static str>,
+    pub(super) colour: Option<&'static str>,
     /// Published value of the same probe on the same input.
-    counterpart: Option<f64>,
+    pub(super) counterpart: Option<f64>,
 }
 
 /// One figure of statistic `name`; `None` if no fit has it.
 pub(super) fn bars(
-    dataset: &DatasetView<'_>,
-    summary: &DatasetSummary<'_>,
+    view: &View<'_>,
+    (dataset, summary): (&DatasetView<'_>, &DatasetSummary<'_>),
     name: &str,
     chance: f64,
 ) -> Option<Figure> {
-    let mut ours = own_bars(dataset, summary, name);
+    let mut ours = own_bars(view, (dataset, summary), name);
     let all = ours.len();
     if all == 0 {
         return None;
@@ -38,9 +41,9 @@ pub(super) fn bars(
         ours.sort_by(|a, b| b.value.total_cmp(&a.value));
         ours.truncate(BARS_MAX);
     }
-    let published = published_bars(dataset, name);
+    let published = published_bars(view, dataset, name);
     let title = format!("{} on {}", statistic_title(name), dataset.name);
-    let svg = draw(&ours, &published, &title, statistic_title(name), chance);
+    let svg = draw_bars(&ours, &published, &title, statistic_title(name), chance);
     let is_repeated = summary.arms.iter().any(|arm| arm.fits.len() > 1);
     let over = if is_repeated { "repeats and test examples" } else { "test examples" };
     let mean = if is_repeated { ", mean over repeats" } else { "" };
@@ -61,7 +64,7 @@ pub(super) fn bars(
     if ours.iter().any(|bar| bar.counterpart.is_some()) {
         caption.push_str(" Diamonds: the published value of the same probe on the same input.");
     }
-    caption.push_str(&left_out(summary, all));
+    caption.push_str(&left_out(headline_arms(summary, name).len(), all));
     Some(Figure { name: format!("{}-bars", name.replace('_', "-")), caption, svg, wide: true })
 }
 
@@ -101,7 +104,7 @@ pub(super) fn factor_bars(
     }
     ours.truncate(BARS_MAX);
     let title = format!("{} by width of the probe on {}", statistic_title(name), dataset.name);
-    let svg = draw(&ours, &[], &title, statistic_title(name), chance);
+    let svg = draw_bars(&ours, &[], &title, statistic_title(name), chance);
     let factors: Vec<String> = factors.iter().map(|factor| rounded(*factor)).collect();
     let mut caption = format!(
         "{title}, test split; one colour per width factor ({}); whiskers are 95 % intervals.",
@@ -114,12 +117,12 @@ pub(super) fn factor_bars(
 }
 
 /// What the caption says of arms without a bar.
-fn left_out(summary: &DatasetSummary<'_>, with_value: usize) -> String {
+fn left_out(arms: usize, with_value: usize) -> String {
     let mut text = String::new();
     if with_value > BARS_MAX {
         text.push_str(&format!(" The best {BARS_MAX} of {with_value} are shown."));
     }
-    let without = summary.arms.len() - with_value;
+    let without = arms - with_value;
     if without > 0 {
         text.push_str(&format!(" {without} without a value (n/a) are left out."));
     }
@@ -138,36 +141,57 @@ fn own_bar(arm: &Arm<'_>, name: &str, place: usize) -> Option<Bar> {
     })
 }
 
-fn own_bars(dataset: &DatasetView<'_>, summary: &DatasetSummary<'_>, name: &str) -> Vec<Bar> {
-    let mut probes: Vec<&str> =
-        summary.arms.iter().map(|arm| arm.identity.probe.as_str()).collect();
-    probes.sort_unstable();
-    probes.dedup();
-    let bar = |arm: &Arm<'_>| {
+fn own_bars(
+    view: &View<'_>,
+    (dataset, summary): (&DatasetView<'_>, &DatasetSummary<'_>),
+    name: &str,
+) -> Vec<Bar> {
+    let arms = headline_arms(summary, name);
+    let probes = names(arms.iter().map(|arm| arm.identity.probe.as_str()));
+    let bar = |arm: &&Arm<'_>| {
         let place = probes.iter().position(|probe| *probe == arm.identity.probe).unwrap_or(0);
-        let counterpart = dataset.published.iter().find(|row| row.is_counterpart(arm.identity));
-        let counterpart = counterpart.and_then(|row| row.value(name)).map(|(mean, _)| mean);
+        let counterpart = counterpart(view, dataset, arm.identity, name).map(|row| row.value);
         Some(Bar { counterpart, ..own_bar(arm, name, place)? })
     };
-    summary.arms.iter().filter_map(bar).collect()
+    arms.iter().filter_map(bar).collect()
 }
 
-fn published_bars(dataset: &DatasetView<'_>, name: &str) -> Vec<Bar> {
-    let bar = |row: &&'static super::super::published::PublishedRow| {
-        let (mean, sd) = row.value(name)?;
-        Some(Bar {
-            label: format!("{} · {}", row.input(), row.probe),
-            value: mean,
-            low: sd.map(|sd| mean - sd),
-            high: sd.map(|sd| mean + sd),
-            colour: None,
-            counterpart: None,
-        })
+/// Published values of the paper's own networks that no fit here is the counterpart of.
+fn published_bars(view: &View<'_>, dataset: &DatasetView<'_>, name: &str) -> Vec<Bar> {
+    let is_ours = |row: &Reference| {
+        let identities = dataset.fits.iter().map(|fit| &fit.scores.identity);
+        identities.into_iter().any(|i| row.is_counterpart(i, view.last_layer(i)))
     };
-    dataset.published.iter().filter_map(bar).collect()
+    let is_shown = |row: &&&'static Reference| {
+        row.statistic == published_name(name)
+            && row.factor == 1.0
+            && row.fraction == 1.0
+            && row.layer.is_none_or(|layer| layer == 32)
+            && !is_ours(row)
+    };
+    let mut rows: Vec<&'static Reference> =
+        dataset.published.iter().filter(is_shown).copied().collect();
+    // Baselines and networks on all tokens are what the study's figures show.
+    rows.sort_by_key(|row| !["one-hot", "full"].contains(&row.representation));
+    rows.truncate(PUBLISHED_MAX);
+    let bar = |row: &&'static Reference| Bar {
+        label: format!("{} · {}", row.input(), row.probe),
+        value: row.value,
+        low: row.deviation.map(|sd| row.value - sd),
+        high: row.deviation.map(|sd| row.value + sd),
+        colour: None,
+        counterpart: None,
+    };
+    rows.iter().map(bar).collect()
 }
 
-fn draw(ours: &[Bar], published: &[Bar], title: &str, axis: &str, chance: f64) -> String {
+pub(super) fn draw_bars(
+    ours: &[Bar],
+    published: &[Bar],
+    title: &str,
+    axis: &str,
+    chance: f64,
+) -> String {
     let bars = || ours.iter().chain(published);
     let left =
         bars().map(|bar| text_width(&bar.label)).fold(text_width("published values"), f64::max)

@@ -11,11 +11,11 @@ use super::Figure;
 use glmeval_common::store::fits::EpochRecord;
 
 /// Panels of a figure.
-const PANELS_MAX: usize = 24;
+const PANELS_MAX: usize = 12;
 /// Repeats drawn in a panel.
 const REPEATS_MAX: usize = 5;
 /// Epochs drawn of a fit.
-const POINTS_MAX: usize = 80;
+const POINTS_MAX: usize = 50;
 const COLUMNS: usize = 4;
 const PANEL_WIDTH: f64 = 180.0;
 const PANEL_HEIGHT: f64 = 96.0;

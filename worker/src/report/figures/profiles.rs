@@ -3,10 +3,11 @@
 //! Leaves out: width factors (bars). Invariant: a line joins arms that differ in the axis only; a
 //! figure is drawn only where the axis has more than one value.
 
+use super::super::published::Center;
 use super::super::summary::{Arm, ArmStatistic, DatasetSummary};
 use super::super::svg::{Canvas, PALETTE, Scale, round_range, text_width};
-use super::super::view::{DatasetView, arm_label, statistic_title};
-use super::{CURVES_MAX, Figure};
+use super::super::view::{DatasetView, View, arm_label, statistic_title};
+use super::{Figure, published_name};
 use glmeval_common::job::Protocol;
 use glmeval_common::score::FitIdentity;
 
@@ -15,12 +16,15 @@ const HEIGHT: f64 = 280.0;
 const LEFT: f64 = 68.0;
 const TOP: f64 = 12.0;
 const LEGEND_ROW: f64 = 20.0;
+/// Lines of a figure.
+const CURVES_MAX: usize = 8;
 const DASHES: [&str; 2] = ["none", "6 3"];
 
 struct Point {
     x: f64,
     mean: f64,
     band: Option<f64>,
+    published: Option<f64>,
 }
 
 struct Line {
@@ -30,45 +34,47 @@ struct Line {
 
 /// The statistic over the fraction of the training split.
 pub(super) fn fractions(
-    dataset: &DatasetView<'_>,
-    summary: &DatasetSummary<'_>,
+    view: &View<'_>,
+    (dataset, summary): (&DatasetView<'_>, &DatasetSummary<'_>),
     name: &str,
-    protocol: Protocol,
 ) -> Option<Figure> {
     let without = |identity: &FitIdentity| FitIdentity { fraction: 1.0, ..identity.clone() };
-    let lines = lines(summary, name, protocol, (&|i| Some(i.fraction), &without));
+    let lines = lines((view, dataset, summary), name, (&|i| Some(i.fraction), &without));
     let title =
         format!("{} by fraction of the training split on {}", statistic_title(name), dataset.name);
-    figure(lines, "fractions", title, ("Fraction of the training split", name), protocol)
+    figure(lines, "fractions", title, ("Fraction of the training split", name), view.plan.protocol)
 }
 
 /// The statistic over the layers of a gLM.
 pub(super) fn layers(
-    dataset: &DatasetView<'_>,
-    summary: &DatasetSummary<'_>,
+    view: &View<'_>,
+    (dataset, summary): (&DatasetView<'_>, &DatasetSummary<'_>),
     name: &str,
-    protocol: Protocol,
 ) -> Option<Figure> {
     let without = |identity: &FitIdentity| FitIdentity { layer: None, ..identity.clone() };
-    let lines = lines(summary, name, protocol, (&|i| i.layer.map(f64::from), &without));
+    let lines = lines((view, dataset, summary), name, (&|i| i.layer.map(f64::from), &without));
     let title = format!("{} by layer on {}", statistic_title(name), dataset.name);
-    figure(lines, "layers", title, ("Layer", name), protocol)
+    figure(lines, "layers", title, ("Layer", name), view.plan.protocol)
 }
 
 type Axis<'a> = (&'a dyn Fn(&FitIdentity) -> Option<f64>, &'a dyn Fn(&FitIdentity) -> FitIdentity);
 
 /// Lines of at least two points, in the order of their first arm.
 fn lines(
-    summary: &DatasetSummary<'_>,
+    (view, dataset, summary): (&View<'_>, &DatasetView<'_>, &DatasetSummary<'_>),
     name: &str,
-    protocol: Protocol,
     (place, without): Axis<'_>,
 ) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for arm in &summary.arms {
-        let Some(point) = place(arm.identity).and_then(|x| point(arm, name, x, protocol)) else {
-            continue;
-        };
+        let point = place(arm.identity).and_then(|x| point(arm, name, x, view.plan.protocol));
+        let Some(mut point) = point else { continue };
+        // Curves were published as means.
+        let rows = dataset.published.iter().filter(|row| row.of == Center::Mean);
+        let mut rows = rows.filter(|row| row.statistic == published_name(name));
+        let last = view.last_layer(arm.identity);
+        point.published =
+            rows.find(|row| row.is_counterpart(arm.identity, last)).map(|row| row.value);
         let label = arm_label(&without(arm.identity));
         match lines.iter_mut().find(|line| line.label == label) {
             Some(line) => line.points.push(point),
@@ -88,7 +94,7 @@ fn point(arm: &Arm<'_>, name: &str, x: f64, protocol: Protocol) -> Option<Point>
         Protocol::Published => summary.published_band(),
         Protocol::Corrected => summary.band(),
     };
-    Some(Point { x, mean: summary.mean?, band })
+    Some(Point { x, mean: summary.mean?, band, published: None })
 }
 
 fn figure(
@@ -119,6 +125,9 @@ fn figure(
             " The {CURVES_MAX} of {all} lines with the highest point are shown."
         ));
     }
+    if lines.iter().flat_map(|line| &line.points).any(|point| point.published.is_some()) {
+        caption.push_str(" Open circles on dotted lines: the published means.");
+    }
     let svg = draw(&lines, &title, axis, statistic_title(name));
     Some(Figure { name: file.to_owned(), caption, svg, wide: false })
 }
@@ -129,7 +138,7 @@ fn draw(lines: &[Line], title: &str, x_title: &str, y_title: &str) -> String {
     let x = Scale { low, high, from: LEFT, to: LEFT + WIDTH };
     let extent = points().flat_map(|point| {
         let band = point.band.unwrap_or(0.0);
-        [point.mean - band, point.mean + band]
+        [point.mean - band, point.mean + band, point.published.unwrap_or(point.mean)]
     });
     let (low, high) = round_range(extent);
     let y = Scale { low, high, from: TOP + HEIGHT, to: TOP };
@@ -168,6 +177,19 @@ fn draw_line(
         let outline = outline.join(" ");
         canvas
             .push(&format!(r#"<polygon points="{outline}" fill="{colour}" fill-opacity=".15"/>"#));
+    }
+    let published = || line.points.iter().filter_map(|p| Some((x.at(p.x), y.at(p.published?))));
+    let path: Vec<String> = published().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    if !path.is_empty() {
+        canvas.push(&format!(
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="1.2" stroke-dasharray="1 3"/>"#,
+            path.join(" ")
+        ));
+    }
+    for (cx, cy) in published() {
+        canvas.push(&format!(
+            r#"<circle cx="{cx:.1}" cy="{cy:.1}" r="3" fill="none" stroke="{colour}"/>"#
+        ));
     }
     let path: Vec<String> = line.points.iter().map(|point| at(point, 0.0)).collect();
     let path = path.join(" ");
