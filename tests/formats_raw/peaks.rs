@@ -120,7 +120,7 @@ fn check(world: &World, examples: &[Example], excluded: &[(&str, u64, u64)]) {
             Strand::Forward => letters,
             Strand::Reverse => letters.reverse_complement(),
         };
-        assert_eq!(example.sequences, [letters.clone()], "{}", example.id);
+        assert_eq!(example.sequences.first(), Some(&letters), "{}", example.id);
         assert_eq!((letters.undefined_count(), end - start), (0, WINDOW), "{}", example.id);
         let is_hit = excluded.iter().any(|&region| overlap(region, place(example)));
         assert!(!is_hit, "{} is excluded", example.id);
