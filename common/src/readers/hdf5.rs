@@ -58,7 +58,10 @@ impl Hdf5Reader {
         length: Option<u64>,
     ) -> Result<Self> {
         let file = Hdf5File::open(path)?;
-        let parts = layouts::parts(&file, layout, task)?;
+        let parts = match layout {
+            Hdf5Layout::Keys(keys) => keyed::parts(&file, keys, task)?,
+            layout => layouts::parts(&file, layout, task)?,
+        };
         let shape = Shape::of(layout);
         layouts::check_lengths(&file, &parts, shape, length)?;
         let mut names = None;

@@ -4,7 +4,6 @@
 //! number of rows, and all sequences of a file the same length.
 
 use super::file::Hdf5File;
-use super::keyed;
 use super::labels::Hdf5Labels;
 use super::letters::Letters;
 use super::preprint_split;
@@ -103,7 +102,7 @@ pub(super) fn parts(file: &Hdf5File, layout: &Hdf5Layout, task: TaskName) -> Res
         Hdf5Layout::Folds => folds(file),
         Hdf5Layout::RefAlt => Ok(vec![part(file, None, &["ref", "alt"], None)?]),
         Hdf5Layout::Key(key) => Ok(vec![part(file, None, &[key], None)?]),
-        Hdf5Layout::Keys(keys) => keyed::parts(file, keys, task),
+        Hdf5Layout::Keys(_) => Err(Error::bug("keys of the user's own are no layout")),
     }
 }
 
