@@ -76,27 +76,10 @@ impl Study {
 
     /// The fits of one published value, or the value as one more statistic of fits that are there.
     fn add(&mut self, row: &[String], sizes: &[Vec<String>]) {
-        let [
-            task,
-            dataset,
-            target,
-            window,
-            model,
-            representation,
-            layer,
-            probe,
-            factor,
-            fraction,
-            statistic,
-            of,
-            value,
-            deviation,
-            n,
-            ..,
-        ] = row
-        else {
-            panic!("{row:?}")
-        };
+        let (task, dataset, target, window) = (&row[0], &row[1], &row[2], &row[3]);
+        let (model, layer, probe) = (&row[4], &row[6], &row[7]);
+        let (statistic, of, value, deviation, n) =
+            (&row[10], &row[11], &row[12], &row[13], &row[14]);
         let Some(task) = task_named(task).filter(|_| dataset != "mean") else { return };
         if task == TaskName::InsertSeq && of == "median" && layer.is_empty() {
             return;
@@ -125,24 +108,8 @@ impl Study {
             (TaskName::ChipSeq | TaskName::Eclip, 1) if probe != "logistic" => 5,
             (_, n) => n,
         };
-        let identity = |repeat: u32| FitIdentity {
-            fit: FitId::new(format!(
-                "{name}/{model}/{layer:?}/{representation}/{probe}/{factor}/{fraction}/{repeat}"
-            )),
-            task: task.name().to_owned(),
-            dataset: name.clone(),
-            dataset_id: DatasetId::new(format!("d-{name}")),
-            model: (!model.is_empty()).then(|| model.clone()),
-            model_id: (!model.is_empty()).then(|| ModelId::new(format!("m-{model}"))),
-            layer: layer.or_else(|| (!model.is_empty()).then_some(last)),
-            representation: representation.clone(),
-            probe: probe.clone(),
-            factor: factor.parse().unwrap(),
-            fraction: fraction.parse().unwrap(),
-            repeat,
-            seed: SEED,
-            protocol: "published".to_owned(),
-        };
+        let last_layer = (!model.is_empty()).then_some(last);
+        let identity = |repeat: u32| identity(row, (task, &name), layer.or(last_layer), repeat);
         let mut arm = Rng::derive(SEED, identity(0).fit.as_str());
         // Most arms come out as published; some by a hair or by far do not.
         let shift = arm.normal() * if arm.below(9) == 0 { 0.03 } else { 0.002 };
@@ -223,6 +190,35 @@ impl Study {
                 fit.history = history(&fit.scores.identity);
             }
         }
+    }
+}
+
+/// What tells repeat `repeat` of a published row.
+fn identity(
+    row: &[String],
+    (task, dataset): (TaskName, &str),
+    layer: Option<u32>,
+    repeat: u32,
+) -> FitIdentity {
+    let (model, representation, probe) = (&row[4], &row[5], &row[7]);
+    let (factor, fraction) = (&row[8], &row[9]);
+    FitIdentity {
+        fit: FitId::new(format!(
+            "{dataset}/{model}/{layer:?}/{representation}/{probe}/{factor}/{fraction}/{repeat}"
+        )),
+        task: task.name().to_owned(),
+        dataset: dataset.to_owned(),
+        dataset_id: DatasetId::new(format!("d-{dataset}")),
+        model: (!model.is_empty()).then(|| model.clone()),
+        model_id: (!model.is_empty()).then(|| ModelId::new(format!("m-{model}"))),
+        layer,
+        representation: representation.clone(),
+        probe: probe.clone(),
+        factor: factor.parse().unwrap(),
+        fraction: fraction.parse().unwrap(),
+        repeat,
+        seed: SEED,
+        protocol: "published".to_owned(),
     }
 }
 
