@@ -256,6 +256,7 @@ pub struct ReportUnit {
 /// One unit of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "a worker holds a unit or two, never a list")]
 pub enum WorkUnit {
     /// See [`PrepareUnit`].
     Prepare(PrepareUnit),

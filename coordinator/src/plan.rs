@@ -23,6 +23,7 @@ mod memory;
 mod probes;
 mod quirks;
 mod reads;
+mod scores;
 mod sets;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -90,7 +91,11 @@ pub fn plan_in(
         Planner { job, datasets, models, numeric_class, training_class, entries, prepared };
     planner.add_prepares()?;
     let sets = sets::add_extracts(&mut planner)?;
+    let first = planner.entries.unit_count();
     fits::add_fits(&mut planner, &sets)?;
+    effects::add_zero_shot(&mut planner, &sets)?;
+    effects::add_applied(&mut planner, &sets, first)?;
+    fits::add_report(&mut planner, first)?;
     let mut plan = Plan {
         version: PLAN_VERSION,
         job: JobId::new(""),

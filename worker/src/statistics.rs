@@ -7,7 +7,6 @@
 mod bootstrap;
 mod correlation;
 mod curves;
-mod effects;
 mod keras;
 mod mann_whitney;
 mod multiple;
@@ -23,7 +22,6 @@ pub use correlation::{
     NanPolicy, PairSums, mean_squared_error, pearson, r_squared, spearman, spearman_columns,
 };
 pub use curves::{CurvePoint, precision_recall_curve, roc_curve};
-pub use effects::{ScoredVariants, effect_statistics};
 pub use keras::{KERAS_THRESHOLDS, KerasCounts};
 pub use mann_whitney::{Alternative, MannWhitney, Method, mann_whitney, mann_whitney_by};
 pub use multiple::{benjamini_hochberg, holm};
@@ -31,6 +29,7 @@ pub use paired::{PairedDifference, mean_over_repeats, paired_difference};
 pub use ranking::{accuracy, auroc, average_precision};
 pub use repeats::{RepeatSummary, two_level_interval};
 pub use scores::{
-    Resampled, ScoreContext, Scored, compared_statistic, primary_statistic, resampled, scores,
+    Resampled, ScoreContext, Scored, ScoredVariants, compared_statistic, effect_statistics,
+    primary_statistic, resampled, scores,
 };
 pub use splicing::{splicing_exons, splicing_tissues};

@@ -1,18 +1,18 @@
-//! Effects of variants: sets of zero-shot scores, their comparison with measured effects, and fits of
-//! other data sets applied to variants.
+//! Effects of variants: zero-shot scores compared with measured effects, and fits of other data sets applied
+//! to variants.
 //!
-//! Leaves out: computing any of it (worker). Invariant: nothing here is trained; an applied fit waits for
+//! Leaves out: which scores a set holds (scores), computing any of it (worker). Invariant: nothing here is trained; an applied fit waits for
 //! the unit that makes it.
 
 use super::fits::fit_id;
 use super::reads::{Features, extents};
 use super::sets::PlannedSet;
 use super::{Planner, UnitRange};
-use glmeval_common::effect::{EffectSpec, Score, published, published_scores};
+use glmeval_common::effect::{Score, published};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::FitId;
 use glmeval_common::job::published::ProbeInput;
-use glmeval_common::job::{EffectsChoice, JobEmbedding, JobProbe, ProbeChoice};
+use glmeval_common::job::{EffectsChoice, JobProbe, ProbeChoice};
 use glmeval_common::network::Extent;
 use glmeval_common::plan::{DatasetFacts, EntrySpec, PlanEntry};
 use glmeval_common::representation::{FeatureSource, Pooling};
@@ -28,43 +28,6 @@ const FLOPS_PER_COMPARISON: f64 = 2e4;
 const BYTES_PER_COMPARISON: u64 = 16;
 /// What reports call the representation.
 const ZERO_SHOT: &str = "zero-shot";
-
-/// The scores that a set of `embedding` on data set `dataset` holds; `None` for states.
-///
-/// # Errors
-/// `Invalid` for a score that such a gLM never has, and for a data set that is no pair of windows.
-pub(super) fn spec(
-    planner: &Planner<'_>,
-    embedding: &JobEmbedding,
-    dataset: usize,
-) -> Result<Option<EffectSpec>> {
-    let Some(asked) = &embedding.zero_shot else { return Ok(None) };
-    let (model, facts) = (&planner.models[embedding.model_index], &planner.datasets[dataset]);
-    let name = &planner.job.models[embedding.model_index].name;
-    if facts.schema.sequences.len() != 2 {
-        let expected = "data sets whose examples are a reference and an alternative";
-        let found = format!("{:?}", planner.job.datasets[dataset].name);
-        let key = format!("{}.datasets", embedding.key);
-        return Err(planner.wrong(&key, expected, found).into());
-    }
-    let scores = asked.scores.clone().unwrap_or_else(|| published_scores(model));
-    for score in &scores {
-        if let Some(reason) = score.missing_for(model.token_rule) {
-            let key = format!("{}.scores", embedding.key);
-            let found = format!("{}: {reason}", score.name());
-            return Err(planner.wrong(&key, format!("scores that {name} gives"), found).into());
-        }
-    }
-    let longest = asked.longest.get(&dataset).copied().unwrap_or(0);
-    let longest = usize::try_from(longest).unwrap_or(usize::MAX);
-    let pad_to = published(&model.architecture).pad_to(facts.length_max, longest);
-    let pad_to = pad_to.filter(|tokens| *tokens > 0).map(|tokens| tokens as u64);
-    if let Some(tokens) = pad_to.filter(|tokens| *tokens > model.tokens_max) {
-        let expected = format!("windows of at most {} tokens for model {name}", model.tokens_max);
-        return Err(planner.wrong("dataset", expected, tokens).into());
-    }
-    Ok(Some(EffectSpec { scores, pad_to: pad_to.and_then(|tokens| u32::try_from(tokens).ok()) }))
-}
 
 /// Compares every set of scores with the effects of its data set, if there are some.
 pub(super) fn add_zero_shot(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result<()> {

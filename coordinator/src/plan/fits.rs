@@ -7,7 +7,7 @@
 use super::probes::{Fitting, ProbeOn};
 use super::reads::{Features, dataset_features};
 use super::sets::PlannedSet;
-use super::{Planner, cost, effects};
+use super::{Planner, cost};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::FitId;
@@ -34,10 +34,9 @@ struct Costed {
     bytes: u64,
 }
 
-/// Adds every fit of the job and, if there is one, the report.
+/// Adds every fit of the job.
 pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result<()> {
     let job = planner.job;
-    let first = planner.entries.unit_count();
     if let Some(probe) = job.probes.iter().find(|probe| probe.dataset_indices.is_empty()) {
         let expected = "at least one data set with targets that the probe suits";
         return Err(planner.wrong(&format!("{}.datasets", probe.key), expected, "none").into());
@@ -70,8 +69,11 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
             push_units(planner, dataset, features, fits)?;
         }
     }
-    effects::add_zero_shot(planner, sets)?;
-    effects::add_applied(planner, sets, first)?;
+    Ok(())
+}
+
+/// Adds the report over the units from `first` on, if there are some.
+pub(super) fn add_report(planner: &mut Planner<'_>, first: u32) -> Result<()> {
     let past = planner.entries.unit_count();
     if first < past {
         planner.push(PlanEntry {

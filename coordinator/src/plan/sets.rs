@@ -3,7 +3,7 @@
 //! Leaves out: what reads them (fits). Invariant: one set per gLM, data set and dtype, holding the
 //! union of the layers and poolings asked for; its shards tile the rows without gap or overlap.
 
-use super::{Planner, UnitRange, cost, effects, model_ref, quirks};
+use super::{Planner, UnitRange, cost, model_ref, quirks, scores};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
 use glmeval_common::ids::{DatasetId, ModelId, SetId};
@@ -111,7 +111,7 @@ fn empty_set(
         dtype: embedding.dtype,
         options: embedding.options,
         numeric_class: (planner.numeric_class)(job_model.options.precision),
-        effects: effects::spec(planner, embedding, dataset)?,
+        effects: scores::spec(planner, embedding, dataset)?,
     };
     Ok(PlannedSet { spec, dataset, model, shards: (0, 0) })
 }

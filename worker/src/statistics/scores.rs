@@ -13,6 +13,10 @@ use glmeval_common::example::Split;
 use glmeval_common::job::Protocol;
 use glmeval_common::score::Statistic;
 
+mod effects;
+
+pub use effects::{ScoredVariants, effect_statistics};
+
 /// Name of the row that averages a statistic over all targets.
 const MEAN_TARGET: &str = "mean";
 

@@ -3,8 +3,8 @@
 //! Leaves out: which scores are compared with which effects (fit). Invariant: an element counts with the
 //! variants that have both values; a mean is undefined where one of its members is.
 
-use super::bootstrap::{RESAMPLES, percentiles, resample};
-use super::correlation::{PairSums, mean};
+use crate::statistics::bootstrap::{RESAMPLES, percentiles, resample};
+use crate::statistics::correlation::{PairSums, mean};
 use glmeval_common::effect::published_cell;
 use glmeval_common::example::Split;
 use glmeval_common::score::Statistic;
