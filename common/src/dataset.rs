@@ -154,6 +154,18 @@ pub enum DatasetSource {
         /// Which column is what.
         columns: TableColumns,
     },
+    /// A data set of the study's archive, known by task and name; stands between the check of a job
+    /// and its plan, which has what it is read from in its place.
+    Archive {
+        /// Folder the archive was unpacked to.
+        root: PathBuf,
+        /// The set's name within its task.
+        set: String,
+        /// Where it lies below `root`, if not where the archive has it.
+        file: Option<PathBuf>,
+        /// A genome, FASTA, for sets that are cut from one.
+        genome: Option<PathBuf>,
+    },
 }
 
 impl DatasetSource {
@@ -168,6 +180,7 @@ impl DatasetSource {
                 vec![path, genome]
             }
             Self::Windows { genome, .. } => vec![genome],
+            Self::Archive { root, .. } => vec![root],
         }
     }
 

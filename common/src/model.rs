@@ -2,6 +2,7 @@
 //!
 //! Leaves out: opening one (worker). Invariant: options and facts are plain values that travel in plans.
 
+pub mod published;
 mod written;
 
 use crate::ids::ModelId;
@@ -89,6 +90,25 @@ impl Precision {
     }
 }
 
+/// Which segment a token belongs to, for gLMs that learned two (DNABERT-2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenSegments {
+    /// Every token to the first.
+    #[default]
+    First,
+    /// Padding to the first, every other token to the second: what becomes of a mask that is handed over
+    /// as segments, as the study did for lentiMPRA.
+    Mask,
+}
+
+impl TokenSegments {
+    /// Whether every token is of the first.
+    pub fn is_first(&self) -> bool {
+        *self == Self::First
+    }
+}
+
 /// Choices when a gLM is opened; the default is what the published code does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -106,6 +126,12 @@ pub struct ModelOptions {
     pub pad_to: Option<u32>,
     /// Number format of matrix products; part of the numeric class, not of the gLM's id.
     pub precision: Precision,
+    /// Draws the weights from this seed instead of reading them: the control without pre-training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random: Option<u64>,
+    /// Segments of tokens, where a gLM has two.
+    #[serde(skip_serializing_if = "TokenSegments::is_first")]
+    pub segments: TokenSegments,
 }
 
 /// How many tokens a sequence becomes.

@@ -4,7 +4,7 @@
 //! [`InputError`](crate::error::InputError) with file, place, expected and found.
 
 use crate::dataset::{DatasetSource, TaskName};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::example::{Example, ExampleSchema};
 
 pub mod bed;
@@ -56,6 +56,10 @@ pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleRea
         }
         DatasetSource::Parquet { path, columns } => {
             Box::new(parquet::ParquetReader::open(path, columns, task)?)
+        }
+        DatasetSource::Archive { root, set, .. } => {
+            let expected = "a data set of an archive is looked up before it is read";
+            return Err(Error::bug(format!("{}: {set}: {expected}", root.display())));
         }
     })
 }

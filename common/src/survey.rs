@@ -121,6 +121,7 @@ fn without_paths(source: &DatasetSource) -> DatasetSource {
             (*path, *genome) = (PathBuf::new(), PathBuf::new());
         }
         DatasetSource::Windows { genome, .. } => *genome = PathBuf::new(),
+        DatasetSource::Archive { root, .. } => *root = PathBuf::new(),
     }
     source
 }

@@ -55,6 +55,7 @@ fn planned(units: u64) -> Plan {
         poolings: vec![Pooling::Mean],
         dtype: StoredDtype::F32,
         options: Default::default(),
+        dataset_indices: None,
         key: "representation[0]".into(),
     };
     let job = Job {
@@ -69,6 +70,7 @@ fn planned(units: u64) -> Plan {
             name: "NT".into(),
             source: "/nt".into(),
             options: Default::default(),
+            published: None,
         }],
         datasets: vec![JobDataset { name: "genome".into(), task: TaskName::Regression, source }],
         embeddings: vec![embedding],

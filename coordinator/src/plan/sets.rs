@@ -52,7 +52,8 @@ pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>>
     let mut known: BTreeMap<SetKey, usize> = BTreeMap::new();
     for embedding in &planner.job.embeddings {
         let layers = layers(planner, embedding)?;
-        for dataset in 0..planner.datasets.len() {
+        let reads = |dataset: &usize| embedding.reads(*dataset);
+        for dataset in (0..planner.datasets.len()).filter(reads) {
             let fresh = empty_set(planner, embedding, dataset)?;
             let spec = &fresh.spec;
             let class = spec.numeric_class.clone();

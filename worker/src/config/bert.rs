@@ -59,6 +59,9 @@ pub struct BertConfig {
     pub layer_norm_eps: f64,
     /// Whether the head's decoder is the word embedding.
     pub tie_word_embeddings: bool,
+    /// The only token of type 0, all others being of type 1; `None` = every token is of type 0. No key of
+    /// the config but a choice of who opens it.
+    pub first_type_only: Option<usize>,
 }
 
 impl BertConfig {
@@ -93,6 +96,7 @@ impl BertConfig {
             type_vocab_size: types.unwrap_or(2) as usize,
             layer_norm_eps: config.optional_f64("layer_norm_eps")?.unwrap_or(1e-12),
             tie_word_embeddings: config.optional_bool("tie_word_embeddings")?.unwrap_or(true),
+            first_type_only: None,
             config,
         };
         let (width, heads) = (checked.hidden_size, checked.num_attention_heads);

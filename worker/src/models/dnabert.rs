@@ -19,6 +19,7 @@ use crate::weights::{ExpectedTensor, Weights};
 use block::{Block, widths};
 use ends::{Embedding, Pooler, load_head};
 use glmeval_common::error::{Error, Result};
+use glmeval_common::model::{TokenSegments, UnknownLetters};
 use glmeval_kernels::cuda::Gpu;
 use glmeval_kernels::ops::attention::alibi_slopes;
 use serde_json::Value;
@@ -81,13 +82,47 @@ impl Architecture for DnaBert {
     }
 
     fn read(&self, checkpoint: &Checkpoint, options: &ModelOptions) -> Result<Box<dyn Blueprint>> {
-        let config = BertConfig::read(&checkpoint.config_path())?;
+        let mut config = BertConfig::read(&checkpoint.config_path())?;
         let eps = options.layer_norm_eps.unwrap_or(config.layer_norm_eps);
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(Error::invalid(format!("expected layer_norm_eps > 0, found {eps}")));
         }
+        if options.segments == TokenSegments::Mask {
+            config.first_type_only = Some(padding(&config, checkpoint)?);
+        }
         Ok(Box::new(Plan { config, eps, options: *options }))
     }
+}
+
+/// The padding token of a gLM that has two types of tokens.
+fn padding(config: &BertConfig, checkpoint: &Checkpoint) -> Result<usize> {
+    let what = "segments \"mask\": expected a gLM with two types of tokens and a padding token";
+    let folder = checkpoint.folder();
+    if config.type_vocab_size < 2 {
+        return Err(Error::invalid(format!("{}: {what}, found one type", folder.display())));
+    }
+    let pad_id = tokenizer(config, folder, UnknownLetters::default())?.pad_id();
+    let pad_id = pad_id.and_then(|id| usize::try_from(id).ok());
+    pad_id.ok_or_else(|| Error::invalid(format!("{}: {what}, found no padding", folder.display())))
+}
+
+/// What the folder's vocabulary makes of sequences.
+fn tokenizer(
+    config: &BertConfig,
+    folder: &Path,
+    unknown_letters: UnknownLetters,
+) -> Result<Box<dyn Tokenizer>> {
+    let rows = config.vocab_size;
+    Ok(match config.form {
+        BertForm::Original => {
+            let vocabulary = folder.join("vocab.txt");
+            Box::new(OverlappingKmerTokenizer::read(&vocabulary, rows, unknown_letters)?)
+        }
+        BertForm::Alibi => {
+            let definition = folder.join("tokenizer.json");
+            Box::new(BpeTokenizer::read(&definition, rows, unknown_letters)?)
+        }
+    })
 }
 
 /// A checked config and the choices it is opened with.
@@ -120,7 +155,7 @@ impl Blueprint for Plan {
 
     fn identity(&self) -> Vec<(&'static str, u64)> {
         let config = &self.config;
-        vec![
+        let mut identity = vec![
             ("hidden_size", config.hidden_size as u64),
             ("num_hidden_layers", config.num_hidden_layers as u64),
             ("num_attention_heads", config.num_attention_heads as u64),
@@ -129,7 +164,11 @@ impl Blueprint for Plan {
             ("positions", config.positions.map_or(0, |rows| rows as u64)),
             ("layer_norm_eps", self.eps.to_bits()),
             ("tie_word_embeddings", u64::from(config.tie_word_embeddings)),
-        ]
+        ];
+        if let Some(id) = config.first_type_only {
+            identity.push(("first_type_only", id as u64));
+        }
+        identity
     }
 
     fn expected_tensors(&self) -> Vec<ExpectedTensor> {
@@ -145,17 +184,7 @@ impl Blueprint for Plan {
     }
 
     fn tokenizer(&self, folder: &Path) -> Result<Box<dyn Tokenizer>> {
-        let (rows, unknown_letters) = (self.config.vocab_size, self.options.unknown_letters);
-        Ok(match self.config.form {
-            BertForm::Original => {
-                let vocabulary = folder.join("vocab.txt");
-                Box::new(OverlappingKmerTokenizer::read(&vocabulary, rows, unknown_letters)?)
-            }
-            BertForm::Alibi => {
-                let definition = folder.join("tokenizer.json");
-                Box::new(BpeTokenizer::read(&definition, rows, unknown_letters)?)
-            }
-        })
+        tokenizer(&self.config, folder, self.options.unknown_letters)
     }
 
     fn has_cuda_form(&self) -> bool {

@@ -3,12 +3,12 @@
 //! Leaves out: layers of a user's own network (layers); which representations a probe reads (planned).
 //! Invariant: a key that a kind does not have is refused, never ignored.
 
-use super::{Place, layers};
+use super::{Place, grid, layers};
 use crate::dataset::TaskName;
 use crate::error::InputError;
 use crate::job::{
-    JobDataset, JobProbe, NetworkChoice, NetworkKind, OrderName, ProbeChoice, ProbeTable,
-    TrainingChanges,
+    JobDataset, JobModel, JobProbe, NetworkChoice, NetworkKind, OrderName, ProbeChoice,
+    ProbeLayers, ProbeTable, TrainingChanges,
 };
 use crate::network::ChipFront;
 use crate::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
@@ -82,13 +82,14 @@ impl Written<'_> {
 pub(super) fn check(
     place: &Place<'_>,
     tables: &[ProbeTable],
+    models: &[JobModel],
     datasets: &[JobDataset],
 ) -> Result<Vec<JobProbe>, InputError> {
     let mut own_names = BTreeSet::new();
     let mut probes = Vec::new();
     for (i, table) in tables.iter().enumerate() {
         let written = Written { place, key: format!("probe[{i}]"), table };
-        let probe = check_probe(&written, datasets)?;
+        let probe = check_probe(&written, models, datasets)?;
         if let ProbeChoice::Network(choice) = &probe.choice
             && let NetworkKind::Own { name, .. } = &choice.kind
             && !own_names.insert(name.clone())
@@ -102,7 +103,11 @@ pub(super) fn check(
 }
 
 /// One table; what the protocol decides stays open, since it depends on what is read.
-fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProbe, InputError> {
+fn check_probe(
+    written: &Written<'_>,
+    models: &[JobModel],
+    datasets: &[JobDataset],
+) -> Result<JobProbe, InputError> {
     let table = written.table;
     let choice = choice(written)?;
     refuse_others(written, &choice)?;
@@ -138,6 +143,8 @@ fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProb
         fractions,
         repeats,
         training: training(written)?,
+        models: grid::models((written.place, &written.key), &table.models, models)?,
+        layers: table.layers.as_ref().and_then(ProbeLayers::numbers).map(<[u32]>::to_vec),
     })
 }
 
@@ -206,7 +213,7 @@ fn refuse_others(written: &Written<'_>, choice: &ProbeChoice) -> Result<(), Inpu
         ("iterations_max", t.iterations_max.is_some(), is(&["logistic"])),
         ("name", t.name.is_some(), is_own),
         ("inputs", t.inputs.is_some(), is_own),
-        ("layers", t.layers.is_some(), is_own),
+        ("layers", t.layers.as_ref().is_some_and(|layers| layers.tables().is_some()), is_own),
         ("factors", t.factors.is_some(), has_width),
         ("reduce", t.reduce.is_some(), is(&["rep-cnn"])),
         ("front", t.front.is_some(), is(&["chip-cnn", "splicing-cnn"])),
@@ -289,8 +296,11 @@ fn probed(
     datasets: &[JobDataset],
 ) -> Result<Vec<usize>, InputError> {
     let suits = |dataset: &JobDataset| suits(choice, dataset.task);
+    let of_tasks = grid::of_tasks((written.place, &written.key), &written.table.tasks, datasets)?;
+    let is_of_tasks = |index: &usize| of_tasks.as_ref().is_none_or(|of| of.contains(index));
     let Some(names) = &written.table.datasets else {
-        return Ok((0..datasets.len()).filter(|&i| suits(&datasets[i])).collect());
+        let suiting = (0..datasets.len()).filter(|&i| suits(&datasets[i]));
+        return Ok(suiting.filter(is_of_tasks).collect());
     };
     let mut indices = Vec::new();
     for name in names {
@@ -308,6 +318,7 @@ fn probed(
         }
         indices.push(index);
     }
+    indices.retain(is_of_tasks);
     Ok(indices)
 }
 

@@ -15,7 +15,8 @@ pub(super) const POOLER: &str = "bert.pooler.dense";
 
 /// Tables of words and, if they are learned, of positions.
 pub(super) struct Embedding {
-    /// With the row of token type 0, the only one DNA has, added to each word.
+    /// With the row of its token type added to each word: 0, the only one DNA has, unless a job says
+    /// otherwise.
     pub(super) words: Vec<f32>,
     pub(super) positions: Option<Vec<f32>>,
     pub(super) norm: LayerNorm,
@@ -31,8 +32,10 @@ impl Embedding {
         let width = config.hidden_size;
         let mut words = tensors.take_f32(WORDS, &[config.vocab_size, width])?;
         let types = tensors.take_f32(TYPES, &[config.type_vocab_size, width])?;
-        for word in words.chunks_exact_mut(width) {
-            word.iter_mut().zip(&types).for_each(|(x, of_type)| *x += of_type);
+        for (id, word) in words.chunks_exact_mut(width).enumerate() {
+            let is_second = config.first_type_only.is_some_and(|first| first != id);
+            let of_type = types.get(if is_second { width.. } else { 0.. }).unwrap_or_default();
+            word.iter_mut().zip(of_type).for_each(|(x, of_type)| *x += of_type);
         }
         let positions = match config.positions {
             Some(rows) => Some(tensors.take_f32(POSITIONS, &[rows, width])?),

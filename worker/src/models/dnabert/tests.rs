@@ -7,6 +7,7 @@ use crate::model::{
 };
 use crate::models;
 use glmeval_common::dna::DnaSequence;
+use glmeval_common::model::TokenSegments;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -229,4 +230,42 @@ fn sequences_are_cut_by_the_published_tokenizers() {
     let text = DnaSequence::new("ACGT").unwrap();
     assert_eq!(random(&FIRST).tokenize(&text).unwrap(), [2, 7, 16, 18, 3]);
     assert_eq!(random(&SECOND).tokenize(&text).unwrap(), [5, 3, 4]);
+}
+
+#[test]
+fn segments_of_a_mask_change_every_token_but_padding() {
+    let folder = folder(&config(&FIRST));
+    let open = |segments| {
+        let options = ModelOptions { segments, ..ModelOptions::default() };
+        models::open_random(folder.path(), &options, 5).unwrap()
+    };
+    let (first, mask) = (open(TokenSegments::First), open(TokenSegments::Mask));
+    assert_eq!(first.facts().id, random(&FIRST).facts().id);
+    assert_ne!(first.facts().id, mask.facts().id);
+    // The vocabulary's first line is padding.
+    let tokens: &[u32] = &[2, 5, 3, 0];
+    let states = |model| layers(model, &[tokens]).swap_remove(0);
+    let (first, mask) = (states(&first), states(&mask));
+    let width = first.len() / tokens.len();
+    for (place, (a, b)) in first.chunks(width).zip(mask.chunks(width)).enumerate() {
+        assert_eq!(a == b, tokens[place] == 0, "token {place}");
+    }
+}
+
+#[test]
+fn a_vocabulary_without_padding_has_no_segments_of_a_mask() {
+    let folder = folder(&config(&SECOND));
+    let options = ModelOptions { segments: TokenSegments::Mask, ..ModelOptions::default() };
+    let error = models::open_random(folder.path(), &options, 5).err().unwrap().chain();
+    assert!(error.contains("padding"), "{error}");
+}
+
+#[test]
+fn weights_drawn_by_choice_are_those_of_the_seed() {
+    let folder = folder(&config(&FIRST));
+    let options = ModelOptions { random: Some(5), ..ModelOptions::default() };
+    let (drawn, facts) =
+        (models::open_with(folder.path(), &options), models::describe(folder.path(), &options));
+    let id = random(&FIRST).facts().id.clone();
+    assert_eq!((drawn.unwrap().facts().id.clone(), facts.unwrap().id), (id.clone(), id));
 }
