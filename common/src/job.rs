@@ -114,7 +114,7 @@ pub struct ModelSpec {
     /// Which checkpoint of the study it is, such as `nt-2b5-1000g`; gives name, place and habits.
     pub published: Option<String>,
     /// Seed that weights are drawn from instead of read; left out = read.
-    pub random: Option<u64>,
+    pub random: Option<u32>,
     /// `first` or `mask`: segments of tokens for DNABERT-2; left out = first.
     pub segments: Option<TokenSegments>,
 }

@@ -128,7 +128,7 @@ pub struct ModelOptions {
     pub precision: Precision,
     /// Draws the weights from this seed instead of reading them: the control without pre-training.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub random: Option<u64>,
+    pub random: Option<u32>,
     /// Segments of tokens, where a gLM has two.
     #[serde(skip_serializing_if = "TokenSegments::is_first")]
     pub segments: TokenSegments,

@@ -59,7 +59,7 @@ pub fn open_with(path: &Path, options: &ModelOptions) -> Result<Model> {
 /// device has no room or fails.
 pub fn open_on(path: &Path, options: &ModelOptions, device: &Device) -> Result<Model> {
     if let Some(seed) = options.random {
-        return open_random_on(path, options, seed, device);
+        return open_random_on(path, options, seed.into(), device);
     }
     let kind = Kind::find(path, options)?;
     let mut weights = kind.weights()?;
@@ -201,7 +201,7 @@ impl Kind {
     fn describe(&self) -> Result<ModelFacts> {
         let tokenizer = self.tokenizer()?;
         match self.options.random {
-            Some(seed) => self.facts(&self.random(seed), tokenizer.as_ref()),
+            Some(seed) => self.facts(&self.random(seed.into()), tokenizer.as_ref()),
             None => self.facts(&self.weights()?, tokenizer.as_ref()),
         }
     }

@@ -249,6 +249,15 @@ fn stage(plan: &Plan, kind: UnitKind) -> Stage {
     stage
 }
 
+/// What the whole job is, in two lines.
+fn say_totals(summary: &Summary<'_>) {
+    let Summary { name, job, tokens_total, embedding_jobs, fits_total, .. } = summary;
+    say(&format!("job {name} ({job}): {tokens_total} tokens"));
+    let (computed, written) = (flops(summary.flops_total), bytes(summary.bytes_total));
+    let jobs = format!("{embedding_jobs} embedding jobs, {fits_total} fits");
+    say(&format!("{jobs}; {computed}, {written} written"));
+}
+
 fn print(summary: &Summary<'_>, format: Format) {
     let plan = summary.plan;
     let mut datasets = Table::new(&["data set", "task", "examples", "nt min", "nt max", "splits"]);
@@ -295,14 +304,7 @@ fn print(summary: &Summary<'_>, format: Format) {
         let cost = format!("{:.2} USD", floor.cost_usd);
         floors.row(vec![floor.device.to_owned(), seconds(floor.seconds), cost]);
     }
-    say(&format!("job {} ({}): {} tokens", summary.name, summary.job, summary.tokens_total));
-    say(&format!(
-        "{} embedding jobs, {} fits; {}, {} written",
-        summary.embedding_jobs,
-        summary.fits_total,
-        flops(summary.flops_total),
-        bytes(summary.bytes_total)
-    ));
+    say_totals(summary);
     let held = &summary.worker_memory;
     let mut memory = Table::new(&["worker holds", "about"]);
     for (what, count) in [

@@ -148,11 +148,9 @@ fn a_run_without_the_archive_is_refused_with_every_folder_at_once() {
 }
 
 fn refused(tables: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("job.toml");
     let text = format!("name = \"a\"\n{tables}[[representation]]\none_hot = true\n");
-    std::fs::write(&file, text).unwrap();
-    plan_file_assuming(&file, "cpu").err().unwrap().chain()
+    let job = Job::parse(&text, "job.toml", Path::new("/")).unwrap();
+    plan_with(job, "cpu", WhatIsAbsent::Assumed).err().unwrap().chain()
 }
 
 #[test]
