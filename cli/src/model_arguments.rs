@@ -103,6 +103,7 @@ impl ModelArguments {
             }),
             pad_to: self.pad_to,
             precision: self.precision.map(Precision::from),
+            ..ModelSpec::default()
         }
     }
 }

@@ -1,18 +1,21 @@
 //! From a job file to its plan: survey every data set, describe every gLM, plan.
 
 use crate::output::complain;
+use absent::Absent;
 use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::job::Job;
 use glmeval_common::model::ModelFacts;
 use glmeval_common::plan::{DatasetFacts, Plan};
-use glmeval_common::survey::survey;
 use glmeval_coordinator::plan::NumericClasses;
 use glmeval_worker::device::DeviceChoice;
 use std::path::Path;
 
+mod absent;
 pub(crate) mod fetching;
 mod padding;
+#[cfg(test)]
+mod tests;
 
 /// A checked job file and its plan.
 pub(crate) struct Planned {
@@ -20,6 +23,17 @@ pub(crate) struct Planned {
     pub(crate) job: Job,
     /// Its plan.
     pub(crate) plan: Plan,
+    /// A line for everything that is not here and was planned by what is known of it.
+    pub(crate) assumed: Vec<String>,
+}
+
+/// What becomes of data sets of the archive and published gLMs that are not here.
+#[derive(Clone, Copy, PartialEq)]
+enum WhatIsAbsent {
+    /// They are refused, all in one message.
+    Refused,
+    /// They are planned by the protocol's numbers.
+    Assumed,
 }
 
 /// Kind of device that a planned job embeds on.
@@ -39,32 +53,43 @@ impl KindArguments {
 
 /// Reads, checks and plans a job file for devices of `kind`.
 pub(crate) fn plan_file(path: &Path, kind: &str) -> Result<Planned> {
-    let job = Job::read(path)?;
-    plan_job(job, kind)
+    plan_job(read(path)?, kind)
+}
+
+/// As [`plan_file`], with the protocol's numbers for what is not here; such a plan cannot be run.
+pub(crate) fn plan_file_assuming(path: &Path, kind: &str) -> Result<Planned> {
+    plan_with(read(path)?, kind, WhatIsAbsent::Assumed)
+}
+
+/// Reads and checks a job file.
+fn read(path: &Path) -> Result<Job> {
+    Job::read_with(path, &glmeval_worker::tasks::names)
 }
 
 /// Plans a checked job for devices of `kind`; probes are trained on CPUs.
-pub(crate) fn plan_job(mut job: Job, kind: &str) -> Result<Planned> {
+pub(crate) fn plan_job(job: Job, kind: &str) -> Result<Planned> {
+    plan_with(job, kind, WhatIsAbsent::Refused)
+}
+
+fn plan_with(mut job: Job, kind: &str, what_is_absent: WhatIsAbsent) -> Result<Planned> {
+    let mut absent = Absent::default();
+    let mut tables = std::mem::take(&mut job.datasets);
+    let is_refused = what_is_absent == WhatIsAbsent::Refused;
+    // What is fetched or read takes long; what is lacking is told first.
+    if is_refused {
+        Absent::of(&job, &tables)?.refuse(&job)?;
+    }
     let models = job
         .models
         .iter()
-        .map(|model| {
-            fetching::fetch(&model.source)
-                .and_then(|folder| {
-                    glmeval_worker::models::describe_on(&folder, &model.options, kind)
-                })
-                .map_err(|e| e.context(format!("open model {}", model.name)))
-        })
+        .map(|model| absent.model(model, (kind, is_refused)))
         .collect::<Result<Vec<ModelFacts>>>()?;
-    let datasets = job
-        .datasets
-        .iter()
-        .map(|dataset| {
-            survey(&dataset.source, dataset.task)
-                .map_err(|e| e.context(format!("read data set {}", dataset.name)))
-        })
+    let datasets = tables
+        .iter_mut()
+        .map(|dataset| absent.dataset(&job.file, dataset))
         .collect::<Result<Vec<DatasetFacts>>>()?;
-    padding::count_tokens(&mut job, &models)?;
+    job.datasets = tables;
+    padding::count_tokens(&mut job, &models, |model| !absent.lacks(model))?;
     let embeddings = |precision| glmeval_worker::numeric_class_on(kind, precision);
     let classes =
         NumericClasses { embeddings: &embeddings, training: &glmeval_worker::numeric_class };
@@ -74,5 +99,5 @@ pub(crate) fn plan_job(mut job: Job, kind: &str) -> Result<Planned> {
             complain(&format!("warning: data set {}: {line}", dataset.name));
         }
     }
-    Ok(Planned { job, plan })
+    Ok(Planned { job, plan, assumed: absent.notes() })
 }

@@ -234,6 +234,18 @@ pub enum DatasetSource {
         /// does not.
         files: Vec<PathBuf>,
     },
+    /// A data set of the study's archive, known by task and name; stands between the check of a job
+    /// and its plan, which has what it is read from in its place.
+    Archive {
+        /// Folder the archive was unpacked to.
+        root: PathBuf,
+        /// The set's name within its task.
+        set: String,
+        /// Where it lies below `root`, if not where the archive has it.
+        file: Option<PathBuf>,
+        /// A genome, FASTA, for sets that are cut from one.
+        genome: Option<PathBuf>,
+    },
 }
 
 impl DatasetSource {
@@ -255,6 +267,7 @@ impl DatasetSource {
             Self::Splicing(set) => set.paths(),
             Self::Peaks(set) => set.paths(),
             Self::Tfrecord { files } => files.iter().map(PathBuf::as_path).collect(),
+            Self::Archive { root, .. } => vec![root],
         }
     }
 

@@ -8,7 +8,7 @@ use crate::effect::Score;
 use crate::error::{InputError, Result, io_error};
 use crate::model::{ModelOptions, Precision, SpecialTokens, UndefinedBase, UnknownLetters};
 use crate::representation::{
-    FullRows, MeanOver, Pooling, RepresentationOptions, SequenceFeature, StoredDtype, Strands,
+    FullRows, MeanOver, Pooling, RepresentationOptions, StoredDtype, Strands,
 };
 use crate::variant::Indels;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 mod check;
 mod cost;
+mod grid;
 mod probe;
 pub mod published;
 mod raw;
@@ -26,6 +27,7 @@ mod split;
 mod tests;
 
 pub use cost::Prices;
+pub use grid::{JobFeature, ProbeLayers, SetNames, SetsOfTask};
 pub use probe::{
     EffectsChoice, JobProbe, LayerTable, NetworkChoice, NetworkKind, OrderName, ProbeChoice,
     ProbeTable, TrainingChanges,
@@ -94,10 +96,12 @@ pub struct JobSpec {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Name used by representations.
+    /// Name used by representations; left out = the published one's.
+    #[serde(default)]
     pub name: String,
     /// Folder in Hugging Face layout or a published single file, relative to the job file; or
-    /// `hf://org/name@revision`.
+    /// `hf://org/name@revision`; left out = where the published one is fetched from.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub path: PathBuf,
     /// Epsilon of every layer norm; left out = the config's.
     pub layer_norm_eps: Option<f64>,
@@ -111,29 +115,44 @@ pub struct ModelSpec {
     pub pad_to: Option<u32>,
     /// `f32` or `bf16` matrix products; left out = f32.
     pub precision: Option<Precision>,
+    /// Which checkpoint of the study it is, such as `nt-2b5-1000g`; gives name, place and habits.
+    pub published: Option<String>,
+    /// Seed that weights are drawn from instead of read; left out = read.
+    pub random: Option<u32>,
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 impl ModelSpec {
     /// The choices it makes.
     pub fn options(&self) -> ModelOptions {
+        self.options_over(ModelOptions::default())
+    }
+
+    /// The choices it makes, where it makes none those of `habits`.
+    pub fn options_over(&self, habits: ModelOptions) -> ModelOptions {
         ModelOptions {
-            layer_norm_eps: self.layer_norm_eps,
-            unknown_letters: self.unknown_letters.unwrap_or_default(),
-            special_tokens: self.special_tokens.unwrap_or_default(),
-            undefined_bases: self.undefined_bases.unwrap_or_default(),
-            pad_to: self.pad_to,
-            precision: self.precision.unwrap_or_default(),
+            layer_norm_eps: self.layer_norm_eps.or(habits.layer_norm_eps),
+            unknown_letters: self.unknown_letters.unwrap_or(habits.unknown_letters),
+            special_tokens: self.special_tokens.unwrap_or(habits.special_tokens),
+            undefined_bases: self.undefined_bases.unwrap_or(habits.undefined_bases),
+            pad_to: self.pad_to.or(habits.pad_to),
+            precision: self.precision.unwrap_or(habits.precision),
+            random: self.random.or(habits.random),
             quirk: None,
         }
     }
 }
 
 /// One `[[dataset]]` table: exactly one of `fasta`, `bed`, `narrowpeak`, `windows`, `table`, `hdf5`, `parquet`,
-/// `variants`, `psi`, `peaks`, `tfrecord`.
+/// `variants`, `psi`, `peaks`, `tfrecord`, `archive`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
-    /// Name shown in score tables.
+    /// Name shown in score tables; left out with `names`.
+    #[serde(default)]
     pub name: String,
     /// Task; decides targets and statistics.
     #[serde(default)]
@@ -206,6 +225,13 @@ pub struct DatasetSpec {
     /// Folder of TFRecord files with one-hot sequences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tfrecord: Option<PathBuf>,
+    /// Folder of the study's archive; `hdf5` is then a path below it, where the file lies elsewhere.
+    pub archive: Option<PathBuf>,
+    /// Which of the task's sets in the archive; left out = the one of that name.
+    pub set: Option<String>,
+    /// A data set for each of these names, `{name}` in paths standing for it; `"all"` = every set that
+    /// the archive has of the task.
+    pub names: Option<SetNames>,
 }
 
 /// Which layers of a gLM.
@@ -250,6 +276,12 @@ pub struct RepresentationSpec {
     pub scores: Option<Vec<Score>>,
     /// `true` = each score is averaged with that of the reverse complements.
     pub both_strands: Option<bool>,
+    /// Tasks whose data sets it is computed on; left out = all.
+    pub tasks: Option<Vec<TaskName>>,
+    /// As in `[[model]]`, for this representation.
+    pub pad_to: Option<u32>,
+    /// As in `[[model]]`, for this representation.
+    pub undefined_bases: Option<UndefinedBase>,
 }
 
 /// A checked job.
@@ -274,7 +306,7 @@ pub struct Job {
     /// Representations of gLMs.
     pub embeddings: Vec<JobEmbedding>,
     /// Sequence features.
-    pub features: Vec<SequenceFeature>,
+    pub features: Vec<JobFeature>,
     /// Probes.
     pub probes: Vec<JobProbe>,
     /// What device time costs, if that is told.
@@ -290,6 +322,8 @@ pub struct JobModel {
     pub source: PathBuf,
     /// How it is opened.
     pub options: ModelOptions,
+    /// Which of [`crate::model::published::ALL`] it is said to be.
+    pub published: Option<String>,
 }
 
 /// A checked data set.
@@ -334,23 +368,24 @@ pub struct ZeroShot {
     pub longest: BTreeMap<usize, u64>,
 }
 
-impl JobEmbedding {
-    /// Whether it is made of data set `dataset`.
-    pub fn reads(&self, dataset: usize) -> bool {
-        self.dataset_indices.as_ref().is_none_or(|indices| indices.contains(&dataset))
-    }
-}
-
 impl Job {
     /// Reads and checks a job file.
     ///
     /// # Errors
     /// `Invalid` with file, line or key, the allowed values and the value found.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_with(path, &|_| Vec::new())
+    }
+
+    /// As [`Job::read`], where `sets` names what an archive has of a task (`names = "all"`).
+    ///
+    /// # Errors
+    /// As [`Job::read`].
+    pub fn read_with(path: &Path, sets: &SetsOfTask<'_>) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| io_error(path, e))?;
         let base = std::path::absolute(path).map_err(|e| io_error(path, e))?;
         let folder = base.parent().unwrap_or(Path::new("/"));
-        Self::parse(&text, &path.display().to_string(), folder)
+        Self::parse_with(&text, &path.display().to_string(), folder, sets)
     }
 
     /// Checks the text of a job file; relative paths start at `folder`.
@@ -358,8 +393,12 @@ impl Job {
     /// # Errors
     /// As [`Job::read`].
     pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Self> {
+        Self::parse_with(text, file, folder, &|_| Vec::new())
+    }
+
+    fn parse_with(text: &str, file: &str, folder: &Path, sets: &SetsOfTask<'_>) -> Result<Self> {
         let spec: JobSpec = toml::from_str(text).map_err(|e| toml_error(text, file, &e))?;
-        check::check(spec, text, file, folder)
+        check::check(spec, text, (file, folder), sets)
     }
 
     /// Checks a job that was not read from a file; `name` stands for the file in errors.
@@ -369,7 +408,7 @@ impl Job {
     pub fn from_spec(spec: JobSpec, name: &str, folder: &Path) -> Result<Self> {
         let text = toml::to_string(&spec)
             .map_err(|e| crate::error::Error::bug("write a job as TOML").with_source(e))?;
-        check::check(spec, &text, name, folder)
+        check::check(spec, &text, (name, folder), &|_| Vec::new())
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Leaves out: opening one (worker). Invariant: options and facts are plain values that travel in plans.
 
+pub mod published;
 mod written;
 
 use crate::ids::ModelId;
@@ -110,6 +111,9 @@ pub struct ModelOptions {
     /// the sets that it changes, not of the gLM's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quirk: Option<InputQuirk>,
+    /// Draws the weights from this seed instead of reading them: the control without pre-training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random: Option<u32>,
 }
 
 /// What the study's code did to inputs without meaning to.

@@ -4,7 +4,7 @@
 //! [`InputError`](crate::error::InputError) with file, place, expected and found.
 
 use crate::dataset::{DatasetSource, TaskName};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::example::{Example, ExampleSchema};
 
 pub mod bed;
@@ -78,5 +78,9 @@ pub fn open(source: &DatasetSource, task: TaskName) -> Result<Box<dyn ExampleRea
             Box::new(peaks::PeakReader::open(set, task == TaskName::Eclip)?)
         }
         DatasetSource::Tfrecord { files } => Box::new(tfrecord::TfrecordReader::open(files)?),
+        DatasetSource::Archive { root, set, .. } => {
+            let expected = "a data set of an archive is looked up before it is read";
+            return Err(Error::bug(format!("{}: {set}: {expected}", root.display())));
+        }
     })
 }

@@ -170,6 +170,7 @@ fn without_paths(source: &DatasetSource) -> DatasetSource {
                 *file = file.file_name().map_or_else(PathBuf::new, PathBuf::from);
             }
         }
+        DatasetSource::Archive { root, .. } => *root = PathBuf::new(),
     }
     source
 }

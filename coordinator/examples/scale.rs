@@ -55,8 +55,8 @@ fn planned(units: u64) -> Plan {
         poolings: vec![Pooling::Mean],
         dtype: StoredDtype::F32,
         options: Default::default(),
-        key: "representation[0]".into(),
         dataset_indices: None,
+        key: "representation[0]".into(),
         zero_shot: None,
     };
     let job = Job {
@@ -71,6 +71,7 @@ fn planned(units: u64) -> Plan {
             name: "NT".into(),
             source: "/nt".into(),
             options: Default::default(),
+            published: None,
         }],
         datasets: vec![JobDataset { name: "genome".into(), task: TaskName::Regression, source }],
         embeddings: vec![embedding],

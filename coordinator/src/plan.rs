@@ -180,7 +180,7 @@ fn planned_models(job: &Job, facts: &[ModelFacts]) -> Vec<PlannedModel> {
 }
 
 fn model_ref(id: &ModelId, model: &JobModel) -> ModelRef {
-    let JobModel { name, source, options } = model.clone();
+    let JobModel { name, source, options, .. } = model.clone();
     ModelRef { id: id.clone(), name, source, options }
 }
 

@@ -50,6 +50,7 @@ fn plan() -> Plan {
             name: "NT".into(),
             source: "/nt".into(),
             options: ModelOptions::default(),
+            published: None,
         }],
         datasets: vec![JobDataset {
             name: "D".into(),
@@ -66,7 +67,7 @@ fn plan() -> Plan {
             dataset_indices: None,
             zero_shot: None,
         }],
-        features: vec![SequenceFeature::OneHot],
+        features: vec![SequenceFeature::OneHot.into()],
         probes: vec![JobProbe::linear(ProbeSpec::LeastSquares, vec![0])],
     };
     let dataset = DatasetFacts {

@@ -141,6 +141,8 @@ impl Study {
             length_min: length,
             length_max: length,
             split_rows: splits.map(|(split, rows)| (split.to_owned(), rows)).into(),
+            notes: Vec::new(),
+            leakage: Vec::new(),
         };
         let source = DatasetSource::Fasta { path: "study.fa".into() };
         self.plan.datasets.push(PlannedDataset { name: name.to_owned(), task, source, facts });

@@ -29,6 +29,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         name: name.into(),
         source: format!("/{name}").into(),
         options: ModelOptions::default(),
+        published: None,
     };
     let embedding = |model_index: usize| JobEmbedding {
         model_index,

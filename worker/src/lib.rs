@@ -34,6 +34,8 @@ pub mod runner;
 pub mod scoring;
 pub mod spool;
 pub mod statistics;
+pub mod task;
+pub mod tasks;
 pub mod tokenizer;
 pub mod tokenizers;
 pub mod training;

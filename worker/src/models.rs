@@ -58,6 +58,9 @@ pub fn open_with(path: &Path, options: &ModelOptions) -> Result<Model> {
 /// As [`open`]; `Invalid` that names a precision the device lacks, or a gLM without a form for it; `Unavailable` if the
 /// device has no room or fails.
 pub fn open_on(path: &Path, options: &ModelOptions, device: &Device) -> Result<Model> {
+    if let Some(seed) = options.random {
+        return open_random_on(path, options, seed.into(), device);
+    }
     let kind = Kind::find(path, options)?;
     let mut weights = kind.weights()?;
     kind.open(&mut weights, device)
@@ -91,9 +94,7 @@ pub fn open_random_on(
 /// # Errors
 /// As [`open`].
 pub fn describe(path: &Path, options: &ModelOptions) -> Result<ModelFacts> {
-    let kind = Kind::find(path, options)?;
-    let weights = kind.weights()?;
-    kind.facts(&weights, kind.tokenizer()?.as_ref())
+    Kind::find(path, options)?.describe()
 }
 
 /// As [`describe`], for a gLM that is to run on devices of `kind`, as [`Device::kind`] names it.
@@ -109,8 +110,7 @@ pub fn describe_on(path: &Path, options: &ModelOptions, kind: &str) -> Result<Mo
         let name = found.architecture.name();
         return Err(InputError::new(path.display(), "", expected, name).into());
     }
-    let weights = found.weights()?;
-    found.facts(&weights, found.tokenizer()?.as_ref())
+    found.describe()
 }
 
 /// The tokenizer of the gLM at `path`, without its weights.
@@ -203,6 +203,15 @@ impl Kind {
         let weights = self.checkpoint.weights(self.architecture)?;
         self.blueprint.check_weights(&weights)?;
         Ok(weights)
+    }
+
+    /// Facts about the weights that are there, or those that are drawn.
+    fn describe(&self) -> Result<ModelFacts> {
+        let tokenizer = self.tokenizer()?;
+        match self.options.random {
+            Some(seed) => self.facts(&self.random(seed.into()), tokenizer.as_ref()),
+            None => self.facts(&self.weights()?, tokenizer.as_ref()),
+        }
     }
 
     fn random(&self, seed: u64) -> RandomTensors<'_> {

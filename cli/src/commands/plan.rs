@@ -1,7 +1,7 @@
 //! `glmeval plan JOB.toml`.
 
-use crate::output::{Format, Table, bytes, flops, say, say_json, seconds};
-use crate::planning::{KindArguments, plan_file};
+use crate::output::{Format, Table, bytes, complain, flops, say, say_json, seconds};
+use crate::planning::{KindArguments, plan_file_assuming};
 use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::job::Prices;
@@ -9,7 +9,7 @@ use glmeval_common::plan::Plan;
 use glmeval_common::unit::{Fit, UnitKind};
 use glmeval_coordinator::plan;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -101,6 +101,14 @@ struct Summary<'a> {
     name: &'a str,
     /// Units of all stages.
     units_total: u32,
+    /// Pairs of a gLM and a data set that it embeds.
+    embedding_jobs: usize,
+    /// Fits of all probes.
+    fits_total: u64,
+    /// FLOPs of all stages.
+    flops_total: f64,
+    /// Bytes written by all stages.
+    bytes_total: u64,
     /// Tokens embedded, special tokens included.
     tokens_total: u64,
     /// Units, bytes written and FLOPs by stage.
@@ -120,7 +128,8 @@ struct Summary<'a> {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let planned = plan_file(&arguments.job, &arguments.device.kind()?)?;
+    let planned = plan_file_assuming(&arguments.job, &arguments.device.kind()?)?;
+    planned.assumed.iter().for_each(|line| complain(line));
     let plan = &planned.plan;
     let stages = UnitKind::ALL.map(|kind| stage(plan, kind)).into_iter().collect::<Vec<_>>();
     let flops_total: f64 = stages.iter().map(|stage| stage.flops).sum();
@@ -135,6 +144,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         job: plan.job.as_str(),
         name: &plan.name,
         units_total: plan.unit_count(),
+        embedding_jobs: embedding_jobs(plan),
+        fits_total: fitted(plan).count() as u64,
+        flops_total,
+        bytes_total: stages.iter().map(|stage| stage.bytes).sum(),
         tokens_total: plan::tokens(plan),
         stages,
         probes: probes(plan),
@@ -150,6 +163,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         print(&summary, arguments.format);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Pairs of a gLM, by its name, and a data set; habits that differ by data set make no other gLM.
+fn embedding_jobs(plan: &Plan) -> usize {
+    let pairs = plan.sets.iter().map(|set| (&set.model.name, &set.dataset));
+    pairs.collect::<BTreeSet<_>>().len()
+}
+
+/// Fits that are trained; what only compares is no fit.
+fn fitted(plan: &Plan) -> impl Iterator<Item = &Fit> {
+    plan.fit_units().flat_map(|(_, unit)| &unit.fits).filter(|fit| fit.probe.is_fitted())
 }
 
 fn prices(prices: &Prices, flops_total: f64) -> Vec<Price> {
@@ -250,6 +274,15 @@ fn say_notes(summary: &Summary<'_>) {
     }
 }
 
+/// What the whole job is, in two lines.
+fn say_totals(summary: &Summary<'_>) {
+    let Summary { name, job, tokens_total, embedding_jobs, fits_total, .. } = summary;
+    say(&format!("job {name} ({job}): {tokens_total} tokens"));
+    let (computed, written) = (flops(summary.flops_total), bytes(summary.bytes_total));
+    let jobs = format!("{embedding_jobs} embedding jobs, {fits_total} fits");
+    say(&format!("{jobs}; {computed}, {written} written"));
+}
+
 fn print(summary: &Summary<'_>, format: Format) {
     let plan = summary.plan;
     let mut datasets = Table::new(&["data set", "task", "examples", "nt min", "nt max", "splits"]);
@@ -296,7 +329,7 @@ fn print(summary: &Summary<'_>, format: Format) {
         let cost = format!("{:.2} USD", floor.cost_usd);
         floors.row(vec![floor.device.to_owned(), seconds(floor.seconds), cost]);
     }
-    say(&format!("job {} ({}): {} tokens", summary.name, summary.job, summary.tokens_total));
+    say_totals(summary);
     say_notes(summary);
     let held = &summary.worker_memory;
     let mut memory = Table::new(&["worker holds", "about"]);

@@ -1,8 +1,8 @@
 //! From a job file as written to a checked job.
 
 use super::{
-    DatasetSpec, Job, JobDataset, JobEmbedding, JobModel, JobSpec, LayerChoice, Protocol,
-    RepresentationSpec,
+    DatasetSpec, Job, JobDataset, JobEmbedding, JobFeature, JobModel, JobSpec, LayerChoice,
+    Protocol, RepresentationSpec, SetsOfTask,
 };
 use crate::dataset::{DatasetSource, Hdf5Layout, TableColumns, TaskName};
 use crate::error::{InputError, Result};
@@ -12,12 +12,13 @@ use crate::representation::{
 use std::path::{Path, PathBuf};
 
 mod effects;
+mod grid;
 mod layers;
 mod own;
 mod probes;
 mod raw;
 
-const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, variants, psi, peaks, tfrecord";
+const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, variants, psi, peaks, tfrecord, archive";
 
 /// Where messages point to: the file and the folder that relative paths start at.
 struct Place<'a> {
@@ -47,47 +48,57 @@ impl Place<'_> {
     }
 }
 
-pub(super) fn check(spec: JobSpec, text: &str, file: &str, folder: &Path) -> Result<Job> {
+pub(super) fn check(
+    spec: JobSpec,
+    text: &str,
+    (file, folder): (&str, &Path),
+    sets: &SetsOfTask<'_>,
+) -> Result<Job> {
     let place = Place { file, folder };
     check_name(&place, "name", &spec.name)?;
     if spec.shard_rows == Some(0) {
         return Err(place.wrong("shard_rows", "at least 1", 0).into());
     }
     spec.schedule.unwrap_or_default().check(file)?;
-    unique(&place, "model", spec.models.iter().map(|model| model.name.as_str()))?;
-    unique(&place, "dataset", spec.datasets.iter().map(|dataset| dataset.name.as_str()))?;
+    let mut names = Vec::new();
+    for (i, model) in spec.models.iter().enumerate() {
+        let key = format!("model[{i}]");
+        let name = grid::model_name((&place, &key), model)?;
+        names.push((key, name));
+    }
+    unique(&place, names.into_iter())?;
+    let tables = grid::expanded(&place, &spec.datasets, sets)?;
+    unique(&place, tables.iter().map(|(key, table)| (key.clone(), table.name.clone())))?;
     if spec.datasets.is_empty() {
         return Err(place.wrong("dataset", "at least one [[dataset]] table", "none").into());
     }
     let mut models = Vec::new();
     for (i, model) in spec.models.iter().enumerate() {
-        let key = format!("model[{i}].path");
-        let source = if model.path.starts_with("hf:") {
-            model.path.clone()
-        } else {
-            place.existing(&key, &model.path)?
-        };
-        models.push(JobModel { name: model.name.clone(), source, options: model.options() });
+        models.push(grid::model((&place, &format!("model[{i}]")), model)?);
     }
-    let datasets = spec
-        .datasets
+    let datasets = tables
         .iter()
-        .enumerate()
-        .map(|(i, dataset)| check_dataset(&place, &format!("dataset[{i}]"), dataset, spec.seed))
+        .map(|(key, dataset)| check_dataset(&place, key, dataset, spec.seed))
         .collect::<Result<Vec<_>, _>>()?;
     let (mut embeddings, mut features) = (Vec::new(), Vec::new());
     for (i, table) in spec.representations.iter().enumerate() {
         let key = format!("representation[{i}]");
-        match check_representation(&place, &key, table, spec.protocol, (&models, &datasets))? {
-            Checked::Embedding(embedding) => embeddings.push(embedding),
-            Checked::Feature(feature) => features.push(feature),
+        let filters = (&table.datasets, &table.tasks);
+        let dataset_indices = grid::chosen((&place, &key), filters, &datasets)?;
+        let dataset_indices = effects::narrowed((&place, &key), table, dataset_indices, &datasets)?;
+        match check_representation(&place, &key, table, spec.protocol, &mut models)? {
+            Checked::Embedding(embedding) => {
+                embeddings.push(JobEmbedding { dataset_indices, ..embedding });
+            }
+            Checked::Feature(feature) => features.push(JobFeature { feature, dataset_indices }),
         }
     }
+    grid::drop_unread(&mut models, spec.models.len(), &mut embeddings);
     if embeddings.is_empty() && features.is_empty() {
         let expected = "at least one [[representation]] table";
         return Err(place.wrong("representation", expected, "none").into());
     }
-    let probes = probes::check(&place, &spec.probes, &datasets)?;
+    let probes = probes::check(&place, &spec.probes, &models, &datasets)?;
     if let Some(prices) = &spec.cost {
         prices.check(file)?;
     }
@@ -116,18 +127,19 @@ fn check_name(place: &Place<'_>, key: &str, name: &str) -> Result<(), InputError
     Ok(())
 }
 
-fn unique<'a>(
+/// Names by the key of their table, each once.
+fn unique(
     place: &Place<'_>,
-    table: &str,
-    names: impl Iterator<Item = &'a str>,
+    names: impl Iterator<Item = (String, String)>,
 ) -> Result<(), InputError> {
     let mut seen = std::collections::BTreeSet::new();
-    for (i, name) in names.enumerate() {
-        let key = format!("{table}[{i}].name");
-        check_name(place, &key, name)?;
-        if !seen.insert(name) {
+    for (key, name) in names {
+        let key = format!("{key}.name");
+        check_name(place, &key, &name)?;
+        if seen.contains(&name) {
             return Err(place.wrong(&key, "a name used once", format!("{name:?} twice")));
         }
+        seen.insert(name);
     }
     Ok(())
 }
@@ -138,6 +150,12 @@ fn check_dataset(
     spec: &DatasetSpec,
     seed: u64,
 ) -> Result<JobDataset, InputError> {
+    if let Some(archive) = &spec.archive {
+        return grid::archived((place, key), spec, archive);
+    }
+    if spec.set.is_some() {
+        return Err(place.wrong(&format!("{key}.set"), "archive with set", "no archive"));
+    }
     let variants = spec.variants.as_ref().and_then(|patterns| patterns.first().cloned());
     raw::check_strays(place, key, spec)?;
     let named = [
@@ -254,7 +272,7 @@ fn check_representation(
     key: &str,
     spec: &RepresentationSpec,
     protocol: Protocol,
-    (models, datasets): (&[JobModel], &[JobDataset]),
+    models: &mut Vec<JobModel>,
 ) -> Result<Checked, InputError> {
     let one_of = "exactly one of model, one_hot = true, kmer, nucleotides = true";
     let flags = (spec.one_hot.unwrap_or(false), spec.nucleotides.unwrap_or(false));
@@ -290,18 +308,23 @@ fn check_representation(
             }
             let dtype = spec.dtype.unwrap_or_default();
             let options = check_options(place, key, spec, &poolings)?;
-            let dataset_indices = effects::chosen(place, key, spec, datasets)?;
             let key = key.to_owned();
-            Ok(Checked::Embedding(JobEmbedding {
+            let model_index = grid::variant(models, model_index, spec);
+            let embedding = JobEmbedding {
                 model_index,
                 layers,
                 poolings,
                 dtype,
                 options,
+                dataset_indices: None,
                 key,
-                dataset_indices,
                 zero_shot,
-            }))
+            };
+            Ok(Checked::Embedding(embedding))
+        }
+        (None, ..) if grid::has_habits(spec) => {
+            let expected = "model with pad_to or undefined_bases";
+            Err(place.wrong(key, expected, "no model"))
         }
         (None, (true, false), None) => Ok(Checked::Feature(SequenceFeature::OneHot)),
         (None, (false, true), None) => Ok(Checked::Feature(SequenceFeature::Nucleotides)),

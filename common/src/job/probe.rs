@@ -3,6 +3,7 @@
 //! Leaves out: the checks (check) and what the protocol fills in (published). Invariant: a key that
 //! is left out is `None` here, so a default is never confused with a choice.
 
+use crate::dataset::TaskName;
 use crate::model::Precision;
 use crate::network::{
     Activation, Architecture, ChipFront, Draws, ExampleOrder, JoinAxis, Loss, Monitor, NetworkSpec,
@@ -11,8 +12,8 @@ use crate::network::{
 use crate::unit::ProbeSpec;
 use serde::{Deserialize, Serialize};
 
-use super::Protocol;
 use super::published::{self, BUFFER_ROWS, ProbeInput};
+use super::{ProbeLayers, Protocol};
 
 /// One `[[probe]]` table.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -34,8 +35,8 @@ pub struct ProbeTable {
     pub name: Option<String>,
     /// What a user's own network reads; left out = `["sequence"]`.
     pub inputs: Option<Vec<String>>,
-    /// Layers of a user's own network.
-    pub layers: Option<Vec<LayerTable>>,
+    /// Layers of gLMs to read, left out = all; or the layers of a user's own network.
+    pub layers: Option<ProbeLayers>,
     /// Width factors; left out = 1.
     pub factors: Option<Vec<f64>>,
     /// Fractions of the training examples; left out = 1, or the study's for `published`.
@@ -84,10 +85,14 @@ pub struct ProbeTable {
     pub probes: Option<Vec<String>>,
     /// Elements whose effects they are compared with; left out = all.
     pub targets: Option<Vec<String>>,
+    /// Tasks to fit on; left out = every one the probe suits.
+    pub tasks: Option<Vec<TaskName>>,
+    /// Names of gLMs to read; left out = all, and sequence features.
+    pub models: Option<Vec<String>>,
 }
 
 /// One layer of `layers`; which keys it may have depends on `kind`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerTable {
     /// `conv1d`, `dense`, ….
@@ -167,6 +172,10 @@ pub struct JobProbe {
     pub repeats: Option<u32>,
     /// What differs from the protocol's training.
     pub training: TrainingChanges,
+    /// Names of gLMs that are read; `None` = all, and sequence features.
+    pub models: Option<Vec<String>>,
+    /// Layers of gLMs that are read; `None` = all, and sequence features.
+    pub layers: Option<Vec<u32>>,
 }
 
 impl JobProbe {
@@ -181,6 +190,8 @@ impl JobProbe {
             fractions: None,
             repeats: None,
             training: TrainingChanges::default(),
+            models: None,
+            layers: None,
         }
     }
 }

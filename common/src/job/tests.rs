@@ -3,7 +3,7 @@ use crate::network::{
     Architecture, ChipFront, Draws, ExampleOrder, Extent, Loss, Monitor, NetworkSpec, Restore,
     TrainingSpec,
 };
-use crate::representation::UndefinedInKmers;
+use crate::representation::{SequenceFeature, UndefinedInKmers};
 use published::{ProbeInput, published_training};
 
 /// A job over one data set of `task`, whose file is any that exists.
@@ -227,7 +227,7 @@ fn composition_follows_the_protocol() {
         SequenceFeature::kmer(3),
         SequenceFeature::Nucleotides,
     ];
-    assert_eq!(features, expected);
+    assert_eq!(features, expected.map(JobFeature::from));
     let both = "[[representation]]\nkmer = 2\nnucleotides = true\n";
     assert!(parse("eclip", both).unwrap_err().chain().contains("more than one"));
 }

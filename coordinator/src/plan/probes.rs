@@ -99,9 +99,15 @@ impl ProbeOn<'_> {
     /// # Errors
     /// `Invalid` where none of them suits, or one that suits cannot be read.
     pub(super) fn fittings(&self, features: &[Features<'_>]) -> Result<Vec<Vec<Fitting>>> {
-        let asked = |one: &&Features<'_>| match &self.probe.representations {
-            Some(names) => names.iter().any(|name| name == one.word),
+        let JobProbe { representations, models, layers, .. } = self.probe;
+        let named = |names: &Option<Vec<String>>, name: Option<&str>| match names {
+            Some(names) => name.is_some_and(|name| names.iter().any(|known| known == name)),
             None => true,
+        };
+        let asked = |one: &&Features<'_>| {
+            named(representations, Some(one.word))
+                && named(models, one.set.map(|set| set.model.name.as_str()))
+                && layers.as_ref().is_none_or(|list| one.layer.is_some_and(|l| list.contains(&l)))
         };
         let mut first_reason = None;
         let mut lists = Vec::new();
@@ -136,6 +142,15 @@ impl ProbeOn<'_> {
         let expected = match &self.probe.representations {
             Some(names) => format!("a [[representation]] of {} that suits", names.join(" or ")),
             None => format!("a [[representation]] of {words}"),
+        };
+        let expected = match (&self.probe.models, &self.probe.layers) {
+            (None, None) => expected,
+            (Some(models), None) => format!("{expected}, of {}", models.join(" or ")),
+            (models, Some(layers)) => {
+                let models =
+                    models.as_ref().map_or("any gLM".to_owned(), |names| names.join(" or "));
+                format!("{expected}, of layers {layers:?} of {models}")
+            }
         };
         let mut names: Vec<_> = features.iter().map(|one| one.name.as_str()).collect();
         names.dedup();

@@ -6,8 +6,8 @@
 use super::sets::{self, PlannedSet};
 use super::{Planner, UnitRange};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::job::JobEmbedding;
 use glmeval_common::job::published::ProbeInput;
+use glmeval_common::job::{JobEmbedding, JobFeature};
 use glmeval_common::model::{ModelFacts, TokenRule};
 use glmeval_common::network::Extent;
 use glmeval_common::plan::DatasetFacts;
@@ -73,7 +73,8 @@ pub(super) fn dataset_features<'a>(
             }
         }
     }
-    list.extend(planner.job.features.iter().map(|&feature| {
+    let features = planner.job.features.iter().filter(|one| one.reads(dataset));
+    list.extend(features.map(|&JobFeature { feature, .. }| {
         let source = FeatureSource::Sequence(feature);
         let lengths = (facts.length_min, facts.length_max);
         let is_uneven = feature == SequenceFeature::OneHot && lengths.0 != lengths.1;

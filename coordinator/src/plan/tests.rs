@@ -54,8 +54,8 @@ fn embedding(layers: LayerChoice, poolings: &[Pooling]) -> JobEmbedding {
         poolings: poolings.to_vec(),
         dtype: StoredDtype::F32,
         options: Default::default(),
-        key: "representation[0]".into(),
         dataset_indices: None,
+        key: "representation[0]".into(),
         zero_shot: None,
     }
 }
@@ -74,10 +74,11 @@ pub(crate) fn job() -> Job {
             name: "NT".into(),
             source: PathBuf::from("/nt"),
             options: Default::default(),
+            published: None,
         }],
         datasets: vec![JobDataset { name: "D".into(), task: TaskName::Regression, source }],
         embeddings: vec![embedding(LayerChoice::List(vec![2, 4]), &[Pooling::Mean])],
-        features: vec![SequenceFeature::OneHot],
+        features: vec![SequenceFeature::OneHot.into()],
         probes: vec![JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0])],
     }
 }

@@ -178,29 +178,17 @@ pub(super) fn zero_shot(
     Ok(Some(ZeroShot { scores, ..ZeroShot::default() }))
 }
 
-/// Data sets that a representation is made of; `None` = all.
-pub(super) fn chosen(
-    place: &Place<'_>,
-    key: &str,
+/// The `chosen` data sets that a representation is made of, `None` = all: scores are of variants alone.
+pub(super) fn narrowed(
+    at: (&Place<'_>, &str),
     spec: &RepresentationSpec,
+    chosen: Option<BTreeSet<usize>>,
     datasets: &[JobDataset],
 ) -> Result<Option<BTreeSet<usize>>, InputError> {
-    let wrong =
-        |expected: String, found: String| place.wrong(&format!("{key}.datasets"), expected, found);
-    let is_zero_shot = spec.zero_shot == Some(true);
-    let narrowed = |chosen| match is_zero_shot {
-        true => of_variants((place, key), chosen, datasets).map(Some),
-        false => Ok(chosen),
-    };
-    let Some(names) = &spec.datasets else { return narrowed(None) };
-    let index = |name: &String| {
-        find(datasets, name).map_err(|expected| wrong(expected, format!("{name:?}")))
-    };
-    let indices = names.iter().map(index).collect::<Result<BTreeSet<_>, _>>()?;
-    if indices.is_empty() {
-        return Err(wrong("at least one data set".to_owned(), "none".to_owned()));
+    match spec.zero_shot {
+        Some(true) => of_variants(at, chosen, datasets).map(Some),
+        _ => Ok(chosen),
     }
-    narrowed(Some(indices))
 }
 
 /// Data sets of variants among the `chosen` ones, which must be of variants all, or among all.

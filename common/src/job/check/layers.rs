@@ -5,7 +5,7 @@
 
 use super::Place;
 use crate::error::InputError;
-use crate::job::{LayerTable, ProbeTable};
+use crate::job::{LayerTable, ProbeLayers, ProbeTable};
 use crate::network::{Initializer, LayerKind, LayerSpec, NetworkSpec};
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ pub(super) fn network(
         let expected = "[\"sequence\"], or [\"left\", \"right\"] for splicing";
         return Err(place.wrong(&format!("{key}.inputs"), expected, format!("{inputs:?}")));
     }
-    let tables = table.layers.as_deref().unwrap_or_default();
+    let tables = table.layers.as_ref().and_then(ProbeLayers::tables).unwrap_or_default();
     if tables.is_empty() || tables.len() > LAYERS_MAX {
         let expected = format!("1 to {LAYERS_MAX} layers");
         return Err(place.wrong(&format!("{key}.layers"), expected, tables.len()));

@@ -3,12 +3,12 @@
 //! Leaves out: layers of a user's own network (layers); which representations a probe reads (planned).
 //! Invariant: a key that a kind does not have is refused, never ignored.
 
-use super::{Place, effects, layers};
+use super::{Place, effects, grid, layers};
 use crate::dataset::TaskName;
 use crate::error::InputError;
 use crate::job::{
-    JobDataset, JobProbe, NetworkChoice, NetworkKind, OrderName, ProbeChoice, ProbeTable,
-    TrainingChanges,
+    JobDataset, JobModel, JobProbe, NetworkChoice, NetworkKind, OrderName, ProbeChoice,
+    ProbeLayers, ProbeTable, TrainingChanges,
 };
 use crate::network::ChipFront;
 use crate::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
@@ -82,13 +82,14 @@ impl Written<'_> {
 pub(super) fn check(
     place: &Place<'_>,
     tables: &[ProbeTable],
+    models: &[JobModel],
     datasets: &[JobDataset],
 ) -> Result<Vec<JobProbe>, InputError> {
     let mut own_names = BTreeSet::new();
     let mut probes = Vec::new();
     for (i, table) in tables.iter().enumerate() {
         let written = Written { place, key: format!("probe[{i}]"), table };
-        let probe = check_probe(&written, datasets)?;
+        let probe = check_probe(&written, models, datasets)?;
         if let ProbeChoice::Network(choice) = &probe.choice
             && let NetworkKind::Own { name, .. } = &choice.kind
             && !own_names.insert(name.clone())
@@ -102,7 +103,11 @@ pub(super) fn check(
 }
 
 /// One table; what the protocol decides stays open, since it depends on what is read.
-fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProbe, InputError> {
+fn check_probe(
+    written: &Written<'_>,
+    models: &[JobModel],
+    datasets: &[JobDataset],
+) -> Result<JobProbe, InputError> {
     let table = written.table;
     let choice = choice(written, datasets)?;
     refuse_others(written, &choice)?;
@@ -138,6 +143,8 @@ fn check_probe(written: &Written<'_>, datasets: &[JobDataset]) -> Result<JobProb
         fractions,
         repeats,
         training: training(written)?,
+        models: grid::models((written.place, &written.key), &table.models, models)?,
+        layers: table.layers.as_ref().and_then(ProbeLayers::numbers).map(<[u32]>::to_vec),
     })
 }
 
@@ -209,7 +216,7 @@ fn refuse_others(written: &Written<'_>, choice: &ProbeChoice) -> Result<(), Inpu
         ("iterations_max", t.iterations_max.is_some(), is(&["logistic"])),
         ("name", t.name.is_some(), is_own),
         ("inputs", t.inputs.is_some(), is_own),
-        ("layers", t.layers.is_some(), is_own),
+        ("layers", t.layers.as_ref().is_some_and(|layers| layers.tables().is_some()), is_own),
         ("trained_on", t.trained_on.is_some(), is_applied),
         ("probes", t.probes.is_some(), is_applied),
         ("targets", t.targets.is_some(), is_applied),
@@ -296,11 +303,13 @@ fn probed(
     datasets: &[JobDataset],
 ) -> Result<Vec<usize>, InputError> {
     let suits = |dataset: &JobDataset| suits(choice, dataset.task);
+    let of_tasks = grid::of_tasks((written.place, &written.key), &written.table.tasks, datasets)?;
+    let is_of_tasks = |index: &usize| of_tasks.as_ref().is_none_or(|of| of.contains(index));
     let Some(names) = &written.table.datasets else {
         // A ridge on variants is a choice, never a default.
         let is_effects = matches!(choice, ProbeChoice::Effects(_));
         let is_usual = |dataset: &JobDataset| is_effects || dataset.task != TaskName::VariantEffect;
-        let wanted = |i: &usize| suits(&datasets[*i]) && is_usual(&datasets[*i]);
+        let wanted = |i: &usize| suits(&datasets[*i]) && is_usual(&datasets[*i]) && is_of_tasks(i);
         return Ok((0..datasets.len()).filter(wanted).collect());
     };
     let mut indices = Vec::new();
@@ -319,6 +328,7 @@ fn probed(
         }
         indices.push(index);
     }
+    indices.retain(is_of_tasks);
     Ok(indices)
 }
 

@@ -34,7 +34,7 @@ fn job_of(task: TaskName, probes: Vec<JobProbe>) -> Job {
     let mut job = job();
     job.datasets[0].task = task;
     job.embeddings[0].poolings = vec![Pooling::Cls, Pooling::Mean, Pooling::Full];
-    job.features.push(SequenceFeature::kmer(2));
+    job.features.push(SequenceFeature::kmer(2).into());
     job.probes = probes;
     job
 }

@@ -244,3 +244,13 @@ fn sequences_are_cut_by_the_published_tokenizers() {
     assert_eq!(random(&FIRST).tokenize(&text).unwrap(), [2, 7, 16, 18, 3]);
     assert_eq!(random(&SECOND).tokenize(&text).unwrap(), [5, 3, 4]);
 }
+
+#[test]
+fn weights_drawn_by_choice_are_those_of_the_seed() {
+    let folder = folder(&config(&FIRST));
+    let options = ModelOptions { random: Some(5), ..ModelOptions::default() };
+    let (drawn, facts) =
+        (models::open_with(folder.path(), &options), models::describe(folder.path(), &options));
+    let id = random(&FIRST).facts().id.clone();
+    assert_eq!((drawn.unwrap().facts().id.clone(), facts.unwrap().id), (id.clone(), id));
+}
