@@ -111,7 +111,10 @@ fn values_and_splits_that_are_not_there_are_named_with_what_is() {
     let (_kept, source) = table(&rows(&["1"]));
     let rule = SplitRule::Column { column: "fold".to_owned(), values: folds() };
     let error = read(source.clone(), rule, TaskName::Regression).unwrap_err().chain();
-    assert!(error.contains("a column called fold, found columns seq, part, y"), "{error}");
+    assert!(
+        error.contains("a column called fold, found columns \"seq\", \"part\", \"y\""),
+        "{error}"
+    );
     let rule = SplitRule::Chromosome { column: None, values: folds() };
     let error = read(source, rule, TaskName::Regression).unwrap_err().chain();
     assert!(error.contains("found a source without intervals"), "{error}");

@@ -315,7 +315,7 @@ fn keys_of_the_users_own_become_examples_whatever_their_case() {
     assert!(error.contains("Fold row 0: expected train, valid or test"), "{error}");
     let absent = Hdf5Keys { targets: Some("labels".to_owned()), ..keys(true) };
     let error = read(absent, TaskName::Regression).unwrap_err().chain();
-    assert!(error.contains("a dataset labels") && error.contains("Fold, X, names"), "{error}");
+    assert!(error.contains("a dataset labels") && error.contains("keys: X, y, Fold"), "{error}");
 }
 
 #[test]
