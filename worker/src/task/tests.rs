@@ -43,8 +43,10 @@ mod example {
 
 const TABLE: &str = "sequence\tsplit\tcount\nACGT\ttrain\t1\nAAAA\ttrain\t4\nCCCC\ttest\t0\n";
 
+static ALL: &[&Task] = &[&example::TASK];
+
 fn letters() -> &'static Set {
-    let (task, set) = tasks::sets(&[&example::TASK], TaskName::Regression).next().unwrap();
+    let (task, set) = tasks::sets(ALL, TaskName::Regression).next().unwrap();
     assert_eq!(task.title, "Counting letters");
     set
 }
