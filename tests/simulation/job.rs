@@ -29,6 +29,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         name: name.into(),
         source: format!("/{name}").into(),
         options: ModelOptions::default(),
+        published: None,
     };
     let embedding = |model_index: usize| JobEmbedding {
         model_index,
@@ -36,6 +37,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         poolings: vec![Pooling::Mean],
         dtype: StoredDtype::F32,
         options: Default::default(),
+        dataset_indices: None,
         key: format!("representation[{model_index}]"),
     };
     let job = Job {
