@@ -50,6 +50,7 @@ fn plan() -> Plan {
             name: "NT".into(),
             source: "/nt".into(),
             options: ModelOptions::default(),
+            published: None,
         }],
         datasets: vec![JobDataset {
             name: "D".into(),
@@ -63,8 +64,9 @@ fn plan() -> Plan {
             dtype: StoredDtype::F32,
             options: Default::default(),
             key: "representation[0]".into(),
+            dataset_indices: None,
         }],
-        features: vec![SequenceFeature::OneHot],
+        features: vec![SequenceFeature::OneHot.into()],
         probes: vec![JobProbe::linear(ProbeSpec::LeastSquares, vec![0])],
     };
     let dataset = DatasetFacts {
