@@ -37,8 +37,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         poolings: vec![Pooling::Mean],
         dtype: StoredDtype::F32,
         options: Default::default(),
-        key: format!("representation[{model_index}]"),
         dataset_indices: None,
+        key: format!("representation[{model_index}]"),
         zero_shot: None,
     };
     let job = Job {

@@ -159,7 +159,11 @@ impl Absent {
             return None;
         }
         let (name, source) = (model.name.clone(), model.source.clone());
-        self.models.push(AbsentModel { name, published: published.name, source });
+        // Tasks with habits of their own open one gLM in several ways.
+        let is_told = |known: &AbsentModel| known.name == name && known.source == source;
+        if !self.models.iter().any(is_told) {
+            self.models.push(AbsentModel { name, published: published.name, source });
+        }
         Some(published)
     }
 

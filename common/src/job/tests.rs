@@ -241,7 +241,9 @@ fn every_example_of_the_repository_is_a_job() {
         .collect();
     assert!(jobs.len() >= 5, "{jobs:?}");
     for path in jobs {
-        Job::read(&path).map_err(|e| e.chain()).unwrap();
+        // What the archive has is not known here; one set of each task stands for all.
+        let sets = |task: TaskName| vec![task.name().to_owned()];
+        Job::read_with(&path, &sets).map_err(|e| e.chain()).unwrap();
     }
 }
 
