@@ -23,7 +23,7 @@ const RESAMPLES_MAX: usize = 9_999;
 const RESAMPLES_MIN: usize = 999;
 /// Predictions looked at for all data sets together, unless the least resamples take more: some
 /// seconds of one core.
-const LOOKS_MAX: usize = 400_000_000;
+const LOOKS_MAX: usize = 200_000_000;
 
 /// One comparison.
 pub(super) struct Comparison<'a> {

@@ -17,7 +17,7 @@ use glmeval_common::score::{FitIdentity, Statistic};
 
 /// Examples drawn for the intervals over repeats of all data sets, and resamples at least: these are the
 /// costliest numbers of a report, and their ends are shown with three digits.
-const DRAWS_MAX: usize = 200_000_000;
+const DRAWS_MAX: usize = 100_000_000;
 const RESAMPLES_MIN: usize = 200;
 
 /// Fits that differ in their repeat only.
