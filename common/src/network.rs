@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 mod architecture;
+mod chain;
+pub mod named;
 mod resolve;
 mod training;
 

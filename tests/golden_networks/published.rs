@@ -5,7 +5,7 @@
 
 use crate::fixture::descriptions;
 use crate::keras;
-use glmeval_common::network::{Architecture, ChipFront, LayerKind, NetworkSpec};
+use glmeval_common::network::{Architecture, ChipFront, LayerKind, NetworkSpec, named};
 use glmeval_tests::golden;
 
 fn filters(network: &NetworkSpec, name: &str) -> Option<usize> {
@@ -35,8 +35,8 @@ fn architecture(name: &str, table: &NetworkSpec) -> Architecture {
                 _ => ChipFront::Raw,
             },
         },
-        "resnet" => Architecture::ResNet,
-        "mprann" => Architecture::MpraNn,
+        "resnet" => Architecture::Named(&named::resnet::NETWORK),
+        "mprann" => Architecture::Named(&named::mprann::NETWORK),
         "insert_2cnn" => Architecture::InsertCnn,
         "rbp_2cnn" => Architecture::RbpCnn,
         "mtsplice" => Architecture::SplicingCnn { is_reduced: false },

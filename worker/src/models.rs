@@ -20,6 +20,8 @@ use std::path::Path;
 mod dnabert;
 mod gpn;
 mod hyenadna;
+#[cfg(test)]
+mod letters;
 mod nucleotide_transformer;
 mod rbp_cnn;
 mod sei;
@@ -34,6 +36,8 @@ pub static ALL: &[&dyn Architecture] = &[
     &dnabert::SECOND,
     &sei::MODEL,
     &rbp_cnn::MODEL,
+    #[cfg(test)]
+    &letters::MODEL,
 ];
 
 /// Opens the gLM at `path` as its published code runs it.

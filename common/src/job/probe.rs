@@ -5,6 +5,7 @@
 
 use crate::dataset::TaskName;
 use crate::model::Precision;
+use crate::network::named::{self, NamedNetwork};
 use crate::network::{
     Activation, Architecture, ChipFront, Draws, ExampleOrder, JoinAxis, Loss, Monitor, NetworkSpec,
     Padding, Restore, TrainingSpec,
@@ -242,16 +243,14 @@ pub enum NetworkKind {
     Linear,
     /// See [`Architecture::ChipCnn`].
     ChipCnn,
-    /// See [`Architecture::ResNet`].
-    ResNet,
-    /// See [`Architecture::MpraNn`].
-    MpraNn,
     /// See [`Architecture::InsertCnn`].
     InsertCnn,
     /// See [`Architecture::SplicingCnn`].
     SplicingCnn,
     /// See [`Architecture::RbpCnn`].
     RbpCnn,
+    /// See [`Architecture::Named`].
+    Named(&'static NamedNetwork),
     /// The user's own.
     Own {
         /// Name in reports.
@@ -262,18 +261,28 @@ pub enum NetworkKind {
 }
 
 impl NetworkChoice {
-    /// Kinds by name, but for the user's own.
-    pub const NAMED: [(&'static str, NetworkKind); 9] = [
+    /// Kinds with numbers of their own, by name; [`Self::find`] knows the others too.
+    pub const NUMBERED: [(&'static str, NetworkKind); 7] = [
         ("rep-cnn", NetworkKind::RepCnn),
         ("rep-mlp", NetworkKind::RepMlp),
         ("linear", NetworkKind::Linear),
         ("chip-cnn", NetworkKind::ChipCnn),
-        ("resnet", NetworkKind::ResNet),
-        ("mprann", NetworkKind::MpraNn),
         ("insert-cnn", NetworkKind::InsertCnn),
         ("splicing-cnn", NetworkKind::SplicingCnn),
         ("rbp-cnn", NetworkKind::RbpCnn),
     ];
+
+    /// Names of all kinds but the user's own.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let numbered = Self::NUMBERED.into_iter().map(|(name, _)| name);
+        numbered.chain(named::ALL.iter().map(|network| network.name))
+    }
+
+    /// The kind of that name.
+    pub fn find(name: &str) -> Option<NetworkKind> {
+        let numbered = Self::NUMBERED.into_iter().find(|(known, _)| *known == name);
+        numbered.map(|(_, kind)| kind).or_else(|| named::find(name).map(NetworkKind::Named))
+    }
 
     /// The study's network of that kind.
     pub fn of(kind: NetworkKind) -> Self {
@@ -294,8 +303,7 @@ impl NetworkChoice {
                 let published = published::published_front(input, protocol);
                 Architecture::ChipCnn { front: front.unwrap_or(published) }
             }
-            NetworkKind::ResNet => Architecture::ResNet,
-            NetworkKind::MpraNn => Architecture::MpraNn,
+            NetworkKind::Named(network) => Architecture::Named(network),
             NetworkKind::InsertCnn => Architecture::InsertCnn,
             NetworkKind::SplicingCnn => {
                 // Only the Nucleotide Transformer's embeddings were reduced.

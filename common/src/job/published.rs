@@ -260,14 +260,15 @@ mod tests {
         use TaskName::*;
         let splicing = Architecture::SplicingCnn { is_reduced: false };
         let insert = Architecture::InsertCnn;
+        let named = |name| Architecture::Named(crate::network::named::find(name).unwrap());
         let mse = MeanSquaredError;
         let cases: [(TaskName, ProbeInput, Architecture, Expected); 14] = [
             (LentiMpra, OneHot, REP_CNN, (128, 100, 1e-3, 1e-6, Shuffled, mse)),
             (LentiMpra, NucleotideTransformer, REP_CNN, (256, 100, 1e-4, 1e-8, BUFFERED, mse)),
             (LentiMpra, Tokens, REP_CNN, (64, 100, 1e-4, 1e-8, Stored, mse)),
             (LentiMpra, Pooled, REP_MLP, (512, 100, 1e-4, 1e-8, Shuffled, mse)),
-            (LentiMpra, OneHot, Architecture::ResNet, (128, 100, 1e-3, 1e-6, Shuffled, mse)),
-            (LentiMpra, OneHot, Architecture::MpraNn, (128, 100, 1e-3, 1e-6, Shuffled, mse)),
+            (LentiMpra, OneHot, named("resnet"), (128, 100, 1e-3, 1e-6, Shuffled, mse)),
+            (LentiMpra, OneHot, named("mprann"), (128, 100, 1e-3, 1e-6, Shuffled, mse)),
             (ChipSeq, OneHot, CHIP_CNN, (256, 100, 1e-3, 1e-6, BUFFERED, BinaryCrossEntropy)),
             (ChipSeq, Pooled, REP_MLP, (256, 100, 1e-3, 1e-6, BUFFERED, BinaryCrossEntropy)),
             (Eclip, Composition, REP_MLP, (256, 100, 1e-3, 1e-6, Shuffled, BinaryCrossEntropy)),

@@ -26,7 +26,8 @@ fn refused(task: &str, keys: &str) -> String {
 
 #[test]
 fn a_network_by_its_name_leaves_everything_to_the_protocol() {
-    for (name, kind) in NetworkChoice::NAMED {
+    for name in NetworkChoice::names() {
+        let kind = NetworkChoice::find(name).unwrap();
         let task = match name {
             "splicing-cnn" => "splicing",
             _ => "chip-seq",

@@ -3,14 +3,13 @@
 //! Leaves out: training (protocol). Invariant: the same architecture, inputs and number of targets
 //! give the same layers; names, order and numbers of layers are those of the published study.
 
+use super::named::{self, NamedNetwork};
 use super::{Extent, NetworkSpec};
 use crate::error::{InputError, Result};
 use serde::{Deserialize, Serialize};
 
-mod chain;
 mod embedding;
-mod residual;
-mod sequence;
+pub(super) mod residual;
 mod splicing;
 #[cfg(test)]
 mod tests;
@@ -63,12 +62,6 @@ pub enum Architecture {
         /// Before the first of them.
         front: ChipFront,
     },
-    /// Dilated residual convolutions on one-hot sequences.
-    #[serde(rename = "resnet")]
-    ResNet,
-    /// Four convolutions, three of them with softmax, on one-hot sequences.
-    #[serde(rename = "mprann")]
-    MpraNn,
     /// Residual convolutions and a mean over positions, for elongation.
     InsertCnn,
     /// Two heads joined along positions, for splicing.
@@ -80,6 +73,9 @@ pub enum Architecture {
     RbpCnn,
     /// Layers as written in the job file.
     Layers(NetworkSpec),
+    /// A network that needs nothing but its name.
+    #[serde(untagged, serialize_with = "named::serialize", deserialize_with = "named::deserialize")]
+    Named(&'static NamedNetwork),
 }
 
 impl Architecture {
@@ -90,12 +86,11 @@ impl Architecture {
             Self::RepMlp { .. } => "rep-mlp",
             Self::Linear => "linear",
             Self::ChipCnn { .. } => "chip-cnn",
-            Self::ResNet => "resnet",
-            Self::MpraNn => "mprann",
             Self::InsertCnn => "insert-cnn",
             Self::SplicingCnn { .. } => "splicing-cnn",
             Self::RbpCnn => "rbp-cnn",
             Self::Layers(_) => "network",
+            Self::Named(network) => network.name,
         }
     }
 
@@ -120,12 +115,11 @@ impl Architecture {
             Self::RepMlp { factor } => embedding::rep_mlp(inputs, *factor, targets),
             Self::Linear => embedding::linear(inputs, targets),
             Self::ChipCnn { front } => embedding::chip_cnn(*front, targets),
-            Self::ResNet => residual::resnet(targets),
-            Self::MpraNn => sequence::mprann(targets),
             Self::InsertCnn => residual::insert_cnn(targets),
             Self::SplicingCnn { is_reduced } => splicing::splicing_cnn(*is_reduced, targets),
             Self::RbpCnn => residual::rbp_cnn(targets),
             Self::Layers(network) => network.clone(),
+            Self::Named(network) => (network.layers)(inputs, targets),
         };
         let output = network.resolve(inputs)?.output();
         if output != (Extent::Vector { channels: targets }) {

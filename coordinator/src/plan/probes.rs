@@ -12,6 +12,7 @@ use glmeval_common::job::published::{
     self, ProbeInput, ends_in_sigmoid, predictions, published_training,
 };
 use glmeval_common::job::{JobProbe, NetworkChoice, NetworkKind, ProbeChoice};
+use glmeval_common::network::named::{self, Reads};
 use glmeval_common::network::{Loss, Monitor, ResolvedNetwork, TrainingSpec};
 use glmeval_common::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
 
@@ -53,7 +54,12 @@ impl Suits {
         let ProbeChoice::Network(choice) = choice else { return Self::Vectors };
         match choice.kind {
             NetworkKind::RepMlp | NetworkKind::Linear => Self::Dense,
-            NetworkKind::ResNet | NetworkKind::MpraNn | NetworkKind::RbpCnn => Self::OneHot,
+            NetworkKind::RbpCnn => Self::OneHot,
+            NetworkKind::Named(network) => match network.reads {
+                Reads::Vectors => Self::Dense,
+                Reads::Sequences => Self::Sequences,
+                Reads::OneHot => Self::OneHot,
+            },
             NetworkKind::Own { .. } => Self::Buildable,
             _ => Self::Sequences,
         }
@@ -302,24 +308,27 @@ fn linear(probe: ProbeSpec, fractions: Option<Vec<f64>>) -> Fitting {
 
 /// The name in reports.
 fn name_of(choice: &NetworkChoice) -> &str {
-    if let NetworkKind::Own { name, .. } = &choice.kind {
-        return name;
+    match &choice.kind {
+        NetworkKind::Own { name, .. } => name,
+        NetworkKind::Named(network) => network.name,
+        kind => {
+            let known = NetworkChoice::NUMBERED.iter().find(|(_, known)| known == kind);
+            known.map_or("network", |(name, _)| name)
+        }
     }
-    let named = NetworkChoice::NAMED.iter().find(|(_, kind)| *kind == choice.kind);
-    named.map_or("network", |(name, _)| name)
 }
 
 /// The study's probes of a task on what they read; the user's own targets count as the study's
 /// first task of their kind.
 fn published_probes(task: TaskName, input: ProbeInput) -> (Option<ProbeSpec>, Vec<NetworkKind>) {
-    use NetworkKind::{ChipCnn, InsertCnn, Linear, MpraNn, RepCnn, RepMlp, ResNet, SplicingCnn};
+    use NetworkKind::{ChipCnn, InsertCnn, Linear, Named, RepCnn, RepMlp, SplicingCnn};
     let ridge = Some(ProbeSpec::Ridge { alpha: RIDGE_ALPHA });
     let logistic =
         Some(ProbeSpec::Logistic { c: LOGISTIC_C, iterations_max: LOGISTIC_ITERATIONS_MAX });
     match (task, input) {
         (TaskName::LentiMpra | TaskName::Regression, ProbeInput::Pooled) => (ridge, vec![RepMlp]),
         (TaskName::LentiMpra | TaskName::Regression, ProbeInput::OneHot) => {
-            (None, vec![RepCnn, ResNet, MpraNn])
+            (None, vec![RepCnn, Named(&named::resnet::NETWORK), Named(&named::mprann::NETWORK)])
         }
         (TaskName::LentiMpra | TaskName::Regression, input) if input.is_sequence() => {
             (None, vec![RepCnn])

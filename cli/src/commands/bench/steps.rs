@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::Precision;
 use glmeval_common::network::{
-    Adam, Architecture, ChipFront, Draws, Extent, Loss, NetworkSpec, ResolvedNetwork,
+    Adam, Architecture, ChipFront, Draws, Extent, Loss, NetworkSpec, ResolvedNetwork, named,
 };
 use glmeval_common::rng::Rng;
 use glmeval_worker::network::{Batch, Network, NetworkState, Pass};
@@ -78,8 +78,8 @@ impl ProbeName {
             Self::RepCnn => Architecture::RepCnn { factor: 1.0, reduce },
             Self::RepMlp => Architecture::RepMlp { factor: 1.0 },
             Self::ChipCnn => Architecture::ChipCnn { front: ChipFront::Raw },
-            Self::Resnet => Architecture::ResNet,
-            Self::Mprann => Architecture::MpraNn,
+            Self::Resnet => Architecture::Named(&named::resnet::NETWORK),
+            Self::Mprann => Architecture::Named(&named::mprann::NETWORK),
             Self::InsertCnn => Architecture::InsertCnn,
         };
         architecture.network(&[extent], 1)

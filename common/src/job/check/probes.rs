@@ -166,8 +166,7 @@ fn choice(written: &Written<'_>, datasets: &[JobDataset]) -> Result<ProbeChoice,
             let name = table.name.clone().unwrap_or_else(|| "network".to_owned());
             super::check_name(written.place, &format!("{}.name", written.key), &name)?;
             // Reports would show two different probes under one name.
-            let is_taken = |(taken, _): &(&str, NetworkKind)| *taken == name;
-            if NetworkChoice::NAMED.iter().any(is_taken) {
+            if NetworkChoice::find(&name).is_some() {
                 let expected = "a name that no kind of probe has";
                 return Err(written.wrong("name", expected, format!("{name:?}")));
             }
@@ -175,9 +174,8 @@ fn choice(written: &Written<'_>, datasets: &[JobDataset]) -> Result<ProbeChoice,
             ProbeChoice::Network(NetworkChoice::of(NetworkKind::Own { name, network }))
         }
         kind => {
-            let known = NetworkChoice::NAMED.into_iter().find(|(name, _)| *name == kind);
-            let (_, kind) = known.ok_or_else(|| {
-                let names: Vec<_> = NetworkChoice::NAMED.iter().map(|(name, _)| *name).collect();
+            let kind = NetworkChoice::find(kind).ok_or_else(|| {
+                let names: Vec<_> = NetworkChoice::names().collect();
                 let expected = format!(
                     "ridge, least-squares, logistic, {}, network, published or \
                      variant-effect",

@@ -3,7 +3,7 @@
 //! Leaves out: training. Invariant: layers as in the published lentiMPRA and ChIP-seq code.
 
 use super::ChipFront;
-use super::chain::{BATCH_NORM, Chain, Conv};
+use crate::network::chain::{BATCH_NORM, Chain, Conv};
 use crate::network::{Activation, Extent, Initializer, JoinAxis, LayerKind, NetworkSpec};
 
 /// How every kernel of the rep networks is drawn.

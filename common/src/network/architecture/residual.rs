@@ -1,8 +1,8 @@
-//! Networks around a dilated residual block: resnet, insert-cnn, rbp-cnn.
+//! Networks around a dilated residual block: insert-cnn, rbp-cnn; and the block.
 //!
-//! Leaves out: training. Invariant: layers as in the published lentiMPRA, INSERT-seq and eCLIP code.
+//! Leaves out: training. Invariant: layers as in the published INSERT-seq and eCLIP code.
 
-use super::chain::{Chain, Conv};
+use crate::network::chain::{Chain, Conv};
 use crate::network::{Activation, Initializer, LayerKind, NetworkSpec};
 
 /// Penalty of the published INSERT-seq and eCLIP networks, on the kernels that have one.
@@ -14,43 +14,24 @@ fn unbiased(filters: usize, kernel: usize) -> Conv {
 }
 
 /// h = norm(conv(x)); for each dilation h = norm(conv(dropout(f(h)))); f(x + h).
-fn residual(chain: &mut Chain, filters: usize, dilations: &[usize], function: Activation) {
+pub(in crate::network) fn residual(
+    chain: &mut Chain,
+    filters: usize,
+    dilations: &[usize],
+    function: Activation,
+) {
     let input = chain.last();
-    chain.conv("res_conv0", unbiased(filters, 3)).then("res_bn0", super::chain::BATCH_NORM);
+    chain
+        .conv("res_conv0", unbiased(filters, 3))
+        .then("res_bn0", crate::network::chain::BATCH_NORM);
     for (i, &dilation) in (1..).zip(dilations) {
         chain
             .activation(&format!("res_act{i}"), function)
             .dropout(&format!("res_drop{i}"), 0.1)
             .conv(&format!("res_conv{i}"), Conv { dilation, ..unbiased(filters, 3) })
-            .then(&format!("res_bn{i}"), super::chain::BATCH_NORM);
+            .then(&format!("res_bn{i}"), crate::network::chain::BATCH_NORM);
     }
     chain.sum("res_add", &input).activation("res_out", function);
-}
-
-/// The dense layer before the mean acts at each position.
-pub(super) fn resnet(targets: usize) -> NetworkSpec {
-    let silu = Activation::Silu;
-    let mut chain = Chain::new(&["sequence"], Initializer::GlorotUniform);
-    chain
-        .conv("conv1", Conv::same(196, 19))
-        .norm()
-        .activation("conv1_act", silu)
-        .dropout("conv1_drop", 0.2);
-    residual(&mut chain, 196, &[1, 2, 4, 8, 16], silu);
-    chain
-        .dropout("res_drop", 0.2)
-        .max_pool("pool1", 5)
-        .conv("conv2", Conv::same(256, 7))
-        .norm()
-        .activation("conv2_act", silu)
-        .dropout("conv2_drop", 0.2)
-        .max_pool("pool2", 5)
-        .dense_block("pos_dense", 256, silu)
-        .then("avgpool", LayerKind::AveragePool { size: 2 })
-        .flatten()
-        .dense_block("dense1", 256, silu)
-        .dense("output", targets, Activation::Linear);
-    chain.finish()
 }
 
 /// The wide convolution and the residual block that insert-cnn and rbp-cnn share.

@@ -3,8 +3,8 @@
 //! Leaves out: training. Invariant: the heads share no weight; layers as in the published code, whose
 //! `mtsplice` has no spline.
 
-use super::chain::{BATCH_NORM, Chain, Conv};
 use super::embedding::REDUCED;
+use crate::network::chain::{BATCH_NORM, Chain, Conv};
 use crate::network::{Activation, Initializer, JoinAxis, NetworkSpec};
 
 pub(super) fn splicing_cnn(is_reduced: bool, targets: usize) -> NetworkSpec {

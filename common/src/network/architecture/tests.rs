@@ -45,8 +45,8 @@ fn published() -> Vec<(Architecture, Vec<Extent>, usize, u64, u64)> {
         (RepMlp { factor: 0.5 }, vector(256), 1, 100_353, 99_585),
         (RepMlp { factor: 1.0 }, vector(256), 1, 266_241, 264_705),
         (RepMlp { factor: 2.0 }, vector(256), 1, 794_625, 791_553),
-        (MpraNn, one(230, 4), 1, 3_959_451, 3_957_751),
-        (ResNet, one(230, 4), 1, 1_395_077, 1_390_797),
+        (Named(&named::mprann::NETWORK), one(230, 4), 1, 3_959_451, 3_957_751),
+        (Named(&named::resnet::NETWORK), one(230, 4), 1, 1_395_077, 1_390_797),
         (ChipCnn { front: Normalised }, one(36, 2560), 1, 1_678_753, 1_672_545),
         (ChipCnn { front: Raw }, one(200, 512), 1, 521_121, 520_033),
         (ChipCnn { front: Reduced }, one(200, 512), 1, 783_777, 782_689),
@@ -110,8 +110,8 @@ fn what_a_network_cannot_read_is_refused() {
     let refused = |architecture: Architecture, inputs: &[Extent]| {
         architecture.network(inputs, 1).unwrap_err().chain()
     };
-    assert!(refused(MpraNn, &two(230, 4)).contains("1 inputs"));
-    assert!(refused(ResNet, &vector(8)).contains("expected a sequence"));
+    assert!(refused(Named(&named::mprann::NETWORK), &two(230, 4)).contains("1 inputs"));
+    assert!(refused(Named(&named::resnet::NETWORK), &vector(8)).contains("expected a sequence"));
     assert!(refused(RbpCnn, &one(9, 4)).contains("pool1"));
 }
 

@@ -6,6 +6,7 @@ use glmeval_common::job::{
     Job, JobProbe, NetworkChoice, NetworkKind, ProbeChoice, Protocol, TrainingChanges,
 };
 use glmeval_common::model::{ModelFacts, Precision};
+use glmeval_common::network::named::{mprann, resnet};
 use glmeval_common::network::{Architecture, ChipFront, Loss};
 use glmeval_common::plan::UnitSpec;
 use glmeval_common::plan::{DatasetFacts, Plan};
@@ -66,7 +67,7 @@ fn counts(plan: &Plan) -> BTreeMap<String, usize> {
 
 #[test]
 fn probes_read_what_suits_them() {
-    let kinds = [NetworkKind::RepCnn, NetworkKind::RepMlp, NetworkKind::ResNet];
+    let kinds = [NetworkKind::RepCnn, NetworkKind::RepMlp, NetworkKind::Named(&resnet::NETWORK)];
     let job = job_of(TaskName::LentiMpra, kinds.map(network).to_vec());
     let plan = planned(&job, split_facts(100), "nucleotide-transformer-v1").unwrap();
     let expected = [
@@ -135,7 +136,7 @@ fn axes_multiply_and_every_fit_has_an_id_of_its_own() {
 #[test]
 fn a_change_of_training_changes_id_and_label() {
     let fit = |changes: TrainingChanges| {
-        let probe = JobProbe { training: changes, ..network(NetworkKind::ResNet) };
+        let probe = JobProbe { training: changes, ..network(NetworkKind::Named(&resnet::NETWORK)) };
         let job = job_of(TaskName::LentiMpra, vec![probe]);
         fits(&planned(&job, split_facts(100), "gpn").unwrap())[0].clone()
     };
@@ -198,7 +199,8 @@ fn probes_that_cannot_be_fitted_are_refused_with_the_reason() {
         error.contains("probe.representations") && error.contains("full or one_hot"),
         "{error}"
     );
-    let convolutions = job_of(TaskName::LentiMpra, vec![network(NetworkKind::ResNet)]);
+    let convolutions =
+        job_of(TaskName::LentiMpra, vec![network(NetworkKind::Named(&resnet::NETWORK))]);
     let uneven = DatasetFacts { length_min: 180, ..split_facts(100) };
     let error = refused(&convolutions, uneven);
     assert!(error.contains("one length") && error.contains("180 to 200"), "{error}");
@@ -212,7 +214,7 @@ fn probes_that_cannot_be_fitted_are_refused_with_the_reason() {
     let error = refused(&nowhere, split_facts(100));
     assert!(error.contains("probe.datasets: expected at least one data set"), "{error}");
     let changes = TrainingChanges { loss: Some(Loss::BinaryCrossEntropy), ..Default::default() };
-    let probe = JobProbe { training: changes, ..network(NetworkKind::ResNet) };
+    let probe = JobProbe { training: changes, ..network(NetworkKind::Named(&resnet::NETWORK)) };
     let error = refused(&job_of(TaskName::LentiMpra, vec![probe]), split_facts(100));
     assert!(error.contains("probe.loss") && error.contains("lenti-mpra"), "{error}");
 }
@@ -238,7 +240,7 @@ fn a_users_own_network_reads_what_its_layers_can_be_built_on() {
 
 #[test]
 fn training_costs_products_of_every_example_over_the_epochs_and_is_held_in_memory() {
-    let mut probe = network(NetworkKind::MpraNn);
+    let mut probe = network(NetworkKind::Named(&mprann::NETWORK));
     probe.training.epochs_max = Some(10);
     let mut job = job_of(TaskName::LentiMpra, vec![probe]);
     job.embeddings.clear();

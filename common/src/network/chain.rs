@@ -8,23 +8,24 @@ use crate::network::{
 };
 
 /// Keras' defaults of a batch normalisation.
-pub(super) const BATCH_NORM: LayerKind = LayerKind::BatchNorm { momentum: 0.99, epsilon: 1e-3 };
+pub(in crate::network) const BATCH_NORM: LayerKind =
+    LayerKind::BatchNorm { momentum: 0.99, epsilon: 1e-3 };
 
 /// A convolution as the published networks use it.
 #[derive(Clone, Copy)]
-pub(super) struct Conv {
-    pub(super) filters: usize,
-    pub(super) kernel: usize,
-    pub(super) dilation: usize,
-    pub(super) padding: Padding,
-    pub(super) bias: bool,
-    pub(super) activation: Activation,
-    pub(super) l2: f64,
+pub(in crate::network) struct Conv {
+    pub(in crate::network) filters: usize,
+    pub(in crate::network) kernel: usize,
+    pub(in crate::network) dilation: usize,
+    pub(in crate::network) padding: Padding,
+    pub(in crate::network) bias: bool,
+    pub(in crate::network) activation: Activation,
+    pub(in crate::network) l2: f64,
 }
 
 impl Conv {
     /// As long as its input, with a bias.
-    pub(super) fn same(filters: usize, kernel: usize) -> Self {
+    pub(in crate::network) fn same(filters: usize, kernel: usize) -> Self {
         Self {
             filters,
             kernel,
@@ -37,40 +38,40 @@ impl Conv {
     }
 
     /// Inside its input only.
-    pub(super) fn valid(filters: usize, kernel: usize) -> Self {
+    pub(in crate::network) fn valid(filters: usize, kernel: usize) -> Self {
         Self { padding: Padding::Valid, ..Self::same(filters, kernel) }
     }
 }
 
 /// A network as it grows.
-pub(super) struct Chain {
+pub(in crate::network) struct Chain {
     network: NetworkSpec,
     last: String,
     /// How kernels are drawn from here on.
-    pub(super) initializer: Initializer,
+    pub(in crate::network) initializer: Initializer,
 }
 
 impl Chain {
     /// Begins at the first of `inputs`.
-    pub(super) fn new(inputs: &[&str], initializer: Initializer) -> Self {
+    pub(in crate::network) fn new(inputs: &[&str], initializer: Initializer) -> Self {
         let inputs: Vec<String> = inputs.iter().map(|name| (*name).to_owned()).collect();
         let last = inputs.first().cloned().unwrap_or_default();
         Self { network: NetworkSpec { inputs, layers: Vec::new() }, last, initializer }
     }
 
     /// Name of the layer or input that the next layer reads.
-    pub(super) fn last(&self) -> String {
+    pub(in crate::network) fn last(&self) -> String {
         self.last.clone()
     }
 
     /// The next layer reads `name`.
-    pub(super) fn read(&mut self, name: &str) -> &mut Self {
+    pub(in crate::network) fn read(&mut self, name: &str) -> &mut Self {
         name.clone_into(&mut self.last);
         self
     }
 
     /// Adds a layer that reads the last.
-    pub(super) fn then(&mut self, name: &str, kind: LayerKind) -> &mut Self {
+    pub(in crate::network) fn then(&mut self, name: &str, kind: LayerKind) -> &mut Self {
         let inputs = vec![self.last.clone()];
         self.add(name, inputs, kind)
     }
@@ -81,17 +82,22 @@ impl Chain {
     }
 
     /// Adds the sum of `first` and the last layer.
-    pub(super) fn sum(&mut self, name: &str, first: &str) -> &mut Self {
+    pub(in crate::network) fn sum(&mut self, name: &str, first: &str) -> &mut Self {
         let inputs = vec![first.to_owned(), self.last.clone()];
         self.add(name, inputs, LayerKind::Add)
     }
 
     /// Adds a join of layers or inputs.
-    pub(super) fn join(&mut self, name: &str, inputs: Vec<String>, axis: JoinAxis) -> &mut Self {
+    pub(in crate::network) fn join(
+        &mut self,
+        name: &str,
+        inputs: Vec<String>,
+        axis: JoinAxis,
+    ) -> &mut Self {
         self.add(name, inputs, LayerKind::Concatenate { axis })
     }
 
-    pub(super) fn conv(&mut self, name: &str, conv: Conv) -> &mut Self {
+    pub(in crate::network) fn conv(&mut self, name: &str, conv: Conv) -> &mut Self {
         let Conv { filters, kernel, dilation, padding, bias, activation, l2 } = conv;
         let initializer = self.initializer;
         self.then(
@@ -109,35 +115,40 @@ impl Chain {
         )
     }
 
-    pub(super) fn dense(&mut self, name: &str, units: usize, activation: Activation) -> &mut Self {
+    pub(in crate::network) fn dense(
+        &mut self,
+        name: &str,
+        units: usize,
+        activation: Activation,
+    ) -> &mut Self {
         let initializer = self.initializer;
         self.then(name, LayerKind::Dense { units, bias: true, activation, initializer, l2: 0.0 })
     }
 
     /// Batch normalisation named after what it normalises: `conv1_bn`.
-    pub(super) fn norm(&mut self) -> &mut Self {
+    pub(in crate::network) fn norm(&mut self) -> &mut Self {
         let name = format!("{}_bn", self.last);
         self.then(&name, BATCH_NORM)
     }
 
-    pub(super) fn activation(&mut self, name: &str, function: Activation) -> &mut Self {
+    pub(in crate::network) fn activation(&mut self, name: &str, function: Activation) -> &mut Self {
         self.then(name, LayerKind::Activation { function })
     }
 
-    pub(super) fn dropout(&mut self, name: &str, rate: f64) -> &mut Self {
+    pub(in crate::network) fn dropout(&mut self, name: &str, rate: f64) -> &mut Self {
         self.then(name, LayerKind::Dropout { rate })
     }
 
-    pub(super) fn max_pool(&mut self, name: &str, size: usize) -> &mut Self {
+    pub(in crate::network) fn max_pool(&mut self, name: &str, size: usize) -> &mut Self {
         self.then(name, LayerKind::MaxPool { size })
     }
 
-    pub(super) fn flatten(&mut self) -> &mut Self {
+    pub(in crate::network) fn flatten(&mut self) -> &mut Self {
         self.then("flatten", LayerKind::Flatten)
     }
 
     /// Dense, batch normalisation, `function`, dropout of one half.
-    pub(super) fn dense_block(
+    pub(in crate::network) fn dense_block(
         &mut self,
         name: &str,
         units: usize,
@@ -150,7 +161,7 @@ impl Chain {
     }
 
     /// Convolution, batch normalisation, relu, pool, dropout of a fifth: `conv1`, `pool1`, ….
-    pub(super) fn pooled_block(
+    pub(in crate::network) fn pooled_block(
         &mut self,
         conv: (&str, Conv),
         pool: (&str, usize),
@@ -163,7 +174,7 @@ impl Chain {
             .dropout(dropout, 0.2)
     }
 
-    pub(super) fn finish(self) -> NetworkSpec {
+    pub(in crate::network) fn finish(self) -> NetworkSpec {
         self.network
     }
 }

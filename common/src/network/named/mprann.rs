@@ -1,12 +1,16 @@
-//! The network of the lentiMPRA authors that reads one-hot sequences: mprann.
+//! The network of the lentiMPRA authors that reads one-hot sequences.
 //!
 //! Leaves out: training, which is the study's and not that of its authors. Invariant: layers as
 //! published.
 
-use super::chain::{BATCH_NORM, Chain, Conv};
-use crate::network::{Activation, Initializer, NetworkSpec};
+use super::{NamedNetwork, Reads};
+use crate::network::chain::{BATCH_NORM, Chain, Conv};
+use crate::network::{Activation, Extent, Initializer, NetworkSpec};
 
-pub(super) fn mprann(targets: usize) -> NetworkSpec {
+/// Four convolutions, three of them with softmax.
+pub static NETWORK: NamedNetwork = NamedNetwork { name: "mprann", reads: Reads::OneHot, layers };
+
+fn layers(_: &[Extent], targets: usize) -> NetworkSpec {
     let conv = |filters, kernel, activation| Conv { activation, ..Conv::valid(filters, kernel) };
     let (softmax, sigmoid) = (Activation::Softmax, Activation::Sigmoid);
     let mut chain = Chain::new(&["input"], Initializer::GlorotUniform);
