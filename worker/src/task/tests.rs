@@ -178,7 +178,10 @@ fn sizes_are_those_of_the_protocol() {
     assert_eq!(totals(TaskName::InsertSeq), BTreeMap::from([("INSERT-seq", 11_417)]));
     let lenti = totals(TaskName::LentiMpra);
     assert!(lenti["HepG2"].abs_diff(245_852) <= 150 && lenti["K562"].abs_diff(393_328) <= 150);
-    assert!(totals(TaskName::VariantEffect).values().all(|&rows| rows == 18_442));
+    for (name, rows) in totals(TaskName::VariantEffect) {
+        let expected = if name.ends_with("15 elements") { 18_442..=18_442 } else { 5_056..=5_087 };
+        assert!(expected.contains(&rows), "{name}: {rows}");
+    }
 }
 
 #[test]
