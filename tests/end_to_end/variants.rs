@@ -221,7 +221,7 @@ async fn pandas_and_duckdb_read_a_table_of_scores() {
     let script = r#"
 import duckdb, pandas
 table = pandas.read_parquet("scores.parquet")
-text = pandas.read_csv("scores.tsv", sep="\t")
+text = pandas.read_csv("scores.tsv", sep="\t", float_precision="round_trip")
 assert list(table.columns) == list(text.columns)
 assert table["cos"].isna().sum() == 3 and (table["cos"].dropna() == text["cos"].dropna()).all()
 assert table["pos"].dtype == "int64" and table["status"].iloc[0] == "scored"

@@ -77,7 +77,7 @@ fn check_distribution(case: &Case, model: &Model, asked: &Entropies<'_>) {
     let mask = model.tokenizer().mask_id().map(u64::from);
     assert_eq!(case.description["mask_id"].as_u64(), mask, "{}", case.name);
     let columns = case.description["softmax_columns"].as_array().map(|columns| {
-        columns.iter().map(|column| column.as_u64().unwrap() as usize).collect::<Vec<_>>()
+        columns.iter().map(|column| column.as_u64().unwrap() as u32).collect::<Vec<_>>()
     });
     assert_eq!(columns.as_deref(), asked.columns(), "{}", case.name);
     let ids: Vec<Vec<u32>> =
@@ -92,7 +92,7 @@ fn check_distribution(case: &Case, model: &Model, asked: &Entropies<'_>) {
     let rows = logits.chunks_exact(logits.len() / positions.len());
     let found: Vec<f64> = rows
         .flat_map(|row| {
-            let weight = |&column: &usize| f64::from(row[column]).exp();
+            let weight = |&column: &u32| f64::from(row[column as usize]).exp();
             let weights: Vec<f64> = asked.columns().unwrap().iter().map(weight).collect();
             let sum: f64 = weights.iter().sum();
             weights.into_iter().map(move |weight| weight / sum)

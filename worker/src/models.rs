@@ -211,10 +211,13 @@ impl Kind {
 
     /// Facts about the weights that are there, or those that are drawn.
     fn describe(&self) -> Result<ModelFacts> {
-        let tokenizer = self.tokenizer()?;
         match self.options.random {
-            Some(seed) => self.facts(&self.random(seed.into()), tokenizer.as_ref()),
-            None => self.facts(&self.weights()?, tokenizer.as_ref()),
+            Some(seed) => self.facts(&self.random(seed.into()), self.tokenizer()?.as_ref()),
+            None => {
+                // A config that the tensors contradict is at fault, not the vocabulary.
+                let weights = self.weights()?;
+                self.facts(&weights, self.tokenizer()?.as_ref())
+            }
         }
     }
 

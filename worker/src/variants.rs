@@ -5,7 +5,6 @@
 //! command line). Invariant: a variant's scores have the same bits alone, in any order, beside any
 //! others and on any number of threads; alternatives at one place share the pass over the reference.
 
-mod distance;
 mod evaluation;
 mod groups;
 mod likelihood;
@@ -21,9 +20,9 @@ pub use glmeval_common::effect::{
     PROBE_WINDOW, Published, Score, TokenSet, published, published_cell,
 };
 pub use glmeval_common::readers::variants::windows::{Window, WindowCutter};
+pub use glmeval_kernels::ops::state_distance::{Distances, distances};
 
 pub use crate::row_table::TableFormat;
-pub use distance::{Distances, distances};
 pub use evaluation::{CellCorrelation, Correlation, Correlations, Evaluation, ScoreForm};
 pub(crate) use likelihood::base_ids;
 pub use probe::{PROBE_COLUMNS, ProbeReads, VariantProbe};

@@ -9,6 +9,7 @@ use crate::scoring::masked_logits;
 use crate::variants::base_ids;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, InputError, Result};
+use glmeval_kernels::ops::entropy::entropy;
 use rayon::iter::ParallelIterator;
 use rayon::slice::ParallelSlice;
 use serde::Serialize;
@@ -37,7 +38,7 @@ pub struct TokenEntropies {
 pub struct Entropies<'m> {
     model: &'m Model,
     /// Ids of the bases where the softmax is over these alone.
-    bases: Option<Vec<usize>>,
+    bases: Option<Vec<u32>>,
 }
 
 impl<'m> Entropies<'m> {
@@ -64,13 +65,12 @@ impl<'m> Entropies<'m> {
         let lengths = model.tokenizer().lengths(SPECIMEN)?;
         let is_single = lengths.iter().all(|&length| length <= 1)
             && lengths.iter().filter(|&&length| length == 1).count() == SPECIMEN.len();
-        let ids = if is_single { Some(base_ids(model)?) } else { None };
-        let bases = ids.map(|ids| ids.into_iter().map(|id| id as usize).collect());
+        let bases = if is_single { Some(base_ids(model)?) } else { None };
         Ok(Self { model, bases })
     }
 
     /// Vocabulary entries of A, C, G and T where the softmax is over these alone, else `None`.
-    pub fn columns(&self) -> Option<&[usize]> {
+    pub fn columns(&self) -> Option<&[u32]> {
         self.bases.as_deref()
     }
 
@@ -103,43 +103,16 @@ impl<'m> Entropies<'m> {
         let tokens = lengths.iter().enumerate().filter(|token| !is_padding(token));
         let positions: Vec<usize> = tokens.map(|(at, _)| at).collect();
         let mut values = vec![f64::NAN; ids.len()];
+        let columns = self.bases.as_deref();
         for positions in positions.chunks(POSITIONS_MAX) {
             let logits = masked_logits(self.model, &ids, positions)?;
             let width = (logits.len() / positions.len()).max(1);
             let rows = logits.par_chunks_exact(width);
-            let found: Vec<f64> = rows.map(|row| self.of_row(row)).collect();
+            let found: Vec<f64> = rows.map(|row| entropy(row, columns)).collect();
             positions.iter().zip(found).for_each(|(&at, entropy)| values[at] = entropy);
         }
         Ok(TokenEntropies { values, lengths })
     }
-
-    fn of_row(&self, logits: &[f32]) -> f64 {
-        match &self.bases {
-            None => entropy(logits.iter().map(|&logit| f64::from(logit))),
-            Some(bases) => {
-                let at = |&id: &usize| logits.get(id).map_or(f64::NAN, |&logit| f64::from(logit));
-                entropy(bases.iter().map(at))
-            }
-        }
-    }
-}
-
-/// Entropy in nats of the softmax of `logits`.
-///
-/// ```text
-/// H = log S - sum_v (z_v - m) e^(z_v - m) / S,  m = max z,  S = sum_v e^(z_v - m)
-/// ```
-fn entropy(logits: impl Iterator<Item = f64> + Clone) -> f64 {
-    let largest = logits.clone().fold(f64::NEG_INFINITY, f64::max);
-    let (mut sum, mut weighted) = (0.0, 0.0);
-    for logit in logits {
-        let far = logit - largest;
-        // A logit of minus infinity has no share in either sum.
-        let weight = far.exp();
-        sum += weight;
-        weighted += if weight > 0.0 { far * weight } else { weight };
-    }
-    sum.ln() - weighted / sum
 }
 
 /// Where the largest entropy of a set stands.
@@ -195,18 +168,6 @@ pub fn expand(values: &[f64], lengths: &[u32]) -> Result<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_entropy_is_that_of_the_softmax() {
-        let even = entropy([2.5; 8].into_iter());
-        assert!((even - 8_f64.ln()).abs() < 1e-15, "{even}");
-        let p: [f64; 3] = [0.7, 0.2, 0.1];
-        let expected: f64 = -p.iter().map(|p| p * p.ln()).sum::<f64>();
-        let found = entropy(p.into_iter().map(|p| p.ln() + 900.0));
-        assert!((found - expected).abs() < 1e-12, "{found} for {expected}");
-        assert_eq!(entropy([3.0, f64::NEG_INFINITY].into_iter()), 0.0);
-        assert!(entropy([f64::NAN, 1.0].into_iter()).is_nan());
-    }
 
     #[test]
     fn the_first_of_equal_maxima_counts_and_padding_never() {

@@ -3,7 +3,7 @@
 //! Leaves out: cutting windows and comparing scores with effects. Invariant: a score is computed from
 //! the states and logits of its own two windows alone; strands are averaged score by score.
 
-use super::distance::distances;
+use super::distances;
 use super::groups::{Group, Groups, Strand};
 use super::likelihood::{Likelihoods, base_ids, likelihoods, masked_difference};
 use super::score::missing;

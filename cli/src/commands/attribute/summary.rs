@@ -21,7 +21,7 @@ pub(super) struct Summary {
     embedding_probe: Option<String>,
     model: Option<String>,
     /// Vocabulary entries of A, C, G and T where the softmax was over these alone.
-    softmax_columns: Option<Vec<usize>>,
+    softmax_columns: Option<Vec<u32>>,
     /// The set's largest entropy in nats, and where it is.
     max_entropy: Option<EntropyMaximum>,
     correlations: Vec<PairCorrelation>,

@@ -101,6 +101,7 @@ fn digest(text: &str) -> Cell {
 fn datasets(view: &View<'_>) -> String {
     let columns = ["Data set", "Task", "#Examples", "#Train", "#Valid", "#Test", "Digest"];
     let mut table = HtmlTable::new(&columns, ROWS_MAX);
+    let mut lines = String::new();
     for dataset in &view.plan.datasets {
         let facts = &dataset.facts;
         let rows = |split: &str| match facts.split_rows.get(split) {
@@ -117,8 +118,12 @@ fn datasets(view: &View<'_>) -> String {
             digest(facts.id.as_str()),
         ];
         table.row("", &cells);
+        for line in facts.leakage_lines().iter().chain(&facts.notes) {
+            let text = escape(&format!("{}: {line}", dataset.name));
+            lines.push_str(&format!("<p class=\"muted\">{text}</p>\n"));
+        }
     }
-    format!("<h3>Data sets</h3>\n{}", table.finish("plan.json"))
+    format!("<h3>Data sets</h3>\n{}{lines}", table.finish("plan.json"))
 }
 
 fn models(view: &View<'_>) -> String {
