@@ -128,7 +128,19 @@ impl Slurm {
     /// # Panics
     /// As [`Slurm::until`].
     pub async fn over(&self, job: &str) {
-        self.until(&format!("job {job} is over"), |slurm| slurm.state(job).is_empty()).await;
+        self.until(&format!("job {job} is over"), |slurm| {
+            slurm.state(job).is_empty() && !slurm.is_to_go_on(job)
+        })
+        .await;
+    }
+
+    /// Whether the controller's own records still have something to do; while a member is requeued the
+    /// queue may lack it for a moment.
+    fn is_to_go_on(&self, job: &str) -> bool {
+        let output = self.output("scontrol", &["show", "job", job, "-o"]);
+        let records = String::from_utf8_lossy(&output.stdout).into_owned();
+        let alive = ["PENDING", "RUNNING", "REQUEUE", "COMPLETING", "CONFIGURING", "SUSPENDED"];
+        alive.iter().any(|state| records.contains(&format!("JobState={state}")))
     }
 
     /// Holds the members of an array still (`STOP`) until Slurm itself signals them.

@@ -18,7 +18,7 @@ use std::borrow::Borrow;
 pub struct EmbeddingGradient {
     /// f: the output, before a final sigmoid.
     pub output: f32,
-    /// |df/dE[t]|, the L2 norm over channels, `[T]`; padding that the gLM did not ask for left out.
+    /// L2 norm of df/dE over channels, one for each token, `[T]`; padding that the gLM did not ask for left out.
     pub norms: Vec<f64>,
 }
 

@@ -226,3 +226,32 @@ fn orientations_of_an_element_in_two_folds_are_refused_with_the_row() {
         }
     }
 }
+
+#[test]
+fn raw_tables_stand_in_for_stored_sets_where_the_job_gives_a_genome() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for name in ["train", "valid", "test"] {
+        write(root, &format!("Alternative_Splicing/gtex_{name}_psi.csv"));
+    }
+    for name in ["release_LDLR", "challenge_LDLR"] {
+        write(root, &format!("cagi/raw/{name}.tsv"));
+    }
+    write(root, "genome.fa");
+    let located = |task, name: &str, genome: Option<&str>| {
+        let (_, set) = tasks::find(task, name).unwrap();
+        let genome = genome.map(|genome| root.join(genome));
+        let (root, set_name) = (root.to_owned(), name.to_owned());
+        let source = DatasetSource::Archive { root, set: set_name, file: None, genome };
+        locate(set, &source).unwrap()
+    };
+    for (task, name, files) in
+        [(TaskName::Splicing, "ASCOT GTEx", 3), (TaskName::VariantEffect, "CAGI5 230 nt", 2)]
+    {
+        assert!(matches!(located(task, name, None), Located::Absent(_)), "{name}");
+        let Located::At(source) = located(task, name, Some("genome.fa")) else {
+            panic!("{name} is there");
+        };
+        assert_eq!(source.paths().len(), files + 1, "{name}: its tables and the genome");
+    }
+}
