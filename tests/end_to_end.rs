@@ -12,6 +12,8 @@ mod bad_jobs;
 mod cluster;
 #[path = "end_to_end/commands.rs"]
 mod commands;
+#[path = "end_to_end/devices.rs"]
+mod devices;
 #[path = "end_to_end/embed.rs"]
 mod embed;
 #[path = "end_to_end/full_disk.rs"]

@@ -9,6 +9,7 @@ use glmeval_common::error::Result;
 use glmeval_common::example::{Example, Split};
 use glmeval_common::readers::ExampleReader;
 use glmeval_common::readers::hdf5::{Hdf5Reader, read_array};
+use glmeval_tests::golden::{assert_close, numbers, texts};
 use glmeval_tests::{golden, hostile};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -45,27 +46,8 @@ fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn texts(value: &Value) -> Vec<&str> {
-    value.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text")).collect()
-}
-
 fn sequences(examples: &[Example], side: usize) -> Vec<&str> {
     examples.iter().map(|example| example.sequences[side].as_str()).collect()
-}
-
-/// Numbers of a description; `null` is NaN.
-fn numbers(value: &Value) -> Vec<f64> {
-    let list = value.as_array().expect("a list");
-    list.iter().map(|number| golden::number(number).unwrap_or(f64::NAN)).collect()
-}
-
-fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}: number of values");
-    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-        let same = (found.is_nan() && expected.is_nan())
-            || (f64::from(found) - expected).abs() <= tolerance * expected.abs().max(1.0);
-        assert!(same, "{what}: value {index} is {found}, expected {expected}");
-    }
 }
 
 /// Files below `folder` with this extension.

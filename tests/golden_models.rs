@@ -7,6 +7,8 @@
 mod device;
 #[path = "golden_models/hyena.rs"]
 mod hyena;
+#[path = "golden_models/padding.rs"]
+mod padding;
 
 use glmeval_common::representation::Pooling;
 use glmeval_tests::golden::{self, Tensor};
@@ -42,15 +44,10 @@ fn folders() -> Vec<PathBuf> {
             models::recognise(path).is_ok_and(|kind| !["sei", "rbp-cnn"].contains(&kind.name()))
         });
     for path in others {
-        print(&format!("not covered: {}", path.display()));
+        golden::note(&format!("not covered: {}", path.display()));
     }
     assert!(!covered.is_empty(), "no fixture of a known model");
     covered
-}
-
-#[expect(clippy::print_stderr, reason = "shown by the test runner")]
-fn print(line: &str) {
-    eprintln!("{line}");
 }
 
 fn open(folder: &Path, options: ModelOptions) -> Model {

@@ -9,81 +9,18 @@ use glmeval_kernels::ops::gelu::gelu;
 use glmeval_kernels::ops::layer_norm::layer_norm;
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 use glmeval_kernels::ops::softmax::softmax;
+use glmeval_tests::golden::cases::{Bound, FORWARD, check};
 use glmeval_tests::golden::{self, Tensor};
-use serde_json::Value;
-use std::collections::BTreeMap;
 
-/// One case: its parameters and its tensors by role.
-struct Case {
-    parameters: Value,
-    tensors: BTreeMap<String, Tensor>,
-}
-
-impl Case {
-    fn text(&self, key: &str) -> &str {
-        self.parameters[key].as_str().unwrap_or_default()
-    }
-
-    fn name(&self) -> &str {
-        self.text("name")
-    }
-
-    fn tensor(&self, role: &str) -> &Tensor {
-        self.tensors.get(role).unwrap_or_else(|| panic!("{}: no tensor {role}", self.name()))
-    }
-
-    fn f32(&self, role: &str) -> Vec<f32> {
-        self.tensor(role).f32()
-    }
-
-    /// Compares with the tensor `role` within `relative * max |expected| + absolute`.
-    fn check(&self, role: &str, found: &[f32], (relative, absolute): (f64, f64)) {
-        let expected = &self.tensor(role).values;
-        let scale = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-        let (difference, at) = golden::max_difference(found, expected);
-        let bound = relative * scale + absolute;
-        assert!(difference <= bound, "{}: {role}[{at}] is off by {difference}", self.name());
-    }
-}
-
-/// Bound of an operation's result: 1e-5 of the largest value, and 1e-6.
-const FORWARD: (f64, f64) = (1e-5, 1e-6);
 /// Bound of attention.
-const ATTENTION: (f64, f64) = (0.0, 1e-5);
-
-/// Runs every case of a family; `run` says whether it covers the case.
-fn check(family: &str, run: impl Fn(&Case) -> bool) {
-    let folder = golden::root().join("probes/ops");
-    let description = golden::json(&folder.join(family).with_extension("json"));
-    let tensors = golden::tensors(&folder.join(family).with_extension("safetensors"));
-    let cases = description["cases"].as_array().expect("cases is a list");
-    assert!(!cases.is_empty(), "{family}: no case");
-    let mut not_covered = Vec::new();
-    for parameters in cases {
-        let roles = parameters["tensors"].as_object().into_iter().flatten();
-        let roles = roles.filter_map(|(role, key)| {
-            Some((role.clone(), tensors.get(key.as_str().unwrap_or_default())?.clone()))
-        });
-        let case = Case { parameters: parameters.clone(), tensors: roles.collect() };
-        if !run(&case) {
-            not_covered.push(case.name().to_owned());
-        }
-    }
-    assert!(not_covered.len() < cases.len(), "{family}: no case is covered");
-    note(family, cases.len(), &not_covered);
-}
-
-#[expect(clippy::print_stderr, reason = "cases that are skipped must be heard of")]
-fn note(family: &str, count: usize, not_covered: &[String]) {
-    eprintln!("{family}: {} of {count} covered, not: {not_covered:?}", count - not_covered.len());
-}
+const ATTENTION: Bound = (0.0, 1e-5);
 
 #[test]
 fn layer_norm_agrees() {
     check("layernorm", |case| {
         let x = case.f32("x");
         let mut y = vec![0.0; x.len()];
-        let eps = golden::number(&case.parameters["epsilon"]).expect("epsilon is a number") as f32;
+        let eps = case.number("epsilon") as f32;
         layer_norm(&x, &case.f32("gamma"), Some(&case.f32("beta")), eps, &mut y).unwrap();
         case.check("y", &y, FORWARD);
         true
@@ -104,7 +41,7 @@ fn linear_agrees_on_dense_layers() {
         let weight: Vec<f32> = (0..output_width)
             .flat_map(|n| values.iter().skip(n).step_by(output_width).copied())
             .collect();
-        let bias = case.tensors.get("bias").map(Tensor::f32);
+        let bias = case.find("bias").map(Tensor::f32);
         let weights =
             PackedLinear::pack(&weight, bias.as_deref(), output_width, input_width).unwrap();
         let mut y = vec![0.0; case.tensor("y").values.len()];
@@ -136,15 +73,14 @@ fn activations_agree() {
 #[test]
 fn attention_agrees() {
     check("attention", |case| {
-        if case.tensors.contains_key("bias") {
+        if case.has("bias") {
             return false;
         }
-        let (query, key) =
-            if case.tensors.contains_key("q_rot") { ("q_rot", "k_rot") } else { ("q", "k") };
+        let (query, key) = if case.has("q_rot") { ("q_rot", "k_rot") } else { ("q", "k") };
         let &[sequences, heads, tokens, width] = case.tensor("q").shape.as_slice() else {
             return false;
         };
-        let kept: Vec<bool> = match case.tensors.get("key_mask") {
+        let kept: Vec<bool> = match case.find("key_mask") {
             Some(mask) => mask.values.iter().map(|&kept| kept != 0.0).collect(),
             None => vec![true; sequences * tokens],
         };

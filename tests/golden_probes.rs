@@ -7,13 +7,13 @@
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::representation::{SequenceFeature, UndefinedInKmers};
 use glmeval_common::unit::ProbeSpec;
+use glmeval_tests::golden::cases::{self, Case};
 use glmeval_tests::golden::{self, Tensor};
 use glmeval_worker::features::sequence_features;
 use glmeval_worker::probe::{FittedProbe, Matrix};
 use glmeval_worker::probes::linear_probe;
 use glmeval_worker::statistics as st;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Statistics in f64 (README: 1e-9); Keras areas are f32 there (2e-6).
 const STATISTIC_TOLERANCE: f64 = 1e-9;
@@ -21,71 +21,25 @@ const KERAS_TOLERANCE: f64 = 2e-6;
 /// Coefficients, relative to the largest of the array (README: 1e-6).
 const COEFFICIENT_TOLERANCE: f64 = 1e-6;
 
-struct Case {
-    name: String,
-    entry: Value,
-    tensors: BTreeMap<String, Tensor>,
-}
-
-impl Case {
-    fn text(&self, key: &str) -> &str {
-        self.entry[key].as_str().unwrap_or_default()
-    }
-
-    fn number(&self, key: &str) -> Option<f64> {
-        golden::number(&self.entry[key])
-    }
-
-    fn tensor(&self, role: &str) -> &Tensor {
-        self.tensors.get(role).unwrap_or_else(|| panic!("{}: no tensor {role}", self.name))
-    }
-
-    fn values(&self, role: &str) -> &[f64] {
-        &self.tensor(role).values
-    }
-
-    fn matrix(&self, role: &str) -> Matrix {
-        let tensor = self.tensor(role);
-        Matrix::new(tensor.shape[0], tensor.shape[1], tensor.f32())
-            .expect("as many values as the shape says")
-    }
-}
-
-fn cases(family: &str) -> Vec<Case> {
-    let folder = golden::root().join("probes/ops");
-    let index = golden::json(&folder.join(format!("{family}.json")));
-    let tensors = golden::tensors(&folder.join(format!("{family}.safetensors")));
-    let entries = index["cases"].as_array().expect("cases is a list");
-    assert!(!entries.is_empty(), "{family}: no cases");
-    let case = |entry: &Value| Case {
-        name: entry["name"].as_str().expect("name is a text").to_owned(),
-        entry: entry.clone(),
-        tensors: entry["tensors"]
-            .as_object()
-            .expect("tensors is a table")
-            .iter()
-            .map(|(role, key)| {
-                (role.clone(), tensors[key.as_str().expect("key is a text")].clone())
-            })
-            .collect(),
-    };
-    entries.iter().map(case).collect()
+fn matrix(case: &Case, role: &str) -> Matrix {
+    let tensor = case.tensor(role);
+    Matrix::new(tensor.shape[0], tensor.shape[1], tensor.f32())
+        .expect("as many values as the shape says")
 }
 
 /// Runs `check` on every case; `None` means that nothing here computes it.
-#[expect(clippy::print_stderr, reason = "a test says aloud what it does not cover")]
 fn run(family: &str, check: impl Fn(&Case) -> Option<Vec<String>>) {
     let (mut complaints, mut covered, mut left_out) = (Vec::new(), 0, Vec::new());
-    for case in &cases(family) {
+    for case in &cases::all(family) {
         match check(case) {
-            None => left_out.push(case.name.clone()),
+            None => left_out.push(case.name().to_owned()),
             Some(found) => {
                 covered += 1;
-                complaints.extend(found.into_iter().map(|text| format!("{}: {text}", case.name)));
+                complaints.extend(found.into_iter().map(|text| format!("{}: {text}", case.name())));
             }
         }
     }
-    eprintln!("{family}: {covered} cases covered, not covered: {left_out:?}");
+    golden::note(&format!("{family}: {covered} cases covered, not covered: {left_out:?}"));
     assert!(covered > 0, "{family}: nothing covered");
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
@@ -113,7 +67,7 @@ fn compare_all(what: &str, found: &[f64], expected: &[f64], relative: f64) -> Ve
 #[test]
 fn statistics_agree_with_scipy_scikit_learn_and_keras() {
     run("metrics", |case| {
-        let expected = case.number("value").unwrap_or(f64::NAN);
+        let expected = golden::number(&case.parameters["value"]).unwrap_or(f64::NAN);
         let binary = || (case.values("labels"), case.values("scores"));
         let found = match case.text("metric") {
             "pearson" => st::pearson(case.values("x"), case.values("y")),
@@ -141,8 +95,8 @@ fn statistics_agree_with_scipy_scikit_learn_and_keras() {
 fn check_columns(case: &Case) -> Vec<String> {
     let columns = case.tensor("x").shape[1];
     let found = st::spearman_columns(case.values("x"), case.values("y"), columns);
-    let expected = case.entry["value"].as_array().expect("value is a list");
-    assert_eq!(found.len(), expected.len(), "{}: columns", case.name);
+    let expected = case.parameters["value"].as_array().expect("value is a list");
+    assert_eq!(found.len(), expected.len(), "{}: columns", case.name());
     found
         .iter()
         .zip(expected)
@@ -154,13 +108,13 @@ fn check_columns(case: &Case) -> Vec<String> {
 }
 
 fn check_keras(case: &Case) -> Vec<String> {
-    let thresholds = case.number("num_thresholds").expect("a number") as usize;
+    let thresholds = case.number("num_thresholds") as usize;
     let (labels, scores) = (case.values("labels"), case.values("scores"));
     let counts = st::KerasCounts::with_thresholds(labels, scores, thresholds);
     let area = if case.text("curve") == "PR" { counts.precision_recall() } else { counts.roc() };
-    let expected = case.number("value").expect("a number");
+    let expected = case.number("value");
     let mut complaints = compare("area", area, expected, KERAS_TOLERANCE);
-    if case.tensors.contains_key("tp") {
+    if case.has("tp") {
         let (tp, fp) = (counts.true_positives(), counts.false_positives());
         let rest = |counts: &[f64], total: f64| -> Vec<f64> {
             counts.iter().map(|count| total - count).collect()
@@ -176,14 +130,14 @@ fn check_keras(case: &Case) -> Vec<String> {
 /// Targets `[exons, tissues, 2]`: difference of logits, logit of the mean.
 fn check_exons(case: &Case) -> Vec<String> {
     let y = case.tensor("y");
-    let [_, tissues, 2] = y.shape[..] else { panic!("{}: shape {:?}", case.name, y.shape) };
+    let [_, tissues, 2] = y.shape[..] else { panic!("{}: shape {:?}", case.name(), y.shape) };
     let column = |start: usize| -> Vec<f64> {
         y.values.iter().skip(start).step_by(2 * tissues).copied().collect()
     };
     let columns = |side: usize| (0..tissues).map(|t| column(2 * t + side)).collect::<Vec<_>>();
     let found: Vec<u64> =
         st::splicing_exons(&columns(0), &columns(1)).into_iter().map(|exon| exon as u64).collect();
-    let expected = case.entry["value"].as_array().expect("value is a list");
+    let expected = case.parameters["value"].as_array().expect("value is a list");
     let expected: Vec<u64> = expected.iter().filter_map(Value::as_u64).collect();
     if found == expected { Vec::new() } else { vec![format!("exons {found:?}, not {expected:?}")] }
 }
@@ -202,17 +156,17 @@ fn mean_r_squared(case: &Case) -> Option<f64> {
 fn linear_probes_agree_with_scikit_learn() {
     run("linear", |case| {
         let spec = match case.text("model") {
-            "ridge" if case.entry["fit_intercept"] == Value::Bool(true) => {
-                ProbeSpec::Ridge { alpha: case.number("alpha").expect("a number") }
+            "ridge" if case.parameters["fit_intercept"] == Value::Bool(true) => {
+                ProbeSpec::Ridge { alpha: case.number("alpha") }
             }
             "linear_regression" => ProbeSpec::LeastSquares,
             "logistic_regression" => {
-                let c = case.number("C").expect("a number");
+                let c = case.number("C");
                 ProbeSpec::Logistic { c, iterations_max: 100 }
             }
             _ => return None,
         };
-        let x = case.matrix("X");
+        let x = matrix(case, "X");
         let y = case.tensor("y");
         let outputs = y.shape.get(1).copied().unwrap_or(1);
         let targets: Vec<Vec<f64>> = (0..outputs)
@@ -235,11 +189,11 @@ fn check_fit(case: &Case, fitted: &FittedProbe) -> Vec<String> {
             * if role == "coef" { 1.0 } else { (scale / largest(expected)).max(1.0) };
         complaints.extend(compare_all(role, &array.values, expected, tolerance));
     }
-    let predictions = fitted.predict(&case.matrix("X_test")).expect("predictions");
+    let predictions = fitted.predict(&matrix(case, "X_test")).expect("predictions");
     let rows = predictions.first().map_or(0, Vec::len);
     let flat: Vec<f64> =
         (0..rows).flat_map(|row| predictions.iter().map(move |target| target[row])).collect();
-    if case.tensors.contains_key("proba") {
+    if case.has("proba") {
         complaints.extend(compare_all("proba", &flat, case.values("proba"), COEFFICIENT_TOLERANCE));
         let labels: Vec<f64> = flat.iter().map(|&p| if p > 0.5 { 1.0 } else { 0.0 }).collect();
         complaints.extend(compare_all("label", &labels, case.values("label"), 0.0));
@@ -256,7 +210,7 @@ fn largest(values: &[f64]) -> f64 {
 #[test]
 fn sequence_features_agree_with_numpy() {
     run("features", |case| {
-        let tensor = case.tensors.get("onehot")?;
+        let tensor = case.find("onehot")?;
         let [examples, 4, length] = tensor.shape[..] else { return None };
         let sequences: Vec<[DnaSequence; 1]> =
             (0..examples).map(|e| [sequence(tensor, e, length)]).collect();
@@ -267,11 +221,11 @@ fn sequence_features_agree_with_numpy() {
             .collect();
         let found = features(SequenceFeature::OneHot, &sequences);
         complaints.extend(compare_all("onehot", &found, &expected, 0.0));
-        if case.tensors.contains_key("nucleotide") {
+        if case.has("nucleotide") {
             let found = features(SequenceFeature::Nucleotides, &sequences);
             complaints.extend(compare_all("nucleotide", &found, case.values("nucleotide"), 1e-7));
         }
-        if case.tensors.contains_key("dinucleotide") {
+        if case.has("dinucleotide") {
             let undefined = UndefinedInKmers::ReadAsA;
             let found = features(SequenceFeature::Kmer { k: 2, undefined }, &sequences);
             complaints.extend(compare_all(

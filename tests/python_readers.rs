@@ -118,6 +118,8 @@ async fn every_block_of_the_guide_runs_and_reads_the_bytes_we_wrote() {
     std::os::unix::fs::symlink(model(), at.join("my-nt")).unwrap();
     let page = repository().join("docs/guide/reading-embeddings.md");
     let page = std::fs::read_to_string(page).unwrap();
+    // Half a gigabyte before its own requirements: read where a machine has it.
+    let has_torch = python::has_module(&python, "torch").await;
     let mut read: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
     for (language, block) in blocks(&page) {
         if language == "sh" {
@@ -125,6 +127,10 @@ async fn every_block_of_the_guide_runs_and_reads_the_bytes_we_wrote() {
             continue;
         }
         assert_eq!(language, "python", "{block}");
+        if block.contains("torch") && !has_torch {
+            glmeval_tests::golden::note(&format!("SKIPPED, as PyTorch is not installed:\n{block}"));
+            continue;
+        }
         let printed = python::run(&python, at, &format!("{block}\n{TELL}")).await;
         let printed: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
         let means = rows(&at.join("embeddings"), 4, Pooling::Mean).await;
@@ -143,7 +149,9 @@ async fn every_block_of_the_guide_runs_and_reads_the_bytes_we_wrote() {
             assert_eq!(value, &expected, "{name} of\n{block}");
         }
     }
-    for (name, count) in [("embeddings", 7), ("tokens", 1), ("per_example", 2), ("ids", 6)] {
+    let embeddings = if has_torch { 9 } else { 7 };
+    for (name, count) in [("embeddings", embeddings), ("tokens", 1), ("per_example", 2), ("ids", 6)]
+    {
         assert_eq!(read.get(name), Some(&count), "{name} in {read:?}");
     }
 }

@@ -10,6 +10,8 @@ use glmeval_tests::s3::s3;
 
 #[path = "store_conformance/commits.rs"]
 mod commits;
+#[path = "store_conformance/effects.rs"]
+mod effects;
 #[path = "store_conformance/faults.rs"]
 mod faults;
 #[path = "store_conformance/faulty.rs"]

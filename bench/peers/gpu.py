@@ -1,7 +1,7 @@
 """PyTorch on one GPU, on the shapes of `gpu_bench`: one JSON object a line with the same keys.
 
     python gpu.py                    all suites on cuda:0, about four minutes on an H200
-    python gpu.py --only linear      one suite: ceiling, layer_norm, linear, attention, varlen, hyena, convolution
+    python gpu.py --only linear      one suite: ceiling, layer_norm, linear, attention, varlen, hyena, convolution, probe
     python gpu.py --smoke            tiny shapes on the CPU: that it runs, not how fast
 
 Random operands, never zeros. Device events around each repetition, median of 100 or as many as the seconds
@@ -18,7 +18,7 @@ import amx
 import torch
 import torch.nn.functional as functional
 
-SUITES = ["ceiling", "layer_norm", "linear", "attention", "varlen", "hyena", "convolution"]
+SUITES = ["ceiling", "layer_norm", "linear", "attention", "varlen", "hyena", "convolution", "probe"]
 TURN_BYTES = 180 << 20
 LENGTHS = [34, 36, 41, 71, 128, 171, 336, 1000, 2048]
 HEADS = [(20, 64), (20, 128), (12, 64)]
@@ -181,11 +181,12 @@ def varlen(peers):
     """Sequences of mixed lengths, uniform from a quarter of the longest."""
     if peers.smoke:
         return
-    generator = torch.Generator().manual_seed(0)
     for longest, heads, size in ((41, 20, 64), (171, 20, 64), (336, 20, 64), (1000, 20, 64), (1000, 20, 128)):
-        lengths = []
+        # The congruence of `gpu_bench`: both programs attend within the same sequences.
+        lengths, state, least = [], 1, max(1, longest // 4)
         while sum(lengths) < 65536:
-            lengths.append(int(torch.randint(max(1, longest // 4), longest + 1, (1,), generator=generator)))
+            state = (state * 1664525 + 1013904223) % (1 << 32)
+            lengths.append(least + (state >> 8) % (longest - least + 1))
         offsets = torch.tensor([0] + lengths, device="cuda").cumsum(0).to(torch.int32)
         tokens = int(offsets[-1])
         q, k, v = (peers.randn(tokens, heads, size) for _ in range(3))
@@ -232,7 +233,77 @@ def convolution(peers):
             x = peers.randn(batch, inputs, length, dtype=torch.float32)
             flop = 2.0 * 7 * batch * length * inputs * outputs
             case = f"conv1d_{batch}x{length}x{inputs}x{outputs}_k7"
-            peers.row(case, "torch", lambda: layer(x), "tf32" if tf32 else "f32", flop=flop)
+            dtype = "tf32" if tf32 else "f32"
+            peers.row(case, "torch", lambda: layer(x), dtype, flop=flop)
+            dy = peers.randn(batch, outputs, length, dtype=torch.float32)
+            for part, wanted in (("input", [True, False, False]), ("weight", [False, True, True])):
+
+                def work():
+                    backward = torch.ops.aten.convolution_backward
+                    return backward(dy, x, layer.weight, [outputs], [1], [3], [1], False, [0], 1, wanted)
+
+                peers.row(f"{case}_{part}_gradient", "torch", work, dtype, flop=flop)
+
+
+def probe_network(length, channels):
+    """The network of `network_rate`."""
+    layers = torch.nn
+
+    class Exponential(layers.Module):
+        def forward(self, x):
+            return x.exp()
+
+    pooled = length // 5 // 4
+    return layers.Sequential(
+        layers.BatchNorm1d(channels, eps=1e-3),
+        layers.Conv1d(channels, 128, 1),
+        layers.Conv1d(128, 196, 7, padding=3),
+        layers.BatchNorm1d(196, eps=1e-3),
+        Exponential(),
+        layers.MaxPool1d(5),
+        layers.Dropout(0.2),
+        layers.Conv1d(196, 256, 7, padding=3),
+        layers.BatchNorm1d(256, eps=1e-3),
+        layers.ReLU(),
+        layers.MaxPool1d(4),
+        layers.Dropout(0.2),
+        layers.Flatten(),
+        layers.Linear(256 * pooled, 512),
+        layers.BatchNorm1d(512, eps=1e-3),
+        layers.ReLU(),
+        layers.Dropout(0.5),
+        layers.Linear(512, 256),
+        layers.BatchNorm1d(256, eps=1e-3),
+        layers.ReLU(),
+        layers.Dropout(0.5),
+        layers.Linear(256, 1),
+    )
+
+
+def probe(peers):
+    """A training step: as it is written, and captured in a graph."""
+    shapes = [(256, 41, 2560), (64, 230, 512), (128, 230, 4)]
+    for rows, length, channels in peers.extent(shapes, [(2, 24, 4)]):
+        for tf32 in (False, True):
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+            with torch.inference_mode(False), torch.enable_grad():
+                network = probe_network(length, channels).to(peers.device)
+                optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, capturable=not peers.smoke)
+                x = peers.randn(rows, channels, length, dtype=torch.float32)
+                targets = peers.randn(rows, 1, dtype=torch.float32)
+
+                def step():
+                    optimizer.zero_grad(set_to_none=False)
+                    functional.mse_loss(network(x), targets).backward()
+                    optimizer.step()
+
+                case, dtype = f"probe_step_B{rows}_L{length}_C{channels}", "tf32" if tf32 else "f32"
+                peers.row(case, "torch, eager", step, dtype)
+                if not peers.smoke:
+                    graph = torch.cuda.CUDAGraph()
+                    with torch.cuda.graph(graph):
+                        step()
+                    peers.row(case, "torch, graph", graph.replay, dtype)
 
 
 def main():

@@ -14,7 +14,7 @@ use glmeval_common::control::{
     Ask, Control, Grants, Heartbeat, HeartbeatReply, JobStatus, Registered, Registration, Report,
     ReportReply,
 };
-use glmeval_common::error::{Error, ErrorKind, Result};
+use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
@@ -25,8 +25,6 @@ use std::time::Duration;
 
 /// Between two looks at the store.
 const PAUSE_MS: u64 = 2_000;
-/// How long a worker waits for the first record.
-const WAIT_MS_MAX: u64 = 600_000;
 
 /// Makes a connection from a record.
 type Connect = dyn Fn(&CoordinatorRecord) -> Result<Arc<dyn Control>> + Send + Sync;
@@ -53,6 +51,8 @@ pub(crate) struct Wanted {
     pub(crate) connect: Box<Connect>,
     /// The end of a name counts as the end of its work.
     pub(crate) until_idle: bool,
+    /// How long the first record is waited for.
+    pub(crate) wait_ms_max: u64,
 }
 
 impl Wanted {
@@ -65,10 +65,11 @@ impl Wanted {
         }
     }
 
-    /// Waits for a coordinator's record; `None` when it was told to stop first.
+    /// Waits for a coordinator's record; `None` when it was told to stop first, or, said on stderr, when none
+    /// came in time.
     ///
     /// # Errors
-    /// `Unavailable` when none comes in ten minutes; as the store and `connect`.
+    /// As the store and `connect`.
     pub(crate) async fn found(self, stop: &StopSource) -> Result<Option<Discovered>> {
         let began_ms = self.clock.now_ms();
         let mut told = false;
@@ -82,8 +83,9 @@ impl Wanted {
             }
             let (name, url) = (&self.name, self.store.url());
             let missing = || format!("no record of a coordinator named {name} in {url}");
-            if self.clock.now_ms().saturating_sub(began_ms) >= WAIT_MS_MAX {
-                return Err(Error::unavailable(missing()));
+            if self.clock.now_ms().saturating_sub(began_ms) >= self.wait_ms_max {
+                complain(&format!("{}: waited long enough", missing()));
+                return Ok(None);
             }
             if !std::mem::replace(&mut told, true) {
                 complain(&format!("{}; waiting for one", missing()));

@@ -1,8 +1,10 @@
 //! Arguments that name a gLM and say how it is opened.
 
 use clap::{Args, ValueEnum};
+use glmeval_common::error::{InputError, Result};
 use glmeval_common::job::ModelSpec;
-use glmeval_common::model::{Precision, SpecialTokens, UndefinedBase, UnknownLetters};
+use glmeval_common::model::{Padding, Precision, SpecialTokens, UndefinedBase, UnknownLetters};
+use glmeval_worker::device::{Device, DeviceChoice};
 use std::path::PathBuf;
 
 /// Number format of matrix products.
@@ -55,6 +57,39 @@ enum UndefinedName {
     Pad,
 }
 
+/// Where the gLM of a command that runs no units computes.
+#[derive(Args)]
+pub(crate) struct DeviceArguments {
+    /// Where the gLM runs: cpu, cuda, cuda:N, or emulated (slow, for tests).
+    #[arg(long, default_value = "cpu", requires = "model")]
+    device: DeviceChoice,
+}
+
+impl DeviceArguments {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// As [`DeviceChoice::open`]; `Invalid` for several.
+    pub(crate) fn open(&self) -> Result<Device> {
+        if let DeviceChoice::Cuda(ordinals) = &self.device
+            && ordinals.len() != 1
+        {
+            let found = format!("{} devices", ordinals.len());
+            return Err(InputError::new("--device", "", "one device", found).into());
+        }
+        Ok(self.device.open()?.into_iter().next().unwrap_or_default())
+    }
+}
+
+/// Whether padding is seen.
+#[derive(Clone, Copy, ValueEnum)]
+enum PaddingName {
+    /// Padding is read like any other token, as in the published study.
+    Attended,
+    /// Padding is hidden by a mask; its states are zeros.
+    Masked,
+}
+
 /// A gLM and how it is opened.
 #[derive(Args)]
 pub(crate) struct ModelArguments {
@@ -73,9 +108,12 @@ pub(crate) struct ModelArguments {
     /// What N becomes for GPN [default: unknown].
     #[arg(long, value_enum)]
     undefined_bases: Option<UndefinedName>,
-    /// Pad every sequence to so many tokens, without a mask.
+    /// Pad every sequence to so many tokens.
     #[arg(long, value_name = "TOKENS")]
     pad_to: Option<u32>,
+    /// Whether the gLM sees that padding [default: attended].
+    #[arg(long, value_enum)]
+    padding: Option<PaddingName>,
     /// Epsilon of every layer norm [default: the config's].
     #[arg(long, value_name = "EPS")]
     layer_norm_eps: Option<f64>,
@@ -102,6 +140,10 @@ impl ModelArguments {
                 UndefinedName::Pad => UndefinedBase::Pad,
             }),
             pad_to: self.pad_to,
+            padding: self.padding.map(|name| match name {
+                PaddingName::Attended => Padding::Attended,
+                PaddingName::Masked => Padding::Masked,
+            }),
             precision: self.precision.map(Precision::from),
             ..ModelSpec::default()
         }

@@ -3,14 +3,15 @@
 //! Leaves out: what is done with them. Invariant: a network that a store or a file holds says itself
 //! what it reads.
 
-use crate::model_arguments::ModelArguments;
-use glmeval_common::error::{Error, Result, io_error};
+use crate::model_arguments::{DeviceArguments, ModelArguments};
+use glmeval_common::error::{Error, InputError, Result, io_error};
 use glmeval_common::ids::FitId;
+use glmeval_common::representation::Pooling;
 use glmeval_common::store::Store;
 use glmeval_common::store::fits::{find_scores, read_weights};
 use glmeval_worker::model::Model;
 use glmeval_worker::models;
-use glmeval_worker::variants::VariantProbe;
+use glmeval_worker::variants::{ProbeReads, VariantProbe};
 use std::path::{Path, PathBuf};
 
 /// A trained network as it was named.
@@ -34,11 +35,14 @@ impl NamedProbe {
     }
 }
 
-/// Opens the gLM.
-pub(crate) fn model(arguments: &ModelArguments) -> Result<Model> {
-    let spec = arguments.spec();
+/// Opens the gLM on a device, which is asked for first: it is there or not before anything is fetched.
+///
+/// # Errors
+/// As [`DeviceArguments::open`] and [`models::open_on`].
+pub(crate) fn model(arguments: &ModelArguments, device: &DeviceArguments) -> Result<Model> {
+    let (spec, device) = (arguments.spec(), device.open()?);
     let folder = crate::planning::fetching::fetch(&spec.path)?;
-    models::open_with(&folder, &spec.options())
+    models::open_on(&folder, &spec.options(), &device)
 }
 
 /// Opens the network at `path`: a fit of a store (`STORE/probes/FIT`), the safetensors file it left, or
@@ -62,4 +66,32 @@ pub(crate) async fn probe(path: &Path, weights: Option<&Path>) -> Result<NamedPr
     let beside = || path.with_extension("safetensors");
     let weights = weights.map_or_else(beside, Path::to_path_buf);
     Ok(NamedProbe::Described(path.to_owned(), weights))
+}
+
+/// The network of states of `model`; a description says nothing of the layer it reads, so the user does.
+///
+/// # Errors
+/// `Invalid` for a layer beside a fit, which names its own; those of opening.
+pub(crate) fn of_states(
+    named: NamedProbe,
+    model: &Model,
+    layer: Option<u32>,
+) -> Result<VariantProbe> {
+    match named {
+        NamedProbe::Fit(_) if layer.is_some() => {
+            let found = "a fit, which names its layer";
+            Err(InputError::new("command line", "--embedding-layer", "a JSON file", found).into())
+        }
+        NamedProbe::Fit(probe) => Ok(*probe),
+        NamedProbe::Described(description, weights) => {
+            let facts = model.facts();
+            let reads = ProbeReads::States {
+                model: facts.id.clone(),
+                name: "--model".to_owned(),
+                layer: layer.unwrap_or(facts.layer_count),
+                pooling: Pooling::Full,
+            };
+            VariantProbe::open_reading(&description, &weights, reads)
+        }
+    }
 }

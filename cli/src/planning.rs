@@ -79,7 +79,7 @@ fn plan_with(mut job: Job, kind: &str, what_is_absent: WhatIsAbsent) -> Result<P
     if is_refused {
         Absent::of(&job, &tables)?.refuse(&job)?;
     }
-    let models = job
+    let mut models = job
         .models
         .iter()
         .map(|model| absent.model(model, (kind, is_refused)))
@@ -89,6 +89,9 @@ fn plan_with(mut job: Job, kind: &str, what_is_absent: WhatIsAbsent) -> Result<P
         .map(|dataset| absent.dataset(&job.file, dataset))
         .collect::<Result<Vec<DatasetFacts>>>()?;
     job.datasets = tables;
+    for index in padding::follow_sequences(&mut job, &models, |model| !absent.lacks(model))? {
+        models[index] = absent.model(&job.models[index], (kind, is_refused))?;
+    }
     padding::count_tokens(&mut job, &models, |model| !absent.lacks(model))?;
     let embeddings = |precision| glmeval_worker::numeric_class_on(kind, precision);
     let classes =

@@ -2,6 +2,7 @@
 //!
 //! Leaves out: intervals of genomes. Invariant: sequences and ids come in the order of the file.
 
+use crate::source_arguments::file_and_name;
 use clap::{ArgGroup, Args};
 use glmeval_common::dataset::{DatasetSource, TableColumns, TaskName};
 use glmeval_common::dna::DnaSequence;
@@ -20,7 +21,7 @@ pub(crate) struct SequenceArguments {
     #[arg(long)]
     fasta: Option<PathBuf>,
     /// TSV or CSV file and column of the sequence.
-    #[arg(long, value_name = "FILE:COLUMN", value_parser = file_and_column)]
+    #[arg(long, value_name = "FILE:COLUMN", value_parser = file_and_name)]
     tsv: Option<(PathBuf, String)>,
     /// Column of the ids of --tsv [default: rows are numbered].
     #[arg(long, value_name = "COLUMN", requires = "tsv")]
@@ -35,14 +36,6 @@ pub(crate) struct Sequences {
     pub(crate) ids: Vec<String>,
     /// In the order of the file.
     pub(crate) sequences: Vec<DnaSequence>,
-}
-
-/// Splits `FILE:COLUMN`; the last colon counts.
-fn file_and_column(text: &str) -> Result<(PathBuf, String), String> {
-    let parts = text.rsplit_once(':');
-    let parts = parts.filter(|(path, name)| !path.is_empty() && !name.is_empty());
-    let (path, name) = parts.ok_or("expected a file, a colon and a column")?;
-    Ok((PathBuf::from(path), name.to_owned()))
 }
 
 impl SequenceArguments {

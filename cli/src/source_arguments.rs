@@ -78,7 +78,7 @@ impl SourceArguments {
 }
 
 /// Splits `FILE:NAME`; the last colon counts.
-fn file_and_name(text: &str) -> Result<(PathBuf, String), String> {
+pub(crate) fn file_and_name(text: &str) -> Result<(PathBuf, String), String> {
     let parts = text.rsplit_once(':');
     let parts = parts.filter(|(path, name)| !path.is_empty() && !name.is_empty());
     let (path, name) = parts.ok_or("expected a file, a colon and a name")?;

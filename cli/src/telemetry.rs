@@ -5,6 +5,7 @@
 
 use clap::{Args, ValueEnum};
 use glmeval_common::error::{Error, Result};
+use glmeval_coordinator::Trust;
 use glmeval_coordinator::dashboard::{self, Access, MetricsText};
 use metrics::{describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -48,15 +49,20 @@ impl MetricsArguments {
         self.metrics_addr.is_some()
     }
 
-    /// Starts to serve `metrics`, if that is asked for; says where.
-    pub(crate) async fn serve(&self, metrics: MetricsText) -> Result<()> {
+    /// Starts to serve `metrics`, if that is asked for, as `trust` secures them; says where.
+    pub(crate) async fn serve(
+        &self,
+        metrics: MetricsText,
+        (trust, is_secured): (&Trust, bool),
+    ) -> Result<()> {
         let Some(address) = &self.metrics_addr else { return Ok(()) };
         let access = match &self.metrics_token_file {
             Some(file) => Access::of_file(file)?,
             None => Access::default(),
         };
         let listener = listen(address).await?;
-        announce("metrics", &listener, "/metrics");
+        let access = secured(access, &listener, trust, is_secured)?;
+        announce("metrics", (&listener, &access), "/metrics");
         tokio::spawn(async move {
             if let Err(error) = dashboard::serve_metrics(listener, access, metrics).await {
                 tracing::error!(error = error.chain(), "metrics are served no more");
@@ -73,10 +79,24 @@ pub(crate) async fn listen(address: &str) -> Result<TcpListener> {
         .map_err(|e| Error::unavailable(format!("listen on {address}")).with_source(e))
 }
 
+/// The same access over TLS, where it is wanted or the listener is open to others and there are certificates.
+pub(crate) fn secured(
+    access: Access,
+    listener: &TcpListener,
+    trust: &Trust,
+    is_wanted: bool,
+) -> Result<Access> {
+    let bound = listener
+        .local_addr()
+        .map_err(|e| Error::unavailable("read the bound address").with_source(e))?;
+    Ok(access.over(trust.page_tls(bound, is_wanted)?))
+}
+
 /// Says on stderr where something is served.
-pub(crate) fn announce(what: &str, listener: &TcpListener, path: &str) {
+pub(crate) fn announce(what: &str, (listener, access): (&TcpListener, &Access), path: &str) {
+    let scheme = if access.is_secured() { "https" } else { "http" };
     if let Ok(bound) = listener.local_addr() {
-        crate::output::complain(&format!("{what} on http://{bound}{path}"));
+        crate::output::complain(&format!("{what} on {scheme}://{bound}{path}"));
     }
 }
 

@@ -215,7 +215,7 @@ fn axes_of(pooling: Pooling, sequences: u32) -> &'static [&'static str] {
     match (pooling, sequences) {
         (Pooling::Full, _) => &["token", "width"],
         (Pooling::Effect, _) => &["example", "score"],
-        (Pooling::Cls | Pooling::Mean, 1) => &["example", "width"],
-        (Pooling::Cls | Pooling::Mean, _) => &["example", "sequence", "width"],
+        (Pooling::Cls | Pooling::Mean | Pooling::AfterCls, 1) => &["example", "width"],
+        (Pooling::Cls | Pooling::Mean | Pooling::AfterCls, _) => &["example", "sequence", "width"],
     }
 }

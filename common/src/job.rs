@@ -6,7 +6,9 @@
 use crate::dataset::{DatasetSource, Hdf5Keys, Hdf5Layout, Negatives, TableColumns, TaskName};
 use crate::effect::Score;
 use crate::error::{InputError, Result, io_error};
-use crate::model::{ModelOptions, Precision, SpecialTokens, UndefinedBase, UnknownLetters};
+use crate::model::{
+    ModelOptions, Padding, Precision, SpecialTokens, UndefinedBase, UnknownLetters,
+};
 use crate::representation::{
     FullRows, MeanOver, Pooling, RepresentationOptions, StoredDtype, Strands,
 };
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+mod attribution;
 mod check;
 mod cost;
 mod grid;
@@ -26,6 +29,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
+pub use attribution::{AttributionTable, JobAttribution};
 pub use cost::Prices;
 pub use grid::{JobFeature, ProbeLayers, SetNames, SetsOfTask};
 pub use probe::{
@@ -90,6 +94,9 @@ pub struct JobSpec {
     /// How it shares workers with other jobs; changes no result.
     #[serde(default)]
     pub schedule: Option<JobSchedule>,
+    /// Attribution maps.
+    #[serde(default, rename = "attribution", skip_serializing_if = "Vec::is_empty")]
+    pub attributions: Vec<AttributionTable>,
 }
 
 /// One `[[model]]` table.
@@ -111,7 +118,7 @@ pub struct ModelSpec {
     pub special_tokens: Option<SpecialTokens>,
     /// `unknown` or `pad`: what `N` becomes for GPN; left out = unknown.
     pub undefined_bases: Option<UndefinedBase>,
-    /// Tokens every sequence is padded to, without a mask; left out = no padding.
+    /// Tokens every sequence is padded to; left out = no padding.
     pub pad_to: Option<u32>,
     /// `f32` or `bf16` matrix products; left out = f32.
     pub precision: Option<Precision>,
@@ -119,6 +126,10 @@ pub struct ModelSpec {
     pub published: Option<String>,
     /// Seed that weights are drawn from instead of read; left out = read.
     pub random: Option<u32>,
+    /// `attended` or `masked`: whether padding is seen; left out = attended as published, masked with
+    /// `protocol = "corrected"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -142,6 +153,7 @@ impl ModelSpec {
             precision: self.precision.unwrap_or(habits.precision),
             random: self.random.or(habits.random),
             quirk: None,
+            padding: self.padding.unwrap_or(habits.padding),
         }
     }
 }
@@ -282,6 +294,9 @@ pub struct RepresentationSpec {
     pub pad_to: Option<u32>,
     /// As in `[[model]]`, for this representation.
     pub undefined_bases: Option<UndefinedBase>,
+    /// As in `[[model]]`, for this representation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
 }
 
 /// A checked job.
@@ -311,6 +326,8 @@ pub struct Job {
     pub probes: Vec<JobProbe>,
     /// What device time costs, if that is told.
     pub prices: Option<Prices>,
+    /// Attribution maps.
+    pub attributions: Vec<JobAttribution>,
 }
 
 /// A checked gLM.

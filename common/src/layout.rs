@@ -7,6 +7,7 @@
 //! embeddings/<set-id>/data/<start>-<end>.<attempt>.safetensors
 //! embeddings/<set-id>/commit/<start>-<end>.json
 //! probes/<fit-id>/data/{weights.<attempt>.safetensors, history.<attempt>.parquet, predictions.<attempt>.parquet}
+//! probes/<fit-id>/data/{maps.<attempt>.safetensors, sequences.<attempt>.parquet}    of attribution
 //! probes/<fit-id>/scores.json                                = the commit
 //! probes/<fit-id>/epochs/data/<epoch>.<attempt>.safetensors  <epoch>.json = the commit; gone once the scores are there
 //! jobs/<job-id>/job.toml  plan.json  cancelled.json  failed/<unit>.json  snapshots/<n>.msgpack
@@ -55,8 +56,8 @@ pub fn check_version_until(version: u32, newest: u32, place: &str) -> Result<()>
 /// One immutable object that a commit names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRecord {
-    /// What it holds: `part`, `shard`, `weights`, `history`, `predictions`, `checkpoint`, or a report
-    /// file's name.
+    /// What it holds: `part`, `shard`, `weights`, `history`, `predictions`, `checkpoint`, `maps`,
+    /// `sequences`, or a report file's name.
     pub role: String,
     /// Object path in the store.
     pub path: String,
@@ -322,6 +323,19 @@ pub fn commit_path_of(path: &str) -> Option<String> {
         ["jobs", id, "report", "data", _, ..] => Some(report_commit_path(&JobId::new(*id))),
         _ => None,
     }
+}
+
+/// Whether every object is one that the commit `path` may name.
+///
+/// # Errors
+/// The path of the first that is another's.
+pub fn check_own<'a>(
+    path: &str,
+    objects: impl IntoIterator<Item = &'a ObjectRecord>,
+) -> std::result::Result<(), &'a str> {
+    let is_own = |object: &ObjectRecord| commit_path_of(&object.path).as_deref() == Some(path);
+    let mut foreign = objects.into_iter().filter(|object| !is_own(object));
+    foreign.next().map_or(Ok(()), |object| Err(object.path.as_str()))
 }
 
 /// Prefix of all jobs.

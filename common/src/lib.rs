@@ -3,6 +3,7 @@
 //! Leaves out: numbers on a device (kernels), what a unit does (worker), who does what (coordinator).
 //! Invariant: nothing here depends on another crate of ours.
 
+pub mod attribution;
 pub mod clock;
 pub mod control;
 pub mod dataset;

@@ -90,6 +90,25 @@ impl Precision {
     }
 }
 
+/// Whether a gLM sees the tokens that fill a sequence up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// They are read like any other token; so did the paper.
+    #[default]
+    Attended,
+    /// They are hidden from all others, and their states are zeros; published means count them all the
+    /// same. A gLM that was published without a mask (GPN, HyenaDNA) reads them.
+    Masked,
+}
+
+impl Padding {
+    /// Whether it is the default; such a choice is not written.
+    fn is_attended(&self) -> bool {
+        *self == Self::Attended
+    }
+}
+
 /// Choices when a gLM is opened; the default is what the published code does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -102,8 +121,7 @@ pub struct ModelOptions {
     pub special_tokens: SpecialTokens,
     /// What `N` becomes, where a vocabulary leaves it open (GPN).
     pub undefined_bases: UndefinedBase,
-    /// Pads every sequence to this many tokens, without a mask: padding tokens are then read like
-    /// any other. The paper did so with DNABERT-2 for every task but lentiMPRA.
+    /// Pads every sequence to this many tokens. The paper did so with DNABERT-2.
     pub pad_to: Option<u32>,
     /// Number format of matrix products; part of the numeric class, not of the gLM's id.
     pub precision: Precision,
@@ -114,6 +132,9 @@ pub struct ModelOptions {
     /// Draws the weights from this seed instead of reading them: the control without pre-training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub random: Option<u32>,
+    /// Whether padding is seen.
+    #[serde(skip_serializing_if = "Padding::is_attended")]
+    pub padding: Padding,
 }
 
 /// What the study's code did to inputs without meaning to.
@@ -249,6 +270,13 @@ impl ModelFacts {
     /// States that a sequence of `tokens` tokens has at any layer.
     pub fn states(&self, tokens: u64) -> u64 {
         self.states_fixed.map_or(tokens, u64::from)
+    }
+
+    /// Whether gLMs of its architecture predict masked tokens; only opening it tells whether these
+    /// weights have the head for it.
+    pub fn is_masked(&self) -> bool {
+        let kinds = ["nucleotide-transformer", "gpn", "dnabert"];
+        kinds.iter().any(|kind| self.architecture.starts_with(kind))
     }
 
     /// FLOPs of one forward pass over a sequence of `tokens` up to layer `layer`.

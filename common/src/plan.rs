@@ -45,9 +45,23 @@ pub struct DatasetFacts {
     /// Sequences that stand in several splits, by pair of splits; empty without any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leakage: Vec<Leakage>,
+    /// What people call the first targets of the schema, where the source says so; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target_titles: Vec<String>,
 }
 
 impl DatasetFacts {
+    /// What people call the target `name`: `Liver` instead of `delta_37`; `tissue 37` where the source
+    /// only numbers its tissues.
+    pub fn target_title(&self, name: &str) -> String {
+        let place = self.schema.targets.iter().position(|known| known == name);
+        match (place.and_then(|place| self.target_titles.get(place)), name.strip_prefix("delta_")) {
+            (Some(title), _) => title.clone(),
+            (None, Some(number)) if self.schema.sequences.len() == 2 => format!("tissue {number}"),
+            _ => name.to_owned(),
+        }
+    }
+
     /// What people should know about leakage between splits, a line each; nothing where there is none.
     pub fn leakage_lines(&self) -> Vec<String> {
         if self.split_rows.len() > 1 && self.rows > LEAKAGE_ROWS_MAX {

@@ -39,6 +39,11 @@ pub trait ExampleReader: Send {
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// What people call the first targets of the schema, where the source knows; else empty.
+    fn target_titles(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Opens the reader of `source`; targets obey the rules of `task`.

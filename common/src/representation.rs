@@ -13,6 +13,8 @@ pub enum Pooling {
     Mean,
     /// Every token.
     Full,
+    /// Token 1: what the study took for its class token on splicing. No job file asks for it.
+    AfterCls,
     /// No states: scores of a variant, whose two windows are the sequences of an example. A row has one
     /// value for each column of [`EffectSpec`](crate::effect::EffectSpec).
     Effect,
@@ -20,14 +22,15 @@ pub enum Pooling {
 
 impl Pooling {
     /// All poolings in the order shards store them.
-    pub const ALL: [Self; 4] = [Self::Cls, Self::Mean, Self::Full, Self::Effect];
+    pub const ALL: [Self; 5] = [Self::Cls, Self::Mean, Self::Full, Self::AfterCls, Self::Effect];
 
-    /// `cls`, `mean`, `full` or `effect`.
+    /// `cls`, `mean`, `full`, `after-cls` or `effect`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cls => "cls",
             Self::Mean => "mean",
             Self::Full => "full",
+            Self::AfterCls => "after-cls",
             Self::Effect => "effect",
         }
     }
@@ -90,6 +93,18 @@ impl RepresentationOptions {
     /// Whether tokens must be matched with nucleotides.
     pub fn needs_token_lengths(self) -> bool {
         self.mean_over == MeanOver::Nucleotides || self.full_rows == FullRows::Nucleotides
+    }
+
+    /// As [`label`](Self::label), without the choices that do not concern `pooling`.
+    pub fn label_of(self, pooling: Pooling) -> String {
+        let mut own = self;
+        if pooling != Pooling::Mean {
+            own.mean_over = MeanOver::Published;
+        }
+        if pooling != Pooling::Full {
+            own.full_rows = FullRows::Tokens;
+        }
+        own.label()
     }
 
     /// What differs from the published choices, such as ` (both strands)`; empty if nothing does.

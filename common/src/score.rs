@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Everything that tells one fit from another, as people name it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitIdentity {
-    /// Digest of all of the below.
+    /// Digest of what decides the score: all of the below but names.
     pub fit: FitId,
     /// `lenti-mpra`, `chip-seq`, …
     pub task: String,
@@ -36,6 +36,9 @@ pub struct FitIdentity {
     pub seed: u64,
     /// `published` or `corrected`.
     pub protocol: String,
+    /// Name of the data set that an applied probe was trained on; `None` where it is `dataset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_on: Option<String>,
 }
 
 /// One statistic of one fit on one split.

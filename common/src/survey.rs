@@ -37,6 +37,7 @@ pub fn survey(source: &DatasetSource, task: TaskName) -> Result<DatasetFacts> {
             split_rows: BTreeMap::new(),
             notes: Vec::new(),
             leakage: Vec::new(),
+            target_titles: Vec::new(),
         });
     }
     let mut reader = readers::open(source, task)?;
@@ -64,6 +65,7 @@ fn count(
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
         leakage: Vec::new(),
+        target_titles: Vec::new(),
     };
     loop {
         let examples = reader.read(ROWS_PER_READ)?;
@@ -85,6 +87,7 @@ fn count(
         }
     }
     facts.notes = reader.notes();
+    facts.target_titles = reader.target_titles();
     if facts.rows == 0 {
         let path = source.paths().first().map_or(String::new(), |path| path.display().to_string());
         return Err(Error::invalid(format!("{path}: expected at least one example, found 0 rows")));

@@ -2,6 +2,7 @@
 //!
 //! Leaves out: who runs a unit and when (coordinator).
 
+use crate::attribution::REPRESENTATION;
 use crate::dataset::{DatasetSource, TaskName};
 use crate::effect::{EffectSpec, Score};
 use crate::ids::{DatasetId, FitId, JobId, ModelId, SetId};
@@ -11,6 +12,10 @@ use crate::representation::{FeatureSource, Pooling, RepresentationOptions, Store
 use crate::score::FitIdentity;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+mod attribution;
+
+pub use attribution::{AttributionSpec, MaskedModel};
 
 /// A gLM as the plan names it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,12 +110,22 @@ pub enum ProbeSpec {
         /// Elements that are compared; empty = all.
         targets: Vec<String>,
     },
+    /// Nothing: maps of what trained networks and a gLM rest on, and how far they agree.
+    Attribution(Box<AttributionSpec>),
 }
 
 impl ProbeSpec {
     /// Whether numbers are fitted to examples; others only compare what is there.
     pub fn is_fitted(&self) -> bool {
-        !matches!(self, Self::ZeroShot { .. } | Self::Applied { .. })
+        !matches!(self, Self::ZeroShot { .. } | Self::Applied { .. } | Self::Attribution(_))
+    }
+
+    /// The maps that are made, if it makes some.
+    pub fn attribution(&self) -> Option<&AttributionSpec> {
+        match self {
+            Self::Attribution(spec) => Some(spec),
+            _ => None,
+        }
     }
 
     /// `ridge`, `least-squares`, `logistic`, the architecture's name, or the score's.
@@ -122,6 +137,7 @@ impl ProbeSpec {
             Self::Network { architecture, .. } => architecture.name(),
             Self::ZeroShot { score, .. } => score.name(),
             Self::Applied { .. } => "applied",
+            Self::Attribution(_) => REPRESENTATION,
         }
     }
 
@@ -188,6 +204,10 @@ pub struct FitUnit {
     pub features: FeatureSource,
     /// The fits; each is committed by itself and does not depend on the others.
     pub fits: Vec<Fit>,
+    /// Pooling of the same set that validation reads in place of that of `features`: what the study
+    /// did to networks on mean embeddings of splicing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validated_on: Option<Pooling>,
 }
 
 /// A fit unit as any plan holds it: the first ones had one fit each, written without a list.
@@ -198,17 +218,33 @@ struct StoredFitUnit {
     features: FeatureSource,
     #[serde(default)]
     fits: Vec<Fit>,
+    // Beside `fits`, as some encodings go by place.
+    #[serde(default)]
+    validated_on: Option<Pooling>,
     #[serde(default)]
     identity: Option<FitIdentity>,
     #[serde(default)]
     probe: Option<ProbeSpec>,
 }
 
+impl FitUnit {
+    /// Whether it makes maps; such a unit does nothing else.
+    pub fn is_attribution(&self) -> bool {
+        self.fits.iter().any(|fit| fit.probe.attribution().is_some())
+    }
+
+    /// The gLM that it runs with the numeric class it does so in; `None` for units that read what is stored.
+    pub fn masked(&self) -> Option<&MaskedModel> {
+        self.fits.iter().find_map(|fit| fit.probe.attribution()?.masked.as_ref())
+    }
+}
+
 impl From<StoredFitUnit> for FitUnit {
     fn from(stored: StoredFitUnit) -> Self {
-        let StoredFitUnit { dataset, task, features, mut fits, identity, probe } = stored;
+        let StoredFitUnit { dataset, task, features, mut fits, identity, probe, validated_on } =
+            stored;
         fits.extend(identity.zip(probe).map(|(identity, probe)| Fit { identity, probe }));
-        Self { dataset, task, features, fits }
+        Self { dataset, task, features, fits, validated_on }
     }
 }
 
@@ -231,11 +267,19 @@ impl Fit {
     pub fn label(&self) -> String {
         let FitIdentity { probe, representation, dataset, factor, fraction, repeat, .. } =
             &self.identity;
+        if self.probe.attribution().is_some() {
+            let model = self.identity.model.as_ref();
+            let of_model = model.map_or_else(String::new, |name| format!(" and {name}"));
+            return format!("maps of {probe}{of_model} on {dataset}");
+        }
         let mut label = probe.clone();
         if *factor != 1.0 {
             label.push_str(&format!(" x{factor}"));
         }
         label.push_str(&format!(" on {representation} of {dataset}"));
+        if let Some(trained_on) = &self.identity.trained_on {
+            label.push_str(&format!(", trained on {trained_on}"));
+        }
         if *fraction != 1.0 {
             label.push_str(&format!(", fraction {fraction}"));
         }
@@ -354,6 +398,7 @@ mod tests {
             repeat,
             seed: 7,
             protocol: "published".to_owned(),
+            trained_on: None,
         };
         Fit { identity, probe: ProbeSpec::LeastSquares }
     }

@@ -65,6 +65,7 @@ fn planned(units: u64) -> Plan {
         name: format!("scale {units}"),
         seed: 1,
         prices: None,
+        attributions: Vec::new(),
         protocol: Protocol::Published,
         shard_rows: Some(ROWS_PER_UNIT),
         models: vec![JobModel {
@@ -89,6 +90,7 @@ fn planned(units: u64) -> Plan {
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
         leakage: Vec::new(),
+        target_titles: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

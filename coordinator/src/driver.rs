@@ -300,6 +300,18 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Asks the store whether this coordinator is still the newest, after the store was told something that the next
+    /// one reads as it starts: one that started before has not read it and never will.
+    ///
+    /// # Errors
+    /// `Fenced` when a newer one exists: the caller repeats its request there; store errors.
+    async fn still_newest(&self) -> Result<()> {
+        if self.inner.store.highest_epoch(&self.inner.name).await? > self.epoch() {
+            self.fence();
+        }
+        self.serving()
+    }
+
     /// A newer coordinator exists: nothing is answered any more.
     fn fence(&self) {
         self.inner.fenced.store(true, Ordering::Relaxed);

@@ -2,17 +2,18 @@
 //!
 //! Leaves out: what follows from it (state), rows and numbers of a shard: those are checked by every
 //! reader. Checked here, for shards: range, set and rows of the commit, that it names the object of its
-//! own attempt, that object's length, and its sha256 where asked. For other units: that their commit
-//! is there. Invariant: a store that is away is an error, never evidence.
+//! own attempt, that object's length, and its sha256 where asked; other units: `evidence/records.rs`.
+//! Invariant: a store that is away is an error, never evidence.
 
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::{Generation, SetId, WorkerId};
-use glmeval_common::layout;
+use glmeval_common::layout::{self, ObjectRecord};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::cover::cover_range;
 use glmeval_common::store::embeddings::{ShardCommit, committed_ranges, find_commit};
 use glmeval_common::unit::{ExtractUnit, WorkUnit};
 
+mod records;
 mod suspects;
 pub use suspects::wrong_rows;
 
@@ -24,8 +25,8 @@ const DIGEST_BYTES_MAX: u64 = 64 << 20;
 pub struct Author {
     /// Its worker.
     pub worker: WorkerId,
-    /// The lease its attempt began under.
-    pub generation: Generation,
+    /// The lease its attempt began under; `None` where the commit does not say.
+    pub generation: Option<Generation>,
 }
 
 /// What the store says of a unit.
@@ -61,18 +62,12 @@ impl Evidence {
 /// # Errors
 /// Store errors but damage, which is evidence.
 pub async fn look(store: &Store, unit: &WorkUnit, digest: bool) -> Result<Evidence> {
-    let paths = match unit {
-        WorkUnit::Extract(shard) => return look_at_shard(store, shard, digest).await,
-        WorkUnit::Prepare(unit) => vec![layout::dataset_manifest_path(&unit.dataset)],
-        WorkUnit::Fit(unit) => unit.fits.iter().map(|fit| layout::scores_path(fit.id())).collect(),
-        WorkUnit::Report(unit) => vec![layout::report_commit_path(&unit.job)],
-    };
-    for path in &paths {
-        if !store.exists(path).await? {
-            return Ok(Evidence::Absent);
-        }
+    match unit {
+        WorkUnit::Extract(shard) => look_at_shard(store, shard, digest).await,
+        WorkUnit::Prepare(unit) => records::look_at_dataset(store, unit, digest).await,
+        WorkUnit::Fit(unit) => records::look_at_fits(store, unit, digest).await,
+        WorkUnit::Report(unit) => records::look_at_report(store, unit, digest).await,
     }
-    Ok(Evidence::Sound(None))
 }
 
 async fn look_at_shard(store: &Store, shard: &ExtractUnit, digest: bool) -> Result<Evidence> {
@@ -89,10 +84,10 @@ async fn look_at_shard(store: &Store, shard: &ExtractUnit, digest: bool) -> Resu
         }
         Err(error) => return Err(error),
     };
-    let author = Author { worker: commit.worker.clone(), generation: commit.generation };
+    let author = Author { worker: commit.worker.clone(), generation: Some(commit.generation) };
     let wrong = match wrong_words(&commit, &shard.set.id, (shard.start, shard.end)) {
         Some(wrong) => Some(wrong),
-        None => wrong_object(store, &commit, digest).await?,
+        None => wrong_object(store, &commit.object, digest).await?,
     };
     Ok(match wrong {
         Some(reason) => {
@@ -132,8 +127,11 @@ fn wrong_words(
 }
 
 /// What of the data a commit names is not as it says.
-async fn wrong_object(store: &Store, commit: &ShardCommit, digest: bool) -> Result<Option<String>> {
-    let object = &commit.object;
+async fn wrong_object(
+    store: &Store,
+    object: &ObjectRecord,
+    digest: bool,
+) -> Result<Option<String>> {
     let Some(entry) = store.entry(&object.path).await? else {
         return Ok(Some(format!("{}: the data object is not there", object.path)));
     };

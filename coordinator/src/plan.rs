@@ -16,6 +16,7 @@ use glmeval_common::plan::{
 use glmeval_common::unit::ModelRef;
 use std::collections::BTreeMap;
 
+mod attribution;
 mod cost;
 mod effects;
 mod fits;
@@ -95,6 +96,7 @@ pub fn plan_in(
     fits::add_fits(&mut planner, &sets)?;
     effects::add_zero_shot(&mut planner, &sets)?;
     effects::add_applied(&mut planner, &sets, first)?;
+    attribution::add_attributions(&mut planner, &sets, first)?;
     fits::add_report(&mut planner, first)?;
     let mut plan = Plan {
         version: PLAN_VERSION,

@@ -35,7 +35,13 @@ pub fn pick(
     workers_by_model: impl Fn(&ModelId) -> u64,
     may_run: impl Fn(u32) -> bool,
 ) -> Option<u32> {
-    let first = |kind: UnitKind| groups.ready(kind).find_map(|group| group.candidate(&may_run));
+    let first = |kind: UnitKind| {
+        let mut ready = groups.ready(kind);
+        ready.find_map(|group| {
+            let fits = class_matches(plan, group, taste.numeric_classes);
+            fits.then(|| group.candidate(&may_run)).flatten()
+        })
+    };
     first(UnitKind::Prepare)
         .or_else(|| neighbour((plan, groups), taste, &may_run))
         .or_else(|| shard_of_model((plan, groups), taste, &may_run))
@@ -95,9 +101,11 @@ fn shard_of_any(
 
 /// Whether a worker of those numeric classes can run the units of `group`.
 pub fn class_matches(plan: &Plan, group: &Group, numeric_classes: &[String]) -> bool {
-    group.set().is_none_or(|set| {
-        plan.sets.get(set).is_some_and(|set| numeric_classes.contains(&set.numeric_class))
-    })
+    let knows = |class: &str| numeric_classes.iter().any(|known| known == class);
+    group.class().is_none_or(knows)
+        && group
+            .set()
+            .is_none_or(|set| plan.sets.get(set).is_some_and(|set| knows(&set.numeric_class)))
 }
 
 /// The gLM the units of `group` bring into memory.

@@ -7,8 +7,12 @@ use std::sync::OnceLock;
 /// An instruction set that operations are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isa {
-    /// What the target always has: SSE2 on x86-64 (fused products by software), NEON on aarch64.
+    /// What the compiler makes of plain code for the target: SSE2 on x86-64 (fused products by
+    /// software), NEON on aarch64.
     Baseline,
+    /// Tiles written for NEON, which every aarch64 has; plain code elsewhere.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// AVX2 with fused multiply-add.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -22,6 +26,8 @@ impl Isa {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "NEON",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "AVX2 with FMA",
             #[cfg(target_arch = "x86_64")]
@@ -37,8 +43,9 @@ impl Isa {
 
     /// Every set this CPU has, slowest first.
     pub(crate) fn available() -> Vec<Self> {
-        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "no other set"))]
         let mut found = vec![Self::Baseline];
+        #[cfg(target_arch = "aarch64")]
+        found.push(Self::Neon);
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -77,6 +84,8 @@ macro_rules! per_isa {
             }
             match isa {
                 $crate::isa::Isa::Baseline => $body($($arg),*),
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Isa::Neon => $body($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },

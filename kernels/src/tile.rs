@@ -6,6 +6,8 @@
 
 pub(crate) mod bf16;
 mod by_rows;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -62,6 +64,9 @@ impl Tile {
     ) {
         match isa {
             Isa::Baseline => portable(self, (rows, TILE_COLUMNS), left, right),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: every aarch64 has NEON.
+            Isa::Neon => unsafe { neon::packed(self, (rows, TILE_COLUMNS), left, right) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
             Isa::Avx2 => unsafe { x86::avx2(self, rows, left, right) },
@@ -82,6 +87,9 @@ impl Tile {
     ) {
         match isa {
             Isa::Baseline => portable(self, (rows, TILE_COLUMNS / 2), left, right),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: every aarch64 has NEON.
+            Isa::Neon => unsafe { neon::packed(self, (rows, TILE_COLUMNS / 2), left, right) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
             Isa::Avx2 => unsafe { x86::avx2_half(self, rows, left, right) },
@@ -107,6 +115,9 @@ impl Tile {
         let left = left.map(|row| &row[..right.len()]);
         match isa {
             Isa::Baseline => by_rows::portable(self, (rows, TILE_COLUMNS), &left, right),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: every aarch64 has NEON.
+            Isa::Neon => unsafe { neon::by_rows(self, (rows, TILE_COLUMNS), &left, right) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
             Isa::Avx2 => unsafe { by_rows::avx2(self, (rows, TILE_COLUMNS), &left, right) },
@@ -129,6 +140,9 @@ impl Tile {
         let left = left.map(|row| &row[..right.len()]);
         match isa {
             Isa::Baseline => by_rows::portable(self, (rows, TILE_COLUMNS / 2), &left, right),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: every aarch64 has NEON.
+            Isa::Neon => unsafe { neon::by_rows(self, (rows, TILE_COLUMNS / 2), &left, right) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
             Isa::Avx2 => unsafe { by_rows::avx2(self, (rows, TILE_COLUMNS / 2), &left, right) },

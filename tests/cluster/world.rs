@@ -46,6 +46,7 @@ fn plan() -> Plan {
         protocol: Protocol::Published,
         shard_rows: Some(100),
         prices: None,
+        attributions: Vec::new(),
         models: vec![JobModel {
             name: "NT".into(),
             source: "/nt".into(),
@@ -80,6 +81,7 @@ fn plan() -> Plan {
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
         leakage: Vec::new(),
+        target_titles: Vec::new(),
     };
     let model = ModelFacts {
         id: ModelId::new("m"),

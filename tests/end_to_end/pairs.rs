@@ -97,7 +97,7 @@ async fn networks_read_both_windows_of_an_exon() {
     std::fs::write(folder.join("job.toml"), job).unwrap();
     succeeds(folder, &["run", "job.toml", "--store", "store"]).await;
     let found = glmeval_tests::results::results(&folder.join("store")).await;
-    for (probe, representation) in [("splicing-cnn", "full"), ("rep-mlp", "cls")] {
+    for (probe, representation) in [("splicing-cnn", "full"), ("rep-mlp", "after-cls")] {
         let is_it = |text: &&String| {
             text.contains(&format!("\"probe\":\"{probe}"))
                 && text.contains(&format!("\"representation\":\"{representation}"))

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Rows of a table of scores: each a map from column to field.
-fn rows(path: &Path, separator: char) -> Vec<BTreeMap<String, String>> {
+pub(crate) fn rows(path: &Path, separator: char) -> Vec<BTreeMap<String, String>> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap().split(separator).collect();
@@ -30,7 +30,7 @@ fn rows(path: &Path, separator: char) -> Vec<BTreeMap<String, String>> {
     lines.map(row).collect()
 }
 
-fn column(rows: &[BTreeMap<String, String>], name: &str) -> Vec<String> {
+pub(crate) fn column(rows: &[BTreeMap<String, String>], name: &str) -> Vec<String> {
     rows.iter().map(|row| row[name].clone()).collect()
 }
 
@@ -38,7 +38,7 @@ fn column(rows: &[BTreeMap<String, String>], name: &str) -> Vec<String> {
 ///
 /// Variants stand at four places with three alternatives each, in no order; the last one has a wrong
 /// reference.
-fn write_inputs(folder: &Path) {
+pub(crate) fn write_inputs(folder: &Path) {
     let genome = Draw::new(11).dna(400);
     std::fs::write(folder.join("genome.fa"), format!(">chr1\n{genome}\n")).unwrap();
     let header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n";
@@ -71,7 +71,7 @@ fn write_inputs(folder: &Path) {
     std::fs::write(folder.join("variants.csv"), table.replace('\t', ",")).unwrap();
 }
 
-fn line<'a>(model: &'a str, variants: &'a str, out: &'a str) -> Vec<&'a str> {
+pub(crate) fn line<'a>(model: &'a str, variants: &'a str, out: &'a str) -> Vec<&'a str> {
     let first = ["score-variants", "--model", model, "--genome", "genome.fa"];
     [&first[..], &["--variants", variants, "--window", "120", "--out", out]].concat()
 }

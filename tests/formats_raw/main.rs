@@ -14,7 +14,6 @@ use glmeval_common::error::Result;
 use glmeval_common::example::Example;
 use glmeval_common::readers::ExampleReader;
 use glmeval_tests::golden;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Every example, read a few at a time.
@@ -54,25 +53,6 @@ fn folders_with(part: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     found.sort();
     assert!(golden::is_elsewhere() || !found.is_empty(), "no such folder below {part}");
     found
-}
-
-fn texts(value: &Value) -> Vec<&str> {
-    value.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text")).collect()
-}
-
-/// Numbers of a description; `null` is NaN.
-fn numbers(value: &Value) -> Vec<f64> {
-    let list = value.as_array().expect("a list");
-    list.iter().map(|number| golden::number(number).unwrap_or(f64::NAN)).collect()
-}
-
-fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}: number of values");
-    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-        let same = (found.is_nan() && expected.is_nan())
-            || (f64::from(found) - expected).abs() <= tolerance * expected.abs().max(1.0);
-        assert!(same, "{what}: value {index} is {found}, expected {expected}");
-    }
 }
 
 /// A path as a TOML or Rust string.

@@ -168,6 +168,23 @@ fn negatives_from_the_genome_stay_apart_and_have_the_gc_contents_of_the_positive
 }
 
 #[test]
+fn chromosomes_may_lack_the_prefix_that_the_genome_has_or_have_one_that_it_lacks() {
+    let world = World::new();
+    let expected = read(&world.set(), false).unwrap();
+    let line = |line: &str| match line.strip_prefix("chr") {
+        Some(bare) => format!("{bare}\n"),
+        None => format!("chr{line}\n"),
+    };
+    let peaks: String = world.lines().lines().map(line).collect();
+    let set = PeakSet { peaks: vec![world.write("bare.narrowPeak", &peaks)], ..world.set() };
+    let found = read(&set, false).unwrap();
+    assert_eq!(found, expected, "named as the genome names them");
+    let peaks = vec![world.write("other.narrowPeak", &peaks.replacen(|_| true, "x", 1))];
+    let error = read(&PeakSet { peaks, ..world.set() }, false).unwrap_err().chain();
+    assert!(error.contains("line 1") && error.contains("with or without \"chr\""), "{error}");
+}
+
+#[test]
 fn positives_are_centred_on_summits() {
     let world = World::new();
     let examples = read(&world.set(), false).unwrap();

@@ -1,11 +1,12 @@
 //! Exons cut from a genome with the PSI of their tissues, against the archive's own preparation.
 
-use crate::{assert_close, drain, folders_with, numbers, texts};
+use crate::{drain, folders_with};
 use glmeval_common::dataset::{PsiSet, PsiSplit, PsiTable};
 use glmeval_common::dna::Strand;
 use glmeval_common::error::Result;
 use glmeval_common::example::{Example, Split};
 use glmeval_common::readers::splicing::{STUDY_TISSUES, SplicingReader};
+use glmeval_tests::golden::{assert_close, numbers, texts};
 use glmeval_tests::{golden, hostile};
 use glmeval_worker::statistics::{splicing_exons, splicing_tissues};
 use serde_json::Value;

@@ -1,8 +1,9 @@
 //! TFRecord folders against their descriptions; damaged ones are refused.
 
-use crate::{assert_close, drain, folders_with};
+use crate::{drain, folders_with};
 use glmeval_common::example::Split;
 use glmeval_common::readers::tfrecord::{Record, RecordReader, TfrecordReader, list};
+use glmeval_tests::golden::assert_close;
 use glmeval_tests::{golden, hostile};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

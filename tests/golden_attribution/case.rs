@@ -3,11 +3,9 @@
 //! Leaves out: computing anything. Invariant: nothing is known of a fixture but what its JSON says.
 
 use glmeval_common::dna::DnaSequence;
-use glmeval_common::model::{ModelOptions, UndefinedBase};
 use glmeval_common::representation::Pooling;
 use glmeval_tests::golden::{self, Tensor, number};
 use glmeval_worker::model::Model;
-use glmeval_worker::models;
 use glmeval_worker::network::NetworkDescription;
 use glmeval_worker::variants::{ProbeReads, VariantProbe};
 use serde_json::Value;
@@ -41,19 +39,9 @@ impl Case {
         Self { path: path.to_owned(), name, description, tensors, sequences }
     }
 
-    /// The gLM that it names; `N` becomes `[PAD]` where its vocabulary has no unknown token.
+    /// The gLM that it names.
     pub(super) fn model(&self) -> Model {
-        let name = self.description["model"].as_str().unwrap();
-        let folder = golden::fixture(&format!("models/{name}"));
-        let open = |options| {
-            let model = models::open_with(&folder, &options);
-            model.unwrap_or_else(|e| panic!("{}: {}", folder.display(), e.chain()))
-        };
-        let model = open(ModelOptions::default());
-        if model.tokenizer().encode("N").is_ok() {
-            return model;
-        }
-        open(ModelOptions { undefined_bases: UndefinedBase::Pad, ..ModelOptions::default() })
+        golden::model(self.description["model"].as_str().unwrap())
     }
 
     /// The network of one-hot sequences.
@@ -104,11 +92,6 @@ impl Case {
             worst = worst.max(difference);
         }
         let share = worst / tolerance;
-        print(&format!("{} {name}: {worst:.2e}, {share:.3} of the tolerance", self.name));
+        golden::note(&format!("{} {name}: {worst:.2e}, {share:.3} of the tolerance", self.name));
     }
-}
-
-#[expect(clippy::print_stderr, reason = "shown by the test runner")]
-fn print(line: &str) {
-    eprintln!("{line}");
 }

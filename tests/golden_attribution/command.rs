@@ -270,3 +270,73 @@ print(json.load(open("maps/attribution.json"))["sequences"])
 "#;
     assert_eq!(python::run(&python, folder, script).await.trim(), "4");
 }
+
+/// What `gia` says of every sequence: rows of its table and of that of sequences.
+async fn motifs_in(
+    folder: &Path,
+    network: &[&str],
+    which: &[&str],
+    out: &str,
+) -> [Vec<Vec<String>>; 2] {
+    let (table, rows) = (format!("{out}.tsv"), format!("{out}-each.tsv"));
+    let rest = ["--fasta", "s.fa", "--motifs", "m=ACGT@3", "--shuffles", "7", "--out", &table];
+    let mut line = [&["gia"], network, &rest, which].concat();
+    if which.len() == 1 || which[0] == "--top" {
+        line.extend(["--per-sequence", &rows]);
+    }
+    succeeds(folder, &line).await;
+    let rows = folder.join(&rows);
+    [lines(&folder.join(&table)), if rows.exists() { lines(&rows) } else { Vec::new() }]
+}
+
+#[tokio::test]
+async fn a_motif_is_put_into_every_sequence_as_into_each_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let kernel = write_inputs(folder);
+    let network = ["--probe", "letters.json"];
+    let [all, each] = motifs_in(folder, &network, &["--all"], "all").await;
+    assert_eq!((all.len(), each.len()), (1 + 9 * 2 * 7, 1 + 9));
+    let [alone, _] = motifs_in(folder, &network, &["--record", "s4"], "alone").await;
+    let of_s4: Vec<_> = all.iter().filter(|row| row[6] == "s4").cloned().collect();
+    assert_eq!(of_s4, alone[1..], "the same rows beside others");
+    let [_, top] = motifs_in(folder, &network, &["--top", "3"], "top").await;
+    let mut ranked = sequences();
+    ranked.sort_by(|a, b| output(&kernel, &b.1).total_cmp(&output(&kernel, &a.1)));
+    let ids: Vec<_> = top[1..].iter().map(|row| row[0].clone()).collect();
+    assert_eq!(ids, ranked[..3].iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+    assert_eq!(top[1], *each.iter().find(|row| row[0] == ids[0]).unwrap());
+    for row in &each[1..] {
+        let letters = &sequences().into_iter().find(|(name, _)| *name == row[0]).unwrap().1;
+        let wild_type: f64 = row[3].parse().unwrap();
+        assert!((wild_type - output(&kernel, letters)).abs() < 1e-5, "{row:?}");
+        let parsed = |column: usize| row[column].parse::<f64>().unwrap();
+        assert!((parsed(5) - parsed(4) - parsed(7)).abs() < 1e-9, "mean - background");
+    }
+}
+
+#[tokio::test]
+async fn a_network_of_states_tells_what_a_motif_adds() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_inputs(folder);
+    let path = model().display().to_string();
+    let network = ["--model", path.as_str(), "--embedding-probe", "states.json"];
+    let [all, each] = motifs_in(folder, &network, &["--all"], "all").await;
+    assert_eq!((all.len(), each.len()), (1 + 9 * 2 * 7, 1 + 9));
+    let line = [&["attribute"], &network[..], &["--fasta", "s.fa", "--all", "--out", "maps"]];
+    succeeds(folder, &line.concat()).await;
+    let mapped = lines(&folder.join("maps/sequences.tsv"));
+    let output = mapped[0].iter().position(|name| name == "embedding_output").unwrap();
+    for (row, mapped) in each[1..].iter().zip(&mapped[1..]) {
+        let single = |text: &String| text.parse::<f32>().unwrap();
+        assert_eq!(row[0], mapped[1]);
+        assert_eq!(single(&row[3]), single(&mapped[output]), "without the gradient");
+    }
+    let letters = ["gia", "--probe", "states.json", "--fasta", "s.fa", "--motifs", "m=A@1"];
+    let ended = glmeval(folder, &[&letters[..], &["--out", "no.tsv"]].concat()).await;
+    assert_ne!(ended.code, Some(0), "{ended:?}");
+    let both = [&letters[..], &["--model", &path, "--out", "no.tsv"]].concat();
+    let ended = glmeval(folder, &both).await;
+    assert!(ended.stderr.contains("--embedding-probe"), "{}", ended.stderr);
+}

@@ -20,18 +20,6 @@ use glmeval_worker::model::Model;
 use glmeval_worker::models;
 use glmeval_worker::scoring::masked_logits;
 use glmeval_worker::variants::published;
-use std::path::PathBuf;
-
-/// Descriptions of all analyses, sorted by name.
-fn descriptions() -> Vec<PathBuf> {
-    let folder = golden::root().join("science/maps");
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
-    files.sort();
-    assert!(!files.is_empty() || golden::is_elsewhere(), "{}: no fixture", folder.display());
-    files
-}
 
 /// Map 1: output, gradient and its correction.
 fn saliency_maps(case: &Case) -> Vec<Vec<f64>> {
@@ -153,7 +141,7 @@ fn check_correlations(case: &Case, maps: [&[Vec<f64>]; 3]) {
 
 #[test]
 fn maps_and_their_correlations_are_those_of_the_fixtures() {
-    for path in descriptions() {
+    for path in golden::descriptions("science/maps") {
         let case = Case::open(&path);
         let model = case.model();
         let first = saliency_maps(&case);

@@ -17,21 +17,10 @@ use glmeval_worker::statistics::{Alternative, MannWhitney, Method, mann_whitney_
 use glmeval_worker::variants::VariantProbe;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Nucleotides on each side of a site that are kept with it.
 const REACH: usize = 2;
-
-/// Descriptions of all analyses, sorted by name.
-fn descriptions() -> Vec<PathBuf> {
-    let folder = golden::root().join("science/gia");
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
-    files.sort();
-    assert!(!files.is_empty() || golden::is_elsewhere(), "{}: no fixture", folder.display());
-    files
-}
 
 fn dna(value: &Value) -> DnaSequence {
     DnaSequence::new(value.as_str().unwrap()).unwrap()
@@ -189,7 +178,7 @@ impl Case {
 #[test]
 fn predictions_importance_tests_and_sites_are_those_of_the_fixtures() {
     let mut compared = 0;
-    for path in descriptions() {
+    for path in golden::descriptions("science/gia") {
         let description = golden::json(&path);
         if description["experiments"].is_null() {
             continue;

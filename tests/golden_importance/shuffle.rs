@@ -2,7 +2,7 @@
 //!
 //! Leaves out: exact strings, which no fixture prescribes.
 
-use super::{descriptions, dna, list};
+use super::{dna, list};
 use glmeval_common::dna::DnaSequence;
 use glmeval_tests::golden;
 use glmeval_worker::importance::{shuffled, shuffles};
@@ -61,7 +61,7 @@ fn check_uniform(sequence: &DnaSequence, case: &Value, reachable: u64) {
 #[test]
 fn shuffles_keep_pairs_and_prefer_no_sequence() {
     let mut compared = 0;
-    for path in descriptions() {
+    for path in golden::descriptions("science/gia") {
         let description = golden::json(&path);
         if description["cases"].is_null() {
             continue;

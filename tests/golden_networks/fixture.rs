@@ -9,18 +9,7 @@ use glmeval_tests::golden::{self, Tensor};
 use glmeval_worker::network::{Network, NetworkState};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-/// JSON files of a folder of the fixtures, sorted by name.
-pub(crate) fn descriptions(folder: &str) -> Vec<PathBuf> {
-    let folder = golden::root().join("probes").join(folder);
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
-    files.sort();
-    assert!(!files.is_empty() || golden::is_elsewhere(), "{}: no fixtures", folder.display());
-    files
-}
+use std::path::Path;
 
 /// A model with its tensors.
 pub(crate) struct Fixture {
@@ -42,7 +31,7 @@ impl Fixture {
 
     /// Every model of a folder that has tensors.
     pub(crate) fn all(folder: &str) -> Vec<Self> {
-        let mut files = descriptions(folder);
+        let mut files = golden::descriptions(&format!("probes/{folder}"));
         files.retain(|file| file.with_extension("safetensors").exists());
         files.iter().map(|file| Self::open(file)).collect()
     }

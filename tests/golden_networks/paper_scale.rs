@@ -2,7 +2,6 @@
 //!
 //! Leaves out: numbers. Invariant: every description of the folder is resolved.
 
-use crate::fixture::descriptions;
 use crate::keras;
 use glmeval_common::model::Precision;
 use glmeval_common::network::{
@@ -14,7 +13,7 @@ use serde_json::Value;
 
 #[test]
 fn published_models_have_the_published_extents_and_parameters() {
-    for path in descriptions("paper_scale") {
+    for path in golden::descriptions("probes/paper_scale") {
         let description = golden::json(&path);
         if description["layers"].is_array() {
             // Extents, names and counts are compared where they are found.

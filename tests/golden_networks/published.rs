@@ -3,7 +3,6 @@
 //! Leaves out: what layers compute. Invariant: every table of the folder is compared, but that of
 //! rep_onehot, with which nothing was published.
 
-use crate::fixture::descriptions;
 use crate::keras;
 use glmeval_common::network::{Architecture, ChipFront, LayerKind, NetworkSpec, named};
 use glmeval_tests::golden;
@@ -48,7 +47,7 @@ fn architecture(name: &str, table: &NetworkSpec) -> Architecture {
 #[test]
 fn layers_are_those_of_the_published_functions() {
     let mut compared = 0;
-    for path in descriptions("paper_scale") {
+    for path in golden::descriptions("probes/paper_scale") {
         let table = golden::json(&path);
         let name = table["name"].as_str().unwrap_or_default();
         // Nothing was published with rep_onehot.

@@ -2,7 +2,6 @@
 //!
 //! Leaves out: products with weights. Invariant: as in the head of this target.
 
-use crate::cases::{Case, FORWARD, GRADIENT, SUM, check};
 use glmeval_kernels::ops::batch_norm::{
     NormGradient, Normalisation, batch_norm, batch_norm_gradient, batch_statistics, update_moving,
 };
@@ -13,6 +12,7 @@ use glmeval_kernels::ops::layer_norm_gradient::layer_norm_gradient;
 use glmeval_kernels::ops::norm_block::{NormBlock, norm_block, norm_block_gradient};
 use glmeval_kernels::ops::spline_weights as spline;
 use glmeval_tests::golden;
+use glmeval_tests::golden::cases::{Case, FORWARD, GRADIENT, SUM, check};
 
 #[test]
 fn batch_normalisation_agrees() {

@@ -3,17 +3,16 @@
 //! Leaves out: whole networks; kinds of case that have no kernel, which are said aloud. Invariant:
 //! every case is built from its own description; tolerances are those of the fixtures' README.
 
-mod cases;
 mod layers;
 mod products;
 
-use cases::{ADAM, Case, FORWARD, GRADIENT, check};
 use glmeval_kernels::ops::adam::{AdamStep, adam};
 use glmeval_kernels::ops::arithmetic::l2_penalty;
 use glmeval_kernels::ops::dropout::{DropoutMask, dropout};
 use glmeval_kernels::ops::function::{Function, apply, gradient};
 use glmeval_kernels::ops::loss::{LossKind, loss};
 use glmeval_tests::golden;
+use glmeval_tests::golden::cases::{ADAM, Case, FORWARD, GRADIENT, check};
 
 #[test]
 fn activations_agree() {

@@ -2,11 +2,11 @@
 //!
 //! Leaves out: layers without weights. Invariant: as in the head of this target.
 
-use crate::cases::{Case, FORWARD, GRADIENT, SUM, check};
 use glmeval_kernels::ops::batch_conv1d::{BatchConv1d, BatchConv1dShape, Input};
 use glmeval_kernels::ops::depthwise_conv1d::{DepthwiseConv1dShape, depthwise_conv1d};
 use glmeval_kernels::ops::linear::Epilogue;
 use glmeval_kernels::ops::precision::Precision;
+use glmeval_tests::golden::cases::{Case, FORWARD, GRADIENT, SUM, check};
 
 #[test]
 fn convolutions_agree() {

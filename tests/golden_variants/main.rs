@@ -9,31 +9,18 @@
 mod layouts;
 mod probe;
 
-use glmeval_common::model::{ModelOptions, UndefinedBase};
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::variant::Variant;
 use glmeval_tests::golden::{self, Tensor, number};
 use glmeval_worker::model::Model;
-use glmeval_worker::models;
 use glmeval_worker::variants::{
     Evaluation, Outcome, Score, ScoreForm, Scorer, ScorerOptions, TokenSet, Window, WindowCutter,
     missing,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-/// Descriptions of all analyses, sorted by name.
-fn descriptions() -> Vec<PathBuf> {
-    let folder = golden::root().join("science/variants");
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
-    files.sort();
-    assert!(!files.is_empty() || golden::is_elsewhere(), "{}: no fixture", folder.display());
-    files
-}
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("{key} is no text in {value}"))
@@ -113,7 +100,7 @@ impl Case {
             worst = worst.max(difference);
         }
         let share = worst / tolerance;
-        print(&format!("{} {score}: {worst:.2e}, {share:.3} of the tolerance", self.name));
+        golden::note(&format!("{} {score}: {worst:.2e}, {share:.3} of the tolerance", self.name));
         if self.description["correlations"].get(score).is_some() {
             self.compare_correlations(score, form, found);
         }
@@ -157,25 +144,6 @@ fn variant(row: &Value) -> Variant {
         effect: number(&row["effect"]),
         ..Variant::default()
     }
-}
-
-#[expect(clippy::print_stderr, reason = "shown by the test runner")]
-fn print(line: &str) {
-    eprintln!("{line}");
-}
-
-/// The gLM of an analysis; `N` becomes `[PAD]` where its vocabulary has no unknown token.
-fn open(case: &Case) -> Model {
-    let folder = golden::fixture(&format!("models/{}", text(&case.description, "model")));
-    let open = |options| {
-        let model = models::open_with(&folder, &options);
-        model.unwrap_or_else(|e| panic!("{}: {}", folder.display(), e.chain()))
-    };
-    let model = open(ModelOptions::default());
-    if model.tokenizer().encode("N").is_ok() {
-        return model;
-    }
-    open(ModelOptions { undefined_bases: UndefinedBase::Pad, ..ModelOptions::default() })
 }
 
 /// What we call a score of the fixtures: its column, tokens, and how effects are compared with it.
@@ -242,14 +210,14 @@ fn check_tokens(case: &Case, model: &Model) {
 #[test]
 fn scores_and_correlations_are_those_of_the_fixtures() {
     let mut compared = 0;
-    for path in descriptions() {
+    for path in golden::descriptions("science/variants") {
         let case = Case::open(&path);
         if case.description["model"].is_null() {
             probe::check(&path, &case);
             compared += 1;
             continue;
         }
-        let model = open(&case);
+        let model = golden::model(text(&case.description, "model"));
         check_tokens(&case, &model);
         let mut by_tokens: BTreeMap<bool, BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
         for score in case.description["tolerances"].as_object().unwrap().keys() {

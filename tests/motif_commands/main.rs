@@ -79,7 +79,8 @@ async fn sets_of_motifs_are_told_with_importance_and_tests() {
     let table = std::fs::read_to_string(folder.join("gia.tsv")).unwrap();
     let count = description["backgrounds"].as_array().unwrap().len();
     assert_eq!(table.lines().count(), 1 + 3 * count);
-    assert!(table.starts_with("experiment\tgroup\tbackground\tprediction\tdifference\tsequence\n"));
+    let columns = "experiment\tgroup\tbackground\tprediction\tdifference\tsequence\trecord\n";
+    assert!(table.starts_with(columns));
     assert!(table.contains(rows[0]["first_sequence"].as_str().unwrap()));
     let figure = std::fs::read_to_string(folder.join("gia.svg")).unwrap();
     assert_eq!(figure.matches("<polygon").count(), 3);

@@ -8,6 +8,7 @@ mod cost;
 mod metrics;
 mod prometheus;
 mod report;
+mod secured;
 mod study;
 mod traces;
 mod webdriver;

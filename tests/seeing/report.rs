@@ -17,8 +17,8 @@ fn folder() -> PathBuf {
 fn rendered(study: &Study) -> Vec<ReportFile> {
     let cost = [("Device time of the results".to_owned(), "61.2 h cpu".to_owned())];
     let failed = ["rep-cnn on full of HepG2: out of <memory>".to_owned()];
-    let Study { plan, fits } = study;
-    render(&ReportInput { plan, fits, failed: &failed, cost: &cost }).unwrap()
+    let Study { plan, fits, attributions } = study;
+    render(&ReportInput { plan, fits, attributions, failed: &failed, cost: &cost }).unwrap()
 }
 
 fn size(files: &[ReportFile], name: &str) -> usize {
@@ -38,7 +38,7 @@ fn the_report_of_the_whole_grid_stays_small() {
     for figure in figures {
         assert!(figure.bytes.len() < MIB / 4, "{}: {}", figure.name, figure.bytes.len());
     }
-    for table in ["agreement", "orderings", "scores", "summary", "comparisons"] {
+    for table in ["agreement", "attributions", "orderings", "scores", "summary", "comparisons"] {
         assert!(size(&files, &format!("{table}.csv")) > 0);
         assert!(size(&files, &format!("{table}.parquet")) > 0);
     }
@@ -61,11 +61,13 @@ async fn the_report_is_read_in_a_browser() {
     every_task_has_its_place(&browser).await;
     tables_are_sorted_by_their_heads(&browser).await;
     figures_are_saved(&browser).await;
+    logos_stand_beside_their_correlations(&browser, &folder, "light").await;
     let light = browser.run("return getComputedStyle(document.body).backgroundColor").await;
     browser.prefer("dark").await;
     let dark = browser.run("return getComputedStyle(document.body).backgroundColor").await;
     assert_ne!(light, dark);
     browser.picture(&folder.join("dark.png")).await;
+    logos_stand_beside_their_correlations(&browser, &folder, "dark").await;
     it_fits_a_phone(&browser, &folder).await;
     let fetched = "return performance.getEntriesByType('resource').map((entry) => entry.name)
         .filter((name) => !name.startsWith('data:') && !name.startsWith('blob:'))";
@@ -86,6 +88,32 @@ async fn every_task_has_its_place(browser: &Browser) {
     // A link to a folded data set opens it.
     browser.run("location.hash = 'd3'").await;
     browser.wait("document.getElementById('d3').closest('details').open").await;
+}
+
+/// Maps of both gLMs of a sequence are one figure; verdicts are those of the published correlations.
+async fn logos_stand_beside_their_correlations(browser: &Browser, folder: &Path, theme: &str) {
+    let verdicts =
+        "const heading = document.getElementById('chip-seq-maps'); heading.scrollIntoView();
+        const rows = [...heading.nextElementSibling.querySelectorAll('tbody tr')];
+        return rows.map((row) => row.cells[0].dataset.v)";
+    let verdicts = browser.run(verdicts).await;
+    let verdicts = verdicts.as_array().unwrap();
+    assert!(verdicts.len() == 4 && verdicts.iter().any(|one| one == "agrees"), "{verdicts:?}");
+    browser.picture(&folder.join(format!("maps-{theme}.png"))).await;
+    let shown = "const logos = [...document.querySelectorAll('#chip-seq figure svg')]
+            .filter((svg) => svg.querySelector('path.la'));
+        logos[0].scrollIntoView();
+        return [logos.length, logos[0].querySelectorAll('path[class^=l]').length,
+            logos[0].getBoundingClientRect().right <= innerWidth,
+            getComputedStyle(logos[0].querySelector('.lc')).fill]";
+    let shown = browser.run(shown).await;
+    assert_eq!((&shown[0], &shown[2]), (&3.into(), &true.into()), "{shown}");
+    // Five tracks of 80 letters, but for those that nobody would see.
+    assert!((200..=400).contains(&shown[1].as_u64().unwrap()), "{shown}");
+    let blue = if theme == "dark" { "rgb(86, 180, 233)" } else { "rgb(0, 114, 178)" };
+    assert_eq!(shown[3], blue);
+    browser.picture(&folder.join(format!("logo-{theme}.png"))).await;
+    browser.run("scrollTo(0, 0)").await;
 }
 
 async fn tables_are_sorted_by_their_heads(browser: &Browser) {

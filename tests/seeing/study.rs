@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod maps;
+
 use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::{DatasetId, FitId, JobId, ModelId};
@@ -15,7 +17,7 @@ use glmeval_common::rng::Rng;
 use glmeval_common::score::{FitIdentity, FitScores, Statistic};
 use glmeval_common::store::fits::EpochRecord;
 use glmeval_common::unit::ModelRef;
-use glmeval_worker::report::{FitResult, Predictions, needs_predictions};
+use glmeval_worker::report::{AttributionResult, FitResult, Predictions, needs_predictions};
 use std::path::Path;
 
 /// Test examples with predictions.
@@ -26,6 +28,7 @@ const SEED: u64 = 11;
 pub(crate) struct Study {
     pub(crate) plan: Plan,
     pub(crate) fits: Vec<FitResult>,
+    pub(crate) attributions: Vec<AttributionResult>,
 }
 
 fn lines(name: &str) -> Vec<Vec<String>> {
@@ -65,6 +68,7 @@ impl Study {
                 entries: Default::default(),
             },
             fits: Vec::new(),
+            attributions: maps::attributions(SEED),
         };
         let sizes = lines("sizes.csv");
         for row in lines("values.csv") {
@@ -143,6 +147,7 @@ impl Study {
             split_rows: splits.map(|(split, rows)| (split.to_owned(), rows)).into(),
             notes: Vec::new(),
             leakage: Vec::new(),
+            target_titles: Vec::new(),
         };
         let source = DatasetSource::Fasta { path: "study.fa".into() };
         self.plan.datasets.push(PlannedDataset { name: name.to_owned(), task, source, facts });
@@ -221,6 +226,7 @@ fn identity(
         repeat,
         seed: SEED,
         protocol: "published".to_owned(),
+        trained_on: None,
     }
 }
 

@@ -50,6 +50,8 @@ impl Browser {
         let folder = format!("--user-data-dir={}", profile.path().display());
         let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([&folder[..]]).collect();
         let wanted = json!({"capabilities": {"alwaysMatch": {
+            // Certificates of the tests' own CA.
+            "acceptInsecureCerts": true,
             "goog:chromeOptions": {"args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
             "timeouts": {"script": SCRIPT_MS_MAX},

@@ -37,7 +37,7 @@ pub(crate) struct World {
 /// The address at the end of a line such as `dashboard on http://127.0.0.1:1/`.
 pub(crate) fn address(line: &str) -> String {
     let url = line.rsplit(' ').next().unwrap_or_default();
-    let rest = url.trim_start_matches("http://");
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or_default().to_owned()
 }
 

@@ -4,7 +4,7 @@
 //! one host writes to several others at one instant, which tokio does not promise. Invariant: after `calm_ms` nothing breaks any more and everything that was
 //! broken is mended, so that a job that does not end then never would.
 
-use crate::hosts::{Site, coordinator, worker};
+use crate::hosts::{PARTITION, Site, coordinator, partition, worker};
 use crate::world::{Weather, World, lock};
 use glmeval_common::rng::Rng;
 use std::collections::BTreeSet;
@@ -69,6 +69,10 @@ impl Chaos {
         for index in 0..workers {
             chaos.add(sim, &format!("w{index}"));
         }
+        let partitions = [0, 0, 1, 2][chaos.rng.below(4) as usize];
+        for index in 0..partitions {
+            chaos.add(sim, &format!("{PARTITION}{index}"));
+        }
         chaos
     }
 
@@ -86,6 +90,8 @@ impl Chaos {
         let site = self.site(host);
         if host.starts_with('c') {
             sim.host(host, move || coordinator(site.clone()));
+        } else if host.starts_with(PARTITION) {
+            sim.host(host, move || partition(site.clone()));
         } else {
             sim.host(host, move || worker(site.clone()));
         }

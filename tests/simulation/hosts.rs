@@ -1,25 +1,33 @@
-//! The programs that run on simulated hosts: coordinators, workers and the operator who wants a job done.
+//! The programs that run on simulated hosts: coordinators, their workers, and workers that need none.
 //!
-//! Leaves out: when they die (chaos). Invariant: each program is put together as the command line does it, of the
+//! Leaves out: when they die (chaos), who wants jobs done (operator). Invariant: each program is put together as the command line does it, of the
 //! product's own parts.
 
+pub(crate) mod operator;
+
+use crate::job;
 use crate::network::{self, NAME, address_of, balanced, connections, discovered, following};
 use crate::oracles;
 use crate::runner::SimRunner;
 use crate::store::Objects;
 use crate::watched::Watched;
 use crate::world::{HostClock, World, lock};
-use crate::{job, world};
-use glmeval_common::control::{Control, JobPhase};
-use glmeval_common::error::ErrorKind;
-use glmeval_common::ids::{JobId, WorkerId};
+use async_trait::async_trait;
+use glmeval_common::error::Result;
+use glmeval_common::ids::WorkerId;
+use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_coordinator::{
-    Coordinator, CoordinatorRecord, Recovery, Settings, StoredJobs, Trust, service,
+    Coordinator, CoordinatorRecord, JobStore, Recovery, Settings, StoredJobs, Trust, service,
 };
-use glmeval_worker::agent::{Agent, AgentExit, AgentSettings, stop_pair};
+use glmeval_worker::agent::{
+    Agent, AgentExit, AgentSettings, CommitCheck, PartitionWorker, stop_pair,
+};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What the names of hosts with partition workers begin with.
+pub(crate) const PARTITION: &str = "wp";
 
 /// What a simulated host is made of.
 #[derive(Clone)]
@@ -112,6 +120,7 @@ pub(crate) async fn worker(site: Site) -> turmoil::Result {
     match Agent::new(watched.clone(), watched, clock, settings, source).run().await {
         Ok(AgentExit::Finished) => {
             world.note(&who, "leaves: no work is left");
+            lock(&world.orders).left.insert(host);
             oracles::all_committed(&world, &objects, &who).await;
         }
         Ok(AgentExit::WorkLeft) => ends("work is left"),
@@ -123,52 +132,56 @@ pub(crate) async fn worker(site: Site) -> turmoil::Result {
     Ok(())
 }
 
-/// Submits the job, watches it to its end and drains workers when told to.
-pub(crate) async fn operator(site: Site) -> turmoil::Result {
+/// One life of a worker that needs no coordinator: its share of the first job, then what is left of it.
+pub(crate) async fn partition(site: Site) -> turmoil::Result {
     let Site { world, objects, host } = site;
-    let store = network::store_of(&objects, &host, &host);
-    let control = following(&world, store, &host);
-    let job = loop {
-        match control.submit("name = \"simulated\"", world.plan.clone()).await {
-            Ok(job) => break job,
-            Err(error) => world.note(&host, format!("cannot submit: {}", error.chain())),
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    let who = world.process(&host);
+    let clock = HostClock::of(&world, &host);
+    let store = network::store_of(&objects, &host, &who);
+    let (stop, source) = stop_pair();
+    lock(&world.orders).stops.insert(host.clone(), stop);
+    let runner = SimRunner {
+        world: Arc::clone(&world),
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        host: host.clone(),
     };
-    world.note(&host, "submitted");
-    while !is_over(&world, &objects, &control, &job).await {
-        let drains = std::mem::take(&mut world::lock(&world.orders).drains);
-        for worker in drains {
-            let drained = control.drain(&WorkerId::new(&worker)).await;
-            world.note(&host, format!("drains {worker}: {}", drained.is_ok()));
+    let (jobs, first) = (StoredJobs::shared(store), &world.jobs[0]);
+    let outcome = async {
+        jobs.put_job(first.toml, &first.plan).await?;
+        let worker = PartitionWorker {
+            plan: &first.plan,
+            worker: WorkerId::new(&who),
+            check: &Committed(jobs),
+            runner: &runner,
+            clock: clock.as_ref(),
+            stop: source,
+        };
+        let index = host.strip_prefix(PARTITION).and_then(|number| number.parse().ok());
+        worker.run(index.unwrap_or(0), 2).await
+    };
+    match outcome.await {
+        Ok(outcome) if outcome.left == 0 => {
+            world.note(&who, "leaves: its job is done");
+            world.count("partitions done");
+            lock(&world.orders).left.insert(host);
+            oracles::whole(&world, &objects, first, &who).await;
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        ended => {
+            let why = ended.err().map_or("work is left".to_owned(), |error| error.chain());
+            world.note(&who, format!("ends: {why}"));
+            lock(&world.orders).ended.insert(host);
+        }
     }
-    oracles::at_the_end(&world, &objects).await;
     Ok(())
 }
 
-/// Looks at the job once.
-async fn is_over(
-    world: &Arc<World>,
-    objects: &Arc<Objects>,
-    control: &dyn Control,
-    job: &JobId,
-) -> bool {
-    match control.status(job).await {
-        Ok(status) => {
-            oracles::status(world, objects, &status).await;
-            if status.phase.is_over() && status.phase != JobPhase::Finished {
-                world.violation(format!("the job ended as {status:?}"));
-            }
-            status.phase.is_over()
-        }
-        Err(error) => {
-            if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Bug) {
-                world.violation(format!("status is refused: {}", error.chain()));
-            }
-            world.note("op", format!("no status: {}", error.chain()));
-            false
-        }
+/// Commits as the store lists them.
+struct Committed(StoredJobs);
+
+#[async_trait]
+impl CommitCheck for Committed {
+    async fn committed(&self, plan: &Plan) -> Result<Vec<bool>> {
+        self.0.committed(plan).await
     }
 }

@@ -1,19 +1,21 @@
-//! The simulated job, what each of its shards must hold, and what is committed of it.
+//! The simulated jobs, what becomes of them, and what each of their shards and fits must hold.
 //!
 //! Leaves out: how a plan is made (coordinator). Invariant: a row's bytes are a pure function of gLM, layer and
-//! row, so every attempt computes the same.
+//! row, and a fit's of the fit, so every attempt computes the same.
 
 use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor};
 use glmeval_common::error::Result;
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::{DatasetId, ModelId};
-use glmeval_common::job::{Job, JobDataset, JobEmbedding, JobModel, LayerChoice, Protocol};
+use glmeval_common::job::{
+    Job, JobDataset, JobEmbedding, JobModel, JobProbe, LayerChoice, Protocol,
+};
 use glmeval_common::model::{MemoryFacts, ModelFacts, ModelOptions, TokenRule};
 use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{Pooling, StoredDtype};
 use glmeval_common::rng::Rng;
-use glmeval_common::unit::{ExtractUnit, WorkUnit};
+use glmeval_common::unit::{ExtractUnit, Fit, ProbeSpec, WorkUnit};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -21,12 +23,57 @@ use std::path::PathBuf;
 pub(crate) const CLASS: &str = "f32.cpu";
 const WIDTH: u32 = 4;
 
-/// Two gLMs over one data set, in as many shards as the seed says.
-pub(crate) fn plan(seed: u64) -> Plan {
+/// What the operator does with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Lets it end.
+    Kept,
+    /// Cancels it.
+    Cancelled { at_ms: u64 },
+    /// Cancels it and submits it again.
+    Resumed { at_ms: u64, after_ms: u64 },
+}
+
+/// A job and its fate.
+pub(crate) struct SimJob {
+    pub(crate) plan: Plan,
+    /// What a coordinator reads of the job file.
+    pub(crate) toml: &'static str,
+    pub(crate) fate: Fate,
+}
+
+/// Two jobs that share the workers: two gLMs over one data set with fits, and one gLM over another data set or over
+/// the same one, whose shards are then shards of both.
+pub(crate) fn jobs(seed: u64) -> Vec<SimJob> {
     let mut rng = Rng::derive(seed, "job");
-    let rows = 50 + rng.below(90);
-    let model = |name: &str| JobModel {
-        name: name.into(),
+    let (rows, shard_rows) = (40 + rng.below(60), 4 + rng.below(5));
+    let first = plan(seed, ("first", &["NT", "GPN"]), ("d", rows), shard_rows);
+    let shares = rng.below(3) == 0;
+    let (model, dataset) = match shares {
+        true => ("NT", ("d", rows)),
+        false => ("GPN", ("e", 20 + rng.below(30))),
+    };
+    let second = plan(seed, ("second", &[model]), dataset, shard_rows);
+    let at_ms = 4_000 + rng.below(50_000);
+    let fate = match rng.below(4) {
+        0 => Fate::Cancelled { at_ms },
+        1 => Fate::Resumed { at_ms, after_ms: 1_000 + rng.below(30_000) },
+        _ => Fate::Kept,
+    };
+    let toml = ["", "[schedule]\nweight = 4\n", "[schedule]\nweight = 0.5\nworkers_max = 1\n"];
+    let toml = toml[rng.below(3) as usize];
+    vec![SimJob { plan: first, toml: "", fate: Fate::Kept }, SimJob { plan: second, toml, fate }]
+}
+
+/// Some gLMs over one data set, in shards and with a fit per layer.
+fn plan(
+    seed: u64,
+    (name, models): (&str, &[&str]),
+    (dataset, rows): (&str, u64),
+    shard_rows: u64,
+) -> Plan {
+    let model = |name: &&str| JobModel {
+        name: (*name).into(),
         source: format!("/{name}").into(),
         options: ModelOptions::default(),
         published: None,
@@ -44,22 +91,23 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let job = Job {
         file: "job.toml".into(),
         toml: String::new(),
-        name: format!("seed {seed}"),
+        name: format!("{name} of seed {seed}"),
         seed,
         protocol: Protocol::Published,
-        shard_rows: Some(4 + rng.below(5)),
+        shard_rows: Some(shard_rows),
         prices: None,
-        models: vec![model("NT"), model("GPN")],
+        attributions: Vec::new(),
+        models: models.iter().map(model).collect(),
         datasets: vec![JobDataset {
-            name: "D".into(),
-            task: TaskName::None,
-            source: DatasetSource::Fasta { path: PathBuf::from("/d.fa") },
+            name: dataset.to_uppercase(),
+            task: TaskName::Regression,
+            source: DatasetSource::Fasta { path: PathBuf::from(format!("/{dataset}.fa")) },
         }],
-        embeddings: vec![embedding(0), embedding(1)],
+        embeddings: (0..models.len()).map(embedding).collect(),
         features: vec![],
-        probes: vec![],
+        probes: vec![JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0])],
     };
-    let facts = |name: &str| ModelFacts {
+    let facts = |name: &&str| ModelFacts {
         id: ModelId::new(name.to_lowercase()),
         architecture: "nucleotide-transformer-v1".into(),
         parameters: 1,
@@ -73,8 +121,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         memory: MemoryFacts::default(),
     };
     let dataset = DatasetFacts {
-        id: DatasetId::new("d"),
-        schema: ExampleSchema::sequences_only(),
+        id: DatasetId::new(dataset),
+        schema: schema(),
         rows,
         nucleotides: rows * 12,
         length_min: 12,
@@ -82,10 +130,16 @@ pub(crate) fn plan(seed: u64) -> Plan {
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
         leakage: Vec::new(),
+        target_titles: Vec::new(),
     };
-    let models = [facts("NT"), facts("GPN")];
+    let models: Vec<_> = models.iter().map(facts).collect();
     glmeval_coordinator::plan::plan(&job, &[dataset], &models, &|_| CLASS.to_owned())
         .expect("the simulated job can be planned")
+}
+
+/// What every simulated example has.
+pub(crate) fn schema() -> ExampleSchema {
+    ExampleSchema { targets: vec!["y".into()], ..ExampleSchema::sequences_only() }
 }
 
 /// Every unit of a plan.
@@ -139,4 +193,11 @@ pub(crate) fn shard(unit: &ExtractUnit) -> EmbeddingShard {
 /// None that a test expects.
 pub(crate) fn shard_bytes(unit: &ExtractUnit) -> Result<bytes::Bytes> {
     shard(unit).encode()
+}
+
+/// The weights that any attempt at `fit` leaves.
+pub(crate) fn weights(fit: &Fit) -> bytes::Bytes {
+    let mut rng = Rng::derive(1, fit.id().as_str());
+    let values = (0..WIDTH).flat_map(|_| (rng.uniform() as f32).to_le_bytes());
+    values.collect::<Vec<u8>>().into()
 }

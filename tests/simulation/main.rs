@@ -1,7 +1,7 @@
-//! A whole cluster over a simulated network: the real service, driver, agent and commit protocol under faults
-//! drawn from a seed.
+//! A whole cluster over a simulated network: the real service, driver, agent, partition workers and commit protocol
+//! under faults drawn from a seed, with two jobs, one of which may be cancelled and submitted again.
 //!
-//! Leaves out: TLS, real sockets and real stores (other tests), kernels. Invariant: the same seed in a process of
+//! Leaves out: real sockets, TLS and real stores (`chaos`: real processes, kills and cuts over mutual TLS), kernels. Invariant: the same seed in a process of
 //! its own gives the same trace; `cargo xtask sim --seed N` replays one.
 
 mod chaos;
@@ -12,14 +12,14 @@ mod oracles;
 mod processes;
 mod runner;
 mod store;
-mod trace;
 mod watched;
 mod world;
 
 use chaos::Chaos;
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::rng::seed_tokens;
-use hosts::{Site, operator};
+use hosts::Site;
+use hosts::operator::operator;
 use processes::{Run, SUMMARY, largest, run, run_all, totals};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ const PATIENCE_MS: u64 = 300_000;
 /// Simulates one seed; what was found broken.
 fn simulate(seed: u64) -> (Arc<World>, Vec<String>) {
     seed_tokens(seed);
-    let world = World::new(seed, job::plan(seed));
+    let world = World::new(seed, job::jobs(seed));
     let objects = Objects::new(&world);
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
@@ -76,7 +76,8 @@ fn summary(world: &World) -> String {
     let mut parts = vec![format!("seed {} trace {}", world.seed, trace.digest())];
     parts.push(format!("{} lines", trace.lines()));
     parts.push(format!("{} simulated ms", world.now_ms()));
-    parts.push(format!("{} units", job::units(&world.plan).len()));
+    let units: usize = world.jobs.iter().map(|job| job::units(&job.plan).len()).sum();
+    parts.push(format!("{units} units"));
     parts.extend(ledger.counts.iter().map(|(what, count)| format!("{count} {what}")));
     parts.join(", ")
 }
@@ -89,7 +90,7 @@ fn variable(name: &str) -> Option<String> {
 fn the_seed_ends_well() {
     let seed = variable("GLMEVAL_SIM_SEED").map_or(0, |seed| seed.parse().expect("a number"));
     let (world, violations) = simulate(seed);
-    trace::show(&format!("\n{SUMMARY}{}", summary(&world)));
+    world::trace::show(&format!("\n{SUMMARY}{}", summary(&world)));
     assert!(
         violations.is_empty(),
         "seed {seed}:\n  {}\n{}replay: cargo xtask sim --seed {seed}",
@@ -114,8 +115,8 @@ fn a_thousand_seeds_end_well() {
     let (first, past) = (first.parse().unwrap(), past.parse().unwrap());
     let clock = SystemClock::default();
     let runs = run_all(first, past, "");
-    trace::show(&format!("seeds {range} in {} ms: {:?}", clock.now_ms(), totals(&runs)));
-    trace::show(&format!("longest wait for the end: {} ms", largest(&runs, "ms of calm")));
+    world::trace::show(&format!("seeds {range} in {} ms: {:?}", clock.now_ms(), totals(&runs)));
+    world::trace::show(&format!("longest wait for the end: {} ms", largest(&runs, "ms of calm")));
     complain(&runs);
 }
 
@@ -130,7 +131,7 @@ fn the_same_seed_gives_the_same_trace_in_another_process() {
 
 #[test]
 fn broken_rules_are_found_out_within_a_few_seeds() {
-    for sabotage in ["two-winners", "blind-runner", "shared-data", "forgetful"] {
+    for sabotage in ["two-winners", "blind-runner", "shared-data", "forgetful", "lost-cancel"] {
         let found = (3_000..3_020).find(|seed| !run(*seed, sabotage).ended_well);
         assert!(found.is_some(), "{sabotage} was not noticed");
     }

@@ -3,7 +3,7 @@
 //! Leaves out: rules that the store itself watches (store). Invariant: an oracle reads only what a reader of the
 //! product could read.
 
-use crate::job;
+use crate::job::{self, SimJob};
 use crate::network::NAME;
 use crate::runner::commit_path;
 use crate::store::Objects;
@@ -15,8 +15,9 @@ use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::CoordinatorRecord;
 use glmeval_common::store::embeddings::{committed_revisions, find_commit, read_rows, read_shard};
 use glmeval_common::store::examples::{check_dataset, read_manifest};
+use glmeval_common::store::fits::{check_fit, find_scores, read_weights};
 use glmeval_common::store::reports::{find_report, read_report};
-use glmeval_common::unit::WorkUnit;
+use glmeval_common::unit::{Fit, WorkUnit};
 use glmeval_coordinator::{JobStore, StoredJobs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,15 +33,19 @@ pub(crate) fn claimed(world: &Arc<World>, epoch: u64, who: &str) {
     lock(&world.ledger).epochs.push((epoch, who.to_owned()));
 }
 
-async fn committed(world: &Arc<World>, store: &Store) -> Vec<bool> {
+async fn committed(job: &SimJob, store: &Store) -> Vec<bool> {
     let jobs = StoredJobs::shared(store.clone());
-    let committed = jobs.committed(&world.plan).await;
-    committed.unwrap_or_default()
+    jobs.committed(&job.plan).await.unwrap_or_default()
 }
 
 /// Nothing is called committed that is not.
-pub(crate) async fn status(world: &Arc<World>, objects: &Arc<Objects>, status: &JobStatus) {
-    let in_store = committed(world, &objects.truth()).await;
+pub(crate) async fn status(
+    world: &Arc<World>,
+    objects: &Arc<Objects>,
+    job: &SimJob,
+    status: &JobStatus,
+) {
+    let in_store = committed(job, &objects.truth()).await;
     let in_store = in_store.into_iter().filter(|committed| *committed).count() as u64;
     let said: u64 = status.kinds.iter().map(|kind| kind.committed).sum();
     let leased: u64 = status.kinds.iter().map(|kind| kind.leased).sum();
@@ -50,30 +55,44 @@ pub(crate) async fn status(world: &Arc<World>, objects: &Arc<Objects>, status: &
     if said > in_store {
         world.violation(format!("{said} units are called committed, {in_store} are"));
     }
-    let all = job::units(&world.plan).len() as u64;
+    let all = job::units(&job.plan).len() as u64;
     if status.phase == JobPhase::Finished && (said != all || status.rows_done != status.rows) {
         world.violation(format!("a finished job of {all} units says {status:?}"));
     }
 }
 
-/// A worker that leaves because no work is left must be right.
+/// A worker that leaves because no work is left must be right. The second job may not have been handed in yet.
 pub(crate) async fn all_committed(world: &Arc<World>, objects: &Arc<Objects>, who: &str) {
-    let committed = committed(world, &objects.truth()).await;
+    whole(world, objects, &world.jobs[0], who).await;
+}
+
+/// Every unit of the job is committed, as `who` says by leaving.
+pub(crate) async fn whole(world: &Arc<World>, objects: &Arc<Objects>, job: &SimJob, who: &str) {
+    let committed = committed(job, &objects.truth()).await;
     if committed.is_empty() || committed.contains(&false) {
-        world.violation(format!("{who} leaves for good while units are left"));
+        world.violation(format!("{who} leaves for good while units of {} are left", job.plan.name));
     }
 }
 
-/// Everything that must hold once the job is over.
-pub(crate) async fn at_the_end(world: &Arc<World>, objects: &Arc<Objects>) {
+/// Everything that must hold once the jobs are over; of those that did not finish, what is committed is whole.
+pub(crate) async fn at_the_end(world: &Arc<World>, objects: &Arc<Objects>, finished: &[bool]) {
     let store = objects.truth();
-    for unit in job::units(&world.plan) {
-        if let Err(error) = check_unit(world, &store, &unit).await {
-            world.violation(format!("{}: {}", unit.label(), error.chain()));
+    for (job, &is_finished) in world.jobs.iter().zip(finished) {
+        let committed = committed(job, &store).await;
+        for (unit, is_committed) in job::units(&job.plan).into_iter().zip(committed) {
+            if !is_committed && !is_finished {
+                continue;
+            }
+            if let Err(error) = check_unit(world, &store, &unit).await {
+                world.violation(format!("{}: {}", unit.label(), error.chain()));
+            }
         }
-    }
-    if let Err(error) = check_sets(world, &store).await {
-        world.violation(error.chain());
+        if is_finished {
+            whole(world, objects, job, "the coordinator").await;
+            if let Err(error) = check_sets(job, &store).await {
+                world.violation(error.chain());
+            }
+        }
     }
     if let Err(error) = check_epochs(world, &store).await {
         world.violation(error.chain());
@@ -82,7 +101,6 @@ pub(crate) async fn at_the_end(world: &Arc<World>, objects: &Arc<Objects>) {
     for (path, winners) in winners.into_iter().filter(|(_, winners)| winners.len() > 1) {
         world.violation(format!("{path} was won by {}", winners.join(" and ")));
     }
-    all_committed(world, objects, "the coordinator").await;
 }
 
 fn wrong(text: impl Into<String>) -> Error {
@@ -91,7 +109,13 @@ fn wrong(text: impl Into<String>) -> Error {
 
 /// The unit's one commit stands, names what it should, and its data is what any attempt computes.
 async fn check_unit(world: &Arc<World>, store: &Store, unit: &WorkUnit) -> Result<()> {
-    let path = commit_path(unit);
+    let Some(path) = commit_path(unit) else {
+        let WorkUnit::Fit(unit) = unit else { return Ok(()) };
+        for fit in &unit.fits {
+            check_fit_unit(world, store, fit).await?;
+        }
+        return Ok(());
+    };
     if store.exists(&layout::revision_path(&path, 1)).await? {
         return Err(wrong("was committed a second time"));
     }
@@ -123,17 +147,38 @@ async fn check_unit(world: &Arc<World>, store: &Store, unit: &WorkUnit) -> Resul
         }
         WorkUnit::Fit(_) => return Ok(()),
     };
-    let winners = lock(&world.ledger).winners.get(&path).cloned().unwrap_or_default();
-    if winners.iter().any(|winner| winner != attempt.as_str()) {
-        return Err(wrong(format!("{attempt} stands, but {} won", winners.join(", "))));
+    check_winners(world, &path, |winner| winner == attempt.as_str())
+}
+
+/// Who was told that it won is whose commit stands.
+fn check_winners(world: &World, path: &str, stands: impl Fn(&String) -> bool) -> Result<()> {
+    let winners = lock(&world.ledger).winners.get(path).cloned().unwrap_or_default();
+    match winners.iter().all(stands) {
+        true => Ok(()),
+        false => Err(wrong(format!("{path} is not of {}, who won", winners.join(", ")))),
     }
-    Ok(())
+}
+
+/// A fit's one commit stands, and its objects are whole, its winner's and what any attempt computes.
+async fn check_fit_unit(world: &Arc<World>, store: &Store, fit: &Fit) -> Result<()> {
+    let path = layout::scores_path(fit.id());
+    if store.exists(&layout::revision_path(&path, 1)).await? {
+        return Err(wrong("was committed a second time"));
+    }
+    let scores = find_scores(store, fit.id()).await?.ok_or_else(|| wrong("has no scores"))?;
+    check_fit(store, &scores).await?;
+    if read_weights(store, &scores).await? != job::weights(fit) {
+        return Err(wrong("holds other weights than any attempt computes"));
+    }
+    check_winners(world, &path, |winner| {
+        scores.objects.iter().all(|object| object.path.contains(&format!(".{winner}.")))
+    })
 }
 
 /// The committed ranges of every set hold each row once, and a reader gets them all.
-async fn check_sets(world: &Arc<World>, store: &Store) -> Result<()> {
+async fn check_sets(job: &SimJob, store: &Store) -> Result<()> {
     let mut planned: BTreeMap<_, Vec<(u64, u64)>> = BTreeMap::new();
-    let shards = job::shards(&world.plan);
+    let shards = job::shards(&job.plan);
     for shard in &shards {
         planned.entry(&shard.set.id).or_default().push((shard.start, shard.end));
     }

@@ -9,16 +9,19 @@ use bytes::Bytes;
 use glmeval_common::clock::Clock;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, ErrorKind, Result};
-use glmeval_common::example::{Example, ExampleSchema};
+use glmeval_common::example::Example;
 use glmeval_common::ids::Attempt;
 use glmeval_common::layout;
+use glmeval_common::representation::FeatureSource;
+use glmeval_common::score::FitScores;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{
-    SetManifest, ShardAttempt, commit_shard, create_set, find_commit, read_shard,
+    SetManifest, ShardAttempt, commit_shard, create_set, find_commit, read_rows, read_shard,
 };
-use glmeval_common::store::examples::{ExampleWriter, check_dataset, find_manifest};
+use glmeval_common::store::examples::{ExampleWriter, check_dataset, find_manifest, read_manifest};
+use glmeval_common::store::fits::{FitObjects, check_fit, commit_fit, find_scores};
 use glmeval_common::store::reports::{commit_report, find_report};
-use glmeval_common::unit::{ExtractUnit, PrepareUnit, ReportUnit, WorkUnit};
+use glmeval_common::unit::{ExtractUnit, FitUnit, PrepareUnit, ReportUnit, WorkUnit};
 use glmeval_worker::agent::{RunContext, UnitOutcome, UnitRunner};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +72,7 @@ impl SimRunner {
             return Ok(false);
         }
         let identity = (attempt.clone(), glmeval_common::ids::WorkerId::new(&self.host));
-        let schema = ExampleSchema::sequences_only();
+        let schema = job::schema();
         let mut writer = ExampleWriter::new(store, &unit.dataset, &unit.name, schema, identity)
             .with_rows_per_part(32);
         for row in 0..unit.rows {
@@ -78,7 +81,7 @@ impl SimRunner {
                 sequences: vec![letters()?],
                 interval: None,
                 split: None,
-                targets: Vec::new(),
+                targets: vec![0.5],
             };
             if let Err(error) = writer.push(example).await {
                 writer.abandon().await;
@@ -124,6 +127,63 @@ impl SimRunner {
         Ok(commit_shard(store, &shard, bytes).await?.is_won())
     }
 
+    /// Commits every fit of a unit that is not committed yet.
+    async fn fit(
+        &self,
+        store: &Store,
+        unit: &FitUnit,
+        attempt: &Attempt,
+        context: &RunContext,
+    ) -> Result<bool> {
+        let mut is_won = false;
+        for fit in &unit.fits {
+            if let Some(scores) = find_scores(store, fit.id()).await? {
+                check_fit(store, &scores).await?;
+                continue;
+            }
+            self.check_inputs(store, unit).await?;
+            let started_ms = self.clock.now_ms();
+            self.compute(attempt, context, "fit").await?;
+            if self.world.sabotage == Sabotage::BlindRunner && self.world.chance(0.05) {
+                return Ok(true);
+            }
+            let scores = FitScores {
+                version: layout::FORMAT_VERSION,
+                identity: fit.identity.clone(),
+                statistics: vec![],
+                objects: vec![],
+                seconds: self.clock.now_ms().saturating_sub(started_ms) as f64 / 1_000.0,
+                worker: context.worker.to_string(),
+                notes: vec![],
+            };
+            let objects = FitObjects { weights: Some(job::weights(fit)), ..FitObjects::default() };
+            if commit_fit(store, attempt, scores, objects).await?.is_won() {
+                is_won = true;
+                self.won(layout::scores_path(fit.id()), attempt);
+            }
+        }
+        Ok(is_won)
+    }
+
+    /// What a granted fit reads is there and whole.
+    async fn check_inputs(&self, store: &Store, unit: &FitUnit) -> Result<()> {
+        let gone = |error: Error| match error.kind() {
+            ErrorKind::NotFound => Error::corrupt("an input of a granted fit is not there"),
+            _ => error,
+        };
+        let manifest = read_manifest(store, &unit.dataset).await.map_err(gone)?;
+        if let FeatureSource::Embedding { set, layer, pooling } = &unit.features {
+            let rows = (0, manifest.rows);
+            read_rows(store, set, (*layer, *pooling), rows).await.map_err(gone)?;
+        }
+        Ok(())
+    }
+
+    /// The attempt was told that its commit stands.
+    fn won(&self, path: String, attempt: &Attempt) {
+        lock(&self.world.ledger).winners.entry(path).or_default().push(attempt.to_string());
+    }
+
     async fn report(
         &self,
         store: &Store,
@@ -141,14 +201,14 @@ impl SimRunner {
     }
 }
 
-/// The record whose creation commits a unit.
-pub(crate) fn commit_path(unit: &WorkUnit) -> String {
-    match unit {
+/// The record whose creation commits a unit; fits have one each.
+pub(crate) fn commit_path(unit: &WorkUnit) -> Option<String> {
+    Some(match unit {
         WorkUnit::Prepare(unit) => layout::dataset_manifest_path(&unit.dataset),
         WorkUnit::Extract(unit) => layout::shard_commit_path(&unit.set.id, unit.start, unit.end),
-        WorkUnit::Fit(_) => String::new(),
         WorkUnit::Report(unit) => layout::report_commit_path(&unit.job),
-    }
+        WorkUnit::Fit(_) => return None,
+    })
 }
 
 #[async_trait]
@@ -170,14 +230,15 @@ impl UnitRunner for SimRunner {
             WorkUnit::Prepare(unit) => self.prepare(&store, unit, attempt).await,
             WorkUnit::Extract(unit) => self.extract(&store, unit, attempt, context).await,
             WorkUnit::Report(unit) => self.report(&store, unit, attempt, context).await,
-            WorkUnit::Fit(_) => Err(Error::bug("the simulated job has no fits")),
+            WorkUnit::Fit(unit) => self.fit(&store, unit, attempt, context).await,
         };
         lock(&world.orders).computing.remove(&self.host);
         match &won {
             Ok(true) => {
                 world.note(who, format!("commits {label} {attempt}"));
-                let mut ledger = lock(&world.ledger);
-                ledger.winners.entry(commit_path(unit)).or_default().push(attempt.to_string());
+                if let Some(path) = commit_path(unit) {
+                    self.won(path, attempt);
+                }
             }
             Ok(false) => {
                 world.count("lost attempts");

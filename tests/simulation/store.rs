@@ -287,6 +287,11 @@ impl ObjectStore for View {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let what = if options.head { "head" } else { "get" };
+        let is_cancel = path.as_ref().contains("/cancelled");
+        if self.objects.world.sabotage == Sabotage::LostCancel && is_cancel && !self.is_oracle() {
+            let path = path.to_string();
+            return Err(Error::NotFound { path, source: "forgotten".into() });
+        }
         self.read(what, path.as_ref(), self.objects.memory.get_opts(path, options)).await
     }
 

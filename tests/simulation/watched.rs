@@ -79,7 +79,7 @@ impl Control for Watched {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Grants> {
-        let worker = ask.worker.clone();
+        let (worker, asked_ms) = (ask.worker.clone(), self.world().now_ms());
         let reply = self.control.ask(ask).await;
         let is_newest = self.heard(&worker, "ask", reply.as_ref().map(|reply| reply.epoch));
         for grant in reply.iter().flat_map(|reply| &reply.grants) {
@@ -88,6 +88,13 @@ impl Control for Watched {
             self.world().note(worker.as_str(), text);
             if !is_newest {
                 lock(&self.seen).stale.insert(generation);
+            }
+            let withdrawn = lock(&self.world().ledger).withdrawn.get(&grant.lease.job).copied();
+            if withdrawn.is_some_and(|(at_ms, epoch)| asked_ms > at_ms && generation.epoch >= epoch)
+            {
+                let unit = grant.work.label();
+                self.world()
+                    .violation(format!("{unit} of a cancelled job granted as {generation}"));
             }
         }
         reply

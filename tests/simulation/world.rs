@@ -3,14 +3,17 @@
 //! Leaves out: hosts and faults. Invariant: everything random is drawn from the seed, in an order that the
 //! simulation alone decides.
 
-use crate::trace::Trace;
+use crate::job::SimJob;
 use glmeval_common::clock::Clock;
-use glmeval_common::plan::Plan;
+use glmeval_common::ids::JobId;
 use glmeval_common::rng::Rng;
 use glmeval_worker::agent::StopHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use trace::Trace;
+
+pub(crate) mod trace;
 
 /// A rule of the system that is broken on purpose, to see that the oracles notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +28,17 @@ pub(crate) enum Sabotage {
     SharedData,
     /// The store forgets a commit after it has confirmed it.
     Forgetful,
+    /// The store forgets that a job was cancelled.
+    LostCancel,
 }
 
 impl Sabotage {
-    const NAMES: [(&str, Self); 4] = [
+    const NAMES: [(&str, Self); 5] = [
         ("two-winners", Self::TwoWinners),
         ("blind-runner", Self::BlindRunner),
         ("shared-data", Self::SharedData),
         ("forgetful", Self::Forgetful),
+        ("lost-cancel", Self::LostCancel),
     ];
 
     /// As `GLMEVAL_SIM_BREAK` names it.
@@ -62,7 +68,9 @@ pub(crate) struct Ledger {
     pub(crate) violations: Vec<String>,
     /// Epochs claimed, with the process that did.
     pub(crate) epochs: Vec<(u64, String)>,
-    /// Attempts that were told that they won, by unit.
+    /// Cancelled jobs: when the operator was told so, and the highest epoch that was claimed by then.
+    pub(crate) withdrawn: BTreeMap<JobId, (u64, u64)>,
+    /// Attempts that were told that they won, by the commit they made.
     pub(crate) winners: BTreeMap<String, Vec<String>>,
     /// How often what happened.
     pub(crate) counts: BTreeMap<&'static str, u64>,
@@ -90,13 +98,15 @@ pub(crate) struct Orders {
     pub(crate) starts: BTreeMap<String, u64>,
     /// Hosts whose process ended and wants to be replaced.
     pub(crate) ended: BTreeSet<String>,
+    /// Hosts whose process was told that no work is left.
+    pub(crate) left: BTreeSet<String>,
 }
 
 /// The world of one seed.
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) sabotage: Sabotage,
-    pub(crate) plan: Plan,
+    pub(crate) jobs: Vec<SimJob>,
     pub(crate) trace: Mutex<Trace>,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) orders: Mutex<Orders>,
@@ -110,11 +120,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, plan: Plan) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, jobs: Vec<SimJob>) -> Arc<Self> {
         Arc::new(Self {
             seed,
             sabotage: Sabotage::of_environment(),
-            plan,
+            jobs,
             trace: Mutex::new(Trace::new()),
             ledger: Mutex::default(),
             orders: Mutex::default(),
@@ -166,6 +176,7 @@ impl World {
     pub(crate) fn process(&self, host: &str) -> String {
         let mut orders = lock(&self.orders);
         orders.ended.remove(host);
+        orders.left.remove(host);
         let starts = orders.starts.entry(host.to_owned()).or_default();
         *starts += 1;
         format!("{host}.{starts}")

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 struct World {
     slurm: Slurm,
     folder: TempDir,
+    /// Name of the coordinator, where it is not that of its job.
+    name: Option<String>,
 }
 
 fn script(name: &str) -> String {
@@ -29,7 +31,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         write_long_job(folder.path(), rows, 8);
         succeeds(folder.path(), &["certs", "new", "certificates"]).await;
-        Some(Self { slurm, folder })
+        Some(Self { slurm, folder, name: None })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -44,7 +46,11 @@ impl World {
         command.args(arguments).current_dir(self.folder.path()).env(conf, file);
         command.env("GLMEVAL", binary()).env("GLMEVAL_STORE", self.path("store"));
         command.env("GLMEVAL_TLS", self.path("certificates")).env("GLMEVAL_GRACE_SECONDS", "3");
+        command.env("GLMEVAL_DETACHED_SECONDS", "15");
         command.env("RUST_LOG", "glmeval_worker=debug,glmeval=info").env("NO_COLOR", "1");
+        if let Some(name) = &self.name {
+            command.env("GLMEVAL_NAME", name);
+        }
         let output = command.output().await.unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -121,6 +127,40 @@ async fn a_coordinator_near_its_time_limit_requeues_itself_and_workers_follow_it
 }
 
 #[tokio::test]
+async fn workers_whose_coordinator_is_cancelled_requeue_themselves_and_follow_the_next() {
+    let what = "deploy/slurm, a cancelled coordinator";
+    let Some(mut world) = World::start(what, 1_600).await else { return };
+    let coordinator = world.sbatch(&[], "coordinator.sbatch", &["job.toml"]).await;
+    let workers = world.sbatch(&["--array=0-1"], "workers.sbatch", &[&coordinator]).await;
+    world.at_work(10).await;
+    world.slurm.tell("scancel", &[&coordinator]);
+    world.slurm.over(&coordinator).await;
+    let text = world.log(&format!("glmeval-coordinator-{coordinator}.log"));
+    assert!(text.contains("ended with 75 after 0 restarts"), "it does not come again: {text}");
+    let done = commits(&world.path("store")).len();
+    for index in [0, 1] {
+        let log = format!("glmeval-worker-{workers}_{index}.log");
+        world.log_has(&log, "ended with 75 after 0 restarts").await;
+    }
+    assert!(commits(&world.path("store")).len() >= done, "what is committed stays");
+    // Handed in again under the name that the workers look for.
+    world.name = Some(format!("slurm-{coordinator}"));
+    let next = world.sbatch(&[], "coordinator.sbatch", &["job.toml"]).await;
+    for index in [0, 1] {
+        world.slurm.start_now(&format!("{workers}_{index}")).await;
+    }
+    world.slurm.over(&workers).await;
+    world.slurm.over(&next).await;
+    let text = world.log(&format!("glmeval-coordinator-{next}.log"));
+    assert!(text.contains("epoch 2") && text.contains("ended with 0 after 0 restarts"), "{text}");
+    // Slurm may drop a requeued member where the other has left it nothing to do.
+    let log = |index| world.log(&format!("glmeval-worker-{workers}_{index}.log"));
+    let came_again = (0..2).any(|index| log(index).contains("ended with 0 after 1 restarts"));
+    assert!(came_again, "{}\n{}", log(0), log(1));
+    world.check().await;
+}
+
+#[tokio::test]
 async fn workers_that_a_high_job_pre_empts_hand_back_and_come_again() {
     let Some(world) = World::start("deploy/slurm, pre-emption", 1_600).await else { return };
     let coordinator = world.sbatch(&["--nodelist=n1"], "coordinator.sbatch", &["job.toml"]).await;
@@ -158,8 +198,7 @@ async fn a_partition_array_ends_the_job_although_a_member_is_requeued() {
     world.log_has(&log, "ended with 75 after 0 restarts").await;
     world.slurm.start_now(&member).await;
     world.slurm.over(&array).await;
-    // Slurm may drop the requeued member where the others have left it nothing to do.
-    for index in [0, 2] {
+    for index in 0..3 {
         let text = world.log(&format!("glmeval-partition-{array}_{index}.log"));
         assert!(text.contains("ended with 0 after"), "{text}");
     }

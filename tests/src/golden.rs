@@ -3,8 +3,14 @@
 //! `GLMEVAL_GOLDEN` points at another folder of the same layout (`models/`, `probes/`, `layouts/`,
 //! `hostile/`); every fixture found there is run by its own description.
 
+use glmeval_common::model::{ModelOptions, UndefinedBase};
+use glmeval_worker::model::Model;
+use glmeval_worker::models;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+pub mod cases;
 
 /// The folder of golden fixtures.
 pub fn root() -> PathBuf {
@@ -35,11 +41,42 @@ pub fn folders(part: &str) -> Vec<PathBuf> {
     folders
 }
 
+/// JSON files of the folder `root()/part`, sorted by name.
+///
+/// # Panics
+/// If there is none, unless `GLMEVAL_GOLDEN` names the folder.
+pub fn descriptions(part: &str) -> Vec<PathBuf> {
+    let folder = root().join(part);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
+    files.sort();
+    assert!(!files.is_empty() || is_elsewhere(), "{}: no fixture", folder.display());
+    files
+}
+
+/// The gLM of that name below `models/`; `N` becomes `[PAD]` where its vocabulary has no unknown token.
+///
+/// # Panics
+/// If it cannot be opened.
+pub fn model(name: &str) -> Model {
+    let folder = fixture(&format!("models/{name}"));
+    let open = |options| {
+        let model = models::open_with(&folder, &options);
+        model.unwrap_or_else(|e| panic!("{}: {}", folder.display(), e.chain()))
+    };
+    let model = open(ModelOptions::default());
+    if model.tokenizer().encode("N").is_ok() {
+        return model;
+    }
+    open(ModelOptions { undefined_bases: UndefinedBase::Pad, ..ModelOptions::default() })
+}
+
 /// A JSON file.
 ///
 /// # Panics
 /// With the path when it cannot be read or parsed.
-pub fn json(path: &Path) -> serde_json::Value {
+pub fn json(path: &Path) -> Value {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -96,7 +133,7 @@ fn widen(path: &Path, view: &safetensors::tensor::TensorView<'_>) -> Tensor {
 }
 
 /// A number of a fixture's JSON, where `"NaN"` and `"Infinity"` are strings.
-pub fn number(value: &serde_json::Value) -> Option<f64> {
+pub fn number(value: &Value) -> Option<f64> {
     match value.as_str() {
         Some("NaN") => Some(f64::NAN),
         Some("Infinity") => Some(f64::INFINITY),
@@ -104,6 +141,42 @@ pub fn number(value: &serde_json::Value) -> Option<f64> {
         Some(_) => None,
         None => value.as_f64(),
     }
+}
+
+/// Numbers of a fixture's list; `null` is NaN.
+///
+/// # Panics
+/// If it is no list.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    let list = value.as_array().expect("a list");
+    list.iter().map(|one| number(one).unwrap_or(f64::NAN)).collect()
+}
+
+/// Texts of a fixture's list.
+///
+/// # Panics
+/// If it is no list of texts.
+pub fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text")).collect()
+}
+
+/// Compares within `tolerance * max(1, |expected|)`; NaN equals NaN.
+///
+/// # Panics
+/// If a value is farther off, with `what` it is of.
+pub fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}: number of values");
+    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let same = (found.is_nan() && expected.is_nan())
+            || (f64::from(found) - expected).abs() <= tolerance * expected.abs().max(1.0);
+        assert!(same, "{what}: value {index} is {found}, expected {expected}");
+    }
+}
+
+/// Says what a test found beside passing: cases left out, how near the tolerance it came.
+#[expect(clippy::print_stderr, reason = "shown by the test runner")]
+pub fn note(line: &str) {
+    eprintln!("{line}");
 }
 
 /// Largest absolute difference of two slices, and where it is; NaN counts as infinite.

@@ -29,3 +29,11 @@ pub async fn run(python: &Path, folder: &Path, script: &str) -> String {
     command.args(["-W", "error::DeprecationWarning", "-c", script]).current_dir(folder);
     succeed(command.stdin(Stdio::null()).kill_on_drop(true)).await
 }
+
+/// Whether `python` can import `module`.
+pub async fn has_module(python: &Path, module: &str) -> bool {
+    let mut command = Command::new(python);
+    command.args(["-c", &format!("import {module}")]).stdin(Stdio::null());
+    let status = command.stderr(Stdio::null()).kill_on_drop(true).status().await;
+    status.is_ok_and(|status| status.success())
+}

@@ -29,7 +29,7 @@ use glmeval_common::store::{Outcome, Store, gc, reports};
 use glmeval_common::unit::{Fit, FitUnit, ModelRef, ProbeSpec, SetSpec};
 use std::collections::BTreeMap;
 
-fn identity() -> FitIdentity {
+pub(crate) fn identity() -> FitIdentity {
     FitIdentity {
         fit: FitId::new("fit"),
         task: "chip-seq".to_owned(),
@@ -45,10 +45,11 @@ fn identity() -> FitIdentity {
         repeat: 0,
         seed: 7,
         protocol: "published".to_owned(),
+        trained_on: None,
     }
 }
 
-fn scores() -> FitScores {
+pub(crate) fn scores() -> FitScores {
     FitScores {
         version: FORMAT_VERSION,
         identity: identity(),
@@ -89,7 +90,7 @@ fn model() -> ModelRef {
     }
 }
 
-fn set() -> SetSpec {
+pub(crate) fn set() -> SetSpec {
     SetSpec {
         id: SetId::new("set"),
         model: model(),
@@ -122,7 +123,7 @@ fn example(row: u64) -> Example {
     }
 }
 
-fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let source = DatasetSource::Fasta { path: "/data/rest.fa".into() };
     let facts = DatasetFacts {
         id: DatasetId::new("dataset"),
@@ -134,6 +135,7 @@ fn plan() -> Plan {
         split_rows: BTreeMap::from([("test".to_owned(), 4)]),
         notes: Vec::new(),
         leakage: Vec::new(),
+        target_titles: Vec::new(),
     };
     let model_facts = ModelFacts {
         id: ModelId::new("model"),
@@ -156,6 +158,7 @@ fn plan() -> Plan {
             layer: 1,
             pooling: Pooling::Mean,
         },
+        validated_on: None,
         fits: vec![Fit { identity: identity(), probe: ProbeSpec::Ridge { alpha: 1e-3 } }],
     };
     let unit = |spec, prerequisites| PlanEntry { spec, prerequisites, flops: 1e12, bytes: 16 };

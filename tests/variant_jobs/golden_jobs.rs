@@ -9,17 +9,7 @@ use glmeval_tests::glmeval::{glmeval, succeeds};
 use glmeval_tests::golden::{self, number};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-fn descriptions() -> Vec<PathBuf> {
-    let folder = golden::root().join("science/variants");
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
-    files.sort();
-    assert!(!files.is_empty() || golden::is_elsewhere(), "{}: no fixture", folder.display());
-    files
-}
+use std::path::Path;
 
 /// The column that holds a score of the fixtures; `None` for those that a job does not compute.
 fn column(score: &str) -> Option<&'static str> {
@@ -124,7 +114,7 @@ async fn compare(folder: &Path, description: &Value) -> usize {
 #[tokio::test]
 async fn jobs_give_the_scores_of_the_fixtures() {
     let mut compared = 0;
-    for path in descriptions() {
+    for path in golden::descriptions("science/variants") {
         let description = golden::json(&path);
         if description["model"].is_null() {
             continue;

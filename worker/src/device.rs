@@ -142,17 +142,25 @@ impl DeviceChoice {
     /// # Errors
     /// `Invalid` for a device that is not there, with what is missing, or for devices of two kinds.
     pub fn open(&self) -> Result<Vec<Device>> {
-        let refused = |error: KernelError| match &error {
-            KernelError::NoDevice { .. } => Error::invalid("--device").with_source(error),
+        let refused = |name: String, error: KernelError| match &error {
+            KernelError::NoDevice { .. } => {
+                Error::invalid(format!("--device {name}")).with_source(error)
+            }
             _ => device_error(error),
         };
         let devices = match self {
             Self::Cpu => vec![Device::Cpu],
-            Self::Emulated => vec![Device::Cuda(Gpu::emulated().map_err(refused)?)],
+            Self::Emulated => {
+                let gpu = Gpu::emulated().map_err(|e| refused("emulated".to_owned(), e))?;
+                vec![Device::Cuda(gpu)]
+            }
             Self::Cuda(ordinals) => {
                 let options = GpuOptions { cache: kernel_cache(), memory_max: None };
-                let open = |ordinal: &usize| Gpu::open(*ordinal, &options).map(Device::Cuda);
-                ordinals.iter().map(open).collect::<Result<_, _>>().map_err(refused)?
+                let open = |ordinal: &usize| {
+                    let gpu = Gpu::open(*ordinal, &options).map(Device::Cuda);
+                    gpu.map_err(|e| refused(format!("cuda:{ordinal}"), e))
+                };
+                ordinals.iter().map(open).collect::<Result<_>>()?
             }
             Self::Kind(_) => {
                 let expected = "a device of this machine: cpu, cuda, cuda:N or emulated";

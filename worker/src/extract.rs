@@ -5,8 +5,7 @@
 //! what is held is the shard's bytes once, in the number format on disk, beside one batch.
 
 use crate::batching;
-use crate::device::is_out_of_memory;
-use crate::model::{LayerRequest, Model, TokenBatch};
+use crate::model::{LayerRequest, Model, States, TokenBatch, does_not_fit, in_halves};
 use crate::representation::{StrandStates, represent};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
@@ -16,10 +15,13 @@ use glmeval_common::representation::{
     FullRows, Pooling, RepresentationOptions, StoredDtype, Strands,
 };
 use glmeval_common::unit::SetSpec;
+use pooled::pooled_rows;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use tracing::info_span;
 
 mod effects;
+mod pooled;
 
 /// Which examples a shard holds, and their numbers in the data set.
 pub struct ShardExamples {
@@ -63,41 +65,18 @@ fn embed_in_batches(
     let mut rows = Rows::new(set, model, &shard.examples, &tokens)?;
     let request = LayerRequest::new(&set.layers, model.facts().layer_count)?;
     let counts: Vec<usize> = tokens.iter().map(ExampleTokens::count).collect();
-    let mut batches = batching::pack(&counts, tokens_per_batch_max);
-    batches.reverse();
-    // A batch that finds no room is halved and tried again: what it wrote of its rows is written once more.
-    while let Some(mut members) = batches.pop() {
-        if members.len() > 1 && counts_of(&members, &counts) > budget(model, tokens_per_batch_max) {
-            let rest = members.split_off(members.len() / 2);
-            batches.extend([rest, members]);
-            continue;
-        }
-        match forward(model, &request, &members, &mut rows) {
-            Err(error) if is_out_of_memory(&error) => {
-                let count = counts_of(&members, &counts);
-                if members.len() < 2 {
-                    return Err(alone(&rows.source, &members, count, error));
-                }
-                model.found_no_room(count);
-                let rest = members.split_off(members.len() / 2);
-                batches.extend([rest, members]);
-            }
-            done_or_failed => {
-                done_or_failed?;
-                done(members.len() as u64);
-            }
-        }
-    }
+    let budget = tokens_per_batch_max.min(model.tokens_per_batch());
+    let batches = batching::pack(&counts, budget);
+    let name_of = |member: usize| shard.examples.get(member).map_or("", |example| &example.id);
+    let alone = |member: usize, count: usize, error: Error| {
+        does_not_fit(&format!("example {}", name_of(member)), count, &error)
+    };
+    in_halves(model, &counts, batches, &alone, &mut |members| {
+        forward(model, &request, members, &mut rows)?;
+        done(members.len() as u64);
+        Ok(())
+    })?;
     Ok(rows.into_shard(set, shard))
-}
-
-/// Tokens that a batch may have now: a device that was full has less room than was thought.
-fn budget(model: &Model, tokens_per_batch_max: usize) -> usize {
-    model.tokens_per_batch().min(tokens_per_batch_max)
-}
-
-fn counts_of(members: &[usize], counts: &[usize]) -> usize {
-    members.iter().map(|&member| counts.get(member).copied().unwrap_or_default()).sum()
 }
 
 /// One forward pass over the examples `members`, into their rows.
@@ -111,21 +90,7 @@ fn forward(
     let sequences = members.iter().flat_map(|&index| &tokens[index].sequences);
     let strands = sequences.flatten().map(|strand| strand.ids.as_slice());
     let batch = TokenBatch::pack(strands);
-    let mut failed = None;
-    model.forward(&batch, request, &mut |layer, states| {
-        if failed.is_none() {
-            failed = rows.take(layer, states, &batch, members).err();
-        }
-    })?;
-    failed.map_or(Ok(()), Err)
-}
-
-/// What is said of an example that the device has no room for even alone.
-fn alone(source: &Source<'_>, members: &[usize], tokens: usize, error: Error) -> Error {
-    let row = members.first().map_or(0, |member| member * source.sequences);
-    let (name, gpu) = (source.name(row), error.chain());
-    let message = format!("example {name}: its {tokens} tokens do not fit the device: {gpu}");
-    Error::invalid(message)
+    model.hand_out(&batch, request, &mut |layer, states| rows.take(layer, states, &batch, members))
 }
 
 /// Tokens of one strand.
@@ -150,6 +115,15 @@ impl ExampleTokens {
 /// Sequences of each example; one where there is no example.
 fn sequence_count(examples: &[Example]) -> usize {
     examples.first().map_or(1, |example| example.sequences.len())
+}
+
+/// The example of sequence `row` for people, with the number of the sequence among several.
+fn source_name(examples: &[Example], sequences: usize, row: usize) -> String {
+    let id = examples.get(row / sequences).map_or("", |example| &example.id);
+    match sequences {
+        1 => id.to_owned(),
+        count => format!("{id} (sequence {} of {count})", row % count + 1),
+    }
 }
 
 fn tokenize(model: &Model, set: &SetSpec, examples: &[Example]) -> Result<Vec<ExampleTokens>> {
@@ -229,11 +203,7 @@ struct Source<'a> {
 impl Source<'_> {
     /// The example of sequence `row` for people, with the number of the sequence among several.
     fn name(&self, row: usize) -> String {
-        let id = &self.examples[row / self.sequences].id;
-        match self.sequences {
-            1 => id.clone(),
-            count => format!("{id} (sequence {} of {count})", row % count + 1),
-        }
+        source_name(self.examples, self.sequences, row)
     }
 
     /// Bytes of one row of any tensor.
@@ -317,27 +287,40 @@ impl<'a> Rows<'a> {
     fn take(
         &mut self,
         layer: u32,
-        states: &[f32],
+        states: States<'_>,
         batch: &TokenBatch,
         members: &[usize],
     ) -> Result<()> {
         let source = &self.source;
         let row_bytes = source.row_bytes();
         let offsets = source.model.state_offsets(batch);
-        let poolings = (layer, Pooling::Cls)..=(layer, Pooling::Full);
+        let poolings = (layer, Pooling::Cls)..=(layer, Pooling::AfterCls);
+        let mut on_host = None;
         for ((_, pooling), output) in self.outputs.range_mut(poolings) {
+            let made = match states {
+                States::Device(states) => pooled_rows(source, *pooling, states, &offsets, members)?,
+                States::Host(_) => None,
+            };
+            if made.is_none() && on_host.is_none() {
+                on_host = Some(states.on_host()?);
+            }
             let mut first = 0;
-            for &member in members {
-                let sequences = source.tokens[member].sequences.iter();
-                for (row, strands) in (member * source.sequences..).zip(sequences) {
-                    let name = source.name(row);
-                    let name = format!("{name} of layer {layer} {pooling}");
-                    let spans = &offsets[first..=first + strands.len()];
-                    first += strands.len();
-                    let bytes = source.row(*pooling, states, spans, strands, &name)?;
-                    let to = if *pooling == Pooling::Full { source.offsets[row] } else { row };
-                    output.bytes[to * row_bytes..][..bytes.len()].copy_from_slice(&bytes);
-                }
+            let sequences = members.iter().flat_map(|&member| {
+                (member * source.sequences..).zip(&source.tokens[member].sequences)
+            });
+            for (sequence, (row, strands)) in sequences.enumerate() {
+                let spans = &offsets[first..=first + strands.len()];
+                first += strands.len();
+                let bytes = match (&made, &on_host) {
+                    (Some(made), _) => Cow::Borrowed(made.of(sequence, spans, row_bytes)),
+                    (None, states) => {
+                        let name = format!("{} of layer {layer} {pooling}", source.name(row));
+                        let states = states.as_deref().unwrap_or_default();
+                        Cow::Owned(source.row(*pooling, states, spans, strands, &name)?)
+                    }
+                };
+                let to = if *pooling == Pooling::Full { source.offsets[row] } else { row };
+                output.bytes[to * row_bytes..][..bytes.len()].copy_from_slice(&bytes);
             }
         }
         Ok(())

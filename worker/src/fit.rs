@@ -57,7 +57,8 @@ async fn fit_within(context: &UnitContext<'_>, unit: &FitUnit, budget_bytes: u64
     if open.is_empty() {
         return Ok(is_won);
     }
-    let examples = reading::read(store, &unit.features, &manifest, budget_bytes).await?;
+    let examples =
+        reading::read(store, (&unit.features, unit.validated_on), &manifest, budget_bytes).await?;
     let names = &manifest.schema.targets;
     let is_network = |fit: &&Fit| matches!(fit.probe, ProbeSpec::Network { .. });
     let (networks, linear): (Vec<&Fit>, Vec<&Fit>) = open.into_iter().partition(is_network);

@@ -8,4 +8,6 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use letters::STYLE as LETTER_STYLE;
+pub(crate) use stack::draw_letters;
 pub use stack::{attribution_logo, information, information_logo};

@@ -5,21 +5,37 @@
 
 mod architecture;
 mod batch;
+mod padding;
 mod random;
+mod room;
+mod states;
 mod tensors;
+#[cfg(test)]
+pub(crate) mod testing;
 
+use crate::device::device_error;
 use crate::tokenizer::Tokenizer;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::model::ModelFacts;
+use glmeval_kernels::ops::entropy::cuda::entropies;
+use glmeval_kernels::ops::entropy::entropy;
+use rayon::iter::{ParallelExtend, ParallelIterator};
+use rayon::slice::ParallelSlice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use architecture::{Architecture, Blueprint, Checkpoint, ModelShape};
 pub use batch::{LayerRequest, TokenBatch};
 pub use glmeval_common::model::{ModelOptions, Precision, SpecialTokens};
+pub use padding::MaskedPadding;
 pub use random::RandomTensors;
+pub use room::{does_not_fit, in_halves};
+pub use states::{KeptStates, LogitsSink, Sink, States};
 pub use tensors::{TensorShape, TensorSource, write_safetensors};
+
+/// Rows whose logits are held at once.
+const HEAD_ROWS: usize = 4_096;
 
 /// The layers of one gLM with its weights; what a model file implements.
 pub trait Network: Send + Sync {
@@ -29,12 +45,12 @@ pub trait Network: Send + Sync {
     /// R is the tokens of the batch, or as many for each sequence as the gLM always gives.
     ///
     /// # Errors
-    /// `Invalid` for a sequence that the gLM cannot take; nothing has been handed out then.
+    /// `Invalid` for a sequence that the gLM cannot take; nothing has been handed out then. Those of `sink`.
     fn forward(
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()>;
 
     /// Rows of the embedding table: token ids are below it.
@@ -47,6 +63,14 @@ pub trait Network: Send + Sync {
     /// `Invalid` if these weights have no head.
     fn head(&self, _states: &[f32]) -> Result<Vec<f32>> {
         Err(Error::invalid("these weights have no language-model head"))
+    }
+
+    /// As [`Network::head`], of states where they are: what it gives is handed to `sink` where that was computed.
+    ///
+    /// # Errors
+    /// As [`Network::head`]; those of `sink`.
+    fn head_of(&self, states: States<'_>, sink: &mut LogitsSink<'_>) -> Result<()> {
+        sink(States::Host(&self.head(&states.on_host()?)?))
     }
 
     /// The published pooled output `[B, D]` for the last layer's states of first tokens `[B, D]`;
@@ -136,16 +160,17 @@ impl Model {
         }
     }
 
-    /// Hands the states `[R, D]` of each asked layer to `sink`, shallowest first, and stops at the
-    /// deepest.
+    /// Hands the states `[R, D]` of each asked layer to `sink` where they were computed, shallowest
+    /// first, and stops at the deepest.
     ///
     /// # Errors
-    /// As [`TokenBatch::check`]; a layer that is not there; nothing has been handed out then.
-    pub fn forward(
+    /// As [`TokenBatch::check`]; a layer that is not there; nothing has been handed out then. Those of
+    /// `sink`.
+    pub fn hand_out(
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         if request.deepest() > self.facts.layer_count {
             let (limit, found) = (self.facts.layer_count, request.deepest());
@@ -157,6 +182,22 @@ impl Model {
         }
         batch.check(self.facts.tokens_max, self.network.vocabulary_size())?;
         self.network.forward(batch, request, sink)
+    }
+
+    /// As [`Model::hand_out`], with states in host memory.
+    ///
+    /// # Errors
+    /// As [`Model::hand_out`].
+    pub fn forward(
+        &self,
+        batch: &TokenBatch,
+        request: &LayerRequest,
+        sink: &mut dyn FnMut(u32, &[f32]),
+    ) -> Result<()> {
+        self.hand_out(batch, request, &mut |layer, states| {
+            sink(layer, &states.on_host()?);
+            Ok(())
+        })
     }
 
     /// States `[R, D]` of the last layer.
@@ -186,22 +227,84 @@ impl Model {
         self.network.head(&self.last_states(batch)?)
     }
 
+    /// As [`Model::head`], of states where they are.
+    ///
+    /// # Errors
+    /// As [`Model::head`].
+    pub fn head_of(&self, states: States<'_>) -> Result<Vec<f32>> {
+        if let States::Host(states) = states {
+            return self.network.head(states);
+        }
+        let mut outputs = Vec::new();
+        self.head_in_parts(states, &mut |_, logits| {
+            outputs.extend_from_slice(&logits.on_host()?);
+            Ok(())
+        })?;
+        Ok(outputs)
+    }
+
     /// Logits of the tokens `rows` of the batch only, `[rows.len(), V]`.
     ///
     /// # Errors
     /// `Invalid` for a row past the batch; as [`Model::logits`].
     pub fn logits_at(&self, batch: &TokenBatch, rows: &[usize]) -> Result<Vec<f32>> {
-        let width = self.facts.width as usize;
-        let states = self.last_states(batch)?;
-        let mut chosen = Vec::with_capacity(rows.len() * width);
-        for &row in rows {
-            let state = states.chunks_exact(width).nth(row).ok_or_else(|| {
-                let count = batch.token_count();
-                Error::invalid(format!("expected a token below {count}, found {row}"))
-            })?;
-            chosen.extend_from_slice(state);
+        self.head_of(self.last_states_at(batch, rows)?.states())
+    }
+
+    /// Entropies in nats of the distributions at the tokens `rows` of the batch, over the whole vocabulary or over its
+    /// `columns`; logits stay where they were computed.
+    ///
+    /// # Errors
+    /// As [`Model::logits_at`]; `Bug` for a column that is not there.
+    pub fn entropies_at(
+        &self,
+        batch: &TokenBatch,
+        rows: &[usize],
+        columns: Option<&[u32]>,
+    ) -> Result<Vec<f64>> {
+        let states = self.last_states_at(batch, rows)?;
+        let mut found = Vec::with_capacity(rows.len());
+        self.head_in_parts(states.states(), &mut |count, logits| {
+            let width = (logits.len() / count.max(1)).max(1);
+            match logits {
+                States::Host(logits) => {
+                    let rows = logits.par_chunks_exact(width);
+                    found.par_extend(rows.map(|row| entropy(row, columns)));
+                }
+                States::Device(logits) => {
+                    found.extend(entropies(logits, width, columns).map_err(device_error)?);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Last states of the tokens `rows` of the batch, where they were computed.
+    fn last_states_at(&self, batch: &TokenBatch, rows: &[usize]) -> Result<KeptStates> {
+        let (last, width) = (self.facts.layer_count, self.facts.width as usize);
+        let mut kept = KeptStates::Host(Vec::new());
+        self.hand_out(batch, &LayerRequest::new(&[last], last)?, &mut |_, states| {
+            kept = states.rows(rows, width)?;
+            Ok(())
+        })?;
+        Ok(kept)
+    }
+
+    /// Hands what the head gives of some rows at a time to `sink`, with their number.
+    fn head_in_parts(
+        &self,
+        states: States<'_>,
+        sink: &mut dyn FnMut(usize, States<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let width = (self.facts.width as usize).max(1);
+        let rows = states.len() / width;
+        for first in (0..rows).step_by(HEAD_ROWS) {
+            let past = rows.min(first + HEAD_ROWS);
+            let part = states.part(first * width..past * width)?;
+            self.network.head_of(part, &mut |logits| sink(past - first, logits))?;
         }
-        self.network.head(&chosen)
+        Ok(())
     }
 
     /// The published pooled output `[B, D]`, `None` if there is none.

@@ -5,8 +5,8 @@
 use crate::device::Device;
 use crate::hub::{Hub, HubModel};
 use crate::model::{
-    Architecture, Blueprint, Checkpoint, Model, ModelOptions, RandomTensors, TensorShape,
-    TensorSource, write_safetensors,
+    Architecture, Blueprint, Checkpoint, MaskedPadding, Model, ModelOptions, RandomTensors,
+    TensorShape, TensorSource, write_safetensors,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::Padded;
@@ -14,7 +14,7 @@ use crate::weights::{ExpectedTensor, Weights};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{InputError, Result};
 use glmeval_common::ids::ModelId;
-use glmeval_common::model::ModelFacts;
+use glmeval_common::model::{ModelFacts, Padding};
 use std::path::Path;
 
 mod dnabert;
@@ -229,8 +229,14 @@ impl Kind {
         let tokenizer = self.blueprint.tokenizer(self.checkpoint.folder())?;
         match self.options.pad_to {
             None => Ok(tokenizer),
-            Some(length) => Ok(Box::new(Padded::new(tokenizer, length)?)),
+            Some(length) => {
+                Ok(Box::new(Padded::new(tokenizer, length)?.masked(self.masks_padding())))
+            }
         }
+    }
+
+    fn masks_padding(&self) -> bool {
+        self.options.padding == Padding::Masked && self.blueprint.masks_padding()
     }
 
     fn facts(&self, tensors: &dyn TensorSource, tokenizer: &dyn Tokenizer) -> Result<ModelFacts> {
@@ -276,6 +282,10 @@ impl Kind {
                 .blueprint
                 .load_on(gpu, tensors)
                 .map_err(|error| error.context(self.architecture.name()))?,
+        };
+        let network = match tokenizer.pad_id().filter(|_| self.masks_padding()) {
+            Some(pad_id) => Box::new(MaskedPadding::new(network, pad_id)),
+            None => network,
         };
         let tokens_max = device.tokens_per_batch_max(&facts.memory);
         Ok(Model::new(facts, tokenizer, network).with_tokens_per_batch(tokens_max))

@@ -7,7 +7,7 @@ use crate::attempt::{UnitContext, is_sound};
 use glmeval_common::error::Result;
 use glmeval_common::readers;
 use glmeval_common::store::Outcome;
-use glmeval_common::store::examples::{ExampleWriter, check_dataset, find_manifest};
+use glmeval_common::store::examples::{ExampleWriter, check_dataset, check_rows, find_manifest};
 use glmeval_common::survey::check_unchanged;
 use glmeval_common::unit::PrepareUnit;
 use std::collections::BTreeMap;
@@ -22,7 +22,11 @@ const ROWS_PER_READ: usize = 1_024;
 pub(crate) async fn prepare(context: &UnitContext<'_>, unit: &PrepareUnit) -> Result<bool> {
     let store = context.store;
     let standing = find_manifest(store, &unit.dataset).await;
-    if is_sound(standing, async |manifest| check_dataset(store, &manifest).await).await? {
+    let check = async |manifest| {
+        check_rows(&manifest, unit.rows)?;
+        check_dataset(store, &manifest).await
+    };
+    if is_sound(standing, check).await? {
         return Ok(false);
     }
     tokio::task::block_in_place(|| check_unchanged(&unit.source, unit.task, &unit.dataset))?;

@@ -23,7 +23,10 @@ pub fn linear_probe(spec: &ProbeSpec) -> Option<Box<dyn Probe>> {
         ProbeSpec::Logistic { c, iterations_max } => {
             Box::new(logistic::Logistic { c, iterations_max })
         }
-        ProbeSpec::Network { .. } | ProbeSpec::ZeroShot { .. } | ProbeSpec::Applied { .. } => {
+        ProbeSpec::Network { .. }
+        | ProbeSpec::ZeroShot { .. }
+        | ProbeSpec::Applied { .. }
+        | ProbeSpec::Attribution(_) => {
             return None;
         }
     })

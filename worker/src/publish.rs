@@ -4,15 +4,21 @@
 //! committed or given up.
 
 use crate::attempt::UnitContext;
-use crate::report::{FitResult, Predictions, ReportFile, ReportInput, needs_predictions, render};
+use crate::attribution::StoredMaps;
+use crate::report::{
+    AttributionResult, FitResult, Predictions, ReportFile, ReportInput, needs_predictions, render,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
+use glmeval_common::attribution::REPRESENTATION;
 use glmeval_common::error::Result;
 use glmeval_common::plan::Plan;
 use glmeval_common::score::FitScores;
 use glmeval_common::store::Store;
-use glmeval_common::store::fits::{Prediction, find_scores, read_history, read_predictions};
+use glmeval_common::store::fits::{
+    Prediction, find_scores, read_history, read_maps, read_predictions,
+};
 use glmeval_common::store::jobs::{failed_units, read_plan};
 use glmeval_common::store::reports::commit_report;
 use glmeval_common::unit::{Fit, ReportUnit};
@@ -26,6 +32,7 @@ const REQUESTS_MAX: usize = 16;
 /// The fits of a job as far as they are committed, and what was given up.
 pub struct Gathered {
     fits: Vec<FitResult>,
+    attributions: Vec<AttributionResult>,
     failed: Vec<String>,
     cost: Vec<(String, String)>,
 }
@@ -41,7 +48,7 @@ impl Gathered {
         let mut planned = Vec::new();
         for (index, unit) in plan.fit_units() {
             for fit in &unit.fits {
-                reads.push(Box::pin(scores(store, fit)));
+                reads.push(Box::pin(scores(store, plan, fit)));
                 planned.push((index, fit));
             }
         }
@@ -55,7 +62,9 @@ impl Gathered {
                 failed.push(format!("{}: {reason}", fit.label()));
             }
         }
+        let is_of_maps = |scores: &FitScores| scores.identity.representation == REPRESENTATION;
         let found: Vec<FitScores> = found.into_iter().flatten().collect();
+        let (maps, found): (Vec<_>, Vec<_>) = found.into_iter().partition(is_of_maps);
         let needed = needs_predictions(&found.iter().collect::<Vec<_>>());
         let mut reads: Vec<BoxFuture<'_, Result<FitResult>>> = Vec::new();
         for (scores, is_needed) in found.into_iter().zip(needed) {
@@ -63,8 +72,14 @@ impl Gathered {
         }
         let fits: Vec<FitResult> =
             futures::stream::iter(reads).buffered(REQUESTS_MAX).try_collect().await?;
-        let cost = cost::lines(store, plan, &fits).await?;
-        Ok(Self { fits, failed, cost })
+        // One after the other: maps are read whole, and only the first sequences are kept.
+        let mut attributions = Vec::new();
+        for scores in maps {
+            attributions.push(attribution(store, plan, scores).await?);
+        }
+        let of_maps = attributions.iter().map(|one| one.scores.seconds).sum();
+        let cost = cost::lines(store, plan, (&fits, of_maps)).await?;
+        Ok(Self { fits, attributions, failed, cost })
     }
 
     /// Renders the report's files.
@@ -72,14 +87,45 @@ impl Gathered {
     /// # Errors
     /// `Bug` if a table cannot be encoded.
     pub fn render(&self, plan: &Plan) -> Result<Vec<ReportFile>> {
-        render(&ReportInput { plan, fits: &self.fits, failed: &self.failed, cost: &self.cost })
+        let Self { fits, attributions, failed, cost } = self;
+        render(&ReportInput { plan, fits, attributions, failed, cost })
     }
 }
 
-async fn scores(store: &Store, fit: &Fit) -> Result<Option<FitScores>> {
-    let scores = find_scores(store, fit.id()).await?;
+async fn scores(store: &Store, plan: &Plan, fit: &Fit) -> Result<Option<FitScores>> {
+    let Some(mut scores) = find_scores(store, fit.id()).await? else { return Ok(None) };
     // Equal fits of several jobs share one commit; the names are this job's.
-    Ok(scores.map(|scores| FitScores { identity: fit.identity.clone(), ..scores }))
+    scores.identity = fit.identity.clone();
+    let mut datasets = plan.datasets.iter();
+    if let Some(dataset) = datasets.find(|one| one.facts.id == fit.identity.dataset_id) {
+        let facts = &dataset.facts;
+        for statistic in &mut scores.statistics {
+            statistic.target = facts.target_title(&statistic.target);
+        }
+        for (name, end) in facts.schema.targets.iter().flat_map(|name| [(name, ','), (name, ':')]) {
+            let title = facts.target_title(name);
+            for note in scores.notes.iter_mut().filter(|_| title != *name) {
+                *note = note.replace(&format!(" of {name}{end}"), &format!(" of {title}{end}"));
+            }
+        }
+    }
+    Ok(Some(scores))
+}
+
+/// Maps with as many sequences as the plan wants logos of.
+async fn attribution(store: &Store, plan: &Plan, scores: FitScores) -> Result<AttributionResult> {
+    let fits = plan.fit_units().flat_map(|(_, unit)| &unit.fits);
+    let specs = fits.filter(|fit| *fit.id() == scores.identity.fit);
+    let logos = specs.filter_map(|fit| Some(fit.probe.attribution()?.logos)).max().unwrap_or(0);
+    let has_maps = scores.objects.iter().any(|object| object.role == "maps");
+    let logos = if logos > 0 && has_maps {
+        let (maps, sequences) = read_maps(store, &scores).await?;
+        let place = format!("maps of fit {} in {}", scores.identity.fit, store.url());
+        StoredMaps::first(&maps, sequences, logos as usize, &place)?
+    } else {
+        Vec::new()
+    };
+    Ok(AttributionResult { scores, logos })
 }
 
 async fn result(store: &Store, scores: FitScores, is_needed: bool) -> Result<FitResult> {

@@ -4,6 +4,7 @@
 //! same bytes, whatever the order of the fits.
 
 mod agreement;
+mod attribution;
 mod comparisons;
 mod figures;
 mod needed;
@@ -14,13 +15,13 @@ pub(crate) mod svg;
 mod tables;
 mod view;
 
+use crate::attribution::StoredMaps;
 use glmeval_common::error::Result;
 use glmeval_common::plan::Plan;
 use glmeval_common::score::FitScores;
 use glmeval_common::store::fits::EpochRecord;
 
 pub use needed::needs_predictions;
-pub use tables::text_table;
 
 /// Predictions of one fit on the split it is scored on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,6 +47,15 @@ pub struct FitResult {
     pub history: Vec<EpochRecord>,
 }
 
+/// Attribution maps of the job: one data set, one network, one gLM or none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttributionResult {
+    /// What their commit says.
+    pub scores: FitScores,
+    /// The first sequences, of which logos are drawn.
+    pub logos: Vec<StoredMaps>,
+}
+
 /// Everything a report is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportInput<'a> {
@@ -53,6 +63,8 @@ pub struct ReportInput<'a> {
     pub plan: &'a Plan,
     /// Its fits, in any order.
     pub fits: &'a [FitResult],
+    /// Its attribution maps, in any order.
+    pub attributions: &'a [AttributionResult],
     /// One line per unit that was given up.
     pub failed: &'a [String],
     /// What the results took and cost, as names and values; empty without prices.
@@ -68,8 +80,14 @@ pub struct ReportFile {
     pub bytes: Vec<u8>,
 }
 
-/// Renders `report.html`, the tables `scores`, `summary`, `comparisons`, `agreement` and `orderings` (and `histories`, if any
-/// fit has one) as CSV and Parquet, `scores.txt` and `figures/*.svg`.
+/// The score table for a terminal: one block per data set, one line per fit; correlations of maps.
+pub fn text_table(input: &ReportInput<'_>) -> String {
+    let maps = attribution::Attributions::new(input).text();
+    tables::text_table(input, &maps)
+}
+
+/// Renders `report.html`, the tables `scores`, `summary`, `comparisons`, `agreement` and `orderings` (and `histories` and `attributions`, if
+/// there are any) as CSV and Parquet, `scores.txt` and `figures/*.svg`.
 ///
 /// # Errors
 /// `Bug` if the Parquet writer refuses the rows.
@@ -81,12 +99,15 @@ pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
     let figures: Vec<Vec<figures::Figure>> = (view.datasets.iter().zip(&summaries.datasets))
         .map(|(dataset, summary)| figures::figures(&view, dataset, summary))
         .collect();
+    let attributions = attribution::Attributions::new(input);
+    let logos = figures::all_logos(input);
     let task_figures = figures::task_figures(&view, &summaries, &agreement);
     let parts = page::Parts {
         summaries: &summaries,
         comparisons: &comparisons,
         agreement: &agreement,
         figures: &figures,
+        attributions: (&attributions, &logos),
         task_figures: &task_figures,
     };
     let file = |name: &str, bytes: Vec<u8>| ReportFile { name: name.to_owned(), bytes };
@@ -102,7 +123,10 @@ pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
     if input.fits.iter().any(|fit| !fit.history.is_empty()) {
         files.extend(tables::histories_table(&view).files()?);
     }
-    let task_figures = task_figures.iter().map(|(_, figure)| figure);
+    if !attributions.is_empty() {
+        files.extend(attributions.table(&view).files()?);
+    }
+    let task_figures = task_figures.iter().chain(&logos).map(|(_, figure)| figure);
     for figure in figures.iter().flatten().chain(task_figures) {
         let svg = svg::standalone(&figure.svg);
         files.push(file(&format!("figures/{}.svg", figure.name), svg.into_bytes()));

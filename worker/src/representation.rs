@@ -6,10 +6,11 @@
 use glmeval_common::error::{Error, Result};
 use glmeval_common::representation::{FullRows, MeanOver, Pooling, RepresentationOptions, Strands};
 use glmeval_kernels::ops::pool::mean_rows;
+use std::ops::Range;
 
 /// Pools the states `[N, D]` of sequences that begin at the rows `offsets` `[B + 1]`.
 ///
-/// - CLS: `[B, D]`, token 0
+/// - CLS: `[B, D]`, token 0; after CLS: token 1
 /// - mean: `[B, D]`, over all tokens, or all but token 0 if `mean_skips_first`
 /// - full: `[N, D]`, the states as they are
 ///
@@ -41,6 +42,10 @@ pub fn pool(
     Ok(pooled)
 }
 
+fn nothing_after_cls() -> Error {
+    Error::invalid("expected a token after the first, found none")
+}
+
 /// CLS or mean of one sequence's rows.
 fn pool_one(pooling: Pooling, rows: &[f32], skips_first: bool, out: &mut [f32]) -> Result<()> {
     let (first, rest) = rows
@@ -48,6 +53,11 @@ fn pool_one(pooling: Pooling, rows: &[f32], skips_first: bool, out: &mut [f32]) 
         .ok_or_else(|| Error::bug("expected a token to pool, found none"))?;
     if pooling == Pooling::Cls {
         out.copy_from_slice(first);
+        return Ok(());
+    }
+    if pooling == Pooling::AfterCls {
+        let (second, _) = rest.split_at_checked(out.len()).ok_or_else(nothing_after_cls)?;
+        out.copy_from_slice(second);
         return Ok(());
     }
     if skips_first && rest.is_empty() {
@@ -71,7 +81,7 @@ pub struct StrandStates<'a> {
 
 /// The representation of one sequence, read from one strand or averaged over both.
 ///
-/// - CLS, mean: `[D]`
+/// - CLS, after CLS, mean: `[D]`
 /// - full: `[T, D]`, or with [`FullRows::Nucleotides`] `[L, D]`: each nucleotide has the state of its
 ///   token; of two strands, that of its partner on the other one is averaged in
 ///
@@ -117,29 +127,67 @@ fn represent_strand(
     if options.needs_token_lengths() && lengths.len() * width != states.len() {
         return Err(Error::bug("lengths that are not those of the tokens"));
     }
-    let tokens = states.chunks_exact(width).zip(lengths);
-    let mut pooled = vec![0.0; width];
-    match (pooling, options.mean_over, options.full_rows) {
-        (Pooling::Full, _, FullRows::Tokens) => return Ok(states.to_vec()),
-        (Pooling::Full, _, FullRows::Nucleotides) => {
+    match (pooling, options.full_rows) {
+        (Pooling::Full, FullRows::Tokens) => return Ok(states.to_vec()),
+        (Pooling::Full, FullRows::Nucleotides) => {
+            let tokens = states.chunks_exact(width).zip(lengths);
             let rows = tokens.flat_map(|(row, &length)| std::iter::repeat_n(row, length as usize));
             return Ok(rows.flatten().copied().collect());
         }
-        (Pooling::Mean, MeanOver::Nucleotides, _) => {
-            let rows = tokens.filter(|(_, length)| **length > 0).flat_map(|(row, _)| row);
-            let rows: Vec<f32> = rows.copied().collect();
-            if rows.is_empty() {
-                return Err(Error::invalid("no token that stands for nucleotides to average"));
-            }
-            mean(&rows, &mut pooled)?;
+        _ => {}
+    }
+    let mut pooled = vec![0.0; width];
+    let count = states.len() / width.max(1);
+    match pooled_span(pooling, options, (count, lengths), mean_skips_first)? {
+        Some(span) => {
+            let rows = states.get(span.start * width..span.end * width);
+            mean(rows.unwrap_or_default(), &mut pooled)?;
         }
-        (Pooling::Mean, MeanOver::All, _) => pool_one(pooling, states, false, &mut pooled)?,
-        (Pooling::Effect, ..) => return Err(Error::bug("scores are no states")),
-        (Pooling::Cls, ..) | (Pooling::Mean, MeanOver::Published, _) => {
-            pool_one(pooling, states, mean_skips_first, &mut pooled)?;
+        None => {
+            let tokens = states.chunks_exact(width).zip(lengths);
+            let rows = tokens.filter(|(_, length)| **length > 0).flat_map(|(row, _)| row);
+            mean(&rows.copied().collect::<Vec<f32>>(), &mut pooled)?;
         }
     }
     Ok(pooled)
+}
+
+/// The states of a strand whose mean is its pooled representation; `None` if they are not neighbours: those of tokens that
+/// stand for nucleotides, with others between them.
+///
+/// - `tokens`: how many, and the nucleotides each stands for where an option needs them
+///
+/// # Errors
+/// As [`represent`].
+pub(crate) fn pooled_span(
+    pooling: Pooling,
+    options: RepresentationOptions,
+    (count, lengths): (usize, &[u32]),
+    mean_skips_first: bool,
+) -> Result<Option<Range<usize>>> {
+    if count == 0 {
+        return Err(Error::bug("expected a token to pool, found none"));
+    }
+    match (pooling, options.mean_over) {
+        (Pooling::Effect | Pooling::Full, _) => Err(Error::bug("scores and states have no mean")),
+        (Pooling::Cls, _) => Ok(Some(0..1)),
+        (Pooling::AfterCls, _) if count < 2 => Err(nothing_after_cls()),
+        (Pooling::AfterCls, _) => Ok(Some(1..2)),
+        (Pooling::Mean, MeanOver::Nucleotides) => {
+            let stands = |length: &u32| *length > 0;
+            let (first, last) = (lengths.iter().position(stands), lengths.iter().rposition(stands));
+            let Some((first, last)) = first.zip(last) else {
+                return Err(Error::invalid("no token that stands for nucleotides to average"));
+            };
+            let between = lengths.get(first..=last).unwrap_or_default();
+            Ok(between.iter().all(stands).then_some(first..last + 1))
+        }
+        (Pooling::Mean, MeanOver::Published) if mean_skips_first => match count {
+            1 => Err(Error::invalid("no token but the first, which its mean leaves out")),
+            _ => Ok(Some(1..count)),
+        },
+        (Pooling::Mean, MeanOver::All | MeanOver::Published) => Ok(Some(0..count)),
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +207,7 @@ mod tests {
         check(Pooling::Mean, true, &[4.0, 6.0, 7.0, 9.0]);
         check(Pooling::Mean, false, &[3.0, 14.0 / 3.0, 3.0, 3.5]);
         check(Pooling::Full, true, &STATES);
+        check(Pooling::AfterCls, true, &[3.0, 4.0, 7.0, 9.0]);
     }
 
     #[test]
@@ -166,6 +215,8 @@ mod tests {
         let error = pool(Pooling::Mean, &[1.0], &[0, 1], true).unwrap_err();
         assert!(error.chain().contains("no token but the first"), "{}", error.chain());
         assert_eq!(pool(Pooling::Cls, &[1.0], &[0, 1], true).unwrap(), [1.0]);
+        let error = pool(Pooling::AfterCls, &[1.0], &[0, 1], true).unwrap_err();
+        assert!(error.chain().contains("a token after the first"), "{}", error.chain());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::agent::{Readiness, RunContext, UnitOutcome, UnitRunner};
 use crate::attempt::{UnitContext, is_sound};
+use crate::attribution::unit::attribute;
 use crate::device::Device;
 use crate::extract::{ShardExamples, embed};
 use crate::model::{Model, Precision};
@@ -23,7 +24,7 @@ use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::models::ModelRecord;
 use glmeval_common::store::embeddings::{SetManifest, ShardAttempt, find_commit, read_shard};
 use glmeval_common::survey::check_unchanged;
-use glmeval_common::unit::{ExtractUnit, ModelRef, WorkUnit};
+use glmeval_common::unit::{ExtractUnit, MaskedModel, ModelRef, WorkUnit};
 use metrics::counter;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -101,6 +102,19 @@ impl Runner {
             }
             Ok(opened)
         })
+    }
+
+    /// The gLM of a unit of maps, if this worker is of the numeric class that was planned.
+    fn masked(&self, masked: &MaskedModel) -> Result<Arc<Model>> {
+        let MaskedModel { model, numeric_class } = masked;
+        let class = crate::numeric_class_on(&self.device.kind(), model.options.precision);
+        if *numeric_class != class {
+            return Err(Error::invalid(format!(
+                "maps of {}: expected a worker of numeric class {numeric_class}, found {class}",
+                model.name
+            )));
+        }
+        self.model(model)
     }
 
     async fn extract(&self, context: &UnitContext<'_>, unit: &ExtractUnit) -> Result<bool> {
@@ -215,6 +229,9 @@ impl UnitRunner for Runner {
         let won = match unit {
             WorkUnit::Prepare(unit) => prepare::prepare(&context, unit).await,
             WorkUnit::Extract(unit) => self.extract(&context, unit).await,
+            WorkUnit::Fit(unit) if unit.is_attribution() => {
+                attribute(&context, unit, &|masked| self.masked(masked)).await
+            }
             WorkUnit::Fit(unit) => fit::fit(&context, unit).await,
             WorkUnit::Report(unit) => publish::publish(&context, unit).await,
         };

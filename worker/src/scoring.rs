@@ -4,9 +4,8 @@
 //! model gives them; logarithms and sums are f64, in the order of the tokens.
 
 use crate::batching;
-use crate::model::{Model, TokenBatch};
+use crate::model::{Model, TokenBatch, does_not_fit, in_halves};
 use glmeval_common::error::{Error, Result};
-use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 
 /// Logits `[P, V]` at each of `positions` of `ids`, that token alone being masked.
 ///
@@ -16,6 +15,40 @@ use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 /// `Invalid` if the gLM has no mask token or no head, for a position past the sequence, and as
 /// [`Model::forward`].
 pub fn masked_logits(model: &Model, ids: &[u32], positions: &[usize]) -> Result<Vec<f32>> {
+    let mut logits = Vec::new();
+    each_masked(model, ids, positions, &mut |batch, rows| {
+        logits.extend(model.logits_at(batch, rows)?);
+        Ok(())
+    })?;
+    Ok(logits)
+}
+
+/// Entropies in nats at each of `positions` of `ids`, that token alone being masked: of the whole vocabulary, or of its
+/// `columns`. Logits stay on the device that computed them.
+///
+/// # Errors
+/// As [`masked_logits`].
+pub fn masked_entropies(
+    model: &Model,
+    ids: &[u32],
+    positions: &[usize],
+    columns: Option<&[u32]>,
+) -> Result<Vec<f64>> {
+    let mut entropies = Vec::with_capacity(positions.len());
+    each_masked(model, ids, positions, &mut |batch, rows| {
+        entropies.extend(model.entropies_at(batch, rows, columns)?);
+        Ok(())
+    })?;
+    Ok(entropies)
+}
+
+/// Hands `ids` with each of `positions` masked in turn to `work`, some copies at a time, with the masked tokens' rows.
+fn each_masked(
+    model: &Model,
+    ids: &[u32],
+    positions: &[usize],
+    work: &mut dyn FnMut(&TokenBatch, &[usize]) -> Result<()>,
+) -> Result<()> {
     let mask = model.tokenizer().mask_id().ok_or_else(|| {
         Error::invalid(format!("{} has no mask token", model.facts().architecture))
     })?;
@@ -23,9 +56,14 @@ pub fn masked_logits(model: &Model, ids: &[u32], positions: &[usize]) -> Result<
         let count = ids.len();
         return Err(Error::invalid(format!("expected a token below {count}, found {past}")));
     }
-    let mut logits = Vec::new();
-    let per_batch = (TOKENS_PER_BATCH_MAX / ids.len().max(1)).max(1);
-    for positions in positions.chunks(per_batch) {
+    let counts = vec![ids.len(); positions.len()];
+    let per_batch = (model.tokens_per_batch() / ids.len().max(1)).max(1);
+    let members: Vec<usize> = (0..positions.len()).collect();
+    let batches = members.chunks(per_batch).map(<[usize]>::to_vec).collect();
+    let alone = |_: usize, tokens: usize, error: Error| does_not_fit("sequence", tokens, &error);
+    in_halves(model, &counts, batches, &alone, &mut |members| {
+        let of_member = |&member: &usize| positions.get(member).copied();
+        let positions: Vec<usize> = members.iter().filter_map(of_member).collect();
         let masked: Vec<Vec<u32>> = (positions.iter())
             .map(|&position| {
                 let mut masked = ids.to_vec();
@@ -34,11 +72,10 @@ pub fn masked_logits(model: &Model, ids: &[u32], positions: &[usize]) -> Result<
             })
             .collect();
         let batch = TokenBatch::pack(masked.iter().map(Vec::as_slice));
-        let starts = batch.offsets.iter().zip(positions);
+        let starts = batch.offsets.iter().zip(&positions);
         let rows: Vec<usize> = starts.map(|(start, position)| start + position).collect();
-        logits.extend(model.logits_at(&batch, &rows)?);
-    }
-    Ok(logits)
+        work(&batch, &rows)
+    })
 }
 
 /// Natural logarithm of the probability of each of `positions`' tokens, that token being masked;
@@ -75,7 +112,9 @@ pub fn causal_log_probabilities(model: &Model, sequences: &[&[u32]]) -> Result<V
     }
     let counts: Vec<usize> = sequences.iter().map(|sequence| sequence.len()).collect();
     let mut found = vec![Vec::new(); sequences.len()];
-    for members in batching::pack(&counts, TOKENS_PER_BATCH_MAX) {
+    let batches = batching::pack(&counts, model.tokens_per_batch());
+    let alone = |_: usize, tokens: usize, error: Error| does_not_fit("sequence", tokens, &error);
+    in_halves(model, &counts, batches, &alone, &mut |members| {
         let batch = TokenBatch::pack(members.iter().map(|&member| sequences[member]));
         let logits = model.logits(&batch)?;
         let width = logits.len() / batch.token_count().max(1);
@@ -86,7 +125,8 @@ pub fn causal_log_probabilities(model: &Model, sequences: &[&[u32]]) -> Result<V
                 rows.zip(next).map(|(row, &id)| log_probability(row, id)).collect();
             found[member] = scored?;
         }
-    }
+        Ok(())
+    })?;
     Ok(found)
 }
 

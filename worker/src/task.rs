@@ -185,6 +185,7 @@ impl Set {
                 .collect(),
             notes: Vec::new(),
             leakage: Vec::new(),
+            target_titles: Vec::new(),
         }
     }
 

@@ -14,16 +14,26 @@ const TABLE: &str = include_str!("gpu/table.py");
 /// Bytes that a bundle may have.
 const BYTES_MAX: u64 = 60 << 20;
 
-/// Test binaries: the package, what is built of it, and its name in the bundle.
-const TESTS: [(&str, &[&str], &str); 4] = [
-    ("glmeval-kernels", &["--lib"], "kernels-tests"),
-    ("glmeval-worker", &["--lib"], "worker-tests"),
-    ("glmeval-tests", &["--test", "golden_models"], "golden-models"),
-    ("glmeval-tests", &["--test", "golden_networks"], "golden-networks"),
+/// Packages that are built together, so that each of their dependencies is built once.
+const PACKAGES: [&str; 4] = ["glmeval-kernels", "glmeval-worker", "glmeval-tests", "glmeval"];
+
+/// What is tested: kind and name of a target of cargo's, and its name in the bundle.
+const TESTS: [(&str, &str, &str); 4] = [
+    ("lib", "glmeval_kernels", "kernels-tests"),
+    ("lib", "glmeval_worker", "worker-tests"),
+    ("test", "golden_models", "golden-models"),
+    ("test", "golden_networks", "golden-networks"),
+];
+
+/// Programs, likewise.
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("bin", "glmeval", "glmeval"),
+    ("example", "gpu_bench", "gpu_bench"),
+    ("example", "network_rate", "network_rate"),
 ];
 
 /// Files that tests read, by their path in the repository.
-const FIXTURES: [&str; 2] = ["tests/golden", "examples"];
+const FIXTURES: [&str; 3] = ["tests/golden/models", "tests/golden/probes", "examples/models"];
 
 /// Programs that measure PyTorch.
 const PEERS: [&str; 2] = ["bench/peers/gpu.py", "bench/peers/amx.py"];
@@ -41,19 +51,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     }
     let binaries = folder.join("bin");
     std::fs::create_dir_all(&binaries)?;
-    for (package, parts, name) in TESTS {
-        let mut build = vec!["test", "--no-run", "-p", package];
-        build.extend(parts);
-        place(root, profile, &build, &binaries.join(name))?;
-    }
-    place(
-        root,
-        profile,
-        &["build", "-p", "glmeval", "--bin", "glmeval"],
-        &binaries.join("glmeval"),
-    )?;
-    let bench = ["build", "-p", "glmeval-kernels", "--example", "gpu_bench"];
-    place(root, profile, &bench, &binaries.join("gpu_bench"))?;
+    place(root, profile, &["test", "--no-run", "--lib"], &TESTS, &binaries)?;
+    place(root, profile, &["build"], &PROGRAMS, &binaries)?;
     for path in FIXTURES.iter().chain(&PEERS) {
         copy(&root.join(path), &folder.join("repository").join(path))?;
     }
@@ -61,37 +60,58 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     std::fs::write(folder.join("root"), root.display().to_string())?;
     std::fs::write(folder.join("run.sh"), SCRIPT)?;
     std::fs::write(folder.join("table.py"), TABLE)?;
-    let archive = target.join("glmeval-gpu.tar.gz");
+    // Python unpacks it too, where a bare machine has no xz.
+    let archive = target.join("glmeval-gpu.tar.xz");
     let mut pack = Command::new("tar");
-    pack.arg("-czf").arg(&archive).arg("-C").arg(&target).arg("glmeval-gpu");
+    pack.env("XZ_OPT", "-6T0").arg("-cJf").arg(&archive).arg("-C").arg(&target).arg("glmeval-gpu");
     run_command(&mut pack)?;
     let bytes = std::fs::metadata(&archive)?.len();
     say(&format!("{}: {:.1} MB", archive.display(), bytes as f64 / 1e6));
-    say("there: tar xzf glmeval-gpu.tar.gz && bash glmeval-gpu/run.sh");
+    say("there: python3 -m tarfile -e glmeval-gpu.tar.xz && bash glmeval-gpu/run.sh");
     if bytes > BYTES_MAX {
         bail!("expected at most {BYTES_MAX} bytes, found {bytes}");
     }
     Ok(())
 }
 
-/// Builds something with one executable and puts it at `to` without symbols.
-fn place(root: &Path, profile: &str, build: &[&str], to: &Path) -> Result<()> {
+/// Builds targets and puts them into a folder without symbols.
+fn place(
+    root: &Path,
+    profile: &str,
+    words: &[&str],
+    targets: &[(&str, &str, &str)],
+    folder: &Path,
+) -> Result<()> {
     let mut command = Command::new("cargo");
-    command.args(build).args(["--profile", profile, "--locked", "--message-format", "json"]);
+    command.args(words).args(["--profile", profile, "--locked", "--message-format", "json"]);
+    for package in PACKAGES {
+        command.args(["--package", package]);
+    }
+    for (kind, name, _) in targets.iter().filter(|(kind, ..)| *kind != "lib") {
+        command.arg(format!("--{kind}")).arg(name);
+    }
     say(&format!("$ {command:?}"));
     let output = command.current_dir(root).stderr(std::process::Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("{command:?} ended with {}", output.status);
     }
     let text = String::from_utf8(output.stdout).context("cargo's messages")?;
-    let built = text.lines().filter_map(executable).next_back();
-    let built = built.with_context(|| format!("{command:?} made no executable"))?;
-    let mut strip = Command::new("strip");
-    run_command(strip.arg("-o").arg(to).arg(built))
+    for (kind, name, to) in targets {
+        let built = text.lines().find_map(|message| executable(message, kind, name));
+        let built = built.with_context(|| format!("{command:?} made no {kind} {name}"))?;
+        let mut strip = Command::new("strip");
+        run_command(strip.arg("-o").arg(folder.join(to)).arg(built))?;
+    }
+    Ok(())
 }
 
-/// The executable that a message of cargo's names.
-fn executable(message: &str) -> Option<PathBuf> {
+/// The executable of a target, if a message of cargo's names it.
+fn executable(message: &str, kind: &str, name: &str) -> Option<PathBuf> {
+    let target = format!("\"kind\":[\"{kind}\"]");
+    let name = format!("\"name\":\"{name}\"");
+    if !message.contains(&target) || !message.contains(&name) {
+        return None;
+    }
     let (_, rest) = message.split_once("\"executable\":\"")?;
     Some(PathBuf::from(rest.split_once('"')?.0))
 }
@@ -117,10 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_of_a_message_is_found() {
-        let message = r#"{"reason":"compiler-artifact","executable":"/a/b-1","fresh":true}"#;
-        assert_eq!(executable(message), Some(PathBuf::from("/a/b-1")));
-        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
+    fn the_executable_of_a_target_is_found() {
+        let message =
+            r#"{"target":{"kind":["lib"],"name":"a"},"executable":"/a/b-1","fresh":true}"#;
+        assert_eq!(executable(message, "lib", "a"), Some(PathBuf::from("/a/b-1")));
+        assert_eq!(executable(message, "lib", "b"), None);
+        assert_eq!(executable(message, "test", "a"), None);
+        let library = r#"{"target":{"kind":["lib"],"name":"a"},"executable":null}"#;
+        assert_eq!(executable(library, "lib", "a"), None);
     }
 
     #[test]

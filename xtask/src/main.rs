@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci|gpu|sim|test|tidy`.
+//! The project's own commands: `cargo xtask ci|fuzz|gpu|sim|test|tidy`.
 //!
 //! Leaves out: anything the product needs; nothing of the product depends on this crate.
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 mod ci;
+mod fuzz;
 mod gpu;
 mod packages;
 mod sim;
@@ -19,8 +20,9 @@ cargo xtask <command>
   test   install what tests need (as root on Debian; elsewhere name it and skip aloud), run every test
   sim    replay one seed of the simulated cluster with its trace (--seed N), or run many (--seeds A..B);
          --pure: of the coordinator's state alone
+  fuzz   feed readers with what libFuzzer makes up (names of targets, --seconds N each; stable compiler)
   tidy   check module heads, sizes, crate edges, import rings, file names
-  gpu    pack tests, benchmarks and peers for a machine with a GPU: target/gpu/glmeval-gpu.tar.gz
+  gpu    pack tests, benchmarks and peers for a machine with a GPU: target/gpu/glmeval-gpu.tar.xz
   ci     format, lints, tidy, documentation, quickstart, then every test with skips forbidden
 ";
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let root = root();
     let result = match command.as_str() {
         "ci" => ci::run(&root),
+        "fuzz" => fuzz::run(&root, &arguments),
         "gpu" => gpu::run(&root, &arguments),
         "sim" => sim::run(&root, &arguments),
         "test" => test::run(&root, std::env::var_os("GLMEVAL_REQUIRE_REAL").is_some()),

@@ -11,6 +11,10 @@ use std::process::Command;
 
 /// Python packages that tests open our files with, and the S3 server they store in: every version pinned.
 const REQUIREMENTS: &str = "tests/python-requirements.txt";
+/// PyTorch, with all that it loads even where it computes on the CPU.
+const TORCH_REQUIREMENTS: &str = "tests/python-torch-requirements.txt";
+/// Room for it on the disk: 2.8 GB of packages are unpacked to 5.3.
+const TORCH_BYTES: u64 = 12_000_000_000;
 /// Seconds without an answer after which a package registry counts as out of reach.
 const REGISTRY_TIMEOUT_SECONDS: &str = "20";
 
@@ -24,6 +28,9 @@ pub(crate) fn run(root: &Path, skips_forbidden: bool) -> Result<()> {
     let mut environment: Vec<(&str, String)> = Vec::new();
     match python {
         Ok(python) => {
+            if skips_forbidden {
+                install_torch(root, &python)?;
+            }
             environment.extend(library_path(&python));
             environment.push(("GLMEVAL_TEST_PYTHON", python.display().to_string()));
         }
@@ -67,15 +74,35 @@ fn python_tools(root: &Path) -> Result<PathBuf> {
         std::fs::remove_file(&stamp)?;
     }
     make_venv(root, &venv)?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    pip.args(["--no-input", "--only-binary", ":all:"]);
-    pip.args(["--timeout", REGISTRY_TIMEOUT_SECONDS, "--retries", "2"]);
-    pip.arg("--requirement").arg(&requirements);
-    run_command(&mut pip)
-        .with_context(|| format!("install {REQUIREMENTS} (is a Python registry in reach?)"))?;
+    install(root, &python, REQUIREMENTS)?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// Installs what `requirements` lists for `python`.
+fn install(root: &Path, python: &Path, requirements: &str) -> Result<()> {
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--no-input", "--no-cache-dir", "--only-binary", ":all:"]);
+    pip.args(["--timeout", REGISTRY_TIMEOUT_SECONDS, "--retries", "2"]);
+    pip.arg("--requirement").arg(requirements).current_dir(root);
+    run_command(&mut pip)
+        .with_context(|| format!("install {requirements} (is a Python registry in reach?)"))
+}
+
+/// Installs PyTorch where there is room for it; without room its blocks of the guide are skipped aloud.
+fn install_torch(root: &Path, python: &Path) -> Result<()> {
+    if succeeds(Command::new(python).args(["-c", "import torch"])) {
+        return Ok(());
+    }
+    let free = Command::new("df").args(["--output=avail", "--block-size=1"]).arg(root).output();
+    let free = free.context("df")?;
+    let free = String::from_utf8_lossy(&free.stdout).lines().nth(1).unwrap_or_default().to_owned();
+    if free.trim().parse::<u64>().is_ok_and(|free| free < TORCH_BYTES) {
+        say(&format!("SKIPPED PyTorch: expected {TORCH_BYTES} bytes of free disk, found {free}"));
+        return Ok(());
+    }
+    install(root, python, TORCH_REQUIREMENTS)
 }
 
 /// Where the compiler of kernels (NVRTC) lies in the environment, before what the caller's variable names.

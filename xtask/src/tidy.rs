@@ -24,7 +24,8 @@ const REGISTRY_FOLDERS: [&str; 6] = [
 /// File names that say nothing.
 const NAMES_REFUSED: [&str; 8] =
     ["utils", "helpers", "misc", "types", "manager", "handler", "core", "common"];
-const CRATES: [&str; 7] = ["common", "kernels", "worker", "coordinator", "cli", "tests", "xtask"];
+const CRATES: [&str; 8] =
+    ["common", "kernels", "worker", "coordinator", "cli", "tests", "xtask", "fuzz"];
 
 /// A Rust file: its path below the root, its text.
 pub(crate) struct Source {

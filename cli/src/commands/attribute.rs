@@ -6,18 +6,18 @@ mod output;
 mod summary;
 
 use crate::interruption::{self, Interruption};
-use crate::model_arguments::ModelArguments;
+use crate::model_arguments::{DeviceArguments, ModelArguments};
 use crate::opening::{self, NamedProbe};
 use crate::output::Format;
 use crate::progress::rows::RowProgress;
 use crate::source_arguments::SourceArguments;
 use clap::{ArgGroup, Args};
 use glmeval_common::error::{Error, InputError, Result};
-use glmeval_worker::attribution::{EntropySpool, MapCorrelations};
+use glmeval_worker::attribution::{EntropySpool, MapStage, Mapped, Mapper, Named, map_all};
+use glmeval_worker::model::Model;
 use glmeval_worker::row_table::TableFormat;
-use input::{Chosen, Input, letters};
-use maps::Mapper;
-use output::Folder;
+use input::{Handed, Input};
+use output::{Files, Folder};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use summary::Summary;
@@ -59,6 +59,8 @@ pub(crate) struct Arguments {
     probe_weights: Option<PathBuf>,
     #[command(flatten)]
     model: Option<ModelArguments>,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// A trained network of all states of a layer of --model (pooling full), named as --probe.
     #[arg(long, value_name = "PROBE", requires = "model")]
     embedding_probe: Option<PathBuf>,
@@ -141,13 +143,15 @@ fn attribute(
     (probe, embedding_probe): (Option<NamedProbe>, Option<NamedProbe>),
     interrupted: &Interruption,
 ) -> Result<ExitCode> {
-    let model = arguments.model.as_ref().map(opening::model).transpose()?;
+    let model = arguments.model.as_ref();
+    let model = model.map(|model| opening::model(model, &arguments.device)).transpose()?;
     let layer = arguments.embedding_layer;
-    let mut mapper = Mapper::new(model.as_ref(), probe, (embedding_probe, layer))?;
+    let mut mapper = maps::mapper(model.as_ref(), probe, (embedding_probe, layer))?;
     let input = Input::open(&arguments.source, arguments.split_column.as_deref())?;
     let chosen = input.choose(arguments.top(), &mut mapper, interrupted)?;
     let folder = Folder::new(&arguments.out)?;
-    let summary = write(arguments, &mut mapper, (&input, &chosen), &folder, interrupted)?;
+    let known = (&mut mapper, model.as_ref());
+    let summary = write(arguments, known, &Handed(&input, &chosen), &folder, interrupted)?;
     folder.finish()?;
     summary.tell(arguments)
 }
@@ -155,49 +159,28 @@ fn attribute(
 /// Fills the folder.
 fn write(
     arguments: &Arguments,
-    mapper: &mut Mapper<'_>,
-    (input, chosen): (&Input, &Chosen),
+    (mapper, model): (&mut Mapper<'_>, Option<&Model>),
+    handed: &Handed<'_>,
     folder: &Folder,
     interrupted: &Interruption,
 ) -> Result<Summary> {
-    let spool = folder.file("entropies");
-    let mut maximum = None;
-    if let Some(entropies) = mapper.entropies() {
-        input.each(chosen, &mut |sequences| {
-            sequences
-                .iter()
-                .try_for_each(|one| mapper.check(&one.sequence).map_err(|e| input.told(one, e)))
-        })?;
-        let mut progress = RowProgress::new("mask", chosen.count);
-        let mut entropy_spool = EntropySpool::new(&spool)?;
-        input.each(chosen, &mut |sequences| {
-            for one in sequences {
-                interrupted.check()?;
-                let found = entropies.of(&one.sequence).map_err(|e| input.told(one, e))?;
-                entropy_spool.push(&found)?;
-                progress.advance(1);
-            }
-            Ok(())
-        })?;
-        progress.finish();
-        let (found, reader) = entropy_spool.finish()?;
-        mapper.read(found.value.unwrap_or(f64::NAN), reader);
-        maximum = Some(found);
-    }
-    let kinds = mapper.kinds();
-    let mut correlations = MapCorrelations::new(&kinds);
-    let mut files = output::Files::new(folder, arguments.table()?, &kinds, chosen, &correlations)?;
-    let mut progress = RowProgress::new("map", chosen.count);
-    input.each(chosen, &mut |sequences| {
+    let chosen = handed.1;
+    let mut files = Files::new(folder, arguments.table()?, &mapper.kinds(), chosen)?;
+    let spool = || EntropySpool::new(&folder.file("entropies"));
+    let mut progress = None;
+    let mut watch = |stage: MapStage, count: u64| {
         interrupted.check()?;
-        let mapped = mapper.map(&letters(sequences))?;
-        files.push(sequences, &mapped, &mut correlations)?;
-        progress.advance(sequences.len() as u64);
+        let name = if stage == MapStage::Mask { "mask" } else { "map" };
+        if progress.as_ref().is_none_or(|(of, _)| *of != name) {
+            let before = progress.replace((name, RowProgress::new(name, chosen.count)));
+            before.into_iter().for_each(|(_, before): (_, RowProgress)| before.finish());
+        }
+        progress.iter_mut().for_each(|(_, progress)| progress.advance(count));
         Ok(())
-    })?;
-    progress.finish();
+    };
+    let mut push = |sequences: &[Named], mapped: &[Mapped]| files.push(sequences, mapped);
+    let maximum = map_all(mapper, handed, spool, &mut watch, &mut push)?;
+    progress.into_iter().for_each(|(_, progress)| progress.finish());
     folder.remove("entropies")?;
-    let summary = Summary::new(arguments, mapper, chosen, maximum, correlations.means());
-    files.finish(&summary)?;
-    Ok(summary)
+    files.finish(|found| Summary::new(arguments, (mapper, model), chosen, maximum, found))
 }

@@ -77,6 +77,10 @@ pub(crate) struct Arguments {
     /// File with the token that the dashboard asks for, needed off loopback [default: the operators'].
     #[arg(long, value_name = "FILE", requires = "dashboard")]
     dashboard_token_file: Option<PathBuf>,
+    /// Serve dashboard and metrics over TLS, with the certificate of --tls, on loopback too; beyond it that is so
+    /// without saying wherever certificates are given. Readers need none of their own.
+    #[arg(long)]
+    dashboard_tls: bool,
     #[command(flatten)]
     metrics: MetricsArguments,
     /// File with the token of operators [default: that of --token-file serves both].
@@ -88,7 +92,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// Serves dashboard and metrics where that is asked for.
-    async fn serve_telemetry(&self, coordinator: &Coordinator) -> Result<()> {
+    async fn serve_telemetry(&self, coordinator: &Coordinator, trust: &Trust) -> Result<()> {
         if self.dashboard.is_none() && !self.metrics.wanted() {
             return Ok(());
         }
@@ -101,7 +105,8 @@ impl Arguments {
             };
             let listener = telemetry::listen(address).await?;
             access.check_address(&listener)?;
-            telemetry::announce("dashboard", &listener, "/");
+            let access = telemetry::secured(access, &listener, trust, self.dashboard_tls)?;
+            telemetry::announce("dashboard", (&listener, &access), "/");
             let serving =
                 dashboard::serve(coordinator.clone(), listener, access, Arc::clone(&metrics));
             tokio::spawn(async move {
@@ -111,7 +116,8 @@ impl Arguments {
             });
         }
         let coordinator = coordinator.clone();
-        self.metrics.serve(Arc::new(move || dashboard::metrics_text(&coordinator, &metrics))).await
+        let text = Arc::new(move || dashboard::metrics_text(&coordinator, &metrics));
+        self.metrics.serve(text, (trust, self.dashboard_tls)).await
     }
 
     fn trust(&self) -> Result<Trust> {
@@ -163,7 +169,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
     }
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
-    arguments.serve_telemetry(&coordinator).await?;
+    arguments.serve_telemetry(&coordinator, &trust).await?;
     service::serve_trusted(coordinator.clone(), listener, trust, told).await?;
     let claim = Claim {
         token: random_token(),

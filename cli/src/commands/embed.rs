@@ -169,6 +169,7 @@ fn job(arguments: &Arguments) -> Result<Job> {
         probes: Vec::new(),
         cost: None,
         schedule: None,
+        attributions: Vec::new(),
     };
     let folder = std::env::current_dir()
         .map_err(|e| Error::unavailable("find the current folder").with_source(e))?;

@@ -75,7 +75,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let pooling = Pooling::ALL.into_iter().find(|known| known.name() == pooling);
     let pooling = pooling.ok_or_else(|| Error::bug("a set with an unknown pooling"))?;
     let rows = write(&store, &manifest, (layer, pooling), &arguments).await?;
-    complain(&format!("{rows} rows of layer {layer} {pooling}"));
+    complain(&match manifest.columns.as_slice() {
+        [] => format!("{rows} rows of layer {layer} {pooling}"),
+        // An npy file has no place for them.
+        columns => format!("{rows} rows of {pooling}, columns {}", columns.join(", ")),
+    });
     say(&arguments.out.display().to_string());
     Ok(ExitCode::SUCCESS)
 }
@@ -207,6 +211,7 @@ async fn write_partial(
                 dtype: manifest.dtype,
                 tokens: pooling == Pooling::Full,
                 sequences: sequence_names(store, manifest, rows.sequences).await?,
+                columns: manifest.columns.clone(),
             };
             writer = Some(Writer::new(format, file, layout)?);
         }

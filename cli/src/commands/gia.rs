@@ -1,9 +1,13 @@
 //! `glmeval gia`: what motifs add to the predictions of a trained network, averaged over backgrounds.
 
 mod experiments;
+mod many;
+mod network;
 mod summary;
 
 use crate::interruption::{self, Interruption};
+use crate::model_arguments::{DeviceArguments, ModelArguments};
+use crate::opening::NamedProbe;
 use crate::output::{Format, complain};
 use crate::progress::rows::RowProgress;
 use crate::{opening, sequences, writing};
@@ -13,11 +17,12 @@ use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::readers::{self, ExampleReader};
 use glmeval_worker::importance::{
-    Analysis, Experiment, Importance, PlacedMotif, figure, interaction, shuffles,
+    Analysis, Experiment, Importance, PlacedMotif, Predict, figure, interaction, read_maps,
+    shuffles,
 };
 use glmeval_worker::row_table::{Cell, ColumnKind};
-use glmeval_worker::variants::{ProbeReads, VariantProbe};
-use std::path::PathBuf;
+use network::Network;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Violins of a figure at most.
@@ -27,6 +32,8 @@ const ROWS_PER_READ: usize = 1_024;
 
 /// Arguments of `gia`.
 #[derive(Args)]
+#[command(mut_arg("model", |model| model.required(false)))]
+#[command(group(ArgGroup::new("network").required(true).args(["probe", "embedding_probe"])))]
 #[command(group(ArgGroup::new("wild_type").required(true).args(["sequence", "fasta"])))]
 #[command(group(ArgGroup::new("what").required(true).multiple(true)
     .args(["motifs", "scans", "spacings", "interactions", "maps"])))]
@@ -42,6 +49,12 @@ const ROWS_PER_READ: usize = 1_024;
       A second motif 0, 1, 5 and 12 nt behind the first; and what two do beyond what each does alone.
   glmeval gia --probe cnn.json --fasta top.fa --maps saliency.safetensors --out kept.tsv
       The bases that a map calls important, kept while the rest is shuffled.
+  glmeval gia --probe cnn.json --fasta test.fa --top 500 --maps saliency.safetensors \\
+      --out kept.parquet --per-sequence effects.tsv
+      The same in each of the 500 sequences with the highest predictions; means over them are printed.
+  glmeval gia --model my-gpn --embedding-probe glmeval-store/probes/FULL-FIT --fasta test.fa --all \\
+      --motifs ETS=ACTTCCGCC@19 --out gia.tsv
+      A network that reads the states of a gLM.
 
 Backgrounds are shuffles of the sequence that keep its first and last letter and every count of two
 neighbouring letters; each such sequence is equally likely. Motifs overwrite at their place, which
@@ -52,10 +65,20 @@ pub(crate) struct Arguments {
     /// A trained network of one-hot sequences: a fit of a store (STORE/probes/FIT), the safetensors
     /// file it left, or a JSON file with layers as Keras names them.
     #[arg(long, value_name = "PROBE")]
-    probe: PathBuf,
+    probe: Option<PathBuf>,
+    /// A trained network of all states of a layer of --model (pooling full), named as --probe.
+    #[arg(long, value_name = "PROBE", requires = "model")]
+    embedding_probe: Option<PathBuf>,
     /// Weights of a JSON file [default: the .safetensors beside it].
     #[arg(long, value_name = "FILE")]
     probe_weights: Option<PathBuf>,
+    /// Layer that a JSON file's network of --embedding-probe reads [default: last].
+    #[arg(long, value_name = "LAYER", requires = "embedding_probe")]
+    embedding_layer: Option<u32>,
+    #[command(flatten)]
+    model: Option<ModelArguments>,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// The sequence, as letters.
     #[arg(long, value_name = "LETTERS", value_parser = letters)]
     sequence: Option<DnaSequence>,
@@ -65,6 +88,15 @@ pub(crate) struct Arguments {
     /// Id of the sequence in --fasta [default: the first].
     #[arg(long, value_name = "ID", requires = "fasta")]
     record: Option<String>,
+    /// The sequences of --fasta with the highest predictions, highest first, instead of one.
+    #[arg(long, value_name = "N", requires = "fasta", conflicts_with_all = ["record", "all"])]
+    top: Option<usize>,
+    /// Every sequence of --fasta instead of one.
+    #[arg(long, requires = "fasta", conflicts_with = "record")]
+    all: bool,
+    /// With --top or --all: a row for each sequence and experiment, .tsv, .csv or .parquet.
+    #[arg(long, value_name = "FILE", requires = "fasta")]
+    per_sequence: Option<PathBuf>,
     /// Motifs that are embedded together: NAME=LETTERS@START,LETTERS@START…; repeat for more sets.
     #[arg(long = "motifs", value_name = "SET", value_parser = Experiment::parse)]
     motifs: Vec<Experiment>,
@@ -112,14 +144,41 @@ fn letters(text: &str) -> Result<DnaSequence, String> {
     if sequence.is_empty() { Err("expected letters, found none".to_owned()) } else { Ok(sequence) }
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
-    glmeval_worker::start_threads(arguments.threads)?;
-    let named = opening::probe(&arguments.probe, arguments.probe_weights.as_deref()).await?;
-    let probe = named.of_letters()?;
-    interruption::run(|interruption| analyse(&arguments, probe, interruption)).await
+impl Arguments {
+    /// What is named as the network.
+    fn network(&self) -> Option<&Path> {
+        self.probe.as_deref().or(self.embedding_probe.as_deref())
+    }
+
+    /// Whether there may be several sequences.
+    fn is_set(&self) -> bool {
+        self.all || self.top.is_some()
+    }
 }
 
-/// What was found.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    glmeval_worker::start_threads(arguments.threads)?;
+    let wrong = |argument: &str, expected: &str, found: &str| -> Error {
+        InputError::new("command line", argument, expected, found).into()
+    };
+    if arguments.probe.is_some() && arguments.model.is_some() {
+        return Err(wrong("--model", "--embedding-probe beside it", "--probe"));
+    }
+    if arguments.top == Some(0) {
+        return Err(wrong("--top", "at least one sequence", "0"));
+    }
+    if arguments.is_set() && !arguments.interactions.is_empty() {
+        return Err(wrong("--interaction", "one sequence", "--top or --all"));
+    }
+    if arguments.per_sequence.is_some() && !arguments.is_set() {
+        return Err(wrong("--per-sequence", "--top or --all", "one sequence"));
+    }
+    let path = arguments.network().ok_or_else(|| Error::bug("no network"))?;
+    let named = opening::probe(path, arguments.probe_weights.as_deref()).await?;
+    interruption::run(|interruption| analyse(&arguments, named, interruption)).await
+}
+
+/// What was found in one sequence.
 struct Findings {
     /// Name of the sequence.
     id: String,
@@ -130,27 +189,68 @@ struct Findings {
     interactions: Vec<(String, f64)>,
 }
 
+/// A sequence, where it stands in its file, and its id.
+type Record = (usize, String, DnaSequence);
+
 fn analyse(
     arguments: &Arguments,
-    mut probe: VariantProbe,
+    named: NamedProbe,
     interruption: &Interruption,
 ) -> Result<ExitCode> {
     let format = writing::table_format("--out", &arguments.out)?;
-    let (id, place, sequence) = wild_type(arguments)?;
-    check_network(arguments, &probe, &id, &sequence)?;
-    let planned = experiments::planned(arguments, place, &sequence)?;
-    let backgrounds = match &arguments.backgrounds {
-        Some(path) => fasta(path)?.1,
-        None => shuffles(&sequence, arguments.seed, arguments.shuffles),
-    };
-    let runs = (planned.len() + 3 * arguments.interactions.len() + 1) as u64;
-    let mut progress = RowProgress::new("predict", runs * backgrounds.len() as u64);
+    let model = arguments.model.as_ref();
+    let model = model.map(|model| opening::model(model, &arguments.device)).transpose()?;
+    let mut network = Network::new(arguments, named, model.as_ref())?;
+    let records = records(arguments, &mut network, interruption)?;
+    let maps = arguments.maps.as_deref();
+    let maps = maps.map(|path| read_maps(path, arguments.maps_name.as_deref())).transpose()?;
+    // A motif without room is told of before anything is predicted.
+    let mut planned = Vec::with_capacity(records.len());
+    for (place, _, sequence) in &records {
+        planned.push(experiments::planned(arguments, maps.as_deref(), (*place, sequence))?);
+    }
+    let given = arguments.backgrounds.as_deref().map(fasta).transpose()?.map(|found| found.1);
+    let count = given.as_ref().map_or(arguments.shuffles, |given| given.len() as u64);
+    let runs = planned.iter().map(|list| list.len() + 3 * arguments.interactions.len() + 1);
+    let mut progress = RowProgress::new("predict", runs.sum::<usize>() as u64 * count);
     let mut predict = |sequences: &[DnaSequence]| -> Result<Vec<f64>> {
         interruption.check()?;
-        let found = probe.predict_sequences(sequences)?;
+        let found = network.predict(sequences)?;
         progress.advance(sequences.len() as u64);
-        Ok(found.into_iter().map(f64::from).collect())
+        Ok(found)
     };
+    let (mut effects, mut last) = (Vec::new(), None);
+    let all = records.len();
+    writing::table(&arguments.out, format, &COLUMNS, |push| {
+        for (record, planned) in records.into_iter().zip(planned) {
+            let backgrounds = match &given {
+                Some(given) => given.clone(),
+                None => shuffles(&record.2, arguments.seed, arguments.shuffles),
+            };
+            let found = of_record(arguments, (record, planned), backgrounds, &mut predict)?;
+            write_rows(&found, push)?;
+            effects.extend(many::effects(&found));
+            last = Some(found);
+        }
+        Ok(())
+    })?;
+    progress.finish();
+    match last {
+        Some(findings) if !arguments.is_set() => {
+            write_figure(arguments, &findings)?;
+            summary::tell(arguments, &findings)
+        }
+        _ => many::tell(arguments, effects, (all, usize::try_from(count).unwrap_or(usize::MAX))),
+    }
+}
+
+/// Everything about one sequence; it does not depend on the others.
+fn of_record(
+    arguments: &Arguments,
+    ((_, id, sequence), planned): (Record, Vec<Planned>),
+    backgrounds: Vec<DnaSequence>,
+    mut predict: &mut Predict<'_>,
+) -> Result<Findings> {
     let analysis = Analysis::new(backgrounds, &mut predict)?;
     let mut experiments = Vec::with_capacity(planned.len());
     for planned in planned {
@@ -168,23 +268,53 @@ fn analyse(
         interactions.push((pair.name.clone(), interaction(&analysis, &both, &first, &second)));
     }
     let wild_type = predict(&[sequence])?.first().copied().unwrap_or(f64::NAN);
-    progress.finish();
-    let findings = Findings { id, wild_type, analysis, experiments, interactions };
-    write(arguments, format, &findings)?;
-    summary::tell(arguments, &findings)
+    Ok(Findings { id, wild_type, analysis, experiments, interactions })
 }
 
-/// Id, place in its file and letters of the sequence.
-fn wild_type(arguments: &Arguments) -> Result<(String, usize, DnaSequence)> {
-    if let Some(sequence) = &arguments.sequence {
-        return Ok(("sequence".to_owned(), 0, sequence.clone()));
-    }
-    let path = arguments.fasta.clone().ok_or_else(|| Error::bug("no sequence"))?;
+/// The sequences that are looked at, each checked.
+fn records(
+    arguments: &Arguments,
+    network: &mut Network<'_>,
+    interruption: &Interruption,
+) -> Result<Vec<Record>> {
+    let Some(path) = arguments.fasta.clone() else {
+        let sequence = arguments.sequence.clone().ok_or_else(|| Error::bug("no sequence"))?;
+        network.check("--sequence", "sequence", &sequence)?;
+        return Ok(vec![(0, "sequence".to_owned(), sequence)]);
+    };
+    let file = path.display().to_string();
     let (ids, sequences) = fasta(&path)?;
-    let all = sequences::Sequences { path, ids, sequences };
-    let (place, sequence) = all.pick(arguments.record.as_deref())?;
-    let id = all.ids.get(place).cloned().unwrap_or_default();
-    Ok((id, place, sequence.clone()))
+    if !arguments.is_set() {
+        let all = sequences::Sequences { path, ids, sequences };
+        let (place, sequence) = all.pick(arguments.record.as_deref())?;
+        let id = all.ids.get(place).cloned().unwrap_or_default();
+        network.check(&file, &id, sequence)?;
+        return Ok(vec![(place, id, sequence.clone())]);
+    }
+    for (id, sequence) in ids.iter().zip(&sequences) {
+        network.check(&file, id, sequence)?;
+    }
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    if let Some(top) = arguments.top {
+        let mut outputs = Vec::with_capacity(sequences.len());
+        let mut progress = RowProgress::new("rank", sequences.len() as u64);
+        for part in sequences.chunks(ROWS_PER_READ) {
+            interruption.check()?;
+            outputs.extend(network.predict(part)?);
+            progress.advance(part.len() as u64);
+        }
+        progress.finish();
+        let output = |row: &usize| outputs.get(*row).copied().unwrap_or(f64::NAN);
+        // Equal ones stay in the order of the file.
+        order.sort_by(|a, b| output(b).total_cmp(&output(a)));
+        order.truncate(top);
+    }
+    let record = |row: usize| Some((row, ids.get(row)?.clone(), sequences.get(row)?.clone()));
+    let found: Vec<Record> = order.into_iter().filter_map(record).collect();
+    if found.is_empty() {
+        return Err(InputError::new(file, "", "at least one record", "none").into());
+    }
+    Ok(found)
 }
 
 /// Ids and sequences of a FASTA file.
@@ -203,69 +333,50 @@ fn fasta(path: &std::path::Path) -> Result<(Vec<String>, Vec<DnaSequence>)> {
     }
 }
 
-/// Refuses a network that reads no letters, or sequences of another length.
-fn check_network(
-    arguments: &Arguments,
-    probe: &VariantProbe,
-    id: &str,
-    sequence: &DnaSequence,
+const COLUMNS: [(&str, ColumnKind); 7] = [
+    ("experiment", ColumnKind::Text),
+    ("group", ColumnKind::Text),
+    ("background", ColumnKind::Whole),
+    ("prediction", ColumnKind::Real),
+    ("difference", ColumnKind::Real),
+    ("sequence", ColumnKind::Text),
+    ("record", ColumnKind::Text),
+];
+
+/// Writes the predictions of one sequence.
+fn write_rows(
+    findings: &Findings,
+    push: &mut dyn FnMut(&[Vec<Cell<'_>>]) -> Result<()>,
 ) -> Result<()> {
-    if let ProbeReads::States { name, .. } = probe.reads() {
-        let (file, expected) = (arguments.probe.display(), "a network of one-hot sequences");
-        let found = format!("one that reads states of the gLM {name}");
-        return Err(InputError::new(file, "", expected, found).into());
-    }
-    match probe.window() {
-        Some(length) if length != sequence.len() as u64 => {
-            let file =
-                arguments.fasta.as_deref().map_or("--sequence".into(), |p| p.to_string_lossy());
-            let place = format!("record {id}");
-            let expected = format!("{length} nucleotides, which the network reads");
-            Err(InputError::new(file, place, expected, sequence.len()).into())
+    let analysis = &findings.analysis;
+    let without = Experiment { name: "shuffled".to_owned(), motifs: Vec::new() };
+    let groups = findings.experiments.iter();
+    let groups = groups.map(|(planned, importance)| {
+        (&planned.experiment, planned.group.name(), &importance.predictions)
+    });
+    let first = (&without, "background", &analysis.predictions);
+    for (experiment, group, predictions) in std::iter::once(first).chain(groups) {
+        let pairs = predictions.iter().zip(&analysis.predictions);
+        for (row, (found, before)) in pairs.enumerate() {
+            let Some(background) = analysis.backgrounds().get(row) else { continue };
+            let sequence = experiment.embed(background)?;
+            push(&[vec![
+                Cell::Text(Some(&experiment.name)),
+                Cell::Text(Some(group)),
+                Cell::Whole(row as u64),
+                Cell::Real(Some(*found)),
+                Cell::Real(Some(found - before)),
+                Cell::Text(Some(sequence.as_str())),
+                Cell::Text(Some(&findings.id)),
+            ]])?;
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
-/// Writes predictions and figure.
-fn write(
-    arguments: &Arguments,
-    format: glmeval_worker::row_table::TableFormat,
-    findings: &Findings,
-) -> Result<()> {
-    let columns = [
-        ("experiment", ColumnKind::Text),
-        ("group", ColumnKind::Text),
-        ("background", ColumnKind::Whole),
-        ("prediction", ColumnKind::Real),
-        ("difference", ColumnKind::Real),
-        ("sequence", ColumnKind::Text),
-    ];
+/// Draws a violin for each set.
+fn write_figure(arguments: &Arguments, findings: &Findings) -> Result<()> {
     let analysis = &findings.analysis;
-    writing::table(&arguments.out, format, &columns, |push| {
-        let without = Experiment { name: "shuffled".to_owned(), motifs: Vec::new() };
-        let groups = findings.experiments.iter();
-        let groups = groups.map(|(planned, importance)| {
-            (&planned.experiment, planned.group.name(), &importance.predictions)
-        });
-        let first = (&without, "background", &analysis.predictions);
-        for (experiment, group, predictions) in std::iter::once(first).chain(groups) {
-            let pairs = predictions.iter().zip(&analysis.predictions);
-            for (row, (found, before)) in pairs.enumerate() {
-                let Some(background) = analysis.backgrounds().get(row) else { continue };
-                let sequence = experiment.embed(background)?;
-                push(&[vec![
-                    Cell::Text(Some(&experiment.name)),
-                    Cell::Text(Some(group)),
-                    Cell::Whole(row as u64),
-                    Cell::Real(Some(*found)),
-                    Cell::Real(Some(found - before)),
-                    Cell::Text(Some(sequence.as_str())),
-                ]])?;
-            }
-        }
-        Ok(())
-    })?;
     let Some(path) = &arguments.figure else { return Ok(()) };
     let is_set = |planned: &Planned| matches!(planned.group, Group::Set | Group::Kept);
     let sets = findings.experiments.iter().any(|(planned, _)| is_set(planned));

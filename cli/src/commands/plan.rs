@@ -117,6 +117,10 @@ struct Summary<'a> {
     probes: Vec<Probe>,
     /// Comparisons of variants' scores with measured effects, for which nothing is fitted.
     evaluations_total: u64,
+    /// Attribution maps of a network and a gLM on a data set, for which nothing is fitted either.
+    attributions_total: u64,
+    /// FLOPs of these, part of the stage of fits.
+    attributions_flops: f64,
     /// Time and cost on some devices if they did nothing but arithmetic.
     floors: Vec<Floor>,
     /// What that costs by the prices of the job file; empty without any.
@@ -152,6 +156,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         stages,
         probes: probes(plan),
         evaluations_total: evaluations(plan),
+        attributions_total: attributions(plan).0,
+        attributions_flops: attributions(plan).1,
         floors,
         prices: planned.job.prices.as_ref().map_or_else(Vec::new, |of| prices(of, flops_total)),
         worker_memory: memory(plan),
@@ -223,7 +229,17 @@ fn memory(plan: &Plan) -> Memory {
 /// Fits that are none: zero-shot scores and applied probes.
 fn evaluations(plan: &Plan) -> u64 {
     let of_unit = |fits: &[Fit]| fits.iter().filter(|fit| !fit.probe.is_fitted()).count() as u64;
-    plan.fit_units().map(|(_, unit)| of_unit(&unit.fits)).sum()
+    let units = plan.fit_units().filter(|(_, unit)| !unit.is_attribution());
+    units.map(|(_, unit)| of_unit(&unit.fits)).sum()
+}
+
+/// Attribution maps and their FLOPs.
+fn attributions(plan: &Plan) -> (u64, f64) {
+    let units = plan.fit_units().filter(|(_, unit)| unit.is_attribution());
+    units.fold((0, 0.0), |(count, flops), (number, unit)| {
+        let of_unit = plan.totals(number, number.saturating_add(1)).flops;
+        (count + unit.fits.len() as u64, flops + of_unit)
+    })
 }
 
 /// Fits by probe, in the order of their names.
@@ -268,6 +284,10 @@ fn say_notes(summary: &Summary<'_>) {
     if summary.evaluations_total > 0 {
         let count = summary.evaluations_total;
         say(&format!("{count} evaluations of variants, for which nothing is fitted"));
+    }
+    if summary.attributions_total > 0 {
+        let (count, computed) = (summary.attributions_total, flops(summary.attributions_flops));
+        say(&format!("{count} attributions, for which nothing is fitted: {computed}"));
     }
     for dataset in &summary.plan.datasets {
         dataset.facts.notes.iter().for_each(|note| say(&format!("{}: {note}", dataset.name)));

@@ -4,6 +4,7 @@ mod summary;
 
 use crate::interruption::{self, Interruption};
 use crate::output::Format;
+use crate::progress::rows::RowProgress;
 use crate::sequences::{SequenceArguments, Sequences};
 use crate::writing;
 use clap::{Args, ValueEnum};
@@ -150,7 +151,14 @@ fn scan(arguments: &Arguments, interruption: &Interruption) -> Result<ExitCode> 
             let (shuffles, seed) = (arguments.shuffles, arguments.seed);
             let sequences = given.sequences.as_slice();
             let at = PeakScan { sequences, peaks: &peaks, shuffles, seed };
-            let (scan, found) = enrichment(&scanner, &at);
+            let with_peaks = peaks.iter().filter(|peaks| !peaks.is_empty()).count();
+            let mut progress = RowProgress::new("shuffle", with_peaks as u64);
+            let mut told = |sequences: usize| {
+                progress.advance(sequences as u64);
+                interruption.check()
+            };
+            let (scan, found) = enrichment(&scanner, &at, &mut told)?;
+            progress.finish();
             (scan, Some(found))
         }
     };

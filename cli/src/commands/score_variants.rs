@@ -5,7 +5,7 @@ mod input;
 mod summary;
 
 use crate::interruption::{self, Interruption};
-use crate::model_arguments::ModelArguments;
+use crate::model_arguments::{DeviceArguments, ModelArguments};
 use crate::opening;
 use crate::output::Format;
 use crate::progress::rows::RowProgress;
@@ -83,6 +83,8 @@ cell line. Scores do not depend on threads or on other rows.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: Option<ModelArguments>,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// A trained network, scores are f(alt) - f(ref): a fit of a store (STORE/probes/FIT), the
     /// safetensors file it left, or a JSON file with layers as Keras names them; with --model where
     /// it reads the states of a gLM.
@@ -163,7 +165,8 @@ fn score(
         let expected = "a name that ends in .tsv, .csv or .parquet";
         Error::from(InputError::new("command line", "--out", expected, found))
     })?;
-    let model = arguments.model.as_ref().map(opening::model).transpose()?;
+    let model = arguments.model.as_ref();
+    let model = model.map(|model| opening::model(model, &arguments.device)).transpose()?;
     let mut engine = Engine::new(arguments, model.as_ref(), probe)?;
     let input = Input::open(&arguments.input, engine.window())?;
     let survey = input.survey(&mut |windows| {

@@ -22,7 +22,7 @@ use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::CoordinatorRecord;
 use glmeval_common::trust::{Credentials, Role};
 use glmeval_common::wire::GrpcControl;
-use glmeval_coordinator::{JobStore, StoredJobs};
+use glmeval_coordinator::{JobStore, StoredJobs, Trust};
 use glmeval_worker::agent::{
     Agent, AgentSettings, CommitCheck, PartitionWorker, StopSource, UnitRunner,
 };
@@ -84,6 +84,9 @@ pub(crate) struct Arguments {
     /// Leave once every job is over, rather than wait for the next.
     #[arg(long)]
     until_idle: bool,
+    /// Leave with 75 once no coordinator has answered for so long: whoever starts workers starts another later.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    detached_seconds: u64,
     /// Machine it runs on, as `drain` names it [default: Slurm's node, else the host's name].
     #[arg(long, env = "GLMEVAL_HOST")]
     host: Option<String>,
@@ -106,11 +109,11 @@ pub(crate) struct Arguments {
 /// A runner for each device, all with one spool; the first takes up what a worker that is gone has left there.
 fn runners(
     arguments: &Arguments,
+    devices: Vec<Device>,
     store: &Store,
     clock: &Arc<dyn Clock>,
     stop: &StopSource,
 ) -> Result<Vec<(Device, Arc<Runner>)>> {
-    let devices = arguments.machine.open_devices()?;
     let runners = devices.into_iter().map(|device| {
         let runner = Runner::new(store.clone(), Arc::clone(clock)).with_device(device.clone());
         (device, runner)
@@ -146,13 +149,16 @@ fn runners(
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     arguments.machine.start_threads()?;
+    // A device that is not there is told at once, not when a coordinator is found.
+    let devices = arguments.machine.open_devices()?;
     let store = Store::open(&arguments.store)?;
     let stop = arguments.stop.listen()?;
     if arguments.metrics.wanted() {
-        arguments.metrics.serve(telemetry::start_metrics()?).await?;
+        let plain = (&Trust::open(), false);
+        arguments.metrics.serve(telemetry::start_metrics()?, plain).await?;
     }
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
-        return partition(&arguments, &store, (*share, job), stop).await;
+        return partition(&arguments, (&store, devices), (*share, job), stop).await;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let control = match control(&arguments, &store, &clock, &stop).await {
@@ -162,10 +168,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     let host = arguments.host.clone().unwrap_or_else(node);
     let mut running = Vec::new();
-    for (device, runner) in runners(&arguments, &store, &clock, &stop)? {
+    for (device, runner) in runners(&arguments, devices, &store, &clock, &stop)? {
         let worker = WorkerId::new(format!("{host}-{}-{}", std::process::id(), random_token()));
         let mut settings = AgentSettings::new(worker, &host, device.numeric_classes());
         settings.until_idle = arguments.until_idle;
+        settings.detached_ms_max = arguments.detached_seconds.saturating_mul(1_000);
         settings.facts = telemetry::machine::facts(&device);
         tracing::info!(worker = %settings.worker, device = device.name(), "worker starts");
         let (control, clock, stop) = (Arc::clone(&control), Arc::clone(&clock), stop.clone());
@@ -194,7 +201,7 @@ fn refused(error: Error) -> Result<ExitCode> {
     Ok(ExitCode::from(exit::NEVER_RETRY))
 }
 
-/// The coordinator; `None` when the worker was told to stop before it found one.
+/// The coordinator; `None` when the worker was told to stop before it found one, or none came in time.
 async fn control(
     arguments: &Arguments,
     store: &Store,
@@ -215,6 +222,7 @@ async fn control(
             Ok(Arc::new(GrpcControl::connect_as(address, &credentials)?))
         }),
         until_idle: arguments.until_idle,
+        wait_ms_max: arguments.detached_seconds.saturating_mul(1_000),
     };
     let found = wanted.found(stop).await?;
     Ok(found.map(|found| -> Arc<dyn Control> { Arc::new(found) }))
@@ -251,7 +259,7 @@ impl CommitCheck for Committed {
 
 async fn partition(
     arguments: &Arguments,
-    store: &Store,
+    (store, devices): (&Store, Vec<Device>),
     (share, job): (Share, &Path),
     stop: StopSource,
 ) -> Result<ExitCode> {
@@ -260,7 +268,7 @@ async fn partition(
         Share::Of(index, count) => (index, count),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let mut runners = runners(arguments, store, &clock, &stop)?;
+    let mut runners = runners(arguments, devices, store, &clock, &stop)?;
     let (Some((device, runner)), true) = (runners.pop(), runners.is_empty()) else {
         let expected = "one device with --partition: start one worker for each, --device cuda:N";
         return Err(InputError::new("--device", "", expected, "several").into());

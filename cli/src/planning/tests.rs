@@ -1,7 +1,7 @@
 use super::*;
 use glmeval_common::ids::DatasetId;
 use glmeval_common::plan::PlanEntry;
-use glmeval_common::unit::UnitKind;
+use glmeval_common::unit::{Fit, UnitKind};
 use std::collections::BTreeMap;
 
 fn example(name: &str) -> std::path::PathBuf {
@@ -114,7 +114,45 @@ fn the_whole_study_costs_what_it_is_said_to() {
     let training = convolutions(&plan);
     assert!(is_near(training, 730.0), "{training} PFLOP");
     let (flops, _) = plan_total(&plan);
-    assert!(is_near(flops, embedding + 730.0), "{flops} PFLOP");
+    let maps: f64 = maps(&plan).values().sum();
+    assert!(is_near(flops - maps, embedding + 730.0), "{flops} PFLOP");
+}
+
+/// PFLOP of attribution maps by data set and gLM.
+fn maps(plan: &Plan) -> BTreeMap<(String, String), f64> {
+    let units = plan.fit_units().filter(|(_, unit)| unit.is_attribution());
+    let of_unit = units.map(|(number, unit)| {
+        let identity = &unit.fits[0].identity;
+        let key = (identity.dataset.clone(), identity.model.clone().unwrap_or_default());
+        (key, plan.totals(number, number + 1).flops / 1e15)
+    });
+    of_unit.collect()
+}
+
+/// 500 sequences, a pass for each token: 3.5 and 4.2 PFLOP on 230 nucleotides, 2.6 and 3.3 on 200.
+#[test]
+fn maps_of_the_study_are_ten_units_that_cost_what_they_are_said_to() {
+    let plan = planned("paper.toml").plan;
+    let found = maps(&plan);
+    assert_eq!(found.len(), 10);
+    let of = |dataset: &str, model: &str| found[&(dataset.to_owned(), model.to_owned())];
+    for (dataset, gpn, transformer) in [("K562", 3.5, 4.2), ("CTCF", 2.6, 3.3)] {
+        let both = (of(dataset, "GPN-human"), of(dataset, "NT-2B5-1000G"));
+        assert!(is_near(both.0, gpn) && is_near(both.1, transformer), "{dataset}: {both:?}");
+    }
+    // GPN was padded to 512 on elongation; padding is never masked.
+    assert!(is_near(of("INSERT-seq", "GPN-human"), 500.0 * 173.0 * 67.1e-6), "{found:?}");
+    let explained = |dataset: &str| {
+        let mut fits = plan.fit_units().flat_map(|(_, unit)| &unit.fits);
+        let is_it =
+            |fit: &&Fit| fit.probe.attribution().is_some() && fit.identity.dataset == dataset;
+        let fit = fits.find(is_it).unwrap();
+        let spec = fit.probe.attribution().unwrap();
+        (fit.identity.probe.clone(), spec.explained.len(), spec.of_states.len())
+    };
+    assert_eq!(explained("K562"), ("resnet".to_owned(), 1, 1));
+    assert_eq!(explained("CTCF"), ("chip-cnn".to_owned(), 1, 1));
+    assert_eq!(explained("INSERT-seq"), ("insert-cnn".to_owned(), 1, 1));
 }
 
 #[test]
@@ -169,4 +207,34 @@ fn an_unknown_set_or_task_is_refused_with_what_there_is() {
     );
     let task = of("regression", "mine");
     assert!(task.contains("a task that the archive has sets of, not regression"), "{task}");
+}
+
+/// Tokens that DNABERT-2 is padded to in the plan of a job over two sequences.
+fn padded_to(protocol: &str, padding: &str) -> Option<u32> {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models/dnabert2-tiny");
+    std::fs::write(folder.path().join("a.fa"), ">a\nACGTAC\n>b\nACGTTGCAAACGTGGTACCATTGA\n")
+        .unwrap();
+    let text = format!(
+        "name = \"padded\"\nprotocol = \"{protocol}\"\n\
+        [[model]]\nname = \"m\"\npath = {:?}\n\
+        [[dataset]]\nname = \"a\"\nfasta = \"a.fa\"\n\
+        [[representation]]\nmodel = \"m\"\npooling = [\"full\"]\npad_to = 40\n{padding}\n",
+        model.display().to_string()
+    );
+    let job = folder.path().join("job.toml");
+    std::fs::write(&job, text).unwrap();
+    let planned = plan_file(&job, "cpu").map_err(|e| e.chain()).unwrap();
+    planned.plan.sets[0].model.options.pad_to
+}
+
+#[test]
+fn corrected_padding_follows_the_longest_sequence_and_the_published_one_a_constant() {
+    assert_eq!(padded_to("published", ""), Some(40));
+    assert_eq!(padded_to("corrected", "padding = \"attended\""), Some(40));
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models/dnabert2-tiny");
+    let tokenizer = glmeval_worker::models::tokenizer(&model, &Default::default()).unwrap();
+    let longest = tokenizer.encode("ACGTTGCAAACGTGGTACCATTGA").unwrap().len();
+    assert!(longest < 40);
+    assert_eq!(padded_to("corrected", ""), u32::try_from(longest).ok());
 }

@@ -27,6 +27,7 @@ const OWN_COLUMNS: [&str; 6] = ["_index", "split", "chrom", "start", "end", "str
 pub struct AnnDataExport {
     width: usize,
     sequences: Vec<String>,
+    columns: Vec<String>,
     target_names: Vec<String>,
     ids: Vec<String>,
     values: Vec<f32>,
@@ -59,7 +60,15 @@ impl AnnDataExport {
             return Err(InputError::new("command line", "--format", expected, found).into());
         }
         let (ids, values, examples) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { width, sequences, target_names, ids, values, examples })
+        let columns = Vec::new();
+        Ok(Self { width, sequences, columns, target_names, ids, values, examples })
+    }
+
+    /// Calls the values of a row `names`, if there are as many.
+    pub fn name_columns(&mut self, names: &[String]) {
+        if names.len() == self.width {
+            self.columns = names.to_vec();
+        }
     }
 
     /// Adds rows: `values` is `[E, S, D]`.
@@ -119,8 +128,11 @@ impl AnnDataExport {
         })
     }
 
-    /// `0`, `1`, …; `left_0`, … where an example has several sequences.
+    /// `0`, `1`, … or what the values are called; `left_0`, … where an example has several sequences.
     fn dimension_names(&self) -> Vec<String> {
+        if self.sequences.len() < 2 && !self.columns.is_empty() {
+            return self.columns.clone();
+        }
         if self.sequences.len() < 2 {
             return (0..self.width).map(|dimension| dimension.to_string()).collect();
         }

@@ -153,7 +153,7 @@ impl<'a> File<'a> {
             let (rows, width) = match (info.shape.as_slice(), pooling) {
                 (&[rows, width], Pooling::Full | Pooling::Effect) => (rows, width),
                 (&[rows, width], _) if sequences == 1 => (rows, width),
-                (&[rows, count, width], Pooling::Cls | Pooling::Mean)
+                (&[rows, count, width], Pooling::Cls | Pooling::Mean | Pooling::AfterCls)
                     if sequences > 1 && count as u64 == u64::from(sequences) =>
                 {
                     (rows, width)

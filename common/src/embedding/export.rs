@@ -28,6 +28,8 @@ pub struct ExportLayout {
     pub tokens: bool,
     /// Names of the S sequences of each example.
     pub sequences: Vec<String>,
+    /// Names of the D values, such as scores of variants; empty for states, which have none.
+    pub columns: Vec<String>,
 }
 
 impl ExportLayout {
@@ -44,6 +46,10 @@ impl ExportLayout {
         let list = DataType::FixedSizeList(Arc::new(self.item()), list);
         let mut fields = vec![Field::new("id", DataType::Utf8, false)];
         match (self.tokens, self.sequence_count()) {
+            (false, 1) if self.is_named() => {
+                let number = self.item().data_type().clone();
+                fields.extend(self.columns.iter().map(|n| Field::new(n, number.clone(), false)));
+            }
             (false, 1) => fields.push(Field::new("embedding", list, false)),
             (false, _) => fields.extend(
                 self.sequences
@@ -61,18 +67,27 @@ impl ExportLayout {
         Ok(Schema::new(fields))
     }
 
+    /// Whether each value of a row is a column of its own.
+    fn is_named(&self) -> bool {
+        !self.tokens && self.sequence_count() == 1 && self.columns.len() == self.width
+    }
+
     fn item(&self) -> Field {
         let half = self.dtype == StoredDtype::F16;
         Field::new("item", if half { DataType::Float16 } else { DataType::Float32 }, false)
     }
 
-    /// A column of lists of `width` values each.
-    fn lists(&self, values: impl Iterator<Item = f32>) -> Result<ArrayRef> {
-        let items: ArrayRef = if self.dtype == StoredDtype::F16 {
+    fn numbers(&self, values: impl Iterator<Item = f32>) -> ArrayRef {
+        if self.dtype == StoredDtype::F16 {
             Arc::new(Float16Array::from_iter_values(values.map(half::f16::from_f32)))
         } else {
             Arc::new(Float32Array::from_iter_values(values))
-        };
+        }
+    }
+
+    /// A column of lists of `width` values each.
+    fn lists(&self, values: impl Iterator<Item = f32>) -> Result<ArrayRef> {
+        let items = self.numbers(values);
         let width = i32::try_from(self.width).unwrap_or(i32::MAX);
         let lists = FixedSizeListArray::try_new(Arc::new(self.item()), width, items, None);
         Ok(Arc::new(lists.map_err(unwritten)?))
@@ -80,7 +95,8 @@ impl ExportLayout {
 }
 
 /// Writes columns `id` and `embedding`, or `embedding_left`, `embedding_right` of examples of two
-/// sequences; of single tokens `id`, `sequence` (where there are several), `token`, `embedding`.
+/// sequences; of single tokens `id`, `sequence` (where there are several), `token`, `embedding`. Values
+/// that have names are columns under these.
 pub struct ParquetExport<W: Write + Send> {
     writer: ArrowWriter<W>,
     schema: Arc<Schema>,
@@ -121,6 +137,11 @@ impl<W: Write + Send> ParquetExport<W> {
         let (width, count) = (self.layout.width, self.layout.sequence_count());
         check_rows(ids.len().saturating_mul(count), width, values)?;
         let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from_iter_values(ids))];
+        if self.layout.is_named() {
+            let of = |column| values.iter().skip(column).step_by(width.max(1)).copied();
+            columns.extend((0..width).map(|column| self.layout.numbers(of(column))));
+            return Ok(columns);
+        }
         for sequence in 0..count {
             let rows = values.chunks_exact(width.max(1)).skip(sequence).step_by(count);
             columns.push(self.layout.lists(rows.flatten().copied())?);
@@ -258,7 +279,7 @@ mod tests {
 
     fn layout(width: usize, dtype: StoredDtype, tokens: bool, names: &[&str]) -> ExportLayout {
         let sequences = names.iter().map(|&name| name.to_owned()).collect();
-        ExportLayout { width, dtype, tokens, sequences }
+        ExportLayout { width, dtype, tokens, sequences, columns: Vec::new() }
     }
 
     fn ids() -> Vec<String> {
@@ -316,6 +337,19 @@ mod tests {
         export.push(&[1.0, 2.0, 3.0, 4.0]).unwrap();
         let bytes = export.finish().unwrap().into_inner();
         assert!(String::from_utf8_lossy(&bytes[..128]).contains("'shape': (2, 2, 1)"));
+    }
+
+    #[test]
+    fn values_with_names_are_columns_of_numbers() {
+        let columns = ["cosine", "masked-llr"].map(str::to_owned).to_vec();
+        let named = ExportLayout { columns, ..layout(2, StoredDtype::F32, false, &["window"]) };
+        let mut export = ParquetExport::new(Vec::new(), named).unwrap();
+        export.push(&ids(), &[], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert!(export.push(&ids(), &[], &[1.0]).is_err());
+        let batch = table(export);
+        let column = |name| batch.column_by_name(name).unwrap().as_primitive::<Float32Type>();
+        assert_eq!(column("cosine").values(), &[1.0, 3.0]);
+        assert_eq!(column("masked-llr").values(), &[2.0, 4.0]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::representation::{
 };
 use std::path::{Path, PathBuf};
 
+mod attribution;
 mod effects;
 mod grid;
 mod layers;
@@ -74,7 +75,7 @@ pub(super) fn check(
     }
     let mut models = Vec::new();
     for (i, model) in spec.models.iter().enumerate() {
-        models.push(grid::model((&place, &format!("model[{i}]")), model)?);
+        models.push(grid::model((&place, &format!("model[{i}]")), model, spec.protocol)?);
     }
     let datasets = tables
         .iter()
@@ -99,6 +100,7 @@ pub(super) fn check(
         return Err(place.wrong("representation", expected, "none").into());
     }
     let probes = probes::check(&place, &spec.probes, &models, &datasets)?;
+    let attributions = attribution::check(&place, &spec.attributions, &models, &datasets)?;
     if let Some(prices) = &spec.cost {
         prices.check(file)?;
     }
@@ -115,6 +117,7 @@ pub(super) fn check(
         features,
         probes,
         prices: spec.cost,
+        attributions,
     })
 }
 
@@ -300,10 +303,14 @@ fn check_representation(
             let mut poolings = spec.pooling.clone().unwrap_or_else(all);
             poolings.sort_unstable();
             poolings.dedup();
-            let has_effects = zero_shot.is_none() && poolings.contains(&Pooling::Effect);
-            if poolings.is_empty() || has_effects {
+            // Both are made by plans alone.
+            let is_made = |pooling: &&Pooling| {
+                matches!(pooling, Pooling::Effect | Pooling::AfterCls) && zero_shot.is_none()
+            };
+            let made = poolings.iter().find(is_made);
+            if poolings.is_empty() || made.is_some() {
                 let key = format!("{key}.pooling");
-                let found = if has_effects { "\"effect\"" } else { "none" };
+                let found = made.map_or("none".to_owned(), |made| format!("{:?}", made.name()));
                 return Err(place.wrong(&key, "at least one of cls, mean, full", found));
             }
             let dtype = spec.dtype.unwrap_or_default();
@@ -323,7 +330,7 @@ fn check_representation(
             Ok(Checked::Embedding(embedding))
         }
         (None, ..) if grid::has_habits(spec) => {
-            let expected = "model with pad_to or undefined_bases";
+            let expected = "model with pad_to, padding or undefined_bases";
             Err(place.wrong(key, expected, "no model"))
         }
         (None, (true, false), None) => Ok(Checked::Feature(SequenceFeature::OneHot)),

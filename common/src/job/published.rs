@@ -233,6 +233,26 @@ pub fn published_fractions(task: TaskName, architecture: &Architecture) -> Vec<f
     }
 }
 
+/// The network of one-hot sequences that the study explains of a task; `None` where it explains none.
+///
+/// Of lentiMPRA it was an earlier version of this one.
+pub fn published_explained(task: TaskName) -> Option<&'static str> {
+    match task {
+        TaskName::LentiMpra | TaskName::Regression => Some("resnet"),
+        other => published_of_states(other),
+    }
+}
+
+/// The network of all states of a gLM's layer whose gradient the study takes.
+pub fn published_of_states(task: TaskName) -> Option<&'static str> {
+    match task {
+        TaskName::LentiMpra | TaskName::Regression => Some("rep-cnn"),
+        TaskName::ChipSeq | TaskName::Eclip | TaskName::Classification => Some("chip-cnn"),
+        TaskName::InsertSeq => Some("insert-cnn"),
+        _ => None,
+    }
+}
+
 /// Values a network predicts of an example with `targets` targets.
 ///
 /// The second half of the targets of splicing are mean logits, which the loss reads and no network

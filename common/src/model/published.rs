@@ -4,8 +4,8 @@
 //! those a checkpoint tells when it is opened; one that tells others is refused.
 
 use super::{
-    MemoryFacts, ModelFacts, ModelOptions, Precision, SpecialTokens, TokenRule, UndefinedBase,
-    UnknownLetters,
+    MemoryFacts, ModelFacts, ModelOptions, Padding, Precision, SpecialTokens, TokenRule,
+    UndefinedBase, UnknownLetters,
 };
 use crate::digest::ContentDigest;
 use crate::error::{InputError, Result};
@@ -55,6 +55,7 @@ const PLAIN: ModelOptions = ModelOptions {
     precision: Precision::F32,
     random: None,
     quirk: None,
+    padding: Padding::Attended,
 };
 
 /// FLOPs of `layers` encoder blocks of width `d` with `f` values between the two linear maps, of which

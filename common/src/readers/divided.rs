@@ -9,6 +9,7 @@ mod labels;
 #[cfg(test)]
 mod tests;
 
+use super::genome::names::same_chromosome;
 use super::{ExampleReader, open};
 use crate::dataset::{DatasetSource, TaskName};
 use crate::error::{Error, InputError, Result};
@@ -78,8 +79,13 @@ impl DividedReader {
         for (i, mut example) in examples.into_iter().enumerate() {
             let row = self.row.saturating_add(i);
             let place = match &self.rule {
-                SplitRule::Column { values, .. } | SplitRule::Chromosome { values, .. } => {
-                    let label = labels.get(i).map_or("", String::as_str);
+                rule
+                @ (SplitRule::Column { values, .. } | SplitRule::Chromosome { values, .. }) => {
+                    let mut label = labels.get(i).map_or("", String::as_str);
+                    if matches!(rule, SplitRule::Chromosome { .. }) {
+                        let listed = values.places();
+                        label = same_chromosome(listed.keys().copied(), label).unwrap_or(label);
+                    }
                     if self.values.len() < VALUES_KEPT_MAX && !self.values.contains(label) {
                         self.values.insert(label.to_owned());
                     }
@@ -156,6 +162,14 @@ impl DividedReader {
 impl ExampleReader for DividedReader {
     fn schema(&self) -> &ExampleSchema {
         &self.schema
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
+
+    fn target_titles(&self) -> Vec<String> {
+        self.inner.target_titles()
     }
 
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {

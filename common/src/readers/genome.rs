@@ -7,6 +7,7 @@ use crate::dna::normalise_in_place;
 use crate::error::{InputError, Result};
 use crate::readers::fasta::EXPECTED_LETTER;
 use bytes::Bytes;
+use names::plain_chromosome;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ mod bgzf;
 mod bytes;
 mod fai;
 mod index;
+pub(in crate::readers) mod names;
 
 /// Bases read from the file at once.
 const FETCH_BASES_MAX: u64 = 256 << 10;
@@ -68,6 +70,8 @@ pub struct Genome {
     contigs: Vec<Contig>,
     layouts: Vec<Layout>,
     indices: BTreeMap<String, usize>,
+    /// The first contig of each plain name, for those that are spelled otherwise.
+    by_plain_name: BTreeMap<String, usize>,
 }
 
 impl Genome {
@@ -90,7 +94,11 @@ impl Genome {
         let (contigs, layouts): (Vec<_>, Vec<_>) =
             entries.into_iter().map(|entry| (entry.contig, entry.layout)).unzip();
         let indices = contigs.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect();
-        Ok(Self { path: path.to_owned(), bytes, contigs, layouts, indices })
+        let mut by_plain_name = BTreeMap::new();
+        for (index, contig) in contigs.iter().enumerate() {
+            by_plain_name.entry(plain_chromosome(&contig.name).to_owned()).or_insert(index);
+        }
+        Ok(Self { path: path.to_owned(), bytes, contigs, layouts, indices, by_plain_name })
     }
 
     /// The file.
@@ -103,9 +111,20 @@ impl Genome {
         &self.contigs
     }
 
-    /// The contig called `name`.
+    /// The contig called `name`, or by another name of that chromosome: `chr1` is `1`, `chrM` is `MT`.
     pub fn contig(&self, name: &str) -> Option<&Contig> {
-        self.indices.get(name).and_then(|&index| self.contigs.get(index))
+        self.contig_number(name).and_then(|number| self.contigs.get(number))
+    }
+
+    /// The place of [`contig`](Self::contig) in the file, from 0.
+    pub fn contig_number(&self, name: &str) -> Option<usize> {
+        let plain = || self.by_plain_name.get(plain_chromosome(name));
+        self.indices.get(name).or_else(plain).copied()
+    }
+
+    /// What a file that asks for `name` should have asked for, in words.
+    pub fn expected_name(&self) -> String {
+        format!("a chromosome of the genome ({}), with or without \"chr\"", self.names())
     }
 
     /// The first few names and how many there are, for messages.
@@ -117,15 +136,15 @@ impl Genome {
         format!("{}{tail}", shown.join(", "))
     }
 
-    /// Bases `start..end` (0-based, half-open) of contig `name`, in upper case.
+    /// Bases `start..end` (0-based, half-open) of the contig that `name` means, in upper case.
     ///
     /// # Errors
     /// `Invalid` for an unknown name, an end beyond the contig, letters outside IUPAC and damage.
     pub fn fetch(&self, name: &str, start: u64, end: u64) -> Result<Vec<u8>> {
-        let index = self.indices.get(name).copied();
+        let index = self.contig_number(name);
         let found = index.and_then(|i| Some((self.contigs.get(i)?, self.layouts.get(i)?)));
         let Some((contig, layout)) = found else {
-            let expected = format!("a contig of the genome ({})", self.names());
+            let expected = self.expected_name();
             return Err(InputError::new(self.path.display(), "", expected, name).into());
         };
         if start > end || end > contig.length {

@@ -24,6 +24,7 @@ use crate::dna::DnaSequence;
 use crate::error::{InputError, Result};
 use crate::example::{Example, ExampleSchema};
 use crate::readers::ExampleReader;
+use crate::readers::splicing::STUDY_TISSUES;
 use file::Hdf5File;
 use layouts::{Part, Shape, Splits};
 use std::collections::VecDeque;
@@ -102,6 +103,14 @@ impl ExampleReader for Hdf5Reader {
             self.row += 1;
         }
         Ok(examples)
+    }
+
+    /// The archive's splicing file has no names; its order is that of the study.
+    fn target_titles(&self) -> Vec<String> {
+        match self.shape {
+            Shape::Halves => STUDY_TISSUES.iter().map(|&name| name.to_owned()).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use arrow_array::RecordBatch;
 use column::Column;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -43,6 +44,27 @@ pub struct ParquetReader {
     decoded: VecDeque<Example>,
     /// Row of the file that the next batch starts at.
     row: u64,
+}
+
+/// Refuses columns of `names` that are compressed in a way that is not read here.
+fn check_codecs(file: &str, metadata: &ParquetMetaData, names: &[&str]) -> Result<()> {
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    for chunk in chunks {
+        let name = chunk.column_path().parts().first().map_or("", String::as_str);
+        let is_read = matches!(
+            chunk.compression(),
+            Compression::UNCOMPRESSED
+                | Compression::SNAPPY
+                | Compression::GZIP(_)
+                | Compression::ZSTD(_)
+        );
+        if names.contains(&name) && !is_read {
+            let expected = "a column compressed with zstd, snappy, gzip or not at all";
+            let found = chunk.compression().to_string();
+            return Err(InputError::new(file, format!("column {name}"), expected, found).into());
+        }
+    }
+    Ok(())
 }
 
 impl ParquetReader {
@@ -69,6 +91,7 @@ impl ParquetReader {
                 Column::check(&file, name, kind, columns.targets.iter().any(|t| t == name))?;
                 wanted.push(index);
             }
+            check_codecs(&file, builder.metadata(), &used(columns).collect::<Vec<_>>())?;
             let rows = rows_per_batch(builder.metadata());
             let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
             let built = builder.with_projection(mask).with_batch_size(rows).build();
@@ -213,7 +236,13 @@ impl Decoder<'_> {
         if narrow.is_finite() || (value.is_nan() && task == TaskName::Splicing) {
             return Ok(narrow);
         }
-        Err(self.defect(name, row, "a finite number", value))
+        let expected = "a finite number (missing = true lets a target be missing)";
+        Err(self.defect(
+            name,
+            row,
+            if value.is_nan() { expected } else { "a finite number" },
+            value,
+        ))
     }
 
     fn null(&self, name: &str, row: usize) -> Error {

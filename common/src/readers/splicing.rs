@@ -98,13 +98,17 @@ impl ExampleReader for SplicingReader {
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
         batch::collect(rows, || self.next_example())
     }
+
+    fn target_titles(&self) -> Vec<String> {
+        self.tissues.clone()
+    }
 }
 
 /// The windows of `exon`; `name` stands in for an id it lacks.
 fn cut(genome: &Genome, reader: &PsiReader, exon: Exon, name: String) -> Result<Example> {
     let Exon { id, chromosome, start, end, strand, split, targets } = exon;
     let Some(contig) = genome.contig(&chromosome) else {
-        let expected = format!("a chromosome of the genome ({})", genome.names());
+        let expected = genome.expected_name();
         return Err(reader.defect("chrom", expected, excerpt(chromosome.as_bytes())));
     };
     let length = contig.length;

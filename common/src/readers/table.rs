@@ -131,6 +131,9 @@ impl TableReader {
         if self.may_miss && is_missing(field) {
             return Ok(f32::NAN);
         }
+        if is_missing(field) {
+            return bad("a finite number (missing = true lets a target be missing)");
+        }
         let Ok(value) = field.trim_ascii().parse::<f64>() else { return bad("a finite number") };
         let narrow = value as f32;
         if !narrow.is_finite() {

@@ -359,7 +359,7 @@ pub async fn read_piece(
     let sequences = usize::try_from(shard.sequences).unwrap_or(usize::MAX);
     let token_counts = match pooling {
         Pooling::Full => token_counts(shard.token_bounds(&range)),
-        Pooling::Cls | Pooling::Mean | Pooling::Effect => Vec::new(),
+        Pooling::Cls | Pooling::Mean | Pooling::AfterCls | Pooling::Effect => Vec::new(),
     };
     let ids = shard.row_ids.get(range).unwrap_or_default().to_vec();
     Ok(Rows { ids, sequences, width, values, token_counts })

@@ -160,7 +160,11 @@ impl ExampleWriter {
         let objects: Vec<_> = manifest.parts.iter().map(|part| part.object.clone()).collect();
         let path = layout::dataset_manifest_path(&manifest.id);
         let store = &self.store;
-        let check = |standing| async move { check_dataset(store, &standing).await };
+        let rows = manifest.rows;
+        let check = |standing: DatasetManifest| async move {
+            check_rows(&standing, rows)?;
+            check_dataset(store, &standing).await
+        };
         store.commit(&path, manifest, &objects, check).await
     }
 
@@ -224,7 +228,25 @@ fn check_manifest(store: &Store, id: &DatasetId, manifest: &DatasetManifest) -> 
             manifest.rows
         )));
     }
-    Ok(())
+    let path = layout::dataset_manifest_path(id);
+    layout::check_own(&path, manifest.parts.iter().map(|part| &part.object)).map_err(|foreign| {
+        Error::corrupt(format!(
+            "{path} in {}: expected parts of its own, found {foreign}",
+            store.url()
+        ))
+    })
+}
+
+/// Whether a manifest counts `rows` examples, as whoever read the source did.
+///
+/// # Errors
+/// `Corrupt` if it does not.
+pub fn check_rows(manifest: &DatasetManifest, rows: u64) -> Result<()> {
+    if manifest.rows == rows {
+        return Ok(());
+    }
+    let DatasetManifest { id, rows: found, .. } = manifest;
+    Err(Error::corrupt(format!("data set {id}: expected {rows} rows, found {found}")))
 }
 
 /// Reads every part of a prepared data set.

@@ -39,10 +39,9 @@ pub struct FitObjects<'a> {
 pub async fn commit_fit(
     store: &Store,
     attempt: &Attempt,
-    mut scores: FitScores,
+    scores: FitScores,
     fit_objects: FitObjects<'_>,
 ) -> Result<Outcome<FitScores>> {
-    let fit = scores.identity.fit.clone();
     let mut files = Vec::new();
     if let Some(bytes) = fit_objects.weights {
         files.push(("weights", "weights.safetensors", bytes));
@@ -52,14 +51,44 @@ pub async fn commit_fit(
     }
     let bytes = predictions::encode(fit_objects.predictions)?;
     files.push(("predictions", "predictions.parquet", bytes));
+    commit_files(store, attempt, scores, files).await
+}
+
+/// Writes attribution maps (safetensors) and their sequences (Parquet), then commits the scores.
+///
+/// # Errors
+/// As [`Store::commit`].
+pub async fn commit_maps(
+    store: &Store,
+    attempt: &Attempt,
+    scores: FitScores,
+    maps: Option<(Bytes, Bytes)>,
+) -> Result<Outcome<FitScores>> {
+    let files = maps.map_or_else(Vec::new, |(maps, sequences)| {
+        vec![("maps", "maps.safetensors", maps), ("sequences", "sequences.parquet", sequences)]
+    });
+    commit_files(store, attempt, scores, files).await
+}
+
+async fn commit_files(
+    store: &Store,
+    attempt: &Attempt,
+    mut scores: FitScores,
+    files: Vec<(&str, &str, Bytes)>,
+) -> Result<Outcome<FitScores>> {
+    let fit = scores.identity.fit.clone();
     let mut objects = Vec::new();
     for (role, file, bytes) in files {
         let path = layout::fit_data_path(&fit, file, attempt);
         objects.push(store.put_data(role, &path, bytes).await?);
     }
     scores.objects.clone_from(&objects);
-    let check = |standing| async move { check_fit(store, &standing).await };
-    store.commit(&layout::scores_path(&fit), scores, &objects, check).await
+    let fit = &fit;
+    let check = |standing: FitScores| async move {
+        check_names(store, fit, &standing)?;
+        check_fit(store, &standing).await
+    };
+    store.commit(&layout::scores_path(fit), scores, &objects, check).await
 }
 
 /// Reads all that a fit's scores name.
@@ -82,9 +111,26 @@ pub async fn check_fit(store: &Store, scores: &FitScores) -> Result<()> {
 /// Reads the newest readable scores of a fit, `None` if it is not done.
 ///
 /// # Errors
-/// `Corrupt`, `Invalid` for a newer version; store errors.
+/// `Corrupt`, also for scores of another fit or of another's objects; `Invalid` for a newer version; store errors.
 pub async fn find_scores(store: &Store, fit: &FitId) -> Result<Option<FitScores>> {
-    store.find_newest(&layout::scores_path(fit)).await
+    let scores = store.find_newest(&layout::scores_path(fit)).await?;
+    if let Some(scores) = &scores {
+        check_names(store, fit, scores)?;
+    }
+    Ok(scores)
+}
+
+/// Whether scores speak of `fit` and name its objects alone.
+fn check_names(store: &Store, fit: &FitId, scores: &FitScores) -> Result<()> {
+    let path = layout::scores_path(fit);
+    let place = || format!("{path} in {}", store.url());
+    let found = &scores.identity.fit;
+    if found != fit {
+        return Err(Error::corrupt(format!("{}: expected fit {fit}, found {found}", place())));
+    }
+    layout::check_own(&path, &scores.objects).map_err(|foreign| {
+        Error::corrupt(format!("{}: expected objects of its own, found {foreign}", place()))
+    })
 }
 
 /// Reads the weights of a fit: a safetensors file.
@@ -103,6 +149,15 @@ pub async fn read_predictions(store: &Store, scores: &FitScores) -> Result<Vec<P
     let object = object(scores, "predictions")?;
     let bytes = store.get_verified(object).await?;
     predictions::decode(bytes, &format!("{} in {}", object.path, store.url()))
+}
+
+/// Reads the maps of a fit, safetensors, and the table of their sequences, Parquet.
+///
+/// # Errors
+/// `NotFound` for a fit without maps; `Corrupt`; store errors.
+pub async fn read_maps(store: &Store, scores: &FitScores) -> Result<(Bytes, Bytes)> {
+    let maps = store.get_verified(object(scores, "maps")?).await?;
+    Ok((maps, store.get_verified(object(scores, "sequences")?).await?))
 }
 
 /// Reads the history of a fit, epoch by epoch.

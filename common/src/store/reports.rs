@@ -52,7 +52,8 @@ pub async fn commit_report(
     };
     let wanted = contents(&objects);
     let check = |standing: ReportCommit| {
-        let is_equal = contents(&standing.files) == wanted;
+        let is_own = layout::check_own(&layout::report_commit_path(job), &standing.files).is_ok();
+        let is_equal = standing.job == *job && is_own && contents(&standing.files) == wanted;
         async move {
             if !is_equal {
                 return Err(Error::corrupt(format!("report of job {job}: out of date")));
@@ -66,9 +67,17 @@ pub async fn commit_report(
 /// The newest readable commit of a job's report, `None` if there is none.
 ///
 /// # Errors
-/// `Corrupt`, `Invalid` for a newer version; store errors.
+/// `Corrupt`, also for a report of another job or of another's files; `Invalid` for a newer version; store errors.
 pub async fn find_report(store: &Store, job: &JobId) -> Result<Option<ReportCommit>> {
-    store.find_newest(&layout::report_commit_path(job)).await
+    let path = layout::report_commit_path(job);
+    let commit: Option<ReportCommit> = store.find_newest(&path).await?;
+    let Some(commit) = commit else { return Ok(None) };
+    let is_own = commit.job == *job && layout::check_own(&path, &commit.files).is_ok();
+    if !is_own {
+        let expected = format!("expected a report of job {job} with files of its own");
+        return Err(Error::corrupt(format!("{path} in {}: {expected}", store.url())));
+    }
+    Ok(Some(commit))
 }
 
 /// Name, length and digest of every file.

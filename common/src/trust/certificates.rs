@@ -189,6 +189,23 @@ impl TlsIdentity {
         Err(defect(&format!("one without the name {}", role.certificate_name())))
     }
 
+    /// How a coordinator with this identity serves pages and metrics: TLS 1.3 over HTTP/1.1, no client
+    /// certificate, which browsers rarely have.
+    ///
+    /// # Errors
+    /// `Invalid` when the files make no server.
+    pub fn page_config(&self) -> Result<Arc<ServerConfig>> {
+        let defect = |found: &dyn fmt::Display| self.defect("a certificate to serve with", found);
+        let mut config = ServerConfig::builder_with_provider(provider().into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|e| defect(&e))?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.private_key()?)
+            .map_err(|e| defect(&e))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
     /// How a coordinator with this identity listens: TLS 1.3, client certificates of the CA required.
     ///
     /// # Errors

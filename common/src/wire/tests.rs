@@ -1,4 +1,5 @@
 use super::convert::{decode, encode, encode_named, from_status, report_in, report_out};
+use crate::attribution::MapKind;
 use crate::control::{LeaseKey, Outcome, Report};
 use crate::dataset::{DatasetSource, Hdf5Layout, TaskName};
 use crate::error::ErrorKind;
@@ -7,7 +8,10 @@ use crate::model::ModelOptions;
 use crate::plan::{EntrySpec, PlanEntry};
 use crate::representation::{FeatureSource, Pooling, SequenceFeature};
 use crate::score::FitIdentity;
-use crate::unit::{ExtractUnit, Fit, FitUnit, ModelRef, PrepareUnit, ProbeSpec, SetSpec, WorkUnit};
+use crate::unit::{
+    AttributionSpec, ExtractUnit, Fit, FitUnit, MaskedModel, ModelRef, PrepareUnit, ProbeSpec,
+    SetSpec, WorkUnit,
+};
 use proptest::prelude::*;
 
 fn fit(probe: ProbeSpec, features: FeatureSource) -> FitUnit {
@@ -26,9 +30,16 @@ fn fit(probe: ProbeSpec, features: FeatureSource) -> FitUnit {
         repeat: 0,
         seed: u64::MAX,
         protocol: "published".into(),
+        trained_on: None,
     };
     let fits = vec![Fit { identity, probe }];
-    FitUnit { dataset: DatasetId::new("d"), task: TaskName::Eclip, features, fits }
+    FitUnit {
+        dataset: DatasetId::new("d"),
+        task: TaskName::Eclip,
+        features,
+        fits,
+        validated_on: None,
+    }
 }
 
 fn units() -> Vec<WorkUnit> {
@@ -62,7 +73,22 @@ fn units() -> Vec<WorkUnit> {
     let embedding =
         FeatureSource::Embedding { set: SetId::new("s"), layer: 3, pooling: Pooling::Cls };
     let logistic = ProbeSpec::Logistic { c: 0.1, iterations_max: 100 };
+    let one_hot = FeatureSource::Sequence(SequenceFeature::OneHot);
+    let maps = |masked: Option<MaskedModel>| {
+        ProbeSpec::Attribution(Box::new(AttributionSpec {
+            explained: vec![FitId::new("a"), FitId::new("b")],
+            of_states: Vec::new(),
+            masked,
+            top: 500,
+            kinds: MapKind::ALL.to_vec(),
+            logos: 3,
+        }))
+    };
+    // A field of the options that is left out stands before others.
+    let masked = MaskedModel { model: set.model.clone(), numeric_class: "f32.cpu.1".into() };
     vec![
+        WorkUnit::Fit(fit(maps(None), one_hot.clone())),
+        WorkUnit::Fit(fit(maps(Some(masked)), one_hot)),
         WorkUnit::Prepare(PrepareUnit {
             dataset: DatasetId::new("d"),
             name: "D".into(),
@@ -78,7 +104,10 @@ fn units() -> Vec<WorkUnit> {
             end: u64::MAX,
         }),
         WorkUnit::Fit(fit(logistic, FeatureSource::Sequence(SequenceFeature::kmer(5)))),
-        WorkUnit::Fit(fit(ProbeSpec::LeastSquares, embedding)),
+        WorkUnit::Fit(FitUnit {
+            validated_on: Some(Pooling::AfterCls),
+            ..fit(ProbeSpec::LeastSquares, embedding)
+        }),
         WorkUnit::Fit(fit(
             ProbeSpec::Ridge { alpha: 1e-3 },
             FeatureSource::Sequence(SequenceFeature::OneHot),

@@ -1,7 +1,7 @@
 //! The coordinator as a [`Control`]: one method, one event.
 //!
 //! Leaves out: decisions. Invariant: a job is in the store before anyone is told its id, and a
-//! cancellation before it is obeyed.
+//! cancellation before it is obeyed; of both, the coordinator that answers is the newest there is.
 
 use super::{Coordinator, lock, telemetry};
 use crate::evidence::Evidence;
@@ -222,10 +222,11 @@ impl Control for Coordinator {
         let schedule = JobSchedule::of_toml(job_toml, "job file")?;
         let job = plan.job.clone();
         if self.read(|state, _| state.phase(&job)) == Some(JobPhase::Running) {
-            return Ok(job);
+            return self.still_newest().await.map(|()| job);
         }
         self.inner.store.put_job(job_toml, &plan).await?;
         let round = self.inner.store.resume(&job).await?;
+        self.still_newest().await?;
         self.forget_records(&job).await;
         let mut committed = self.inner.store.committed(&plan).await?;
         // A report is no content of its id: whoever asks for the job again has it checked again.
@@ -263,6 +264,7 @@ impl Control for Coordinator {
         let status = self.status_now(job)?;
         if !status.phase.is_over() {
             self.inner.store.record_cancelled(job, self.round(job)).await?;
+            self.still_newest().await?;
             self.apply(Event::Cancel { job: job.clone() });
         }
         Ok(())

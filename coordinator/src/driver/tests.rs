@@ -15,6 +15,8 @@ use glmeval_common::store::{Store, jobs};
 use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeMap;
 
+mod records;
+
 /// A coordinator with a job whose data set is prepared.
 struct World {
     store: Store,
@@ -28,6 +30,11 @@ impl World {
         let plan = plans::planned(&plans::job(), 250);
         let manifest = layout::dataset_manifest_path(&plan.datasets[0].facts.id);
         store.create(&manifest, "{}".into()).await.unwrap();
+        Self::over(store, plan).await
+    }
+
+    /// A job over a store, and two workers.
+    async fn over(store: Store, plan: Plan) -> Self {
         let coordinator = Self::coordinator(&store).await;
         coordinator.submit("", plan.clone()).await.unwrap();
         let world = Self { store, coordinator, plan };
@@ -111,8 +118,8 @@ impl World {
         self.store.create_record(&path, commit).await.unwrap();
     }
 
-    /// The liar is refused with those words for good; the honest worker does its unit.
-    async fn check(&self, told: Result<()>, words: &str, lie: &Grant) {
+    /// The liar is refused with those words for good, and others hear of it.
+    async fn check_refused(&self, told: Result<()>, words: &str) {
         let error = told.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "the worker exits with 42");
         assert!(error.chain().contains(words), "{}", error.chain());
@@ -124,6 +131,11 @@ impl World {
         let status = self.coordinator.status(&self.plan.job).await.unwrap();
         assert_eq!(status.phase, JobPhase::Running);
         assert!(status.notices[0].starts_with("worker liar is refused"), "{:?}", status.notices);
+    }
+
+    /// The liar is refused; the honest worker does its unit.
+    async fn check(&self, told: Result<()>, words: &str, lie: &Grant) {
+        self.check_refused(told, words).await;
         let grants = self.ask("honest", 64).await;
         let grant =
             grants.iter().find(|grant| grant.lease.unit == lie.lease.unit).expect("granted");

@@ -1,10 +1,11 @@
 //! What workers that were refused have left in the store: every commit that names them, to the last byte.
 //!
-//! Leaves out: fits and data sets, whose objects every reader checks; commits nobody can read, which name
-//! nobody. Invariant: what is too large to be looked at here counts as wrong: the worker that gets it
-//! next looks at it.
+//! Leaves out: commits nobody can read, which name nobody; the report, which is made last and again whenever
+//! it does not say what stands. Invariant: a shard too large to be looked at here counts as wrong: the worker
+//! that gets it next looks at it.
 
-use super::{DIGEST_BYTES_MAX, wrong_object, wrong_words};
+use super::{DIGEST_BYTES_MAX, Evidence, records, wrong_object, wrong_words};
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::{SetId, WorkerId};
@@ -12,13 +13,14 @@ use glmeval_common::plan::{EntrySpec, Plan, UnitSpec};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::cover::cover_range;
 use glmeval_common::store::embeddings::{committed_ranges, find_commit};
+use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeSet;
 
 /// Commits read at a time.
 const COMMITS_IN_FLIGHT_MAX: usize = 16;
 
-/// Rows of a plan's shards that only wrong commits of `authors` hold, by unit. Reads every commit of the
-/// plan's sets, and the data of those that name one of `authors`.
+/// Rows of a plan's shards that only wrong commits of `authors` hold, by unit; no rows of a data set or of fits
+/// that they committed wrongly. Reads every commit of the plan, and the data of those that name one of `authors`.
 ///
 /// # Errors
 /// Store errors but damage.
@@ -44,7 +46,43 @@ pub async fn wrong_rows(
             rows.extend(held_by_none(plan, index, &wrong, &sound));
         }
     }
+    for unit in wrong_units(store, plan, authors).await? {
+        rows.push((unit, 0, 0));
+    }
     Ok(rows)
+}
+
+/// Units other than shards of which one of `authors` committed something wrong.
+async fn wrong_units(store: &Store, plan: &Plan, authors: &BTreeSet<WorkerId>) -> Result<Vec<u32>> {
+    let is_theirs = |found: &Evidence| match found {
+        Evidence::Bad { author: Some(author), .. } => authors.contains(&author.worker),
+        _ => false,
+    };
+    let mut wrong = Vec::new();
+    for (index, entry) in plan.entries.iter() {
+        if let EntrySpec::Prepare { .. } = &entry.spec
+            && let Some(WorkUnit::Prepare(unit)) = plan.work_unit(index)
+            && is_theirs(&records::look_at_dataset(store, &unit, true).await?)
+        {
+            wrong.push(index);
+        }
+    }
+    let mut looks: Vec<BoxFuture<'_, Result<(u32, Evidence)>>> = Vec::new();
+    for (index, unit) in plan.fit_units() {
+        for fit in &unit.fits {
+            looks.push(Box::pin(async move {
+                records::look_at_fit(store, fit, true).await.map(|found| (index, found))
+            }));
+        }
+    }
+    let looks = futures::stream::iter(looks).buffered(COMMITS_IN_FLIGHT_MAX);
+    let looked: Vec<(u32, Evidence)> = looks.try_collect().await?;
+    wrong.extend(looked.iter().filter(|(_, found)| is_theirs(found)).map(|(index, _)| *index));
+    wrong.dedup();
+    for unit in &wrong {
+        tracing::warn!(unit, "a wrong commit of a refused worker");
+    }
+    Ok(wrong)
 }
 
 /// Whether the commit of a shard names one of `authors` and is not as it should be.
@@ -64,7 +102,7 @@ async fn is_wrong(
     };
     let wrong = match wrong_words(&commit, set, (start, end)) {
         None if commit.object.bytes > DIGEST_BYTES_MAX => Some("too large to look at".to_owned()),
-        None => wrong_object(store, &commit, true).await?,
+        None => wrong_object(store, &commit.object, true).await?,
         wrong => wrong,
     };
     if let Some(reason) = &wrong {

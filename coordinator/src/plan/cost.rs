@@ -16,6 +16,8 @@ use glmeval_common::unit::{ProbeSpec, SetSpec};
 pub(super) const DEVICE_FLOPS_PER_SECOND: f64 = 100e9;
 /// Seconds of one shard on that device: short enough to lose, long enough to be worth a lease.
 const SHARD_SECONDS: f64 = 75.0;
+/// Special tokens around a sequence.
+const SPECIAL_TOKENS_MAX: u64 = 2;
 const SHARD_ROWS_MIN: u64 = 64;
 const SHARD_ROWS_MAX: u64 = 8_192;
 /// Tensors of one shard; full-token embeddings reach it long before the seconds. A worker holds
@@ -91,6 +93,25 @@ pub(super) fn shard_rows(asked: Option<u64>, flops_per_row: f64, bytes_per_row_m
 pub(super) fn prepare_bytes(facts: &DatasetFacts) -> u64 {
     let targets = facts.rows.saturating_mul(4).saturating_mul(facts.schema.targets.len() as u64);
     facts.nucleotides.saturating_add(targets)
+}
+
+/// FLOPs of the maps of `sequences` sequences: a pass for each token that is masked, and one for states.
+pub(super) fn masking_cost(
+    dataset: &DatasetFacts,
+    model: &ModelFacts,
+    (sequences, has_states): (u64, bool),
+) -> f64 {
+    let length = length_mean(dataset);
+    let tokens = model.tokens(length);
+    // Padding is never masked; learned pieces and blocks are no more than there are nucleotides.
+    let masked = tokens.min(length.saturating_add(SPECIAL_TOKENS_MAX));
+    let passes = masked.saturating_add(u64::from(has_states)) as f64;
+    sequences as f64 * passes * model.flops(tokens, model.layer_count)
+}
+
+/// FLOPs of ranking `candidates` sequences with a network and of its gradients for `sequences`.
+pub(super) fn saliency_cost(network: &ResolvedNetwork, candidates: u64, sequences: u64) -> f64 {
+    network.products() as f64 * (2.0 * candidates as f64 + 6.0 * sequences as f64)
 }
 
 /// FLOPs and written bytes of fitting a linear probe on `width` features: a Gram matrix of the shorter

@@ -43,10 +43,11 @@ pub(super) fn add_zero_shot(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> R
         let source = FeatureSource::Embedding { set: set.spec.id.clone(), layer: source, pooling };
         let features = Features {
             source,
-            name: format!("{ZERO_SHOT}{}", set.spec.options.label()),
+            name: format!("{ZERO_SHOT}{}", set.spec.options.label_of(pooling)),
             word: ZERO_SHOT,
             input: ProbeInput::Pooled,
             set: Some(&set.spec),
+            model: None,
             layer,
             extents: Vec::new(),
             uneven: None,
@@ -57,7 +58,7 @@ pub(super) fn add_zero_shot(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> R
             let absolute = score == Score::MaskedLlr && is_absolute;
             let probe = ProbeSpec::ZeroShot { score, absolute };
             let mut identity = identity(planner, set.dataset, &features, score.name());
-            identity.fit = fit_id(planner, &identity, &features, &probe)?;
+            identity.fit = fit_id(planner, &identity, &features, &probe, None)?;
             Ok(Fit { identity, probe })
         });
         let fits = fits.collect::<Result<Vec<_>>>()?;
@@ -91,6 +92,7 @@ fn identity(
         repeat: 0,
         seed: job.seed,
         protocol: job.protocol.name().to_owned(),
+        trained_on: None,
     }
 }
 
@@ -110,7 +112,7 @@ fn push(
     let bytes = facts.rows.saturating_mul(fits.len() as u64).saturating_mul(targets);
     let bytes = bytes.saturating_mul(BYTES_PER_COMPARISON);
     let task = planner.job.datasets[dataset].task;
-    let unit = FitUnit { dataset: facts.id.clone(), task, features, fits };
+    let unit = FitUnit { dataset: facts.id.clone(), task, features, fits, validated_on: None };
     let spec = EntrySpec::Fit(Box::new(unit));
     planner.push(PlanEntry { spec, prerequisites, flops, bytes })?;
     Ok(())
@@ -322,6 +324,7 @@ impl Table<'_> {
             word: "",
             input: ProbeInput::Pooled,
             set: set.map(|set| &set.spec),
+            model: None,
             layer: fit.identity.layer,
             extents: Vec::new(),
             uneven: None,
@@ -330,9 +333,10 @@ impl Table<'_> {
         let base = &fit.identity;
         let mut identity = identity(self.planner, self.dataset, &features, &base.probe);
         (identity.factor, identity.repeat) = (base.factor, base.repeat);
+        identity.trained_on = Some(base.dataset.clone());
         let targets = self.choice.targets.clone().unwrap_or_default();
         let probe = ProbeSpec::Applied { fit: base.fit.clone(), targets };
-        identity.fit = fit_id(self.planner, &identity, &features, &probe)?;
+        identity.fit = fit_id(self.planner, &identity, &features, &probe, None)?;
         Ok(Fit { identity, probe })
     }
 }

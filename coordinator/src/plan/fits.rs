@@ -7,12 +7,14 @@
 use super::probes::{Fitting, ProbeOn};
 use super::reads::{Features, dataset_features};
 use super::sets::PlannedSet;
-use super::{Planner, cost};
+use super::{Planner, cost, quirks};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::FitId;
 use glmeval_common::job::{JobProbe, ProbeChoice};
+use glmeval_common::model::Padding;
 use glmeval_common::plan::{EntrySpec, PlanEntry};
+use glmeval_common::representation::{FeatureSource, Pooling};
 use glmeval_common::score::FitIdentity;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 use std::collections::BTreeSet;
@@ -32,6 +34,7 @@ struct Costed {
     fit: Fit,
     flops: f64,
     bytes: u64,
+    validated_on: Option<Pooling>,
 }
 
 /// Adds every fit of the job.
@@ -95,6 +98,13 @@ fn add_repeats(
     fits: &mut Vec<Costed>,
 ) -> Result<()> {
     let (job, facts) = (planner.job, &planner.datasets[dataset]);
+    let pooling = match &features.source {
+        FeatureSource::Embedding { pooling, .. } => Some(*pooling),
+        FeatureSource::Sequence(_) => None,
+    };
+    let validated_on = features.model.zip(pooling).and_then(|(model, pooling)| {
+        quirks::validated_on(planner, model, dataset, (pooling, &fitting.probe))
+    });
     for &fraction in &fitting.fractions {
         let (flops, bytes) = match &fitting.network {
             Some(network) => cost::training_cost(
@@ -122,11 +132,12 @@ fn add_repeats(
                 repeat,
                 seed: job.seed,
                 protocol: job.protocol.name().to_owned(),
+                trained_on: None,
             };
-            identity.fit = fit_id(planner, &identity, features, &fitting.probe)?;
+            identity.fit = fit_id(planner, &identity, features, &fitting.probe, validated_on)?;
             if known.insert(identity.fit.clone()) {
                 let fit = Fit { identity, probe: fitting.probe.clone() };
-                fits.push(Costed { fit, flops, bytes });
+                fits.push(Costed { fit, flops, bytes, validated_on });
             }
         }
     }
@@ -146,9 +157,13 @@ fn push_units(
     while let Some(first) = fits.next() {
         let (mut flops, mut bytes) = (first.flops, first.bytes);
         let mut together = vec![first.fit];
-        let has_room =
-            |count: usize, flops: f64| count < FITS_PER_UNIT_MAX && flops <= UNIT_FLOPS_MAX;
-        while let Some(next) = fits.next_if(|next| has_room(together.len(), flops + next.flops)) {
+        let validated_on = first.validated_on;
+        let has_room = |count: usize, next: &Costed, flops: f64| {
+            count < FITS_PER_UNIT_MAX
+                && flops + next.flops <= UNIT_FLOPS_MAX
+                && next.validated_on == validated_on
+        };
+        while let Some(next) = fits.next_if(|next| has_room(together.len(), next, flops)) {
             flops += next.flops;
             bytes = bytes.saturating_add(next.bytes);
             together.push(next.fit);
@@ -158,6 +173,7 @@ fn push_units(
             task: planner.job.datasets[dataset].task,
             features: features.source.clone(),
             fits: together,
+            validated_on,
         };
         let spec = EntrySpec::Fit(Box::new(unit));
         planner.push(PlanEntry { spec, prerequisites: prerequisites.clone(), flops, bytes })?;
@@ -172,6 +188,7 @@ pub(super) fn fit_id(
     identity: &FitIdentity,
     features: &Features<'_>,
     probe: &ProbeSpec,
+    validated_on: Option<Pooling>,
 ) -> Result<FitId> {
     let bytes = serde_json::to_vec(probe)
         .map_err(|e| Error::bug("a probe cannot be serialised").with_source(e))?;
@@ -191,9 +208,15 @@ pub(super) fn fit_id(
     let effects = features.set.and_then(|set| set.effects.as_ref());
     if let Some(tokens) = effects.and_then(|effects| effects.pad_to) {
         digest = digest.field("pad_to", tokens.to_string());
+        if features.set.is_some_and(|set| set.model.options.padding == Padding::Masked) {
+            digest = digest.field("padding", "masked");
+        }
     }
     if let Some(quirk) = features.set.and_then(|set| set.model.options.quirk) {
         digest = digest.field("quirk", quirk.name());
+    }
+    if let Some(pooling) = validated_on {
+        digest = digest.field("validated_on", pooling.name());
     }
     if let (Some(set), Some(layer)) = (features.set, features.layer) {
         digest = digest

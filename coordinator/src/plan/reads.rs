@@ -4,7 +4,7 @@
 //! and has their order.
 
 use super::sets::{self, PlannedSet};
-use super::{Planner, UnitRange};
+use super::{Planner, UnitRange, quirks};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::job::published::ProbeInput;
 use glmeval_common::job::{JobEmbedding, JobFeature};
@@ -26,6 +26,7 @@ pub(super) struct Features<'a> {
     pub(super) word: &'static str,
     pub(super) input: ProbeInput,
     pub(super) set: Option<&'a SetSpec>,
+    pub(super) model: Option<&'a ModelFacts>,
     pub(super) layer: Option<u32>,
     /// Extents of what a network reads, one per side of an example.
     pub(super) extents: Vec<Extent>,
@@ -43,7 +44,7 @@ impl Features<'_> {
 
 /// Everything the job's representations give of a data set.
 pub(super) fn dataset_features<'a>(
-    planner: &Planner<'_>,
+    planner: &Planner<'a>,
     sets: &'a [PlannedSet],
     dataset: usize,
 ) -> Result<Vec<Features<'a>>> {
@@ -55,19 +56,21 @@ pub(super) fn dataset_features<'a>(
         let set = find_set(planner, sets, embedding, dataset)?;
         let model = &planner.models[set.model];
         for layer in sets::layers(planner, embedding)? {
-            for &pooling in &embedding.poolings {
+            for &asked in &embedding.poolings {
+                let pooling = quirks::pooling(planner, model, dataset, asked);
                 let source = FeatureSource::Embedding { set: set.spec.id.clone(), layer, pooling };
-                let extents = extents(&source, facts, Some((model, embedding.options)));
+                let extents = extents(&source, facts, Some((model, set.spec.options)));
                 let is_full = pooling == Pooling::Full;
                 list.push(Features {
                     source,
-                    name: format!("{pooling}{}", embedding.options.label()),
-                    word: pooling.name(),
+                    name: format!("{pooling}{}", set.spec.options.label_of(pooling)),
+                    word: asked.name(),
                     input: input_of(model, pooling),
                     set: Some(&set.spec),
+                    model: Some(model),
                     layer: Some(layer),
                     extents,
-                    uneven: is_full.then(|| uneven(facts, model, embedding.options)).flatten(),
+                    uneven: is_full.then(|| uneven(facts, model, set.spec.options)).flatten(),
                     shards: Some(set.shards),
                 });
             }
@@ -90,6 +93,7 @@ pub(super) fn dataset_features<'a>(
             word,
             input,
             set: None,
+            model: None,
             layer: None,
             uneven: is_uneven.then_some(lengths),
             shards: None,
@@ -151,7 +155,7 @@ pub(super) fn extents(
             let width = whole(u64::from(model.width));
             match pooling {
                 Pooling::Full => sequences(positions(model, options, facts.length_max), width),
-                Pooling::Cls | Pooling::Mean => vector(width),
+                Pooling::Cls | Pooling::AfterCls | Pooling::Mean => vector(width),
                 Pooling::Effect => vector(0),
             }
         }
@@ -166,6 +170,7 @@ fn find_set<'a>(
 ) -> Result<&'a PlannedSet> {
     let model = &planner.models[embedding.model_index].id;
     let options = planner.job.models[embedding.model_index].options;
+    let of_states = quirks::options(planner, embedding);
     let class = (planner.numeric_class)(options.precision);
     let dataset = &planner.datasets[dataset].id;
     sets.iter()
@@ -173,7 +178,7 @@ fn find_set<'a>(
             set.spec.model.id == *model
                 && set.spec.dataset == *dataset
                 && set.spec.dtype == embedding.dtype
-                && set.spec.options == embedding.options
+                && set.spec.options == of_states
                 && set.spec.numeric_class == class
                 && set.spec.effects.is_none()
         })

@@ -8,6 +8,7 @@ use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::Result;
 use glmeval_common::ids::{DatasetId, ModelId, SetId};
 use glmeval_common::job::{JobEmbedding, LayerChoice};
+use glmeval_common::model::Padding;
 use glmeval_common::plan::{EntrySpec, PlanEntry};
 use glmeval_common::representation::{RepresentationOptions, StoredDtype};
 use glmeval_common::unit::SetSpec;
@@ -54,6 +55,7 @@ pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>>
     for embedding in &planner.job.embeddings {
         let layers = layers(planner, embedding)?;
         for dataset in (0..planner.datasets.len()).filter(|&dataset| embedding.reads(dataset)) {
+            let poolings = quirks::poolings(planner, embedding, dataset);
             let fresh = empty_set(planner, embedding, dataset)?;
             let spec = &fresh.spec;
             let class = spec.numeric_class.clone();
@@ -66,7 +68,7 @@ pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>>
             }
             let spec = &mut sets[index].spec;
             merge(&mut spec.layers, &layers);
-            merge(&mut spec.poolings, &embedding.poolings);
+            merge(&mut spec.poolings, &poolings);
         }
     }
     for (index, set) in sets.iter_mut().enumerate() {
@@ -109,7 +111,7 @@ fn empty_set(
         layers: Vec::new(),
         poolings: Vec::new(),
         dtype: embedding.dtype,
-        options: embedding.options,
+        options: quirks::options(planner, embedding),
         numeric_class: (planner.numeric_class)(job_model.options.precision),
         effects: scores::spec(planner, embedding, dataset)?,
     };
@@ -130,6 +132,10 @@ fn set_id(spec: &SetSpec) -> SetId {
     if let Some(effects) = &spec.effects {
         let pad_to = effects.pad_to.unwrap_or(0).to_string();
         digest = digest.field("scores", spec.columns().join(",")).field("pad_to", pad_to);
+        // Windows are padded behind the gLM's tokenizer, so that its id does not tell.
+        if effects.pad_to.is_some() && spec.model.options.padding == Padding::Masked {
+            digest = digest.field("padding", "masked");
+        }
     }
     if let Some(quirk) = spec.model.options.quirk {
         digest = digest.field("quirk", quirk.name());

@@ -24,6 +24,7 @@ pub(crate) fn dataset_facts(id: &str, rows: u64) -> DatasetFacts {
         split_rows: BTreeMap::new(),
         notes: Vec::new(),
         leakage: Vec::new(),
+        target_titles: Vec::new(),
     }
 }
 
@@ -68,6 +69,7 @@ pub(crate) fn job() -> Job {
         name: "test".into(),
         seed: 7,
         prices: None,
+        attributions: Vec::new(),
         protocol: Protocol::Published,
         shard_rows: Some(100),
         models: vec![JobModel {

@@ -17,6 +17,8 @@ const TRIED_LOOKS_MAX: usize = 16;
 pub struct Group {
     kind: UnitKind,
     set: Option<usize>,
+    /// Numeric class that units need which run a gLM without filling a set.
+    class: Option<String>,
     first: u32,
     past: u32,
     inputs: Vec<(u32, u32)>,
@@ -39,6 +41,11 @@ impl Group {
     /// Index of the set its units fill; `None` for other stages.
     pub fn set(&self) -> Option<usize> {
         self.set
+    }
+
+    /// Numeric class that its units need although they fill no set; `None` = none, or that of the set.
+    pub fn class(&self) -> Option<&str> {
+        self.class.as_deref()
     }
 
     /// Numbers of its units in the plan, `[first, past)`.
@@ -115,14 +122,23 @@ impl Groups {
             let inputs: BTreeSet<_> = inputs.filter(|(from, to)| from < to).collect();
             let inputs: Vec<_> = inputs.into_iter().collect();
             let kind = entry.kind();
+            let class = match &entry.spec {
+                EntrySpec::Fit(unit) => unit.masked().map(|masked| masked.numeric_class.clone()),
+                _ => None,
+            };
             match all.groups.last_mut() {
-                Some(last) if last.kind == kind && last.set == set && last.inputs == inputs => {
+                Some(last)
+                    if (last.kind, last.set) == (kind, set)
+                        && last.class == class
+                        && last.inputs == inputs =>
+                {
                     last.past = past;
                     last.fresh.insert(first, past);
                 }
                 _ => all.groups.push(Group {
                     kind,
                     set,
+                    class,
                     first,
                     past,
                     inputs,

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 
 mod access;
 mod events;
+mod secured;
 
 pub use access::Access;
 
@@ -69,8 +70,8 @@ pub async fn serve(
     let login = Router::new()
         .route("/login", get(access::login_page).post(access::login))
         .route("/logout", post(access::logout))
-        .with_state(access);
-    run(listener, open.merge(login).merge(guarded)).await
+        .with_state(access.clone());
+    run(listener, &access, open.merge(login).merge(guarded)).await
 }
 
 /// Serves `/metrics` and `/healthz` of any process until the socket breaks.
@@ -84,9 +85,9 @@ pub async fn serve_metrics(
 ) -> Result<()> {
     let guarded = Router::new()
         .route("/metrics", get(async move || typed(METRICS_TYPE, metrics())))
-        .route_layer(middleware::from_fn_with_state(access, access::guard_token));
+        .route_layer(middleware::from_fn_with_state(access.clone(), access::guard_token));
     let router = Router::new().route("/healthz", get(async || "ok\n")).merge(guarded);
-    run(listener, router).await
+    run(listener, &access, router).await
 }
 
 /// The metrics of a coordinator's process, its gauges brought up to date.
@@ -95,11 +96,16 @@ pub fn metrics_text(coordinator: &Coordinator, metrics: &MetricsText) -> String 
     metrics()
 }
 
-async fn run(listener: TcpListener, router: Router) -> Result<()> {
+async fn run(listener: TcpListener, access: &Access, router: Router) -> Result<()> {
     let router = router.layer(middleware::from_fn(harden));
-    axum::serve(listener, router)
-        .await
-        .map_err(|e| Error::unavailable("serve the dashboard").with_source(e))
+    let served = match access.tls() {
+        None => axum::serve(listener, router).await,
+        Some(tls) => match secured::Secured::new(listener, tls) {
+            Ok(secured) => axum::serve(secured, router).await,
+            Err(error) => Err(error),
+        },
+    };
+    served.map_err(|e| Error::unavailable("serve the dashboard").with_source(e))
 }
 
 fn typed(kind: &'static str, body: impl Into<axum::body::Body>) -> Response {

@@ -14,6 +14,8 @@ use tokio_rustls::rustls::ServerConfig;
 #[derive(Clone, Default)]
 pub struct Trust {
     tls: Option<Arc<ServerConfig>>,
+    /// As `tls`, for pages and metrics.
+    pages: Option<Arc<ServerConfig>>,
     ca_sha256: Option<String>,
     /// For workers, and for operators too unless those have their own.
     token: Option<Token>,
@@ -50,13 +52,32 @@ impl Trust {
             return Err(InputError::new("operator token", "", expected, "the same").into());
         }
         let ca_sha256 = tls.as_ref().map(TlsIdentity::ca_sha256);
+        let pages = tls.as_ref().map(TlsIdentity::page_config).transpose()?;
         let tls = tls.map(|identity| identity.server_config()).transpose()?;
-        Ok(Self { tls, ca_sha256, token, operator_token })
+        Ok(Self { tls, pages, ca_sha256, token, operator_token })
     }
 
     /// How connections are secured; `None` = plain text.
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.tls.clone()
+    }
+
+    /// How pages and metrics are secured on `address`: beyond loopback always where there are certificates, on
+    /// loopback when that `is_wanted`; `None` = plain text.
+    ///
+    /// # Errors
+    /// `Invalid` when it is wanted and there are no certificates.
+    pub fn page_tls(
+        &self,
+        address: SocketAddr,
+        is_wanted: bool,
+    ) -> Result<Option<Arc<ServerConfig>>> {
+        if is_wanted && self.pages.is_none() {
+            let expected = "certificates: --tls DIR";
+            return Err(InputError::new("--dashboard-tls", "", expected, "none").into());
+        }
+        let is_secured = is_wanted || !address.ip().to_canonical().is_loopback();
+        Ok(self.pages.clone().filter(|_| is_secured))
     }
 
     /// Fingerprint of the CA; `None` without TLS.

@@ -518,11 +518,14 @@ impl JobState {
         }
     }
 
+    /// Where the job stands. One that is complete is finished although it was cancelled: its last commit may come
+    /// while the cancellation is written down, and whoever reads the store later must say the same.
     pub(super) fn phase(&self) -> JobPhase {
         let column = |column: usize| self.counts.iter().map(|row| row[column]).sum::<u64>();
-        if self.cancelled {
+        let is_open = !self.suspects.is_empty() || (0..4).chain([6]).any(|it| column(it) > 0);
+        if self.cancelled && (is_open || column(5) > 0) {
             JobPhase::Cancelled
-        } else if !self.suspects.is_empty() || (0..4).chain([6]).any(|it| column(it) > 0) {
+        } else if is_open {
             JobPhase::Running
         } else if column(5) > 0 {
             JobPhase::FinishedWithFailures

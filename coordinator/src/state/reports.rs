@@ -143,13 +143,20 @@ impl State {
     /// A unit that fails for good, often enough and on several workers and machines, where there are.
     fn fails_everywhere(&self, job: &JobState, unit: u32, failures: &Failures) -> bool {
         let settings = &self.settings;
+        if failures.deterministic < settings.unit_failures_max {
+            return false;
+        }
+        // Up to the number that is asked for: there may be thousands of workers.
         let places_min = settings.failed_workers_min as usize;
         let workers_min = self.able(job, unit).take(places_min).count();
-        let able = self.able(job, unit).filter_map(|id| self.workers.get(id));
-        let hosts: BTreeSet<&String> = able.map(|worker| &worker.host).collect();
-        failures.deterministic >= settings.unit_failures_max
-            && failures.workers.len() >= workers_min
-            && failures.hosts.len() >= hosts.len().min(places_min)
+        let mut hosts = BTreeSet::new();
+        for worker in self.able(job, unit).filter_map(|id| self.workers.get(id)) {
+            hosts.insert(&worker.host);
+            if hosts.len() >= places_min {
+                break;
+            }
+        }
+        failures.workers.len() >= workers_min && failures.hosts.len() >= hosts.len()
     }
 
     fn is_hopeless(&self, failures: &Failures, now_ms: u64) -> bool {

@@ -307,6 +307,25 @@ fn a_cancelled_job_grants_nothing_and_revokes_what_runs() {
 }
 
 #[test]
+fn a_job_that_was_complete_when_its_cancellation_was_written_down_is_finished_for_every_coordinator()
+ {
+    for (left, phase) in [(0, JobPhase::Finished), (1, JobPhase::Cancelled)] {
+        let mut bench = Bench::new();
+        bench.state = State::new(2, Settings::default());
+        let units = bench.plan.unit_count() as usize;
+        bench.apply(Event::Submit {
+            plan: bench.plan.clone(),
+            committed: vec![true; units - left],
+            failed: BTreeMap::new(),
+            quarantined: vec![],
+            cancelled: true,
+            schedule: Default::default(),
+        });
+        assert_eq!(bench.phase(), phase);
+    }
+}
+
+#[test]
 fn a_draining_worker_is_told_and_gets_nothing() {
     let mut bench = Bench::new();
     bench.register("a", vec![]);

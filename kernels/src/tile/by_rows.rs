@@ -4,7 +4,9 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::x86::{load256, load512, store256, store512};
-use super::{LeftRows, PanelStep, TILE_COLUMNS, TILE_ROWS, Tile};
+use super::{LeftRows, PanelStep, Tile};
+#[cfg(target_arch = "x86_64")]
+use super::{TILE_COLUMNS, TILE_ROWS};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
     _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm512_fmadd_ps, _mm512_loadu_ps,

@@ -5,13 +5,10 @@
 
 use crate::batching::check_length;
 use crate::model::Model;
-use crate::scoring::masked_logits;
+use crate::scoring::masked_entropies;
 use crate::variants::base_ids;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, InputError, Result};
-use glmeval_kernels::ops::entropy::entropy;
-use rayon::iter::ParallelIterator;
-use rayon::slice::ParallelSlice;
 use serde::Serialize;
 
 /// Positions whose logits are held at a time.
@@ -94,7 +91,7 @@ impl<'m> Entropies<'m> {
     /// Entropies of a sequence.
     ///
     /// # Errors
-    /// As [`Entropies::tokens`] and [`masked_logits`].
+    /// As [`Entropies::tokens`] and [`masked_entropies`].
     pub fn of(&self, sequence: &DnaSequence) -> Result<TokenEntropies> {
         let (ids, lengths) = self.tokens(sequence)?;
         let pad = self.model.tokenizer().pad_id();
@@ -105,10 +102,7 @@ impl<'m> Entropies<'m> {
         let mut values = vec![f64::NAN; ids.len()];
         let columns = self.bases.as_deref();
         for positions in positions.chunks(POSITIONS_MAX) {
-            let logits = masked_logits(self.model, &ids, positions)?;
-            let width = (logits.len() / positions.len()).max(1);
-            let rows = logits.par_chunks_exact(width);
-            let found: Vec<f64> = rows.map(|row| entropy(row, columns)).collect();
+            let found = masked_entropies(self.model, &ids, positions, columns)?;
             positions.iter().zip(found).for_each(|(&at, entropy)| values[at] = entropy);
         }
         Ok(TokenEntropies { values, lengths })

@@ -37,6 +37,20 @@ impl MapFile {
         (sequences, length): (u64, u64),
         texts: &BTreeMap<String, String>,
     ) -> Result<Self> {
+        let file = File::create(path).map_err(|e| io_error(path, e))?;
+        Self::on((file, path), kinds, (sequences, length), texts)
+    }
+
+    /// As [`MapFile::new`], on an empty file that is open; its path names it in errors.
+    ///
+    /// # Errors
+    /// As [`MapFile::new`].
+    pub fn on(
+        (mut file, path): (File, &Path),
+        kinds: &[MapKind],
+        (sequences, length): (u64, u64),
+        texts: &BTreeMap<String, String>,
+    ) -> Result<Self> {
         let tensor = sequences.checked_mul(length).and_then(|count| count.checked_mul(VALUE_BYTES));
         let whole = tensor.and_then(|bytes| bytes.checked_mul(kinds.len() as u64));
         let (Some(tensor), Some(whole)) = (tensor, whole) else {
@@ -54,7 +68,6 @@ impl MapFile {
         let mut text = serde_json::Value::Object(header).to_string().into_bytes();
         text.resize(text.len().next_multiple_of(8), b' ');
         let failed = |e| io_error(path, e);
-        let mut file = File::create(path).map_err(failed)?;
         file.write_all(&(text.len() as u64).to_le_bytes()).map_err(failed)?;
         file.write_all(&text).map_err(failed)?;
         let start = 8 + text.len() as u64;
@@ -93,15 +106,16 @@ impl MapFile {
         Ok(())
     }
 
-    /// Ends the file.
+    /// Ends the file and gives it back.
     ///
     /// # Errors
     /// `Bug` for fewer sequences than it was started for; I/O errors.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<File> {
         if self.pushed != self.sequences {
             let (expected, found) = (self.sequences, self.pushed);
             return Err(Error::bug(format!("expected {expected} maps, found {found}")));
         }
-        self.file.sync_all().map_err(|e| io_error(&self.path, e))
+        self.file.sync_all().map_err(|e| io_error(&self.path, e))?;
+        Ok(self.file)
     }
 }

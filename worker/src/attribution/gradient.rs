@@ -4,13 +4,13 @@
 //! over f32 gradients in the order of channels; a sequence has the same bits among any others.
 
 use crate::batching::{self, check_length};
-use crate::model::{LayerRequest, Model, TokenBatch};
+use crate::model::{LayerRequest, Model, TokenBatch, does_not_fit, in_halves};
+use crate::representation::{StrandStates, represent};
 use crate::variants::VariantProbe;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, InputError, Result};
-use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::network::Extent;
-use glmeval_common::representation::Pooling;
+use glmeval_common::representation::{FullRows, Pooling, RepresentationOptions};
 use std::borrow::Borrow;
 
 /// What a network of a gLM's states says of one sequence.
@@ -22,6 +22,10 @@ pub struct EmbeddingGradient {
     pub norms: Vec<f64>,
 }
 
+/// Takes the network, numbers of some sequences, all tokens and the rows that the network reads of those
+/// sequences.
+type EachBatch<'a> = dyn FnMut(&mut VariantProbe, &[usize], &[Tokens], &[f32]) -> Result<()> + 'a;
+
 /// A network that reads all states of one gLM, and the gLM.
 pub struct EmbeddingGradients<'m> {
     model: &'m Model,
@@ -30,6 +34,18 @@ pub struct EmbeddingGradients<'m> {
     /// Tokens that each sequence is padded to.
     pad_to: usize,
     width: usize,
+    /// Whether the network reads a row for each nucleotide rather than for each token.
+    is_per_nucleotide: bool,
+}
+
+/// Tokens of a sequence.
+struct Tokens {
+    /// Padded.
+    ids: Vec<u32>,
+    /// How many they are without the padding that the gLM did not ask for.
+    count: usize,
+    /// Nucleotides that each stands for; empty unless rows are those of nucleotides.
+    lengths: Vec<u32>,
 }
 
 impl<'m> EmbeddingGradients<'m> {
@@ -50,10 +66,17 @@ impl<'m> EmbeddingGradients<'m> {
         match probe.input() {
             Extent::Sequence { length, channels } if channels == facts.width as usize => {
                 let pad_to = if pads { length } else { 0 };
-                Ok(Self { model, probe, request, pad_to, width: channels })
+                let width = channels;
+                Ok(Self { model, probe, request, pad_to, width, is_per_nucleotide: false })
             }
             other => Err(refused(format!("{other}, where states have {} channels", facts.width))),
         }
+    }
+
+    /// Says that the network reads a row for each nucleotide, the state of its token.
+    #[must_use]
+    pub fn per_nucleotide(self) -> Self {
+        Self { is_per_nucleotide: true, pad_to: 0, ..self }
     }
 
     /// Refuses a sequence that [`EmbeddingGradients::of`] would refuse.
@@ -72,46 +95,117 @@ impl<'m> EmbeddingGradients<'m> {
         &mut self,
         sequences: &[S],
     ) -> Result<Vec<EmbeddingGradient>> {
+        let mut found = vec![EmbeddingGradient { output: 0.0, norms: Vec::new() }; sequences.len()];
+        let (width, is_per_nucleotide) = (self.width.max(1), self.is_per_nucleotide);
+        self.each_batch(sequences, &mut |probe, members, tokens, states| {
+            let outputs = probe.predict(states)?;
+            let gradients = probe.gradients(states)?;
+            let rows = gradients.chunks_exact(probe.input().values().max(1));
+            for ((&member, output), gradient) in members.iter().zip(outputs).zip(rows) {
+                let Tokens { count, lengths, .. } = &tokens[member];
+                let rows = gradient.chunks_exact(width);
+                let norms = match is_per_nucleotide {
+                    true => norms_of_tokens(rows, lengths, width),
+                    false => rows.map(norm).take(*count).collect(),
+                };
+                found[member] = EmbeddingGradient { output, norms };
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Output of each of `sequences`, as [`EmbeddingGradients::of`] has it, without any gradient.
+    ///
+    /// # Errors
+    /// As [`EmbeddingGradients::of`].
+    pub fn outputs<S: Borrow<DnaSequence>>(&mut self, sequences: &[S]) -> Result<Vec<f32>> {
+        let mut found = vec![0.0; sequences.len()];
+        self.each_batch(sequences, &mut |probe, members, _, states| {
+            for (&member, output) in members.iter().zip(probe.predict(states)?) {
+                found[member] = output;
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` with the rows of some sequences after others.
+    fn each_batch<S: Borrow<DnaSequence>>(
+        &mut self,
+        sequences: &[S],
+        each: &mut EachBatch<'_>,
+    ) -> Result<()> {
         let mut tokens = Vec::with_capacity(sequences.len());
         for sequence in sequences {
             tokens.push(self.tokens(sequence.borrow())?);
         }
-        let counts: Vec<usize> = tokens.iter().map(|(ids, _)| ids.len()).collect();
-        let mut found = vec![EmbeddingGradient { output: 0.0, norms: Vec::new() }; tokens.len()];
-        for members in batching::pack(&counts, TOKENS_PER_BATCH_MAX) {
-            let sequences = members.iter().map(|&member| tokens[member].0.as_slice());
+        let counts: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
+        let alone = |member: usize, tokens: usize, error: Error| {
+            does_not_fit(&format!("sequence {}", member + 1), tokens, &error)
+        };
+        let model = self.model;
+        let batches = batching::pack(&counts, model.tokens_per_batch());
+        in_halves(model, &counts, batches, &alone, &mut |members| {
+            let sequences = members.iter().map(|&member| tokens[member].ids.as_slice());
             let batch = TokenBatch::pack(sequences);
             let mut states = Vec::new();
             let mut keep = |_: u32, layer: &[f32]| states.extend_from_slice(layer);
-            self.model.forward(&batch, &self.request, &mut keep)?;
-            let outputs = self.probe.predict(&states)?;
-            let gradients = self.probe.gradients(&states)?;
-            let rows = gradients.chunks_exact(self.probe.input().values().max(1));
-            for ((member, output), gradient) in members.into_iter().zip(outputs).zip(rows) {
-                let norms = gradient.chunks_exact(self.width.max(1)).map(norm);
-                let norms = norms.take(tokens[member].1).collect();
-                found[member] = EmbeddingGradient { output, norms };
+            model.forward(&batch, &self.request, &mut keep)?;
+            if self.is_per_nucleotide {
+                let rows = batch.offsets.windows(2).zip(members).map(|(span, &member)| {
+                    let states = &states[span[0] * self.width..span[1] * self.width];
+                    rows_of_nucleotides(states, &tokens[member].lengths, self.width)
+                });
+                states = rows.collect::<Result<Vec<_>>>()?.concat();
             }
-        }
-        Ok(found)
+            each(&mut self.probe, members, &tokens, &states)
+        })
     }
 
-    /// Padded tokens, and how many they are without.
-    fn tokens(&self, sequence: &DnaSequence) -> Result<(Vec<u32>, usize)> {
+    fn tokens(&self, sequence: &DnaSequence) -> Result<Tokens> {
         let mut ids = self.model.tokenize(sequence)?;
         let count = ids.len();
         if let Some(pad) = self.model.tokenizer().pad_id() {
             ids.resize(count.max(self.pad_to), pad);
         }
         check_length("to be embedded", ids.len(), self.model.facts().tokens_max)?;
-        let rows = self.model.facts().states_fixed.map_or(ids.len(), |rows| rows as usize);
+        let mut lengths = Vec::new();
+        let mut rows = self.model.facts().states_fixed.map_or(ids.len(), |rows| rows as usize);
+        if self.is_per_nucleotide {
+            lengths = self.model.tokenizer().lengths(sequence.as_str())?;
+            lengths.resize(ids.len(), 0);
+            rows = lengths.iter().map(|&length| length as usize).sum();
+        }
         if rows * self.width != self.probe.input().values() {
             let expected = format!("{}, which the network reads", self.probe.input());
             let found = format!("{rows} states of {}", self.width);
             return Err(InputError::new("embedding probe", "states", expected, found).into());
         }
-        Ok((ids, count))
+        Ok(Tokens { ids, count, lengths })
     }
+}
+
+/// States of one sequence, a row for each nucleotide.
+fn rows_of_nucleotides(states: &[f32], lengths: &[u32], width: usize) -> Result<Vec<f32>> {
+    let options = RepresentationOptions { full_rows: FullRows::Nucleotides, ..Default::default() };
+    represent(Pooling::Full, options, &[StrandStates { states, lengths }], width, false)
+}
+
+/// The gradient at a token's state is the sum over the rows that hold it; 0 where none does.
+fn norms_of_tokens<'a>(
+    mut rows: impl Iterator<Item = &'a [f32]>,
+    lengths: &[u32],
+    width: usize,
+) -> Vec<f64> {
+    let of_token = |&length: &u32| {
+        let mut sum = vec![0.0_f32; width];
+        for row in rows.by_ref().take(length as usize) {
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        norm(&sum)
+    };
+    lengths.iter().map(of_token).collect()
 }
 
 fn norm(row: &[f32]) -> f64 {

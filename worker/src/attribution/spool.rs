@@ -5,8 +5,8 @@
 
 use super::entropy::{EntropyMaximum, TokenEntropies};
 use glmeval_common::error::{Error, Result, io_error};
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Entropies while they are written: of each sequence the number of tokens and their values.
@@ -23,9 +23,15 @@ impl EntropySpool {
     /// # Errors
     /// I/O errors with the path.
     pub fn new(path: &Path) -> Result<Self> {
-        let out = BufWriter::new(File::create(path).map_err(|e| io_error(path, e))?);
-        let maximum = EntropyMaximum::default();
-        Ok(Self { path: path.to_owned(), out, sequences: 0, maximum })
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        Ok(Self::on(options.open(path).map_err(|e| io_error(path, e))?, path))
+    }
+
+    /// Starts an empty file that is open for reading too; `path` names it in errors.
+    pub fn on(file: File, path: &Path) -> Self {
+        let (out, maximum) = (BufWriter::new(file), EntropyMaximum::default());
+        Self { path: path.to_owned(), out, sequences: 0, maximum }
     }
 
     /// Adds the next sequence.
@@ -47,8 +53,9 @@ impl EntropySpool {
     pub fn finish(mut self) -> Result<(EntropyMaximum, EntropyReader)> {
         let failed = |e| io_error(&self.path, e);
         self.out.flush().map_err(failed)?;
-        let file = BufReader::new(File::open(&self.path).map_err(failed)?);
-        Ok((self.maximum, EntropyReader { file, path: self.path }))
+        let mut file = self.out.into_inner().map_err(|e| failed(e.into_error()))?;
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        Ok((self.maximum, EntropyReader { file: BufReader::new(file), path: self.path }))
     }
 }
 

@@ -1,13 +1,16 @@
 //! Maps of small networks and of a gLM with random weights.
 
 use super::*;
-use crate::model::Model;
+use crate::device::Device;
+use crate::model::testing::{Cramped, OnHost};
+use crate::model::{Model, ModelOptions};
 use crate::models;
 use crate::variants::{ProbeReads, VariantProbe};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::network::{Activation, Extent, Initializer, LayerKind, LayerSpec, NetworkSpec};
 use glmeval_common::representation::Pooling;
 use glmeval_common::rng::Rng;
+use glmeval_kernels::cuda::Gpu;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -182,4 +185,29 @@ fn a_file_of_maps_pads_shorter_sequences_with_nan() {
     assert_eq!(values[4..], [9.0, 10.0]);
     start().push(&[vec![vec![1.0; 3], vec![1.0; 3]]]).unwrap_err();
     start().finish().unwrap_err();
+}
+
+#[test]
+fn entropies_on_a_device_are_those_of_the_logits_it_computed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/nt-v1-random");
+    let device = Device::Cuda(Gpu::for_tests().unwrap());
+    let open = || models::open_on(&folder, &ModelOptions::default(), &device).unwrap();
+    let (there, here) = (open(), open().wrapped(|network| Box::new(OnHost(network))));
+    let sequence = &sequences(1, 20)[0];
+    let found = Entropies::new(&there).unwrap().of(sequence).unwrap();
+    let expected = Entropies::new(&here).unwrap().of(sequence).unwrap();
+    assert_eq!(found.lengths, expected.lengths);
+    for (found, expected) in found.values.iter().zip(&expected.values) {
+        assert!((found - expected).abs() <= 1e-12, "{found} {expected}");
+    }
+}
+
+#[test]
+fn copies_that_find_no_room_are_masked_a_few_at_a_time() {
+    let sequence = &sequences(1, 40)[0];
+    let whole = model();
+    let expected = Entropies::new(&whole).unwrap().of(sequence).unwrap();
+    let cramped = model().wrapped(|network| Box::new(Cramped(network, 25)));
+    assert_eq!(Entropies::new(&cramped).unwrap().of(sequence).unwrap(), expected);
+    assert!(cramped.tokens_per_batch() < 50, "{}", cramped.tokens_per_batch());
 }

@@ -1,10 +1,13 @@
 use super::*;
-use crate::model::{ModelOptions, Network};
+use crate::device::Device;
+use crate::model::ModelOptions;
+use crate::model::testing::{Cramped, OnHost};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::ids::{DatasetId, SetId};
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
+use glmeval_common::representation::MeanOver;
 use glmeval_common::unit::ModelRef;
-use glmeval_kernels::error::KernelError;
+use glmeval_kernels::cuda::Gpu;
 use std::path::PathBuf;
 
 const WIDTH: usize = 64;
@@ -158,7 +161,7 @@ fn a_state_that_is_not_finite_is_named_with_its_example() {
         TokenBatch::pack([2, 1].map(|row: usize| tokens[row].sequences[0][0].ids.as_slice()));
     let mut states = vec![0.5; batch.token_count() * WIDTH];
     let mut check = |states: &[f32], part: &str| {
-        let error = rows.take(2, states, &batch, &[2, 1]).unwrap_err();
+        let error = rows.take(2, States::Host(states), &batch, &[2, 1]).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
     };
     let cls = tokens[2].count() * WIDTH;
@@ -208,36 +211,6 @@ fn both_strands_give_a_sequence_and_its_reverse_complement_one_representation() 
     }
 }
 
-/// A network on a device with room for so many tokens.
-struct Cramped(Box<dyn Network>, usize);
-
-impl Network for Cramped {
-    fn forward(
-        &self,
-        batch: &TokenBatch,
-        request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
-    ) -> Result<()> {
-        let tokens = batch.token_count();
-        if tokens <= self.1 {
-            return self.0.forward(batch, request, sink);
-        }
-        // A layer was handed out before the device was full.
-        sink(0, &vec![7.0; tokens * WIDTH]);
-        let (device, bytes) = ("the device".to_owned(), tokens as u64);
-        let full = KernelError::OutOfMemory { device, bytes, free: 0, total: 0 };
-        Err(crate::device::device_error(full))
-    }
-
-    fn vocabulary_size(&self) -> usize {
-        self.0.vocabulary_size()
-    }
-
-    fn mean_skips_first(&self) -> bool {
-        self.0.mean_skips_first()
-    }
-}
-
 #[test]
 fn a_batch_that_finds_no_room_is_halved_until_it_does() {
     let (folder, whole) = model();
@@ -262,4 +235,29 @@ fn a_sequence_that_fits_no_device_is_named() {
     let all = shard(&examples, 0, examples.len());
     let error = embed(&cramped, &set, &all, &mut |_| {}).unwrap_err().chain();
     assert!(error.contains("example e5") && error.contains("do not fit the device"), "{error}");
+}
+
+#[test]
+fn rows_pooled_on_a_device_have_the_bytes_of_rows_pooled_on_the_host() {
+    let (folder, _) = model();
+    let device = Device::Cuda(Gpu::for_tests().unwrap());
+    let open = || crate::models::open_on(&folder, &ModelOptions::default(), &device).unwrap();
+    let (there, here) = (open(), open().wrapped(|network| Box::new(OnHost(network))));
+    let few = shard(&examples(), 0, 4);
+    for dtype in [StoredDtype::F32, StoredDtype::F16, StoredDtype::Bf16] {
+        for strands in [Strands::Forward, Strands::Averaged] {
+            for mean_over in [MeanOver::Published, MeanOver::Nucleotides, MeanOver::All] {
+                let options = RepresentationOptions { strands, mean_over, ..Default::default() };
+                let mut set = SetSpec { options, ..set(&there, folder.clone(), dtype) };
+                if strands == Strands::Averaged {
+                    // States of two strands are joined nucleotide by nucleotide, on the host.
+                    set.options.full_rows = FullRows::Nucleotides;
+                }
+                set.layers = vec![0, 1];
+                let found = embed(&there, &set, &few, &mut |_| {}).unwrap();
+                let expected = embed(&here, &set, &few, &mut |_| {}).unwrap();
+                assert_eq!(found, expected, "{dtype:?} {strands:?} {mean_over:?}");
+            }
+        }
+    }
 }

@@ -58,7 +58,7 @@ pub(super) async fn evaluate_all(
             ProbeSpec::Applied { fit: base, targets } => {
                 if windows.is_none() {
                     let source = &unit.features;
-                    let read = reading::read(context.store, source, manifest, budget_bytes);
+                    let read = reading::read(context.store, (source, None), manifest, budget_bytes);
                     windows = Some(read.await?);
                 }
                 let Some(examples) = &windows else { continue };

@@ -17,6 +17,7 @@ use glmeval_common::example::Split;
 use glmeval_common::network::{
     Architecture, Extent, Loss, Monitor, NetworkSpec, Restore, TrainingSpec,
 };
+use glmeval_common::representation::Pooling;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -71,7 +72,8 @@ impl<'a> Work<'a> {
         let measured = &self.examples.measured;
         let mut chosen = choose(&fit.identity, self.unit.task, measured)?;
         let (layout, outputs) = layout(dataset, training.loss, self.target_names)?;
-        let mut notes = Vec::new();
+        let validated = |on: Pooling| format!("validated on {on} of the valid examples");
+        let mut notes: Vec<String> = self.unit.validated_on.map(validated).into_iter().collect();
         let asks = self.measured_at_least(layout);
         for (rows, split) in [(&mut chosen.train, Split::Train), (&mut chosen.valid, Split::Valid)]
         {

@@ -11,9 +11,9 @@ use crate::training::cache::{ExampleCache, RowFormat};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use glmeval_common::dna::BASES;
-use glmeval_common::embedding::tensor_name;
+use glmeval_common::embedding::{EmbeddingShard, tensor_name};
 use glmeval_common::error::{Error, ErrorKind, InputError, Result};
-use glmeval_common::example::Example;
+use glmeval_common::example::{Example, Split};
 use glmeval_common::ids::SetId;
 use glmeval_common::network::Extent;
 use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature, StoredDtype};
@@ -54,14 +54,15 @@ impl Examples {
     }
 }
 
-/// Reads a data set's features and targets; `budget_bytes` of the features lie in memory.
+/// Reads a data set's features and targets; `budget_bytes` of the features lie in memory. Examples of
+/// `valid` have the pooling `validated_on` instead, if one is given.
 ///
 /// # Errors
 /// `Invalid` naming the example whose features differ in extent from the first one's; `Corrupt`; store
 /// errors.
 pub(super) async fn read(
     store: &Store,
-    source: &FeatureSource,
+    (source, validated_on): (&FeatureSource, Option<Pooling>),
     manifest: &DatasetManifest,
     budget_bytes: u64,
 ) -> Result<Examples> {
@@ -69,9 +70,9 @@ pub(super) async fn read(
     match source {
         FeatureSource::Embedding { set, layer, pooling } => {
             let measured = measured_of(store, &manifest).await?;
-            let tensor = (*layer, *pooling);
+            let tensors = [Some(*pooling), validated_on].map(|one| one.map(|one| (*layer, one)));
             let builder = Builder::new(&manifest, budget_bytes);
-            let builder = embeddings(store, (set, tensor), builder, &measured.ids).await?;
+            let builder = embeddings(store, (set, tensors), builder, &measured).await?;
             let (cache, sides) = builder.finish(*pooling == Pooling::Full)?;
             Ok(Examples { cache, sides, measured })
         }
@@ -126,6 +127,7 @@ async fn spawned<T: Send + 'static>(
 }
 
 /// One layer and pooling of some examples, as stored.
+#[derive(Default)]
 struct StoredRows {
     ids: Vec<String>,
     /// Channels of a position; of a pooled row, those of all sequences together.
@@ -210,15 +212,16 @@ impl<'a> Builder<'a> {
     }
 }
 
-type Tensor = (u32, Pooling);
+/// Layer and pooling of all examples, and of those of `valid` where they differ.
+type Tensors = [Option<(u32, Pooling)>; 2];
 
 /// Appends every example's rows of one tensor; a damaged shard is passed over where others hold its
 /// examples as well.
 async fn embeddings<'a>(
     store: &Store,
-    (set, tensor): (&SetId, Tensor),
+    (set, tensors): (&SetId, Tensors),
     mut builder: Builder<'a>,
-    ids: &[String],
+    Measured { ids, splits, .. }: &Measured,
 ) -> Result<Builder<'a>> {
     let total = builder.manifest.rows;
     let mut ranges = committed_ranges(store, set).await?;
@@ -229,13 +232,13 @@ async fn embeddings<'a>(
         let read = |piece: Piece| {
             let (store, set) = (store.clone(), set.clone());
             async move {
-                let read = spawned(async move { read_piece(&store, &set, tensor, piece).await });
+                let read = spawned(async move { read_piece(&store, &set, tensors, piece).await });
                 (piece, read.await.map_err(lost_input))
             }
         };
         let mut reads = futures::stream::iter(pieces).map(read).buffered(READS_IN_FLIGHT_MAX);
         while let Some((piece, read)) = reads.next().await {
-            let rows = match read {
+            let [rows, of_valid] = match read {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     ranges.retain(|range| *range != piece.commit);
                     if cover_range(&ranges, position, total).is_err() {
@@ -246,6 +249,11 @@ async fn embeddings<'a>(
                 }
                 read => read?,
             };
+            let mut rows = rows.unwrap_or_default();
+            if let Some(of_valid) = of_valid {
+                let splits = splits.get(rows_read..).unwrap_or_default();
+                rows.values = with_valid(&rows, &of_valid, splits)?;
+            }
             check_ids(set, ids, rows_read, &rows.ids)?;
             tokio::task::block_in_place(|| builder.append(&rows))?;
             rows_read += rows.ids.len();
@@ -280,14 +288,40 @@ fn check_ids(set: &SetId, ids: &[String], start: usize, found: &[String]) -> Res
     Ok(())
 }
 
+/// The values of `rows`, those of examples of `valid` from `of_valid`.
+fn with_valid(rows: &StoredRows, of_valid: &StoredRows, splits: &[Option<Split>]) -> Result<Bytes> {
+    let count = rows.ids.len();
+    let row_bytes = rows.values.len() / count.max(1);
+    if of_valid.values.len() != rows.values.len() {
+        return Err(Error::bug("two poolings of different widths"));
+    }
+    let mut values = rows.values.to_vec();
+    let others = of_valid.values.chunks_exact(row_bytes.max(1));
+    for ((row, other), split) in values.chunks_exact_mut(row_bytes.max(1)).zip(others).zip(splits) {
+        if *split == Some(Split::Valid) {
+            row.copy_from_slice(other);
+        }
+    }
+    Ok(values.into())
+}
+
 async fn read_piece(
     store: &Store,
     set: &SetId,
-    (layer, pooling): Tensor,
+    tensors: Tensors,
+    piece: Piece,
+) -> Result<[Option<StoredRows>; 2]> {
+    let shard = read_piece_shard(store, set, &piece).await?;
+    let [first, second] = tensors.map(|one| one.map(|one| rows_of(&shard, one, piece)).transpose());
+    Ok([first?, second?])
+}
+
+fn rows_of(
+    shard: &EmbeddingShard,
+    (layer, pooling): (u32, Pooling),
     piece: Piece,
 ) -> Result<StoredRows> {
     let (start, end) = piece.commit;
-    let shard = read_piece_shard(store, set, &piece).await?;
     let range = shard.rows_of(piece.take.0, piece.take.1);
     let name = tensor_name(layer, pooling);
     let tensor = shard.tensor(layer, pooling);

@@ -80,14 +80,6 @@ impl<T: Element> Room<T> {
     }
 }
 
-/// States on the host, once the device has them.
-///
-/// # Errors
-/// `Unavailable` if the device fails.
-pub(crate) fn read(states: &ViewMut<'_, f32>) -> Result<Vec<f32>> {
-    states.view().to_vec().map_err(device_error)
-}
-
 /// The table of a batch's sequences, in the memory of the last one.
 ///
 /// # Errors

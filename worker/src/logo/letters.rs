@@ -4,7 +4,7 @@
 //! what it looks like.
 
 /// Colours of Okabe and Ito 2008; the blue is lighter where the page is dark.
-pub(super) const STYLE: &str = "<style>.la{fill:#009e73}.lc{fill:#0072b2}.lg{fill:#e69f00}\
+pub(crate) const STYLE: &str = "<style>.la{fill:#009e73}.lc{fill:#0072b2}.lg{fill:#e69f00}\
 .lt{fill:#d55e00}.ln{fill:#8c959f}@media (prefers-color-scheme:dark){.lc{fill:#56b4e9}}</style>";
 
 /// Path and class of a letter; any but A, C, G, T and U is an N.

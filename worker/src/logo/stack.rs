@@ -76,7 +76,7 @@ fn draw(stacks: &[Stack], (low, high): (f64, f64), unit: &str, title: &str) -> S
     canvas.y_axis(y, LEFT, right, unit);
     for (position, stack) in stacks.iter().enumerate() {
         let x = LEFT + width * position as f64;
-        draw_stack(&mut canvas, y, (x, width), stack);
+        draw_letters(&mut canvas, y, (x, width), stack);
         let number = position + 1;
         if number == 1 || number % 10 == 0 || (is_short && number % 5 == 0) {
             let at = (x + width / 2.0, bottom + 16.0);
@@ -87,8 +87,14 @@ fn draw(stacks: &[Stack], (low, high): (f64, f64), unit: &str, title: &str) -> S
     standalone(&canvas.finish(title))
 }
 
-/// Draws positive letters upwards from the axis and negative ones downwards, the smallest first.
-fn draw_stack(canvas: &mut Canvas, y: Scale, (x, width): (f64, f64), stack: &Stack) {
+/// Draws positive letters upwards from the axis and negative ones downwards, the smallest first, in a column
+/// from `x` of `width`.
+pub(crate) fn draw_letters(
+    canvas: &mut Canvas,
+    y: Scale,
+    (x, width): (f64, f64),
+    stack: &[(u8, f64)],
+) {
     let mut sorted: Vec<&(u8, f64)> = stack.iter().filter(|(_, value)| value.is_finite()).collect();
     sorted.sort_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
     let (mut above, mut below) = (0.0, 0.0);

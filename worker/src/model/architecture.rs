@@ -194,6 +194,11 @@ pub trait Blueprint: Send + Sync {
     /// As [`TensorSource::take_f32`].
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>>;
 
+    /// Whether the published code hides padding if it is given a mask.
+    fn masks_padding(&self) -> bool {
+        false
+    }
+
     /// Whether [`Blueprint::load_on`] takes them, so that a job can be refused before any of it runs.
     fn has_cuda_form(&self) -> bool {
         false

@@ -10,8 +10,8 @@ mod ends;
 use crate::config::bert::{self, BertConfig, BertForm};
 use crate::layers::{Kept, MaskedHead, Positions, Scratch};
 use crate::model::{
-    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    TensorSource, TokenBatch,
+    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network, Sink,
+    States, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::{BpeTokenizer, OverlappingKmerTokenizer};
@@ -167,6 +167,10 @@ impl Blueprint for Plan {
         })
     }
 
+    fn masks_padding(&self) -> bool {
+        true
+    }
+
     fn has_cuda_form(&self) -> bool {
         true
     }
@@ -218,18 +222,18 @@ impl Encoder {
         batch: &TokenBatch,
         request: &LayerRequest,
         scratch: &mut Scratch,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut states = self.embedding.states(batch)?;
         if request.wants(0) {
-            sink(0, &states);
+            sink(0, States::Host(&states))?;
         }
         let positions = self.slopes.as_deref().map_or(Positions::None, Positions::Alibi);
         scratch.fit(widths(&self.config), batch.token_count())?;
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             block.apply(&mut states, &batch.offsets, positions, scratch)?;
             if request.wants(layer) {
-                sink(layer, &states);
+                sink(layer, States::Host(&states))?;
             }
         }
         Ok(())
@@ -241,7 +245,7 @@ impl Network for Encoder {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
     }

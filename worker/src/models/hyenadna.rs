@@ -14,7 +14,7 @@ use crate::device;
 use crate::layers::{Kept, LayerNorm, defect, pack, table_row, zeros};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    Precision, SpecialTokens, TensorShape, TensorSource, TokenBatch,
+    Precision, Sink, SpecialTokens, States, TensorShape, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::{CharacterTokenizer, SpecialStyle};
@@ -256,25 +256,25 @@ impl Backbone {
         batch: &TokenBatch,
         request: &LayerRequest,
         scratch: &mut Scratch,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut states = zeros(batch.token_count(), self.width)?;
         for (&id, row) in batch.ids.iter().zip(states.chunks_exact_mut(self.width)) {
             row.copy_from_slice(table_row(&self.words, self.width, id)?);
         }
         if request.wants(0) {
-            sink(0, &states);
+            sink(0, States::Host(&states))?;
         }
         scratch.fit(batch.token_count(), (self.width, self.feed_forward_width))?;
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             block.apply(&mut states, &batch.offsets, scratch)?;
             if request.wants(layer) {
-                sink(layer, &states);
+                sink(layer, States::Host(&states))?;
             }
         }
         if request.deepest() as usize > self.blocks.len() {
             self.final_norm.apply_in_place(&mut states)?;
-            sink(request.deepest(), &states);
+            sink(request.deepest(), States::Host(&states))?;
         }
         Ok(())
     }
@@ -287,7 +287,7 @@ impl Network for Backbone {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
     }

@@ -4,8 +4,8 @@
 
 use crate::config::Config;
 use crate::model::{
-    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    TensorSource, TokenBatch,
+    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network, Sink,
+    States, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::NucleotideTokenizer;
@@ -98,7 +98,7 @@ impl Network for Loaded {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let rows = batch.ids.iter().flat_map(|&id| {
             self.table.chunks_exact(self.width).nth(id as usize).unwrap_or_default()
@@ -106,7 +106,7 @@ impl Network for Loaded {
         let states: Vec<f32> = rows.copied().collect();
         for layer in [0, 1] {
             if request.wants(layer) {
-                sink(layer, &states);
+                sink(layer, States::Host(&states))?;
             }
         }
         Ok(())

@@ -16,8 +16,8 @@ use crate::config::esm::{self, PositionEmbedding};
 use crate::json;
 use crate::layers::{Kept, LayerNorm, MaskedHead, Scratch};
 use crate::model::{
-    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    TensorSource, TokenBatch,
+    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network, Sink,
+    States, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::KmerTokenizer;
@@ -200,6 +200,10 @@ impl Blueprint for Plan {
         Ok(Box::new(tokenizer))
     }
 
+    fn masks_padding(&self) -> bool {
+        true
+    }
+
     fn has_cuda_form(&self) -> bool {
         true
     }
@@ -242,11 +246,11 @@ impl Encoder {
         batch: &TokenBatch,
         request: &LayerRequest,
         scratch: &mut Scratch,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut states = self.embedding.states(batch)?;
         if request.wants(0) {
-            sink(0, &states);
+            sink(0, States::Host(&states))?;
         }
         scratch.fit(widths(&self.config), batch.token_count())?;
         let longest = batch.sequences().map(<[u32]>::len).max().unwrap_or(0);
@@ -256,9 +260,9 @@ impl Encoder {
             block.apply(&mut states, &batch.offsets, positions, scratch)?;
             if layer as usize == self.blocks.len() {
                 self.final_norm.apply(&states, &mut scratch.narrow)?;
-                sink(layer, &scratch.narrow);
+                sink(layer, States::Host(&scratch.narrow))?;
             } else if request.wants(layer) {
-                sink(layer, &states);
+                sink(layer, States::Host(&states))?;
             }
         }
         Ok(())
@@ -271,7 +275,7 @@ impl Network for Encoder {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
     }

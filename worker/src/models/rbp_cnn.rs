@@ -12,7 +12,7 @@ use crate::config::rbp_cnn::{DILATIONS, KERNELS, MODEL_TYPE, POOL, conv};
 use crate::layers::{NUCLEOTIDES, centred, defect, kernel_precision, pack_nucleotide_conv, zeros};
 use crate::model::{
     Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    Precision, TensorShape, TensorSource, TokenBatch,
+    Precision, Sink, States, TensorShape, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::NucleotideTokenizer;
@@ -257,14 +257,14 @@ impl Network for Loaded {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut states = Vec::new();
         for sequence in batch.sequences() {
             states.extend(self.embedding(&centred(sequence, self.length)?)?);
         }
         if request.wants(1) {
-            sink(1, &states);
+            sink(1, States::Host(&states))?;
         }
         Ok(())
     }

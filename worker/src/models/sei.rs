@@ -12,8 +12,8 @@ use crate::config::SeiConfig;
 use crate::config::sei::CLASSIFIER;
 use crate::layers::{NUCLEOTIDES, centred};
 use crate::model::{
-    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    TensorShape, TensorSource, TokenBatch,
+    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network, Sink,
+    States, TensorShape, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::NucleotideTokenizer;
@@ -184,7 +184,7 @@ impl Network for Loaded {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut states = Vec::new();
         for sequence in batch.sequences() {
@@ -192,7 +192,7 @@ impl Network for Loaded {
             states.extend(self.spline.apply(&maps)?);
         }
         if request.wants(1) {
-            sink(1, &states);
+            sink(1, States::Host(&states))?;
         }
         Ok(())
     }

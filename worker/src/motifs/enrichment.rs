@@ -7,6 +7,7 @@ use super::scan::{Scan, Scanner};
 use crate::importance::shuffled;
 use crate::statistics::benjamini_hochberg;
 use glmeval_common::dna::DnaSequence;
+use glmeval_common::error::Result;
 use rayon::prelude::*;
 
 /// Occurrences at peaks, and what they are compared with.
@@ -36,8 +37,18 @@ pub struct Enrichment {
     pub q: f64,
 }
 
-/// Scans the peaks, and compares every motif with shuffles.
-pub fn enrichment(scanner: &Scanner, given: &PeakScan<'_>) -> (Scan, Vec<Enrichment>) {
+/// Sequences that are shuffled between two calls of `told`.
+const SEQUENCES_PER_STEP: usize = 64;
+
+/// Scans the peaks, and compares every motif with shuffles; `told` hears how many sequences were done.
+///
+/// # Errors
+/// Those of `told`.
+pub fn enrichment(
+    scanner: &Scanner,
+    given: &PeakScan<'_>,
+    told: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<(Scan, Vec<Enrichment>)> {
     let scan = scanner.scan_spans(given.sequences, given.peaks);
     let with_peaks: Vec<(&DnaSequence, &Vec<(usize, usize)>)> =
         given.sequences.iter().zip(given.peaks).filter(|(_, peaks)| !peaks.is_empty()).collect();
@@ -54,7 +65,11 @@ pub fn enrichment(scanner: &Scanner, given: &PeakScan<'_>) -> (Scan, Vec<Enrichm
         }
         counts
     };
-    let each: Vec<Vec<(u64, u64)>> = with_peaks.par_iter().map(count).collect();
+    let mut each: Vec<Vec<(u64, u64)>> = Vec::with_capacity(with_peaks.len());
+    for step in with_peaks.chunks(SEQUENCES_PER_STEP) {
+        each.par_extend(step.par_iter().map(count));
+        told(step.len())?;
+    }
     let sequences = with_peaks.len() as u64;
     let shuffles = sequences.saturating_mul(given.shuffles);
     let mut found: Vec<Enrichment> = (0..scanner.matrices().len())
@@ -76,7 +91,7 @@ pub fn enrichment(scanner: &Scanner, given: &PeakScan<'_>) -> (Scan, Vec<Enrichm
     for (motif, q) in found.iter_mut().zip(benjamini_hochberg(&p)) {
         motif.q = q;
     }
-    (scan, found)
+    Ok((scan, found))
 }
 
 /// Chance of at least `hits` of `all` being in the first group if the hits of both were dealt at random.

@@ -3,6 +3,7 @@ use super::*;
 use crate::importance::MapForm;
 use crate::statistics::benjamini_hochberg;
 use glmeval_common::dna::{DnaSequence, Strand};
+use glmeval_common::error::Result;
 use glmeval_common::readers::motifs::Motif;
 use glmeval_common::rng::Rng;
 
@@ -140,12 +141,17 @@ fn a_planted_motif_is_enriched_at_peaks_and_another_is_not() {
     let motifs = [of_letters(planted), of_letters("CCGGAAGTG")];
     let scanner = Scanner::new(&motifs, Background::UNIFORM, ScanOptions::default());
     let given = PeakScan { sequences: &sequences, peaks: &peaks, shuffles: 5, seed: 1 };
-    let (scan, found) = enrichment(&scanner, &given);
+    let mut told = 0;
+    let mut count = |sequences: usize| -> Result<()> {
+        told += sequences;
+        Ok(())
+    };
+    let (scan, found) = enrichment(&scanner, &given, &mut count).unwrap();
     assert!(scan.hits.iter().all(|hit| hit.start >= 45 && hit.end <= 65));
     assert_eq!(found[0].sequences, 12);
     assert!(found[0].p < 1e-9 && found[0].q < 1e-8 && found[0].fold > 5.0, "{:?}", found[0]);
     assert!(found[1].p > 0.01, "{:?}", found[1]);
-    assert_eq!(enrichment(&scanner, &given).1, found);
+    assert_eq!(enrichment(&scanner, &given, &mut |_| Ok(())).unwrap().1, found);
 }
 
 #[test]

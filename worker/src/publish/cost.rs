@@ -27,7 +27,7 @@ const SECONDS_PER_HOUR: f64 = 3_600.0;
 pub(super) async fn lines(
     store: &Store,
     plan: &Plan,
-    fits: &[FitResult],
+    (fits, of_maps): (&[FitResult], f64),
 ) -> Result<Vec<(String, String)>> {
     let text = match read_job_toml(store, &plan.job).await {
         Ok(text) => text,
@@ -38,7 +38,7 @@ pub(super) async fn lines(
     let prices = Prices::of_job_file(&text, "job.toml").ok().flatten();
     let mut seconds = shard_seconds(store, plan).await?;
     let fitted: f64 = fits.iter().map(|fit| fit.scores.seconds).sum();
-    *seconds.entry(KIND_DEFAULT.to_owned()).or_default() += fitted;
+    *seconds.entry(KIND_DEFAULT.to_owned()).or_default() += fitted + of_maps;
     let Some(prices) = prices else { return Ok(vec![hours(&seconds)]) };
     let mut lines = told(&prices, &seconds);
     lines.extend(lost(&prices, &spent(store, &plan.job).await?));

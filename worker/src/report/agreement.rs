@@ -139,6 +139,7 @@ impl<'a> Agreement<'a> {
             .text("probe", rows, |row| Some(row.identity.probe.clone()))
             .real("factor", rows, |row| Some(row.identity.factor))
             .real("fraction", rows, |row| Some(row.identity.fraction))
+            .text("trained_on", rows, |row| row.identity.trained_on.clone())
             .text("protocol", rows, |row| Some(row.identity.protocol.clone()))
             .text("target", rows, |row| Some(row.target.to_owned()))
             .text("statistic", rows, |row| Some(row.statistic.to_owned()))

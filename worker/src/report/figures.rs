@@ -6,6 +6,7 @@
 mod bars;
 mod curves;
 mod histories;
+mod logos;
 mod profiles;
 mod scatter;
 mod spreads;
@@ -20,6 +21,7 @@ use glmeval_common::score::FitIdentity;
 use spreads::Spread;
 use std::collections::BTreeMap;
 
+pub(super) use logos::all_logos;
 pub(super) use tasks::task_figures;
 
 /// Bars of a figure; the rest stands in the tables.

@@ -4,6 +4,7 @@
 //! escaped, and the page reads the same without its script.
 
 mod agreement;
+mod attribution;
 mod dataset;
 mod provenance;
 mod results;
@@ -13,6 +14,7 @@ mod table;
 mod variants;
 
 use super::agreement::Agreement;
+use super::attribution::Attributions;
 use super::comparisons::Comparisons;
 use super::figures::Figure;
 use super::summary::Summaries;
@@ -32,6 +34,8 @@ pub(super) struct Parts<'a> {
     pub(super) agreement: &'a Agreement<'a>,
     /// One list per data set of the view.
     pub(super) figures: &'a [Vec<Figure>],
+    /// Correlations of maps, and their logos by task.
+    pub(super) attributions: (&'a Attributions<'a>, &'a [(TaskName, Figure)]),
     /// Figures over all data sets of a task.
     pub(super) task_figures: &'a [(TaskName, Figure)],
 }
@@ -130,6 +134,7 @@ fn task_section(view: &View<'_>, task: TaskName, parts: &Parts<'_>) -> String {
         out.push_str(&variants::variants(view, parts.agreement));
     }
     out.push_str(&agreement::section(task, parts.agreement));
+    out.push_str(&attribution::section(task, parts.attributions));
     let is_open = view.datasets.len() <= OPEN_MAX;
     if of_task.len() > 1 && !is_open {
         out.push_str(

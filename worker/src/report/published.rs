@@ -9,7 +9,9 @@
 //! error of reading. Superseded results of earlier versions are left out.
 
 use glmeval_common::dataset::TaskName;
+use glmeval_common::job::Protocol;
 use glmeval_common::plan::PlannedDataset;
+use glmeval_common::representation::Pooling;
 use glmeval_common::score::FitIdentity;
 use std::sync::OnceLock;
 
@@ -189,17 +191,32 @@ fn plain(name: &str) -> String {
 }
 
 /// The representation without what the study itself did: padding to the longest sequence of a task, and
-/// the rows of GPN's sequences where it was padded.
+/// the rows of GPN's sequences where it was padded. Means of the corrected protocol stand beside those
+/// that they correct.
 fn habitual(identity: &FitIdentity) -> &str {
     let name = identity.representation.as_str();
     let Some((plain, options)) = name.strip_suffix(')').and_then(|name| name.split_once(" ("))
     else {
-        return name;
+        return if name == Pooling::AfterCls.name() { Pooling::Cls.name() } else { name };
     };
     let is_cut = identity.task == TaskName::InsertSeq.name();
-    let is_habit =
-        |option: &str| option.starts_with("padded") || (is_cut && option == "per nucleotide");
+    let is_corrected = identity.protocol == Protocol::Corrected.name();
+    let is_habit = |option: &str| {
+        option.starts_with("padded")
+            || (is_cut && option == "per nucleotide")
+            || (is_corrected && option == "mean over nucleotides")
+    };
     if options.split(", ").all(is_habit) { plain } else { name }
+}
+
+/// Whether a row is of the gLM of that name.
+pub(super) fn is_of_model(row: &Reference, model: Option<&str>) -> bool {
+    model.is_some_and(|model| plain(model) == plain(row.model))
+}
+
+/// Whether a row's data set is the one of that name.
+pub(super) fn is_called(row: &Reference, dataset: &str, task: TaskName) -> bool {
+    is_named(row.dataset, &words(dataset), task)
 }
 
 fn words(name: &str) -> Vec<String> {

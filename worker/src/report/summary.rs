@@ -126,6 +126,7 @@ impl<'a> Summaries<'a> {
             .text("probe", rows, |(arm, _)| Some(arm.identity.probe.clone()))
             .real("factor", rows, |(arm, _)| Some(arm.identity.factor))
             .real("fraction", rows, |(arm, _)| Some(arm.identity.fraction))
+            .text("trained_on", rows, |(arm, _)| arm.identity.trained_on.clone())
             .text("protocol", rows, |(arm, _)| Some(arm.identity.protocol.clone()))
             .text("split", rows, |(_, row)| Some(row.of.split.clone()))
             .text("target", rows, |(_, row)| Some(row.of.target.clone()))
@@ -195,6 +196,7 @@ pub(super) fn is_same_arm(a: &FitIdentity, b: &FitIdentity) -> bool {
         && real(a) == real(b)
         && (&a.task, &a.dataset_id) == (&b.task, &b.dataset_id)
         && text(a) == text(b)
+        && a.trained_on == b.trained_on
 }
 
 fn statistics<'a>(

@@ -177,6 +177,7 @@ pub(super) fn scores_table(view: &View<'_>) -> Table {
         .text("probe", rows, |(fit, _)| Some(fit.identity.probe.clone()))
         .real("factor", rows, |(fit, _)| Some(fit.identity.factor))
         .real("fraction", rows, |(fit, _)| Some(fit.identity.fraction))
+        .text("trained_on", rows, |(fit, _)| fit.identity.trained_on.clone())
         .small("repeat", rows, |(fit, _)| Some(fit.identity.repeat))
         .large("seed", rows, |(fit, _)| fit.identity.seed)
         .text("protocol", rows, |(fit, _)| Some(fit.identity.protocol.clone()))
@@ -213,8 +214,8 @@ pub(super) fn histories_table(view: &View<'_>) -> Table {
         .real("valid_aupr", rows, |(_, epoch)| Some(epoch.valid?.aupr))
 }
 
-/// The score table for a terminal: one block per data set, one line per fit.
-pub fn text_table(input: &ReportInput<'_>) -> String {
+/// The score table for a terminal: one block per data set, one line per fit, then `maps`.
+pub(super) fn text_table(input: &ReportInput<'_>, maps: &str) -> String {
     let view = View::new(input);
     let mut out = String::new();
     for dataset in &view.datasets {
@@ -241,6 +242,7 @@ pub fn text_table(input: &ReportInput<'_>) -> String {
         out.push_str(&aligned(&lines));
         out.push('\n');
     }
+    out.push_str(maps);
     for failed in input.failed {
         let _ = writeln!(out, "failed: {failed}");
     }

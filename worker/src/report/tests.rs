@@ -25,6 +25,7 @@ pub(super) fn dataset(name: &str, task: TaskName, rows: u64) -> PlannedDataset {
                 .into(),
             notes: Vec::new(),
             leakage: Vec::new(),
+            target_titles: Vec::new(),
         },
     }
 }
@@ -56,6 +57,7 @@ pub(super) fn identity(
         repeat: 0,
         seed: 7,
         protocol: "published".to_owned(),
+        trained_on: None,
     }
 }
 
@@ -200,15 +202,18 @@ fn text(files: &[ReportFile], name: &str) -> String {
     String::from_utf8(file.bytes.clone()).unwrap()
 }
 
+/// A report of fits alone.
+fn input<'a>(plan: &'a Plan, fits: &'a [FitResult]) -> ReportInput<'a> {
+    ReportInput { plan, fits, attributions: &[], failed: &[], cost: &[] }
+}
+
 #[test]
 fn report_does_not_depend_on_the_order_of_fits() {
     let (plan, mut fits) = (plan(), fits());
     let failed = ["fit 3: out of <memory>".to_owned()];
-    let forward =
-        render(&ReportInput { plan: &plan, fits: &fits, failed: &failed, cost: &[] }).unwrap();
+    let forward = render(&ReportInput { failed: &failed, ..input(&plan, &fits) }).unwrap();
     fits.reverse();
-    let backward =
-        render(&ReportInput { plan: &plan, fits: &fits, failed: &failed, cost: &[] }).unwrap();
+    let backward = render(&ReportInput { failed: &failed, ..input(&plan, &fits) }).unwrap();
     assert_eq!(forward, backward);
 }
 
@@ -216,8 +221,7 @@ fn report_does_not_depend_on_the_order_of_fits() {
 fn page_is_self_contained_and_escaped() {
     let (plan, fits) = (plan(), fits());
     let failed = ["fit 3: out of <memory>".to_owned()];
-    let files =
-        render(&ReportInput { plan: &plan, fits: &fits, failed: &failed, cost: &[] }).unwrap();
+    let files = render(&ReportInput { failed: &failed, ..input(&plan, &fits) }).unwrap();
     let page = text(&files, "report.html");
     assert!(page.contains("A &lt;small&gt; job") && page.contains("out of &lt;memory&gt;"));
     let fetched = ["src=", "url(", "@import", "<iframe", "http://", "https://"];
@@ -231,7 +235,7 @@ fn page_is_self_contained_and_escaped() {
 #[test]
 fn csv_and_parquet_hold_one_row_per_statistic() {
     let (plan, fits) = (plan(), fits());
-    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &fits)).unwrap();
     let rows: usize = fits.iter().map(|fit| fit.scores.statistics.len()).sum();
     assert_eq!(text(&files, "scores.csv").lines().count(), rows + 1);
     let file = files.iter().find(|file| file.name == "scores.parquet").unwrap();
@@ -244,7 +248,7 @@ fn csv_and_parquet_hold_one_row_per_statistic() {
 #[test]
 fn figures_come_as_files_with_their_own_style() {
     let (plan, fits) = (plan(), fits());
-    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &fits)).unwrap();
     for name in ["00-REST-roc", "00-REST-auroc-exact-bars", "01-HepG2-scatter"] {
         let svg = text(&files, &format!("figures/{name}.svg"));
         assert!(svg.starts_with("<?xml") && svg.contains("<style>"), "{name}");
@@ -254,21 +258,21 @@ fn figures_come_as_files_with_their_own_style() {
 #[test]
 fn a_job_without_fits_still_has_a_page() {
     let plan = plan();
-    let files = render(&ReportInput { plan: &plan, fits: &[], failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &[])).unwrap();
     assert!(text(&files, "report.html").contains("Notes"));
 }
 
 #[test]
 fn text_table_has_one_line_per_fit() {
     let (plan, fits) = (plan(), fits());
-    let table = text_table(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] });
+    let table = text_table(&input(&plan, &fits));
     assert_eq!(table.lines().filter(|line| line.contains(" · ") && line.contains('[')).count(), 7);
 }
 
 #[test]
 fn summary_has_the_mean_and_deviation_of_the_repeats() {
     let (plan, fits) = (plan(), grid());
-    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &fits)).unwrap();
     let summary = text(&files, "summary.csv");
     let per_fit = fits[0].scores.statistics.len();
     assert_eq!(summary.lines().count(), 1 + 5 * per_fit);
@@ -300,7 +304,7 @@ fn comparisons_pair_arms_of_one_fraction_and_are_corrected_per_task() {
         one.scores.identity.factor = f64::from(repeat + 1);
         fits.push(one);
     }
-    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &fits)).unwrap();
     let table = text(&files, "comparisons.csv");
     let of = |name: &str| {
         (1..table.lines().count()).filter(|&line| field(&table, line, "dataset") == name).count()
@@ -328,7 +332,7 @@ fn an_undefined_value_is_not_a_zero() {
     }
     let expected: f64 =
         fits[1..5].iter().map(|fit| fit.scores.statistics[0].value.unwrap()).sum::<f64>() / 4.0;
-    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &fits)).unwrap();
     let page = text(&files, "report.html");
     assert!(page.contains("1 n/a") && !page.contains("undefined for"));
     assert!(
@@ -348,7 +352,7 @@ fn an_undefined_value_is_not_a_zero() {
 #[test]
 fn axes_with_several_values_have_figures() {
     let (plan, fits) = (plan(), grid());
-    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &fits)).unwrap();
     for name in ["fractions", "layers", "factors", "learning-curves"] {
         let svg = text(&files, &format!("figures/00-REST-{name}.svg"));
         assert!(svg.contains("NT, layer 32, full") || name == "layers", "{name}");
@@ -357,8 +361,14 @@ fn axes_with_several_values_have_figures() {
     assert_eq!(text(&files, "histories.csv").lines().count(), 1 + 25 * 100);
     let layers = text(&files, "figures/00-REST-layers.svg");
     assert_eq!(layers.matches("<polygon").count(), 1);
-    let without =
-        render(&ReportInput { plan: &plan, fits: &self::fits(), failed: &[], cost: &[] }).unwrap();
+    let without = render(&ReportInput {
+        plan: &plan,
+        fits: &self::fits(),
+        attributions: &[],
+        failed: &[],
+        cost: &[],
+    })
+    .unwrap();
     assert!(
         !without.iter().any(|file| file.name.contains("layers") || file.name.contains("histories"))
     );
@@ -378,7 +388,7 @@ fn hundreds_of_fits_do_not_swell_the_figures() {
             fit
         })
         .collect();
-    let files = render(&ReportInput { plan: &plan, fits: &fits, failed: &[], cost: &[] }).unwrap();
+    let files = render(&input(&plan, &fits)).unwrap();
     for file in files.iter().filter(|file| file.name.ends_with(".svg")) {
         assert!(file.bytes.len() < 150_000, "{}: {} bytes", file.name, file.bytes.len());
     }

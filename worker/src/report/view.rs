@@ -3,7 +3,8 @@
 //! Leaves out: any output format. Invariant: the order depends on the plan and the identities only.
 
 use super::published::{self, Reference};
-use super::{FitResult, ReportInput};
+use super::{AttributionResult, FitResult, ReportInput};
+use crate::attribution::MapKind;
 use crate::statistics::compared_statistic;
 use glmeval_common::dataset::TaskName;
 use glmeval_common::job::Protocol;
@@ -82,8 +83,8 @@ type SortKey = (Option<String>, Option<u32>, String, String, String);
 
 fn sort_key(identity: &FitIdentity) -> SortKey {
     let rest = format!(
-        "{:012.6} {:012.6} {:06} {}",
-        identity.factor, identity.fraction, identity.repeat, identity.fit
+        "{:?} {:012.6} {:012.6} {:06} {}",
+        identity.trained_on, identity.factor, identity.fraction, identity.repeat, identity.fit
     );
     (
         identity.model.clone(),
@@ -115,6 +116,9 @@ pub(super) fn probe_label(identity: &FitIdentity) -> String {
     }
     if identity.fraction != 1.0 {
         label.push_str(&format!(", {} % of train", rounded(identity.fraction * 100.0)));
+    }
+    if let Some(dataset) = &identity.trained_on {
+        label.push_str(&format!(", trained on {dataset}"));
     }
     label
 }
@@ -217,4 +221,28 @@ pub(super) fn grouped(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// What people call a kind of map.
+pub(super) fn kind_title(name: &str) -> &str {
+    match MapKind::find(name) {
+        Some(MapKind::Saliency) => "saliency",
+        Some(MapKind::Information) => "information",
+        Some(MapKind::InformationGradient) => "information × gradient",
+        None => name,
+    }
+}
+
+/// The maps of a data set, in a fixed order.
+pub(super) fn of_dataset<'a>(
+    all: &'a [AttributionResult],
+    dataset: &str,
+) -> Vec<&'a AttributionResult> {
+    let is_its = |one: &&AttributionResult| one.scores.identity.dataset == dataset;
+    let mut found: Vec<_> = all.iter().filter(is_its).collect();
+    found.sort_by_cached_key(|one| {
+        let FitIdentity { probe, model, fit, .. } = &one.scores.identity;
+        (probe.clone(), model.clone(), fit.to_string())
+    });
+    found
 }

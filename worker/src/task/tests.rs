@@ -193,6 +193,35 @@ fn planned_sizes_lie_within_what_is_believed() {
     }
 }
 
+#[test]
+fn a_set_of_unrecorded_size_may_have_any_but_its_columns_and_lengths_are_known() {
+    let set = tasks::ALL.iter().flat_map(|task| task.sets).find(|set| set.name.contains("120"));
+    let set = set.unwrap();
+    let of = |rows: u64| DatasetFacts {
+        split_rows: Split::ALL.map(|split| (split.name().to_owned(), rows)).into(),
+        rows: 3 * rows,
+        ..set.facts()
+    };
+    for rows in [1, 77, 5_000_000] {
+        set.check(Path::new("K562.h5"), &of(rows)).unwrap();
+    }
+    let refused =
+        |facts: DatasetFacts| set.check(Path::new("K562.h5"), &facts).unwrap_err().chain();
+    let place = "of classification K562 120 RBPs: expected";
+    assert_eq!(
+        refused(of(0)),
+        format!("K562.h5: split train {place} at least 1 examples, found 0")
+    );
+    let mut facts = of(7);
+    facts.schema.targets.pop();
+    assert_eq!(refused(facts), format!("K562.h5: targets {place} 120, found 119"));
+    let short = DatasetFacts { length_min: 999, ..of(7) };
+    assert_eq!(
+        refused(short),
+        format!("K562.h5: length {place} 1000 nucleotides, found 999 to 1000")
+    );
+}
+
 /// An element of 200 letters between the adaptors.
 fn construct(element: &str) -> String {
     format!("{0}{element}{0}", "A".repeat(15))

@@ -1,6 +1,6 @@
-//! Sequences filled up with padding tokens that the gLM takes for ordinary ones.
+//! Sequences filled up with padding tokens.
 //!
-//! Leaves out: padding that a mask hides (batches are packed, so there is none).
+//! Leaves out: hiding them from the gLM ([`crate::model::MaskedPadding`]).
 //! Invariant: every sequence has the same number of tokens.
 
 use crate::tokenizer::Tokenizer;
@@ -11,12 +11,14 @@ use glmeval_common::model::TokenRule;
 /// Appends padding tokens up to a fixed number of tokens.
 ///
 /// A quirk of published evaluations, not of any gLM: their inputs were padded to the longest
-/// sequence of a data set and no mask was passed, so padding took part in attention and in means.
+/// sequence of a data set, and padding took part in means; without a mask, in attention too.
 pub struct Padded {
     tokenizer: Box<dyn Tokenizer>,
     pad_id: u32,
     /// Tokens of every sequence, special and padding tokens included.
     length: u32,
+    /// Whether the gLM hides them.
+    is_masked: bool,
 }
 
 impl Padded {
@@ -31,7 +33,13 @@ impl Padded {
                 "pad to {length} tokens: expected a padding token, found {found}"
             ))
         })?;
-        Ok(Self { tokenizer, pad_id, length })
+        Ok(Self { tokenizer, pad_id, length, is_masked: false })
+    }
+
+    /// The same for a gLM that hides its padding; only the digest differs.
+    #[must_use]
+    pub fn masked(self, is_masked: bool) -> Self {
+        Self { is_masked, ..self }
     }
 }
 
@@ -60,11 +68,12 @@ impl Tokenizer for Padded {
     }
 
     fn digest(&self) -> String {
-        ContentDigest::new("tokenizer/padded/1")
+        let digest = ContentDigest::new("tokenizer/padded/1")
             .field("tokenizer", self.tokenizer.digest())
             .field("pad_id", self.pad_id.to_le_bytes())
-            .field("length", self.length.to_le_bytes())
-            .finish()
+            .field("length", self.length.to_le_bytes());
+        // Ids of gLMs that see their padding are as they were before there was a choice.
+        if self.is_masked { digest.field("padding", "masked") } else { digest }.finish()
     }
 
     /// No sequence fills a window of that length, so its length changes nothing.
@@ -94,6 +103,7 @@ mod tests {
         assert_eq!(padded(4).rule().tokens(1 << 24), 4);
         assert_eq!(padded(4).lengths("AC").unwrap(), [1, 1, 0, 0]);
         assert_ne!(padded(4).digest(), padded(5).digest());
+        assert_ne!(padded(4).digest(), padded(4).masked(true).digest());
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl ExampleCache {
 }
 
 /// A file in the folder for temporary files, whose name is gone once it is open.
-fn nameless_file() -> Result<File> {
+pub(crate) fn nameless_file() -> Result<File> {
     let path = std::env::temp_dir().join(format!("glmeval-{}", random_token()));
     let open = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
     let file = open.map_err(|e| io_error(&path, e))?;

@@ -63,6 +63,12 @@ impl<'w> Groups<'w> {
         groups
     }
 
+    /// Where the first window of `group` starts; `windows` are those it was made of.
+    pub(super) fn start(&self, group: usize, windows: &[&Window]) -> u64 {
+        let first = self.places.iter().position(|(of, _)| *of == group);
+        first.and_then(|first| windows.get(first)).map_or(0, |window| window.start)
+    }
+
     /// The tokens of every window; a reason where the gLM cannot take one.
     ///
     /// # Errors

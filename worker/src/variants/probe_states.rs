@@ -8,10 +8,9 @@ use super::groups::{Group, Groups};
 use super::probe::{VariantProbe, effect};
 use super::scorer::Outcome;
 use crate::batching;
-use crate::model::{LayerRequest, Model, TokenBatch};
+use crate::model::{LayerRequest, Model, TokenBatch, does_not_fit, in_halves};
 use crate::representation::{StrandStates, represent};
-use glmeval_common::error::Result;
-use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
+use glmeval_common::error::{Error, Result};
 use glmeval_common::network::Extent;
 use glmeval_common::representation::{Pooling, RepresentationOptions};
 
@@ -57,7 +56,13 @@ impl<'m> StatesProbe<'m> {
             tokens.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref().ok()?))).collect();
         let counts: Vec<usize> = usable.iter().map(|(_, group)| group.token_count()).collect();
         let mut found: Vec<Result<Vec<f32>, String>> = vec![Ok(Vec::new()); tokens.len()];
-        for members in batching::pack(&counts, TOKENS_PER_BATCH_MAX) {
+        let alone = |member: usize, tokens: usize, error: Error| {
+            let start = groups.start(usable.get(member).map_or(0, |(group, _)| *group), windows);
+            does_not_fit(&format!("variants of the window at {start}"), tokens, &error)
+        };
+        let model = self.model;
+        let batches = batching::pack(&counts, model.tokens_per_batch());
+        in_halves(model, &counts, batches, &alone, &mut |members| {
             let batch: Vec<&Group> = members.iter().map(|&member| usable[member].1).collect();
             let mut finished = 0;
             for (member, values) in members.iter().zip(self.predict(&batch)?) {
@@ -65,8 +70,8 @@ impl<'m> StatesProbe<'m> {
                 finished += variants[group];
                 found[group] = values;
             }
-            done(finished)?;
-        }
+            done(finished)
+        })?;
         let outcome = |&(group, alternative): &(usize, usize)| {
             let values = tokens[group].as_ref().and(found[group].as_ref());
             match values.map(|f| (f.first().copied(), f.get(alternative + 1).copied())) {

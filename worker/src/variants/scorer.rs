@@ -3,15 +3,18 @@
 //! Leaves out: cutting windows and comparing scores with effects. Invariant: a score is computed from
 //! the states and logits of its own two windows alone; strands are averaged score by score.
 
-use super::distances;
 use super::groups::{Group, Groups, Strand};
 use super::likelihood::{Likelihoods, base_ids, likelihoods, masked_difference};
 use super::score::missing;
+use super::{Distances, distances};
 use super::{Score, TokenSet, Window, published};
 use crate::batching;
-use crate::model::{Model, TokenBatch};
+use crate::device::device_error;
+use crate::model::{LayerRequest, Model, States, TokenBatch, does_not_fit, in_halves};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::TokenRule;
+use glmeval_kernels::cuda::View;
+use glmeval_kernels::ops::state_distance::cuda::{Pair, state_distances};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::borrow::Cow;
 
@@ -115,7 +118,12 @@ impl<'m> Scorer<'m> {
         let usable: Vec<(usize, &Group)> =
             tokens.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref().ok()?))).collect();
         let counts: Vec<usize> = usable.iter().map(|(_, group)| group.token_count()).collect();
-        for members in batching::pack(&counts, self.model.tokens_per_batch()) {
+        let alone = |member: usize, tokens: usize, error: Error| {
+            let start = groups.start(usable.get(member).map_or(0, |(group, _)| *group), windows);
+            does_not_fit(&format!("variants of the window at {start}"), tokens, &error)
+        };
+        let batches = batching::pack(&counts, self.model.tokens_per_batch());
+        in_halves(self.model, &counts, batches, &alone, &mut |members| {
             let batch: Vec<&Group> = members.iter().map(|&member| usable[member].1).collect();
             let mut finished = 0;
             for (member, scored) in members.iter().zip(self.score_groups(&batch)?) {
@@ -123,8 +131,8 @@ impl<'m> Scorer<'m> {
                 finished += variants[group];
                 found[group] = scored;
             }
-            done(finished)?;
-        }
+            done(finished)
+        })?;
         let outcome = |&(group, alternative): &(usize, usize)| match &tokens[group] {
             Err(reason) => Outcome::Dropped(reason.clone()),
             Ok(_) => match found[group].get(alternative) {
@@ -189,11 +197,14 @@ impl<'m> Scorer<'m> {
             |score: &Score| matches!(score, Score::Cosine | Score::Dot | Score::L1 | Score::L2);
         let compared = match self.options.scores.iter().any(needs_distance) {
             false => None,
+            true if !passes.compared.is_empty() => {
+                Some(passes.compared(number, alternative + 1).ok_or(UNLIKE_COUNTS)?)
+            }
             true => {
                 let r = self.chosen(passes.states(number, 0), strand);
                 let s = self.chosen(passes.states(number, alternative + 1), strand);
                 if r.len() != s.len() {
-                    return Err("reference and alternative have different numbers of tokens".into());
+                    return Err(UNLIKE_COUNTS.into());
                 }
                 Some(distances(r.iter().copied().zip(s.iter().copied())))
             }
@@ -221,6 +232,43 @@ impl<'m> Scorer<'m> {
         Ok(scores)
     }
 
+    /// Compares the states of each sequence of `strands`, which begin at the rows `offsets`, with those of its strand's
+    /// reference, on the device that has them; `None` where they have different numbers of tokens.
+    fn compare(
+        &self,
+        strands: &[&Strand],
+        offsets: &[usize],
+        states: View<'_, f32>,
+    ) -> Result<Vec<Option<Distances>>> {
+        let skips = published(&self.model.facts().architecture).skips_first;
+        let skipped = usize::from(skips && self.options.tokens == TokenSet::Published);
+        let spans: Vec<&[usize]> = offsets.windows(2).collect();
+        let mut pairs = Vec::new();
+        let mut places = Vec::new();
+        let mut first = 0;
+        for strand in strands {
+            let of_strand = spans.get(first..first + strand.ids.len()).unwrap_or_default();
+            let Some(reference) = of_strand.first() else { continue };
+            for (sequence, span) in (first..).zip(of_strand) {
+                let (rows, expected) = (span[1] - span[0], reference[1] - reference[0]);
+                if rows == expected {
+                    let rows = rows.saturating_sub(skipped);
+                    let (first, second) = (reference[0] + skipped, span[0] + skipped);
+                    pairs.push(Pair { first, second, rows });
+                    places.push(sequence);
+                }
+            }
+            first += strand.ids.len();
+        }
+        let width = self.model.facts().width as usize;
+        let found = state_distances(states, width, &pairs).map_err(device_error)?;
+        let mut compared = vec![None; spans.len()];
+        for (place, found) in places.into_iter().zip(found) {
+            compared[place] = Some(found);
+        }
+        Ok(compared)
+    }
+
     /// The states of the tokens that are compared.
     fn chosen<'s>(&self, states: &'s [f32], strand: &Strand) -> Cow<'s, [f32]> {
         let width = self.model.facts().width as usize;
@@ -237,13 +285,18 @@ impl<'m> Scorer<'m> {
     }
 }
 
+/// Why windows have no distance.
+const UNLIKE_COUNTS: &str = "reference and alternative have different numbers of tokens";
+
 /// What the gLM said of all sequences of a batch of groups.
 struct Passes {
     width: usize,
     /// Number of the first sequence of each strand, and one past the last.
     firsts: Vec<usize>,
-    /// States of all sequences; empty where no score needs them.
+    /// States of all sequences; empty where no score needs them, or a device compared them.
     states: Vec<f32>,
+    /// Of each sequence, what a device found comparing its states with the reference's; empty where none did.
+    compared: Vec<Option<Distances>>,
     /// Where those of each sequence begin, in rows.
     offsets: Vec<usize>,
     /// Of each sequence; empty where no score needs them.
@@ -265,6 +318,7 @@ impl Passes {
             width: model.facts().width as usize,
             firsts,
             states: Vec::new(),
+            compared: Vec::new(),
             offsets: Vec::new(),
             likelihoods: Vec::new(),
             masked: vec![None; strands.len()],
@@ -272,12 +326,21 @@ impl Passes {
         if scores.iter().any(|score| score.needs_states()) {
             let sequences = strands.iter().flat_map(|strand| &strand.ids).map(Vec::as_slice);
             let batch = TokenBatch::pack(sequences);
-            passes.states = model.last_states(&batch)?;
             passes.offsets = model.state_offsets(&batch);
-            if scores.contains(&Score::CausalLlr) {
-                let logits = model.head(&passes.states)?;
-                passes.likelihoods = all_likelihoods(&strands, &batch, &logits, &scorer.bases)?;
-            }
+            let last = model.facts().layer_count;
+            model.hand_out(&batch, &LayerRequest::new(&[last], last)?, &mut |_, states| {
+                if scores.contains(&Score::CausalLlr) {
+                    let logits = model.head_of(states)?;
+                    passes.likelihoods = all_likelihoods(&strands, &batch, &logits, &scorer.bases)?;
+                }
+                match states {
+                    States::Device(states) if scorer.options.tokens != TokenSet::Nucleotides => {
+                        passes.compared = scorer.compare(&strands, &passes.offsets, states)?;
+                    }
+                    _ => passes.states = states.on_host()?.into_owned(),
+                }
+                Ok(())
+            })?;
         }
         if scores.contains(&Score::MaskedLlr) {
             passes.masked = masked(model, &strands)?;
@@ -295,6 +358,11 @@ impl Passes {
         let span = self.offsets.get(sequence).zip(self.offsets.get(sequence.saturating_add(1)));
         let span = span.map(|(start, end)| start * self.width..end * self.width);
         span.and_then(|span| self.states.get(span)).unwrap_or_default()
+    }
+
+    /// What a device found comparing a sequence of a strand with its reference.
+    fn compared(&self, strand: usize, sequence: usize) -> Option<Distances> {
+        self.compared.get(self.sequence(strand, sequence)).copied().flatten()
     }
 
     fn likelihoods(&self, strand: usize, sequence: usize) -> Likelihoods {

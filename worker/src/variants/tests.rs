@@ -1,9 +1,12 @@
 use super::*;
-use crate::model::Model;
+use crate::device::Device;
+use crate::model::testing::{Cramped, OnHost};
+use crate::model::{Model, ModelOptions};
 use crate::models;
 use crate::scoring::masked_logits;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::rng::Rng;
+use glmeval_kernels::cuda::Gpu;
 use std::path::Path;
 
 fn model() -> Model {
@@ -126,4 +129,46 @@ fn work_ends_when_it_is_told_to() {
     let scorer = Scorer::new(&model, options(false)).unwrap();
     let stop = || glmeval_common::error::Error::unavailable("stopped");
     assert_eq!(scorer.score(&all, &mut |_| Err(stop())).unwrap_err().to_string(), "stopped");
+}
+
+#[test]
+fn a_batch_without_room_is_halved_and_a_window_that_never_fits_is_named() {
+    let (whole, windows) = (model(), windows());
+    let all: Vec<&Window> = windows.iter().collect();
+    let expected = score(&whole, options(true), &all);
+    // A window with its alternatives and their complements has some 80 tokens.
+    let cramped = |room| model().wrapped(|network| Box::new(Cramped(network, room)));
+    assert_eq!(score(&cramped(200), options(true), &all), expected);
+    let full = cramped(5);
+    let scorer = Scorer::new(&full, options(true)).unwrap();
+    let error = scorer.score(&all, &mut |_| Ok(())).unwrap_err().chain();
+    assert!(
+        error.contains("variants of the window at ") && error.contains("do not fit"),
+        "{error}"
+    );
+}
+
+#[test]
+fn distances_on_a_device_are_those_of_the_states_it_computed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/nt-v1-random");
+    let device = Device::Cuda(Gpu::for_tests().unwrap());
+    let open = || models::open_on(&folder, &ModelOptions::default(), &device).unwrap();
+    let (there, here) = (open(), open().wrapped(|network| Box::new(OnHost(network))));
+    let windows = windows();
+    let few: Vec<&Window> = windows.iter().take(4).collect();
+    for tokens in [TokenSet::Published, TokenSet::All, TokenSet::Nucleotides] {
+        let scores = vec![Score::Cosine, Score::Dot, Score::L1, Score::L2];
+        let options = ScorerOptions { scores, tokens, ..ScorerOptions::default() };
+        let (found, expected) =
+            (score(&there, options.clone(), &few), score(&here, options.clone(), &few));
+        assert_eq!(found[3..], score(&there, options, &few[3..]), "alone");
+        for (found, expected) in found.iter().zip(&expected) {
+            let (Outcome::Scored(found), Outcome::Scored(expected)) = (found, expected) else {
+                panic!("{found:?} {expected:?}");
+            };
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() <= 1e-12 * (1.0 + expected.abs()), "{found}");
+            }
+        }
+    }
 }

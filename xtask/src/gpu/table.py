@@ -11,6 +11,8 @@ import pathlib
 import sys
 
 AGREEMENT = 0.03
+# Peers of products in three parts of tf32 are those with all bits.
+PEER_FORMATS = {"tf32x3": "f32"}
 
 
 def rows(path):
@@ -35,7 +37,8 @@ def main():
         two = again.get(key, ours)[0]
         agrees = abs(one["median_ms"] - two["median_ms"]) <= AGREEMENT * one["median_ms"]
         mine = min(one["median_ms"], two["median_ms"])
-        peer = min(peers.get(key, []), key=lambda row: row["median_ms"], default=None)
+        theirs = peers.get((key[0], PEER_FORMATS.get(key[1], key[1])), [])
+        peer = min(theirs, key=lambda row: row["median_ms"], default=None)
         if peer is None:
             name, theirs, ratio = "-", "-", "-"
         else:

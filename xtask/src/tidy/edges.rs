@@ -4,7 +4,7 @@ use anyhow::Result;
 use std::path::Path;
 
 /// Crate and what it may depend on; test-only edges included.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("common", &[]),
     ("kernels", &[]),
     ("worker", &["common", "kernels"]),
@@ -12,6 +12,7 @@ const ALLOWED: [(&str, &[&str]); 7] = [
     ("cli", &["common", "coordinator", "worker"]),
     ("tests", &["common", "kernels", "worker", "coordinator", "cli"]),
     ("xtask", &[]),
+    ("fuzz", &["common", "worker"]),
 ];
 
 pub(super) fn check(root: &Path, complaints: &mut Vec<String>) -> Result<()> {

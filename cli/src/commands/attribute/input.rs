@@ -3,7 +3,6 @@
 //! Leaves out: maps. Invariant: without a ranking the source is read again for every pass, so memory does
 //! not grow with it and it must not change in between.
 
-use super::maps::Mapper;
 use crate::interruption::Interruption;
 use crate::progress::rows::RowProgress;
 use crate::source_arguments::SourceArguments;
@@ -13,24 +12,10 @@ use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::example::{Example, Split};
 use glmeval_common::job::{Job, JobSpec, Protocol, RepresentationSpec};
 use glmeval_common::readers;
-use glmeval_worker::attribution::Highest;
+use glmeval_worker::attribution::{Mapper, Named, Ranking, Sequences};
 
 /// Sequences in memory at a time, but for those that a ranking keeps.
 const SEQUENCES_PER_READ: usize = 64;
-
-/// A sequence and where it came from.
-#[derive(Clone, Debug)]
-pub(super) struct Named {
-    /// Row of the source, from 0, other splits counted.
-    pub(super) row: u64,
-    pub(super) id: String,
-    pub(super) sequence: DnaSequence,
-}
-
-/// The sequences alone.
-pub(super) fn letters(sequences: &[Named]) -> Vec<&DnaSequence> {
-    sequences.iter().map(|one| &one.sequence).collect()
-}
 
 /// What was chosen.
 pub(super) struct Chosen {
@@ -42,6 +27,22 @@ pub(super) struct Chosen {
     pub(super) candidates: u64,
     /// In the order of their ranks; `None` = all, in the order of the source.
     held: Option<Vec<Named>>,
+}
+
+/// What was chosen of a source.
+pub(super) struct Handed<'a>(pub(super) &'a Input, pub(super) &'a Chosen);
+
+impl Sequences for Handed<'_> {
+    fn each(&self, take: &mut dyn FnMut(&[Named]) -> Result<()>) -> Result<()> {
+        match &self.1.held {
+            Some(held) => held.chunks(SEQUENCES_PER_READ).try_for_each(take),
+            None => self.0.read(&mut |sequences| take(&sequences)),
+        }
+    }
+
+    fn told(&self, one: &Named, error: Error) -> Error {
+        self.0.told(one, error)
+    }
 }
 
 /// A source that can be read as often as needed.
@@ -67,6 +68,7 @@ impl Input {
             probes: Vec::new(),
             cost: None,
             schedule: None,
+            attributions: Vec::new(),
         };
         let folder = std::env::current_dir()
             .map_err(|e| Error::unavailable("find the current folder").with_source(e))?;
@@ -101,36 +103,22 @@ impl Input {
         let Some(top) = top else {
             return Ok(Chosen { count: candidates, length, candidates, held: None });
         };
-        let mut highest = Highest::new(top);
+        let mut ranking = Ranking::new(top);
         let mut progress = RowProgress::new("rank", candidates);
         self.read(&mut |sequences| {
             interrupted.check()?;
-            let outputs = mapper.outputs(&letters(&sequences))?;
-            progress.advance(sequences.len() as u64);
-            let ranked = outputs.into_iter().zip(sequences);
-            ranked.for_each(|(output, one)| highest.push(output, one));
+            let count = sequences.len() as u64;
+            ranking.take(mapper, sequences)?;
+            progress.advance(count);
             Ok(())
         })?;
         progress.finish();
-        let held = highest.finish();
+        let held = ranking.finish();
         let length = held.iter().map(|one| one.sequence.len() as u64).max().unwrap_or(0);
         Ok(Chosen { count: held.len() as u64, length, candidates, held: Some(held) })
     }
 
-    /// Hands out what was chosen, in its order.
-    pub(super) fn each(
-        &self,
-        chosen: &Chosen,
-        take: &mut dyn FnMut(&[Named]) -> Result<()>,
-    ) -> Result<()> {
-        match &chosen.held {
-            Some(held) => held.chunks(SEQUENCES_PER_READ).try_for_each(take),
-            None => self.read(&mut |sequences| take(&sequences)),
-        }
-    }
-
-    /// An error about one sequence.
-    pub(super) fn told(&self, one: &Named, error: Error) -> Error {
+    fn told(&self, one: &Named, error: Error) -> Error {
         error.context(format!("{}: sequence {} (row {})", self.place, one.id, one.row))
     }
 

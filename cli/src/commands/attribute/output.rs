@@ -2,14 +2,12 @@
 //!
 //! Leaves out: what is printed. Invariant: a folder that was not finished is removed.
 
-use super::input::{Chosen, Named};
-use super::maps::Mapped;
+use super::input::Chosen;
 use super::summary::Summary;
 use glmeval_common::error::{Error, InputError, Result, io_error};
 use glmeval_common::rng::random_token;
-use glmeval_worker::attribution::{MapCorrelations, MapFile, MapKind};
+use glmeval_worker::attribution::{MapKind, MapTables, Mapped, Named, PairCorrelation};
 use glmeval_worker::row_table::{Cell, ColumnKind, RowTable, TableFormat};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -89,11 +87,8 @@ type Table = RowTable<BufWriter<File>>;
 /// All files while they are written.
 pub(super) struct Files<'f> {
     folder: &'f Folder,
-    kinds: Vec<MapKind>,
-    maps: MapFile,
+    tables: MapTables<BufWriter<File>>,
     table: (PathBuf, Table),
-    sequences: (PathBuf, Table),
-    pushed: u64,
 }
 
 impl<'f> Files<'f> {
@@ -103,11 +98,12 @@ impl<'f> Files<'f> {
         (name, format): (&str, TableFormat),
         kinds: &[MapKind],
         chosen: &Chosen,
-        correlations: &MapCorrelations,
     ) -> Result<Self> {
-        let path = folder.file("maps.safetensors");
-        let texts = BTreeMap::from([("format".to_owned(), "glmeval/maps/1".to_owned())]);
-        let maps = MapFile::new(&path, kinds, (chosen.count, chosen.length), &texts)?;
+        let (maps, sequences) = (folder.file("maps.safetensors"), folder.file("sequences.tsv"));
+        let create = |path: &Path| File::create(path).map_err(|e| io_error(path, e));
+        let rows = (BufWriter::new(create(&sequences)?), TableFormat::Tsv);
+        let size = (chosen.count, chosen.length);
+        let tables = MapTables::new((create(&maps)?, &maps), rows, kinds, size)?;
         let mut columns = vec![
             ("index", ColumnKind::Whole),
             ("id", ColumnKind::Text),
@@ -115,41 +111,27 @@ impl<'f> Files<'f> {
             ("base", ColumnKind::Text),
         ];
         columns.extend(kinds.iter().map(|kind| (kind.name(), ColumnKind::Single)));
-        let table = start(folder.file(name), format, &columns)?;
-        let columns = sequence_columns(correlations);
-        let columns: Vec<_> = columns.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
-        let sequences = start(folder.file("sequences.tsv"), TableFormat::Tsv, &columns)?;
-        Ok(Self { folder, kinds: kinds.to_vec(), maps, table, sequences, pushed: 0 })
+        let path = folder.file(name);
+        let table = RowTable::new(BufWriter::new(create(&path)?), format, &columns)?;
+        Ok(Self { folder, tables, table: (path, table) })
     }
 
     /// Adds the maps of the next sequences.
-    pub(super) fn push(
-        &mut self,
-        sequences: &[Named],
-        mapped: &[Mapped],
-        correlations: &mut MapCorrelations,
-    ) -> Result<()> {
-        let mut singles = Vec::with_capacity(mapped.len());
-        for (one, mapped) in sequences.iter().zip(mapped) {
-            let single = |map: &Vec<f64>| map.iter().map(|&value| value as f32).collect();
-            let maps: Vec<Vec<f32>> = mapped.maps.iter().map(|(_, map)| single(map)).collect();
-            if maps.iter().any(|map| map.len() != one.sequence.len()) {
-                return Err(Error::bug(format!("{}: a map of another length", one.id)));
-            }
-            self.push_nucleotides(one, &maps)?;
-            self.push_sequence(one, mapped, correlations)?;
-            singles.push(maps);
-            self.pushed += 1;
+    pub(super) fn push(&mut self, sequences: &[Named], mapped: &[Mapped]) -> Result<()> {
+        let first = self.tables.pushed();
+        let stored = self.tables.push(sequences, mapped)?;
+        for ((index, one), maps) in (first..).zip(sequences).zip(&stored) {
+            self.push_nucleotides((index, one), maps)?;
         }
-        self.maps.push(&singles)
+        Ok(())
     }
 
     /// A row for each nucleotide.
-    fn push_nucleotides(&mut self, one: &Named, maps: &[Vec<f32>]) -> Result<()> {
+    fn push_nucleotides(&mut self, (index, one): (u64, &Named), maps: &[Vec<f32>]) -> Result<()> {
         let letters = one.sequence.as_str();
         let row = |position: usize| {
             let base = letters.get(position..=position);
-            let places = [Cell::Whole(self.pushed), Cell::Text(Some(&one.id))];
+            let places = [Cell::Whole(index), Cell::Text(Some(&one.id))];
             let letter = [Cell::Whole(position as u64), Cell::Text(base)];
             let values = maps.iter().map(|map| Cell::Single(map.get(position).copied()));
             places.into_iter().chain(letter).chain(values).collect()
@@ -158,69 +140,26 @@ impl<'f> Files<'f> {
         self.table.1.push(&rows)
     }
 
-    /// A row for the sequence: what was predicted, and how its maps agree.
-    fn push_sequence(
-        &mut self,
-        one: &Named,
-        mapped: &Mapped,
-        correlations: &mut MapCorrelations,
-    ) -> Result<()> {
-        let maps = mapped.maps.iter().map(|(kind, map)| (*kind, map.as_slice()));
-        let found = correlations.add(&maps.collect::<Vec<_>>());
-        let mut row = vec![
-            Cell::Whole(self.pushed),
-            Cell::Text(Some(&one.id)),
-            Cell::Whole(one.row),
-            Cell::Single(mapped.output),
-            Cell::Single(mapped.embedding_output),
-        ];
-        row.extend(found.iter().flat_map(|r| [Cell::Real(r.pearson), Cell::Real(r.spearman)]));
-        row.push(Cell::Text(Some(one.sequence.as_str())));
-        self.sequences.1.push(&[row])
-    }
-
-    /// Ends them and adds what is known of all sequences.
-    pub(super) fn finish(self, summary: &Summary) -> Result<()> {
-        if self.kinds.len() > 1 {
-            let path = self.folder.file("correlations.tsv");
+    /// Ends them and adds what is known of all sequences, which `summary` makes of the correlations.
+    pub(super) fn finish(
+        self,
+        summary: impl FnOnce(Vec<PairCorrelation>) -> Summary,
+    ) -> Result<Summary> {
+        let Self { folder, tables, table: (path, table) } = self;
+        let (_, rows, correlations) = tables.finish()?;
+        for (path, file) in [(folder.file("sequences.tsv"), rows), (path, table.finish()?)] {
+            let failed = |e| io_error(&path, e);
+            let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
+            file.sync_all().map_err(failed)?;
+        }
+        let summary = summary(correlations);
+        if summary.has_correlations() {
+            let path = folder.file("correlations.tsv");
             let text = format!("{}\n", summary.correlation_lines());
             std::fs::write(&path, text).map_err(|e| io_error(&path, e))?;
         }
-        let path = self.folder.file("attribution.json");
+        let path = folder.file("attribution.json");
         std::fs::write(&path, summary.json()?).map_err(|e| io_error(&path, e))?;
-        self.maps.finish()?;
-        for (path, table) in [self.table, self.sequences] {
-            let failed = |e| io_error(&path, e);
-            let file = table.finish()?.into_inner().map_err(|e| failed(e.into_error()))?;
-            file.sync_all().map_err(failed)?;
-        }
-        Ok(())
+        Ok(summary)
     }
-}
-
-fn start(
-    path: PathBuf,
-    format: TableFormat,
-    columns: &[(&str, ColumnKind)],
-) -> Result<(PathBuf, Table)> {
-    let file = BufWriter::new(File::create(&path).map_err(|e| io_error(&path, e))?);
-    let table = RowTable::new(file, format, columns)?;
-    Ok((path, table))
-}
-
-/// Columns of `sequences.tsv`.
-fn sequence_columns(correlations: &MapCorrelations) -> Vec<(String, ColumnKind)> {
-    let mut columns = vec![
-        ("index".to_owned(), ColumnKind::Whole),
-        ("id".to_owned(), ColumnKind::Text),
-        ("row".to_owned(), ColumnKind::Whole),
-        ("output".to_owned(), ColumnKind::Single),
-        ("embedding_output".to_owned(), ColumnKind::Single),
-    ];
-    columns.extend(correlations.kinds().flat_map(|(map, other)| {
-        let name = |r: &str| format!("{r}_{}_{}", map.name(), other.name());
-        [(name("pearson"), ColumnKind::Real), (name("spearman"), ColumnKind::Real)]
-    }));
-    columns.push(("sequence".to_owned(), ColumnKind::Text));
-    columns
 }

@@ -2,10 +2,10 @@
 
 use super::Arguments;
 use super::input::Chosen;
-use super::maps::Mapper;
 use crate::output::{Format, Table, complain, say, say_json};
 use glmeval_common::error::{Error, Result};
-use glmeval_worker::attribution::{EntropyMaximum, PairCorrelation};
+use glmeval_worker::attribution::{EntropyMaximum, Mapper, PairCorrelation};
+use glmeval_worker::model::Model;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ impl Summary {
     /// Gathers it.
     pub(super) fn new(
         arguments: &Arguments,
-        mapper: &Mapper<'_>,
+        (mapper, model): (&Mapper<'_>, Option<&Model>),
         chosen: &Chosen,
         max_entropy: Option<EntropyMaximum>,
         correlations: Vec<PairCorrelation>,
@@ -45,7 +45,7 @@ impl Summary {
             length: chosen.length,
             probe: arguments.probe.as_ref().map(shown),
             embedding_probe: arguments.embedding_probe.as_ref().map(shown),
-            model: mapper.model().map(|model| model.facts().id.to_string()),
+            model: model.map(|model| model.facts().id.to_string()),
             softmax_columns: mapper.entropies().and_then(|e| Some(e.columns()?.to_vec())),
             max_entropy,
             correlations,
@@ -65,6 +65,11 @@ impl Summary {
             _ => {}
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Whether there are two maps to compare.
+    pub(super) fn has_correlations(&self) -> bool {
+        !self.correlations.is_empty()
     }
 
     /// Lines of `correlations.tsv`, with all digits.

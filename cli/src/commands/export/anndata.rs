@@ -45,7 +45,9 @@ pub(super) async fn write(
             Some(export) => export,
             none => {
                 let names = sequence_names(store, set, rows.sequences).await?;
-                none.insert(AnnDataExport::new(end, rows.width, names, targets.clone())?)
+                let mut export = AnnDataExport::new(end, rows.width, names, targets.clone())?;
+                export.name_columns(&set.columns);
+                none.insert(export)
             }
         };
         export.push(&rows.ids, &rows.values);

@@ -6,8 +6,7 @@ use super::Arguments;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_worker::importance::{
-    Experiment, MapForm, PlacedMotif, check_maps, important_sites, kept, position_scan, read_maps,
-    spacings,
+    Experiment, MapForm, PlacedMotif, check_maps, important_sites, kept, position_scan, spacings,
 };
 use std::collections::BTreeSet;
 
@@ -117,8 +116,8 @@ fn named(text: &str) -> (Option<&str>, &str) {
 /// All experiments on `sequence`, which stands at `place` of its file.
 pub(super) fn planned(
     arguments: &Arguments,
-    place: usize,
-    sequence: &DnaSequence,
+    maps: Option<&[Vec<f64>]>,
+    (place, sequence): (usize, &DnaSequence),
 ) -> Result<Vec<Planned>> {
     let mut all: Vec<Planned> = Vec::new();
     let mut add = |group: Group, experiments: Vec<Experiment>| {
@@ -138,8 +137,7 @@ pub(super) fn planned(
         }
         add(Group::Pair, vec![pair.clone()]);
     }
-    if let Some(path) = &arguments.maps {
-        let maps = read_maps(path, arguments.maps_name.as_deref())?;
+    if let (Some(path), Some(maps)) = (&arguments.maps, maps) {
         let map = maps.get(place).map(std::slice::from_ref).unwrap_or_default();
         check_maps(path, map, &[sequence.len()])?;
         for (name, form) in [("kept map", MapForm::Signed), ("kept |map|", MapForm::Absolute)] {

@@ -6,11 +6,11 @@ use super::Place;
 use crate::dataset::{DatasetSource, TaskName};
 use crate::error::InputError;
 use crate::job::{
-    DatasetSpec, JobDataset, JobEmbedding, JobModel, ModelSpec, RepresentationSpec, SetNames,
-    SetsOfTask,
+    DatasetSpec, JobDataset, JobEmbedding, JobModel, ModelSpec, Protocol, RepresentationSpec,
+    SetNames, SetsOfTask,
 };
-use crate::model::ModelOptions;
 use crate::model::published::{self, PublishedModel};
+use crate::model::{ModelOptions, Padding};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -128,7 +128,11 @@ pub(super) fn model_name(at: At<'_>, spec: &ModelSpec) -> Result<String, InputEr
 }
 
 /// A checked `[[model]]`; a published one need not be there yet.
-pub(super) fn model(at: At<'_>, spec: &ModelSpec) -> Result<JobModel, InputError> {
+pub(super) fn model(
+    at: At<'_>,
+    spec: &ModelSpec,
+    protocol: Protocol,
+) -> Result<JobModel, InputError> {
     let (place, key) = at;
     let published = published(at, spec)?;
     let path = format!("{key}.path");
@@ -145,7 +149,10 @@ pub(super) fn model(at: At<'_>, spec: &ModelSpec) -> Result<JobModel, InputError
     } else {
         place.existing(&path, &spec.path)?
     };
-    let habits = published.map_or_else(ModelOptions::default, |published| published.habits);
+    let mut habits = published.map_or_else(ModelOptions::default, |published| published.habits);
+    if protocol == Protocol::Corrected {
+        habits.padding = Padding::Masked;
+    }
     Ok(JobModel {
         name: model_name(at, spec)?,
         source,
@@ -156,7 +163,7 @@ pub(super) fn model(at: At<'_>, spec: &ModelSpec) -> Result<JobModel, InputError
 
 /// Whether a representation says how its gLM is opened.
 pub(super) fn has_habits(spec: &RepresentationSpec) -> bool {
-    spec.pad_to.is_some() || spec.undefined_bases.is_some()
+    spec.pad_to.is_some() || spec.undefined_bases.is_some() || spec.padding.is_some()
 }
 
 /// Index of the gLM `model` as a representation wants it opened; added if it is not there yet.
@@ -168,6 +175,7 @@ pub(super) fn variant(
     let base = models[model].clone();
     let mut options = base.options;
     options.pad_to = spec.pad_to.or(options.pad_to);
+    options.padding = spec.padding.unwrap_or(options.padding);
     options.undefined_bases = spec.undefined_bases.unwrap_or(options.undefined_bases);
     let wanted = JobModel { options, ..base };
     let known = models.iter().position(|known| *known == wanted);

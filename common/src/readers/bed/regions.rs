@@ -77,7 +77,7 @@ impl RegionLines {
     pub(in crate::readers) fn check(&self, region: &Region, genome: &Genome) -> Result<u64> {
         let Region { chromosome, end, .. } = region;
         let Some(contig) = genome.contig(chromosome) else {
-            let expected = format!("a chromosome of the genome ({})", genome.names());
+            let expected = genome.expected_name();
             return Err(self.defect(expected, excerpt(chromosome.as_bytes())));
         };
         let length = contig.length;

@@ -79,7 +79,11 @@ fn an_interval_outside_its_chromosome_is_refused_with_the_line() {
         error("chr2\t0\t7\nchr2\t0\t8\n", false, None),
         "line 2: expected end <= 7, the length of chromosome chr2, found 8"
     );
-    assert!(error("chr3\t0\t8\n", false, None).contains("(chr1, chr2), found \"chr3\""));
+    assert!(
+        error("chr3\t0\t8\n", false, None)
+            .contains("(chr1, chr2), with or without \"chr\", found \"chr3\"")
+    );
+    assert_eq!(bed("1\t0\t4\n"), ["1:0-4 1:0-4(+) AACC"], "as the file calls it");
     assert!(error("chr2\t3\t3\n", false, None).contains("start < end"));
     assert!(error("chr2\t-1\t3\n", false, None).contains("integer"));
     assert!(error("chr2\t1\t3\tn\t0\t*\n", false, None).contains("strand"));

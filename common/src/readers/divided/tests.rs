@@ -241,8 +241,13 @@ fn chromosomes_of_intervals_need_no_column() {
     let rule = SplitRule::Chromosome { column: None, values };
     let examples = read(source.clone(), rule, TaskName::None).unwrap();
     assert_eq!(splits(&examples), "tr va te tr");
-    let values = SplitValues { test: list(&["9"]), ..SplitValues::default() };
+    let values =
+        SplitValues { valid: list(&["8"]), test: list(&["Chr9"]), ..SplitValues::default() };
+    let rule = SplitRule::Chromosome { column: None, values };
+    let examples = read(source.clone(), rule, TaskName::None).unwrap();
+    assert_eq!(splits(&examples), "tr va te tr", "chr8 is 8");
+    let values = SplitValues { test: list(&["10"]), ..SplitValues::default() };
     let rule = SplitRule::Chromosome { column: None, values };
     let error = read(source, rule, TaskName::None).unwrap_err().chain();
-    assert!(error.contains("\"9\"") && error.contains("found chr1, chr8, chr9"), "{error}");
+    assert!(error.contains("\"10\"") && error.contains("found chr1, chr8, chr9"), "{error}");
 }

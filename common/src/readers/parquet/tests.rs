@@ -52,6 +52,24 @@ fn sequences() -> ArrayRef {
 }
 
 #[test]
+fn every_common_compression_is_read() {
+    use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+    let gzip = Compression::GZIP(GzipLevel::default());
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, gzip, zstd] {
+        let batch = RecordBatch::try_from_iter(vec![("seq", sequences())]).unwrap();
+        let properties = parquet::file::properties::WriterProperties::builder();
+        let properties = properties.set_compression(compression).build();
+        let mut bytes = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        assert_eq!(read(&bytes, &columns(&[]), TaskName::None).unwrap().len(), 3, "{compression}");
+    }
+}
+
+#[test]
 fn named_columns_become_examples_in_file_order() {
     let bytes = bytes_of(vec![
         ("other", Arc::new(Int64Array::from(vec![7, 8, 9]))),
@@ -118,7 +136,10 @@ fn a_null_a_bad_target_and_a_bad_letter_are_named_with_their_row() {
     let error = message(read(&bytes, &columns(&["y"]), TaskName::Classification));
     assert_eq!(error, "column y row 2: expected 0 or 1, found NaN");
     let error = message(read(&bytes, &columns(&["y"]), TaskName::Regression));
-    assert_eq!(error, "column y row 2: expected a finite number, found NaN");
+    assert_eq!(
+        error,
+        "column y row 2: expected a finite number (missing = true lets a target be missing), found NaN"
+    );
     assert!(read(&bytes, &columns(&["y"]), TaskName::Splicing).unwrap()[2].targets[0].is_nan());
     let allowed = TableColumns { missing: true, ..columns(&["y"]) };
     for task in [TaskName::Regression, TaskName::Classification] {

@@ -57,8 +57,6 @@ pub(super) fn for_each(
     genome: &Genome,
     mut each: impl FnMut(&Region, (usize, u64)) -> Result<()>,
 ) -> Result<()> {
-    let contigs = genome.contigs().iter().enumerate();
-    let numbers: BTreeMap<&str, usize> = contigs.map(|(i, c)| (c.name.as_str(), i)).collect();
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.trim_end_matches(".gz").trim_end_matches(".bgz");
     let is_narrow = name.ends_with(".narrowpeak");
@@ -67,7 +65,7 @@ pub(super) fn for_each(
     let mut step = |lines: &mut RegionLines| -> Result<bool> {
         let Some(region) = lines.next_region()? else { return Ok(false) };
         let length = lines.check(&region, genome)?;
-        let contig = numbers.get(region.chromosome.as_str()).copied().unwrap_or_default();
+        let contig = genome.contig_number(&region.chromosome).unwrap_or_default();
         each(&region, (contig, length))?;
         Ok(true)
     };

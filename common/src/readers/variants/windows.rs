@@ -89,8 +89,8 @@ impl WindowCutter {
             let expected = "a genome to cut windows from";
             return Err(InputError::new("command line", "--genome", expected, "none").into());
         };
-        let contig = contig(genome, &variant.chromosome).ok_or_else(|| {
-            let expected = format!("a chromosome of the genome ({})", genome.names());
+        let contig = genome.contig(&variant.chromosome).ok_or_else(|| {
+            let expected = genome.expected_name();
             let place = format!("line {}", variant.line);
             let found = format!("{:?}", variant.chromosome);
             Error::from(InputError::new(file.display(), place, expected, found))
@@ -138,12 +138,6 @@ impl WindowCutter {
         let start = variant.position.saturating_sub(self.length / 2);
         Ok(Window { start, reference, alternative })
     }
-}
-
-/// The contig that a file means by `name`.
-fn contig<'a>(genome: &'a Genome, name: &str) -> Option<&'a Contig> {
-    let without = name.strip_prefix("chr").and_then(|name| genome.contig(name));
-    genome.contig(name).or_else(|| genome.contig(&format!("chr{name}"))).or(without)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use glmeval_common::layout;
 use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{ShardAttempt, commit_shard};
+use glmeval_common::store::examples::{DatasetManifest, PartRecord};
 use glmeval_common::store::jobs::{self, Snapshot, Spent, put_snapshot};
 use glmeval_common::unit::WorkUnit;
 use std::sync::Arc;
@@ -67,9 +68,31 @@ fn commit_path(plan: &Plan, unit: u32) -> String {
     }
 }
 
+/// Commits the data set as one part.
+async fn commit_dataset(store: &Store, plan: &Plan) {
+    let facts = &plan.datasets[0].facts;
+    let (id, rows) = (facts.id.clone(), facts.rows);
+    let attempt = Attempt::new(glmeval_common::rng::random_token());
+    let path = layout::dataset_part_path(&id, 0, &attempt);
+    let object = store.put_data("part", &path, "rows".into()).await.unwrap();
+    let manifest = DatasetManifest {
+        version: layout::FORMAT_VERSION,
+        id,
+        name: "D".into(),
+        schema: facts.schema.clone(),
+        rows,
+        parts: vec![PartRecord { object, first_row: 0, rows }],
+        split_rows: Default::default(),
+        attempt,
+        worker: WorkerId::new("w"),
+        provenance: Default::default(),
+    };
+    store.create_record(&commit_path(plan, 0), manifest).await.unwrap();
+}
+
 async fn commit(store: &Store, plan: &Plan, unit: u32, generation: Generation) {
     let Some(WorkUnit::Extract(shard)) = plan.work_unit(unit) else {
-        return drop(store.create(&commit_path(plan, unit), "{}".into()).await.unwrap());
+        return commit_dataset(store, plan).await;
     };
     let attempt = ShardAttempt {
         set: shard.set.id,

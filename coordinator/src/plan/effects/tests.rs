@@ -8,7 +8,7 @@ use glmeval_common::job::{
     EffectsChoice, Job, JobDataset, JobEmbedding, JobProbe, LayerChoice, ProbeChoice, Protocol,
     ZeroShot,
 };
-use glmeval_common::model::{InputQuirk, ModelFacts, Precision};
+use glmeval_common::model::{InputQuirk, ModelFacts, Padding, Precision};
 use glmeval_common::plan::{DatasetFacts, Plan, PlannedUnit, UnitSpec};
 use glmeval_common::representation::Pooling;
 use glmeval_common::unit::{FitUnit, ProbeSpec};
@@ -166,6 +166,12 @@ fn quirks_of_inputs_follow_the_protocol() {
     assert_eq!(sei, [None, Some(InputQuirk::Length(200 + 4_092))]);
     let bert = quirk("dnabert-2", TaskName::LentiMpra, published);
     assert_eq!(bert, [Some(InputQuirk::MaskAsSegments), None]);
+    let mut masked = variants_job();
+    masked.datasets[0].task = TaskName::LentiMpra;
+    masked.models.iter_mut().for_each(|model| model.options.padding = Padding::Masked);
+    let model = ModelFacts { architecture: "dnabert-2".to_owned(), ..model_facts("m") };
+    let plan = planned_with(&masked, variant_facts(200), model).unwrap();
+    assert!(plan.sets.iter().all(|set| set.model.options.quirk.is_none()));
     for architecture in ["sei", "dnabert-2"] {
         let found = quirk(architecture, TaskName::LentiMpra, Protocol::Corrected);
         assert_eq!(found, [None, None]);

@@ -1,6 +1,6 @@
-//! Who may look: anyone on loopback, off loopback whoever knows the token.
+//! Who may look: anyone on loopback, off loopback whoever knows the token; in plain text or over TLS.
 //!
-//! Leaves out: TLS; a token that crosses a network in the clear belongs behind a proxy or a tunnel.
+//! Leaves out: connections (secured). Without TLS, a token that crosses a network belongs behind a proxy or a tunnel.
 //! Invariant: secrets are compared by their digests and never logged; the browser keeps a session of
 //! this process, never the token.
 
@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::ServerConfig;
 
 const LOGIN: &str = include_str!("login.html");
 const REFUSAL: &str = "<p class=\"refusal\" role=\"alert\">This is not the token.</p>";
@@ -35,13 +36,31 @@ pub struct Access {
     token_sha256: Option<Arc<str>>,
     /// sha256 of each session, oldest first.
     sessions: Arc<Mutex<VecDeque<String>>>,
+    /// How connections are secured; `None` = plain text.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Access {
+    /// The same people over TLS only; as they are without a configuration.
+    #[must_use]
+    pub fn over(self, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Whether it is over TLS.
+    pub fn is_secured(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// How connections are secured; `None` = plain text.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.clone()
+    }
+
     /// Whoever knows `token`.
     pub fn with_token(token: &str) -> Self {
         let digest = sha256_hex(token.as_bytes());
-        Self { token_sha256: Some(digest.into()), sessions: Arc::default() }
+        Self { token_sha256: Some(digest.into()), ..Self::default() }
     }
 
     /// Whoever knows the token in a file; blanks around it do not count.
@@ -174,7 +193,8 @@ pub(super) async fn login(State(access): State<Access>, body: Bytes) -> Response
         return (StatusCode::UNAUTHORIZED, page).into_response();
     }
     let session = access.new_session();
-    let cookie = format!("{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/");
+    let secure = if access.tls.is_some() { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/{secure}");
     ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
 }
 

@@ -131,7 +131,8 @@ impl World {
         }
         for (job, shape) in &self.jobs {
             let phase = newest.state.phase(&shape.plan.job).expect("it was submitted");
-            if self.store.jobs[job] {
+            // Its last commit may have come while its cancellation was written down.
+            if self.store.jobs[job] && phase != JobPhase::Finished {
                 assert_eq!(phase, JobPhase::Cancelled);
                 continue;
             }

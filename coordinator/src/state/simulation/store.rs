@@ -135,7 +135,7 @@ impl Store {
         let Some(newest) = self.newest(key) else {
             return if self.holds(key).0 { Evidence::Sound(None) } else { Evidence::Absent };
         };
-        let author = Author { worker: worker(newest.worker), generation: newest.generation };
+        let author = Author { worker: worker(newest.worker), generation: Some(newest.generation) };
         if newest.is_lie {
             let (author, reason) = (Some(author), "too short".to_owned());
             return Evidence::Bad { author, reason, is_covered: self.holds(key).1 };

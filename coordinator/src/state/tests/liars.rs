@@ -56,7 +56,7 @@ fn who_says_it_committed_what_the_store_lacks_is_refused() {
 #[test]
 fn who_commits_wrong_data_is_refused_and_the_unit_runs_elsewhere() {
     let (mut bench, lease) = bench();
-    let author = Some(Author { worker: worker("a"), generation: lease.generation });
+    let author = Some(Author { worker: worker("a"), generation: Some(lease.generation) });
     let evidence =
         Evidence::Bad { author, reason: "expected 9 bytes, found 8".into(), is_covered: false };
     let told = bench.report_with("a", &lease, Outcome::Committed, evidence);
@@ -91,7 +91,7 @@ fn who_commits_under_an_old_generation_is_refused() {
     let (mut bench, first) = bench();
     bench.report("a", &first, Outcome::Committed);
     let second = bench.ask_one("a");
-    let author = Author { worker: worker("a"), generation: first.generation };
+    let author = Author { worker: worker("a"), generation: Some(first.generation) };
     let sound = Evidence::Sound(Some(author));
     let told = bench.report_with("a", &second, Outcome::Committed, sound);
     check(bench, &told, "under 1.0, which was not its own");
@@ -100,7 +100,9 @@ fn who_commits_under_an_old_generation_is_refused() {
 #[test]
 fn an_honest_worker_is_believed_late_renamed_doubled_and_across_coordinators() {
     let (mut bench, lease) = bench();
-    let sound = |generation| Evidence::Sound(Some(Author { worker: worker("a"), generation }));
+    let sound = |generation| {
+        Evidence::Sound(Some(Author { worker: worker("a"), generation: Some(generation) }))
+    };
     bench.pass(30_000);
     bench.register("a", vec![lease.clone()]);
     let told = bench.report_with("a", &lease, Outcome::Committed, sound(lease.generation));
@@ -117,7 +119,7 @@ fn an_honest_worker_is_believed_late_renamed_doubled_and_across_coordinators() {
 #[test]
 fn damage_to_the_commit_of_another_is_not_held_against_who_reports_it() {
     let (mut bench, lease) = bench();
-    let author = Some(Author { worker: worker("b"), generation: lease.generation });
+    let author = Some(Author { worker: worker("b"), generation: Some(lease.generation) });
     let evidence = Evidence::Bad { author, reason: "gone".into(), is_covered: false };
     let told = bench.report_with("a", &lease, Outcome::Lost, evidence);
     assert_eq!((refused(&told), bench.unit(0)), (None, UnitState::Ready));

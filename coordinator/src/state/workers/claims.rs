@@ -71,7 +71,7 @@ impl State {
                 Some(format!("committed unit {unit} wrongly: {reason}"))
             }
             Evidence::Sound(Some(author)) if is_own(author) => {
-                let Author { generation: written, .. } = author;
+                let written = author.generation.as_ref()?;
                 let is_judge = job.knows(*written);
                 let is_given = written == generation || job.was_given(*unit, worker, *written);
                 (is_judge && !is_given).then(|| {

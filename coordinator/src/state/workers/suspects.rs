@@ -65,7 +65,8 @@ impl JobState {
         }
     }
 
-    /// Takes back what is committed of rows of a unit of the plan: the unit, or parts of it.
+    /// Takes back what is committed of rows of a unit of the plan: the unit, or parts of it; one without rows
+    /// is taken back whole.
     fn doubt_rows(&mut self, unit: u32, (start, end): (u64, u64)) {
         let parts = match self.unit(unit) {
             Some(UnitState::Committed) => vec![unit],
@@ -73,7 +74,7 @@ impl JobState {
             _ => return,
         };
         for part in parts {
-            let overlaps = self.rows(part).is_some_and(|(first, past)| first < end && start < past);
+            let overlaps = self.rows(part).is_none_or(|(first, past)| first < end && start < past);
             let is_whole = !self.splits.is_cut(part) || part == unit;
             if overlaps && is_whole && self.unit(part) == Some(UnitState::Committed) {
                 self.doubts.open(part);

@@ -191,6 +191,10 @@ macro_rules! per_vector {
                 $crate::isa::Isa::Baseline => {
                     $body::<$crate::ops::fft::vector::Portable>($($arg),*)
                 }
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Isa::Neon => {
+                    $body::<$crate::ops::fft::vector::Portable>($($arg),*)
+                }
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Isa::available` saw AVX2 and FMA before it made this value.
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },

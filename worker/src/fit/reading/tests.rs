@@ -37,6 +37,7 @@ fn shard(start: usize, end: usize, tokens: [[u64; 2]; 3]) -> EmbeddingShard {
             offsets.push(offsets.last().unwrap() + count);
         }
     }
+    let second: Vec<f32> = pooled.iter().map(|value| value + 0.5).collect();
     let tensor = |pooling, rows, values: &[f32]| {
         let values = narrow(values, 2, StoredDtype::F32, &|row| row.to_string()).unwrap();
         ShardTensor { layer: 1, pooling, rows, width: 2, values: values.into() }
@@ -57,6 +58,7 @@ fn shard(start: usize, end: usize, tokens: [[u64; 2]; 3]) -> EmbeddingShard {
         sequences: 2,
         tensors: vec![
             tensor(Pooling::Mean, (end - start) as u64, &pooled),
+            tensor(Pooling::AfterCls, (end - start) as u64, &second),
             tensor(Pooling::Full, *offsets.last().unwrap(), &full),
         ],
         token_offsets: Some(offsets),
@@ -65,7 +67,7 @@ fn shard(start: usize, end: usize, tokens: [[u64; 2]; 3]) -> EmbeddingShard {
 
 /// Every row, and the extents of a side, read from shards of two and one examples.
 async fn read_rows(
-    pooling: Pooling,
+    poolings: [Option<Pooling>; 2],
     tokens: [[u64; 2]; 3],
 ) -> Result<(Vec<Vec<f32>>, Vec<Extent>)> {
     let folder = tempfile::tempdir().unwrap();
@@ -86,9 +88,12 @@ async fn read_rows(
     }
     let (manifest, set) = (manifest(), SetId::new("s"));
     let builder = Builder::new(&manifest, 1 << 20);
-    let ids = ["e0", "e1", "e2"].map(str::to_owned);
-    let builder = embeddings(&store, (&set, (1, pooling)), builder, &ids).await?;
-    let (cache, sides) = builder.finish(pooling == Pooling::Full)?;
+    let mut measured = Measured::new(0);
+    measured.ids = ["e0", "e1", "e2"].map(str::to_owned).into();
+    measured.splits = vec![Some(Split::Train), Some(Split::Valid), None];
+    let tensors = poolings.map(|pooling| pooling.map(|pooling| (1, pooling)));
+    let builder = embeddings(&store, (&set, tensors), builder, &measured).await?;
+    let (cache, sides) = builder.finish(poolings[0] == Some(Pooling::Full))?;
     let read = |row| {
         let mut values = vec![0.0; cache.row_values()];
         cache.read(row, &mut Vec::new(), &mut values).unwrap();
@@ -99,10 +104,10 @@ async fn read_rows(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn windows_of_an_example_stand_one_after_the_other_in_a_row() {
-    let (rows, sides) = read_rows(Pooling::Mean, [[2, 2]; 3]).await.unwrap();
+    let (rows, sides) = read_rows([Some(Pooling::Mean), None], [[2, 2]; 3]).await.unwrap();
     assert_eq!(sides, [Extent::Vector { channels: 2 }; 2]);
     assert_eq!(rows[2], [200.0, -200.0, 210.0, -210.0]);
-    let (rows, sides) = read_rows(Pooling::Full, [[2, 2]; 3]).await.unwrap();
+    let (rows, sides) = read_rows([Some(Pooling::Full), None], [[2, 2]; 3]).await.unwrap();
     assert_eq!(sides, [Extent::Sequence { length: 2, channels: 2 }; 2]);
     assert_eq!(rows[1], [100.0, -100.0, 101.0, -101.0, 110.0, -110.0, 111.0, -111.0]);
 }
@@ -110,7 +115,16 @@ async fn windows_of_an_example_stand_one_after_the_other_in_a_row() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_window_of_another_length_is_refused_with_its_example() {
     let uneven = [[2, 2], [3, 1], [2, 2]];
-    let error = read_rows(Pooling::Full, uneven).await.unwrap_err().to_string();
+    let error = read_rows([Some(Pooling::Full), None], uneven).await.unwrap_err().to_string();
     let expected = "exons: example e1: expected 2 tokens as in the first sequence";
     assert!(error.contains(expected) && error.ends_with("found 3"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn examples_of_valid_have_another_pooling_where_the_study_took_one() {
+    let poolings = [Some(Pooling::Mean), Some(Pooling::AfterCls)];
+    let (rows, _) = read_rows(poolings, [[2, 2]; 3]).await.unwrap();
+    assert_eq!(rows[0], [0.0, 0.0, 10.0, -10.0], "train");
+    assert_eq!(rows[1], [100.5, -99.5, 110.5, -109.5], "valid");
+    assert_eq!(rows[2], [200.0, -200.0, 210.0, -210.0], "no split");
 }

@@ -278,6 +278,7 @@ pub(super) fn fit(id: &str, probe: ProbeSpec) -> Fit {
         repeat: 0,
         seed: 11,
         protocol: "published".to_owned(),
+        trained_on: None,
     };
     Fit { identity, probe }
 }
@@ -287,7 +288,7 @@ pub(super) fn embedded(pooling: Pooling) -> FeatureSource {
 }
 
 pub(super) fn unit(task: TaskName, features: FeatureSource, fits: Vec<Fit>) -> FitUnit {
-    FitUnit { dataset: DatasetId::new("dataset"), task, features, fits }
+    FitUnit { dataset: DatasetId::new("dataset"), task, features, fits, validated_on: None }
 }
 
 /// Digests of what a fit left, by role.

@@ -5,9 +5,9 @@
 use super::{Held, LayerNorm, Linear, Room, upload};
 use crate::device::device_error;
 use crate::layers::{HeadNames, Kept};
-use crate::model::TensorSource;
+use crate::model::{LogitsSink, States, TensorSource};
 use glmeval_common::error::{Error, Result};
-use glmeval_kernels::cuda::Gpu;
+use glmeval_kernels::cuda::{Gpu, View};
 use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place};
 use glmeval_kernels::ops::convert::cuda::convert;
 
@@ -74,21 +74,37 @@ impl<T: Held> MaskedHead<T> {
         if !states.len().is_multiple_of(self.width) {
             return Err(Error::bug(format!("{} values are no rows of states", states.len())));
         }
-        let rows = (states.len() / self.width).min(ROWS);
         let mut logits = Vec::new();
-        self.scratch.lend(rows, |scratch| {
-            for states in states.chunks(ROWS.saturating_mul(self.width)) {
-                logits.extend(self.part(states, scratch)?);
-            }
-            Ok(logits)
+        for states in states.chunks(ROWS.saturating_mul(self.width)) {
+            self.apply(States::Host(states), &mut |part| {
+                logits.extend_from_slice(&part.on_host()?);
+                Ok(())
+            })?;
+        }
+        Ok(logits)
+    }
+
+    /// Hands the logits `[R, V]` of the final states `[R, D]` to `sink`, on the device.
+    ///
+    /// # Errors
+    /// As [`MaskedHead::logits`]; those of `sink`.
+    pub(crate) fn apply(&self, states: States<'_>, sink: &mut LogitsSink<'_>) -> Result<()> {
+        self.scratch.lend(states.len() / self.width, |scratch| match states {
+            States::Host(states) => self.part(upload(&self.gpu, states)?.view(), scratch, sink),
+            States::Device(states) => self.part(states, scratch, sink),
         })
     }
 
-    fn part(&self, states: &[f32], scratch: &mut Scratch<T>) -> Result<Vec<f32>> {
+    fn part(
+        &self,
+        states: View<'_, f32>,
+        scratch: &mut Scratch<T>,
+        sink: &mut LogitsSink<'_>,
+    ) -> Result<()> {
         let Self { gpu, dense, norm, decoder, width, .. } = self;
         let mut narrow = scratch.narrow.take(gpu, states.len())?;
         let mut hidden = scratch.hidden.take(gpu, states.len())?;
-        convert(upload(gpu, states)?.view(), &mut narrow).map_err(device_error)?;
+        convert(states, &mut narrow).map_err(device_error)?;
         dense.apply_bare(narrow.view(), hidden.again())?;
         activation_in_place(&mut hidden, dense.bias(), *width, Function::Gelu)
             .map_err(device_error)?;
@@ -96,6 +112,6 @@ impl<T: Held> MaskedHead<T> {
         let count = (states.len() / width).saturating_mul(decoder.outputs);
         let mut logits = scratch.logits.take(gpu, count)?;
         decoder.apply(narrow.view(), logits.again())?;
-        logits.view().to_vec().map_err(device_error)
+        sink(States::Device(logits.view()))
     }
 }

@@ -11,9 +11,11 @@ use crate::device::{device_error, without_tf32};
 use crate::layers::Kept;
 use crate::layers::cuda::{
     Batch, FeedForward, Held, LayerNorm, Linear, MaskedHead, Positions, Room, Scratch,
-    SelfAttention, read, sequences, upload,
+    SelfAttention, sequences, upload,
 };
-use crate::model::{LayerRequest, Network, Precision, TensorSource, TokenBatch};
+use crate::model::{
+    LayerRequest, LogitsSink, Network, Precision, Sink, States, TensorSource, TokenBatch,
+};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{Bf16, DeviceArray, Gpu, ViewMut};
 use glmeval_kernels::ops::attention::cuda::SequenceTable;
@@ -176,7 +178,7 @@ impl<T: Held> Encoder<T> {
         batch: &TokenBatch,
         request: &LayerRequest,
         work: &mut Work<T>,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let Self { gpu, width, .. } = self;
         let count = batch.token_count().saturating_mul(*width);
@@ -184,7 +186,7 @@ impl<T: Held> Encoder<T> {
         let (mut states, mut narrow) = (states.take(gpu, count)?, narrow.take(gpu, count)?);
         self.embedding.write(batch, *width, &mut states, &mut narrow)?;
         if request.wants(0) {
-            sink(0, &read(&states)?);
+            sink(0, States::Device(states.view()))?;
         }
         let table = sequences(gpu, &batch.offsets, table)?;
         let slopes = self.slopes.as_ref().map(DeviceArray::view);
@@ -192,7 +194,7 @@ impl<T: Held> Encoder<T> {
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             block.apply((&mut states, &mut narrow), table, positions, scratch)?;
             if request.wants(layer) {
-                sink(layer, &read(&states)?);
+                sink(layer, States::Device(states.view()))?;
             }
         }
         Ok(())
@@ -204,7 +206,7 @@ impl<T: Held> Network for Encoder<T> {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.work.lend(batch.token_count(), |work| self.run(batch, request, work, sink))
     }
@@ -216,6 +218,13 @@ impl<T: Held> Network for Encoder<T> {
     fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
         match &self.head {
             Some(head) => head.logits(states),
+            None => Err(Error::invalid("these weights have no language-model head (cls)")),
+        }
+    }
+
+    fn head_of(&self, states: States<'_>, sink: &mut LogitsSink<'_>) -> Result<()> {
+        match &self.head {
+            Some(head) => head.apply(states, sink),
             None => Err(Error::invalid("these weights have no language-model head (cls)")),
         }
     }

@@ -9,7 +9,7 @@ use crate::config::gpn::{ByteNetForm, FINAL_NORM, WORDS, block_name};
 use crate::layers::{
     LayerNorm, defect, load_linear_form, pack_conv1d, table_row, take_conv1d, zeros,
 };
-use crate::model::{LayerRequest, Network, TensorSource, TokenBatch};
+use crate::model::{LayerRequest, Network, Sink, States, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::ops::conv1d::{Conv1dShape, PackedConv1d, conv1d};
 use glmeval_kernels::ops::gelu::gelu;
@@ -78,11 +78,11 @@ impl Network for ByteNet {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut states = self.embed(&batch.ids)?;
         if request.wants(0) {
-            sink(0, &states);
+            sink(0, States::Host(&states))?;
         }
         let token_count = batch.token_count();
         let mut wide = zeros(token_count, self.width)?;
@@ -90,12 +90,12 @@ impl Network for ByteNet {
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             block.apply(&batch.offsets, &mut states, (&mut wide, &mut narrow))?;
             if request.wants(layer) {
-                sink(layer, &states);
+                sink(layer, States::Host(&states))?;
             }
         }
         if request.deepest() as usize > self.blocks.len() {
             self.final_norm.apply_in_place(&mut states)?;
-            sink(request.deepest(), &states);
+            sink(request.deepest(), States::Host(&states))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::{Form, one_hot};
 use crate::config::GpnConfig;
 use crate::config::gpn::block_name;
 use crate::layers::{LayerNorm, defect, load_linear, pack_conv1d, take_conv1d, zeros};
-use crate::model::{LayerRequest, Network, TensorSource, TokenBatch};
+use crate::model::{LayerRequest, Network, Sink, States, TensorSource, TokenBatch};
 use glmeval_common::error::Result;
 use glmeval_kernels::ops::conv1d::{
     Conv1dShape, PackedConv1d, PackedTokenConv1d, conv1d, conv1d_tokens,
@@ -50,17 +50,17 @@ impl Network for ConvNet {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let mut states = one_hot(&batch.ids, self.width)?;
         if request.wants(0) {
-            sink(0, &states);
+            sink(0, States::Host(&states))?;
         }
         let mut branch = zeros(batch.token_count(), self.width)?;
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             block.apply(batch, &mut states, &mut branch)?;
             if request.wants(layer) {
-                sink(layer, &states);
+                sink(layer, States::Host(&states))?;
             }
         }
         Ok(())

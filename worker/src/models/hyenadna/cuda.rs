@@ -9,8 +9,8 @@ use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, block_name};
 use crate::device::device_error;
 use crate::layers::Kept;
-use crate::layers::cuda::{Held, LayerNorm, Linear, Room, read, upload};
-use crate::model::{LayerRequest, Network, TensorSource, TokenBatch};
+use crate::layers::cuda::{Held, LayerNorm, Linear, Room, upload};
+use crate::model::{LayerRequest, LogitsSink, Network, Sink, States, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{DeviceArray, Gpu, ViewMut};
 use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place};
@@ -173,13 +173,19 @@ struct Backbone<T: Held> {
 }
 
 impl<T: Held> Backbone<T> {
+    fn language_head(&self) -> Result<&Linear<T>> {
+        self.head.as_ref().ok_or_else(|| {
+            Error::invalid(format!("these weights have no language-model head ({HEAD})"))
+        })
+    }
+
     /// [`Network::forward`] in `scratch`.
     fn run(
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
         scratch: &mut Scratch<T>,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let (gpu, count) = (&self.gpu, batch.token_count().saturating_mul(self.width));
         let Scratch { states, narrow, wide } = scratch;
@@ -187,18 +193,18 @@ impl<T: Held> Backbone<T> {
         let rows = TokenRows::new(gpu, &batch.ids, None, None).map_err(device_error)?;
         embedding(&rows, self.words.view(), None, self.width, &mut states).map_err(device_error)?;
         if request.wants(0) {
-            sink(0, &read(&states)?);
+            sink(0, States::Device(states.view()))?;
         }
         let sequences = Sequences::new(gpu, &batch.offsets).map_err(device_error)?;
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             block.apply(gpu, &mut states, &sequences, (&mut *narrow, &mut *wide))?;
             if request.wants(layer) {
-                sink(layer, &read(&states)?);
+                sink(layer, States::Device(states.view()))?;
             }
         }
         if request.deepest() as usize > self.blocks.len() {
             self.final_norm.apply_in_place::<f32>(&mut states, None)?;
-            sink(request.deepest(), &read(&states)?);
+            sink(request.deepest(), States::Device(states.view()))?;
         }
         Ok(())
     }
@@ -209,7 +215,7 @@ impl<T: Held> Network for Backbone<T> {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.scratch.lend(batch.token_count(), |scratch| self.run(batch, request, scratch, sink))
     }
@@ -220,21 +226,29 @@ impl<T: Held> Network for Backbone<T> {
 
     /// The last columns are those of rows that only pad the embedding.
     fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
-        let head = self.head.as_ref().ok_or_else(|| {
-            Error::invalid(format!("these weights have no language-model head ({HEAD})"))
-        })?;
         let mut logits = Vec::new();
         for states in states.chunks(HEAD_ROWS.saturating_mul(self.width)) {
-            let mut narrow =
-                DeviceArray::<T>::new(&self.gpu, states.len()).map_err(device_error)?;
-            let states = upload(&self.gpu, states)?;
-            convert(states.view(), &mut narrow.view_mut()).map_err(device_error)?;
-            let count = (states.len() / self.width).saturating_mul(self.embedding_rows);
-            let mut out = DeviceArray::<f32>::new(&self.gpu, count).map_err(device_error)?;
-            head.apply(narrow.view(), out.view_mut())?;
-            logits.extend(out.to_vec().map_err(device_error)?);
+            self.head_of(States::Device(upload(&self.gpu, states)?.view()), &mut |part| {
+                logits.extend_from_slice(&part.on_host()?);
+                Ok(())
+            })?;
         }
-        Ok(logits)
+        // No states need a head as well.
+        self.language_head().map(|_| logits)
+    }
+
+    fn head_of(&self, states: States<'_>, sink: &mut LogitsSink<'_>) -> Result<()> {
+        let states = match states {
+            States::Host(states) => return sink(States::Host(&self.head(states)?)),
+            States::Device(states) => states,
+        };
+        let head = self.language_head()?;
+        let mut narrow = DeviceArray::<T>::new(&self.gpu, states.len()).map_err(device_error)?;
+        convert(states, &mut narrow.view_mut()).map_err(device_error)?;
+        let count = (states.len() / self.width).saturating_mul(self.embedding_rows);
+        let mut out = DeviceArray::<f32>::new(&self.gpu, count).map_err(device_error)?;
+        head.apply(narrow.view(), out.view_mut())?;
+        sink(States::Device(out.view()))
     }
 
     fn is_causal(&self) -> bool {

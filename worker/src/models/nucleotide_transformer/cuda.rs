@@ -11,10 +11,12 @@ use crate::config::EsmConfig;
 use crate::device::{device_error, without_tf32};
 use crate::layers::Kept;
 use crate::layers::cuda::{
-    Batch, FeedForward, Held, LayerNorm, MaskedHead, Positions, Room, Scratch, SelfAttention, read,
+    Batch, FeedForward, Held, LayerNorm, MaskedHead, Positions, Room, Scratch, SelfAttention,
     sequences, upload,
 };
-use crate::model::{LayerRequest, Network, Precision, TensorSource, TokenBatch};
+use crate::model::{
+    LayerRequest, LogitsSink, Network, Precision, Sink, States, TensorSource, TokenBatch,
+};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{Bf16, DeviceArray, Gpu, ViewMut};
 use glmeval_kernels::ops::attention::cuda::SequenceTable;
@@ -187,7 +189,7 @@ impl<T: Held> Encoder<T> {
         batch: &TokenBatch,
         request: &LayerRequest,
         work: &mut Work<T>,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let Self { gpu, width, .. } = self;
         let count = batch.token_count().saturating_mul(*width);
@@ -195,7 +197,7 @@ impl<T: Held> Encoder<T> {
         let mut states = states.take(gpu, count)?;
         self.embedding.write(batch, *width, &mut states)?;
         if request.wants(0) {
-            sink(0, &read(&states)?);
+            sink(0, States::Device(states.view()))?;
         }
         let mut narrow = narrow.take(gpu, count)?;
         let table = sequences(gpu, &batch.offsets, table)?;
@@ -210,9 +212,9 @@ impl<T: Held> Encoder<T> {
             if layer as usize == self.blocks.len() {
                 let mut normed = normed.take(gpu, count)?;
                 self.final_norm.apply(&mut states, &mut normed)?;
-                sink(layer, &read(&normed)?);
+                sink(layer, States::Device(normed.view()))?;
             } else if request.wants(layer) {
-                sink(layer, &read(&states)?);
+                sink(layer, States::Device(states.view()))?;
             }
         }
         Ok(())
@@ -249,7 +251,7 @@ impl<T: Held> Network for Encoder<T> {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.work.lend(batch.token_count(), |work| self.run(batch, request, work, sink))
     }
@@ -261,6 +263,13 @@ impl<T: Held> Network for Encoder<T> {
     fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
         match &self.head {
             Some(head) => head.logits(states),
+            None => Err(Error::invalid("these weights have no language-model head (lm_head)")),
+        }
+    }
+
+    fn head_of(&self, states: States<'_>, sink: &mut LogitsSink<'_>) -> Result<()> {
+        match &self.head {
+            Some(head) => head.apply(states, sink),
             None => Err(Error::invalid("these weights have no language-model head (lm_head)")),
         }
     }

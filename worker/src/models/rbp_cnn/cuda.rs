@@ -10,7 +10,7 @@ use crate::config::rbp_cnn::{DILATIONS, POOL, conv};
 use crate::device::device_error;
 use crate::layers::cuda::{DeviceLoader, Room};
 use crate::layers::{Kept, NUCLEOTIDES, centred};
-use crate::model::{LayerRequest, Network, Precision, TensorSource, TokenBatch};
+use crate::model::{LayerRequest, Network, Precision, Sink, States, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{Bf16, DeviceArray, Gpu, View, ViewMut};
 use glmeval_kernels::error::KernelError;
@@ -207,7 +207,7 @@ impl<T: ConvValue> Network for Loaded<T> {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let padded = batch.sequences().map(|sequence| centred(sequence, self.length));
         let padded = padded.collect::<Result<Vec<_>>>()?;
@@ -217,7 +217,7 @@ impl<T: ConvValue> Network for Loaded<T> {
             self.kept.lend(ids.len(), |space| self.append(space, &ids, &mut states))?;
         }
         if request.wants(1) {
-            sink(1, &states);
+            sink(1, States::Host(&states))?;
         }
         Ok(())
     }

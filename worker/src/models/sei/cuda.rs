@@ -11,7 +11,7 @@ use crate::config::sei::CLASSIFIER;
 use crate::device::device_error;
 use crate::layers::cuda::DeviceLoader;
 use crate::layers::{Kept, NUCLEOTIDES, centred};
-use crate::model::{LayerRequest, Network, Precision, TensorSource, TokenBatch};
+use crate::model::{LayerRequest, Network, Precision, Sink, States, TensorSource, TokenBatch};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{
     Bf16, DeviceArray, Gpu, Operand, Output, Product, ProductClass, View, ViewMut,
@@ -132,7 +132,7 @@ impl<T: ConvValue> Network for Loaded<T> {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let length = self.config.sequence_length;
         let padded = batch.sequences().map(|sequence| centred(sequence, length));
@@ -143,7 +143,7 @@ impl<T: ConvValue> Network for Loaded<T> {
             self.kept.lend(ids.len(), |space| self.append(space, &ids, &mut states))?;
         }
         if request.wants(1) {
-            sink(1, &states);
+            sink(1, States::Host(&states))?;
         }
         Ok(())
     }

@@ -92,7 +92,7 @@ fn words_of(verdict: Verdict) -> &'static str {
     }
 }
 
-fn class_of(verdict: Verdict) -> &'static str {
+pub(super) fn class_of(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Agrees => "agrees",
         Verdict::Differs => "differs",
@@ -103,7 +103,7 @@ fn class_of(verdict: Verdict) -> &'static str {
 }
 
 /// A word and a sign in a pill.
-fn pill(class: &str, word: &str) -> Cell {
+pub(super) fn pill(class: &str, word: &str) -> Cell {
     let sign = match class {
         "agrees" | "held" => "✓ ",
         "differs" | "broken" => "✗ ",

@@ -83,7 +83,7 @@ pub enum ConvClass {
 }
 
 /// What convolutions read and write.
-pub trait ConvValue: crate::cuda::Element {
+pub trait ConvValue: crate::cuda::Number {
     /// Whether it is bf16.
     const IS_BF16: bool;
 

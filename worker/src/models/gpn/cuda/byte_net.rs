@@ -9,7 +9,7 @@ use crate::config::gpn::{ByteNetForm, FINAL_NORM, WORDS, block_name};
 use crate::device::device_error;
 use crate::layers::Kept;
 use crate::layers::cuda::{DeviceLoader, LayerNorm};
-use crate::model::{LayerRequest, Network, TokenBatch};
+use crate::model::{LayerRequest, LogitsSink, Network, Sink, States, TokenBatch};
 use crate::models::gpn::Form;
 use crate::models::gpn::head::Parts;
 use glmeval_common::error::Result;
@@ -78,7 +78,7 @@ impl<T: ConvValue> ByteNet<T> {
         space: &mut Space<T>,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let (gpu, count) = (&self.gpu, batch.token_count());
         space.set_batch(gpu, batch)?;
@@ -89,20 +89,20 @@ impl<T: ConvValue> ByteNet<T> {
         let mut left = space.left.fit(gpu, count, self.inner_size.max(self.width))?;
         token_rows(ids.view(), self.words.view(), self.width, &mut states).map_err(device_error)?;
         if request.wants(0) {
-            sink(0, &states.view().to_vec().map_err(device_error)?);
+            sink(0, States::Device(states.view()))?;
         }
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             let rooms = (&mut narrow, &mut left);
             block.apply(ranges, &mut states, rooms).map_err(device_error)?;
             if request.wants(layer) {
-                sink(layer, &states.view().to_vec().map_err(device_error)?);
+                sink(layer, States::Device(states.view()))?;
             }
         }
         if request.deepest() as usize > self.blocks.len() {
             let mut last = narrow.part(0..count * self.width);
             let norm = self.final_norm.norm();
             branch_norm(states.view(), norm, false, None, Some(&mut last)).map_err(device_error)?;
-            sink(request.deepest(), &last.view().to_vec().map_err(device_error)?);
+            sink(request.deepest(), States::Device(last.view()))?;
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl<T: ConvValue> Network for ByteNet<T> {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.kept.lend(batch.token_count(), |space| self.pass(space, batch, request, sink))
     }
@@ -125,6 +125,10 @@ impl<T: ConvValue> Network for ByteNet<T> {
 
     fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
         Head::logits(self.head.as_ref(), states)
+    }
+
+    fn head_of(&self, states: States<'_>, sink: &mut LogitsSink<'_>) -> Result<()> {
+        Head::apply(self.head.as_ref(), states, sink)
     }
 }
 

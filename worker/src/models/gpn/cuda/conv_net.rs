@@ -9,7 +9,7 @@ use crate::config::gpn::block_name;
 use crate::device::device_error;
 use crate::layers::cuda::{DeviceLoader, LayerNorm};
 use crate::layers::{Kept, take_conv1d};
-use crate::model::{LayerRequest, Network, TokenBatch};
+use crate::model::{LayerRequest, LogitsSink, Network, Sink, States, TokenBatch};
 use crate::models::gpn::Form;
 use crate::models::gpn::head::Parts;
 use glmeval_common::error::Result;
@@ -74,7 +74,7 @@ impl<T: ConvValue> ConvNet<T> {
         space: &mut Space<T>,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let (gpu, count) = (&self.gpu, batch.token_count());
         space.set_batch(gpu, batch)?;
@@ -88,13 +88,13 @@ impl<T: ConvValue> ConvNet<T> {
         let narrow = self.narrow.view();
         token_rows(ids.view(), narrow, self.channels, &mut hot).map_err(device_error)?;
         if request.wants(0) {
-            sink(0, &states.view().to_vec().map_err(device_error)?);
+            sink(0, States::Device(states.view()))?;
         }
         for (layer, block) in (1..=request.deepest()).zip(&self.blocks) {
             let rooms = (&mut branch, &mut left);
             block.apply(ranges, hot.view(), &mut states, rooms).map_err(device_error)?;
             if request.wants(layer) {
-                sink(layer, &states.view().to_vec().map_err(device_error)?);
+                sink(layer, States::Device(states.view()))?;
             }
         }
         Ok(())
@@ -107,7 +107,7 @@ impl<T: ConvValue> Network for ConvNet<T> {
         &self,
         batch: &TokenBatch,
         request: &LayerRequest,
-        sink: &mut dyn FnMut(u32, &[f32]),
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         self.kept.lend(batch.token_count(), |space| self.pass(space, batch, request, sink))
     }
@@ -118,6 +118,10 @@ impl<T: ConvValue> Network for ConvNet<T> {
 
     fn head(&self, states: &[f32]) -> Result<Vec<f32>> {
         Head::logits(self.head.as_ref(), states)
+    }
+
+    fn head_of(&self, states: States<'_>, sink: &mut LogitsSink<'_>) -> Result<()> {
+        Head::apply(self.head.as_ref(), states, sink)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::device::device_error;
 use crate::layers::cuda::{DeviceLoader, LayerNorm, linear_shape};
+use crate::model::{LogitsSink, States};
 use crate::models::gpn::head::Parts;
 use crate::models::gpn::{Form, headless};
 use glmeval_common::error::Result;
@@ -13,6 +14,7 @@ use glmeval_kernels::ops::branch_norm::cuda::branch_norm;
 use glmeval_kernels::ops::conv1d::cuda::{
     ConvValue, DeviceActivation, DeviceConv1d, DeviceEpilogue, dense,
 };
+use glmeval_kernels::ops::convert::cuda::convert;
 
 /// Weights of a head.
 pub(super) struct Head<T: ConvValue> {
@@ -57,24 +59,50 @@ impl<T: ConvValue> Head<T> {
     /// decoder · LN(gelu(dense · x)) + bias
     /// ```
     pub(super) fn logits(head: Option<&Self>, states: &[f32]) -> Result<Vec<f32>> {
-        head.ok_or_else(headless)?.apply(states).map_err(device_error)
+        let mut found = Vec::new();
+        Self::apply(head, States::Host(states), &mut |logits| {
+            found = logits.on_host()?.into_owned();
+            Ok(())
+        })?;
+        Ok(found)
     }
 
-    fn apply(&self, states: &[f32]) -> Result<Vec<f32>, KernelError> {
+    /// As [`Head::logits`], of states where they are; logits are handed to `sink` on the device.
+    pub(super) fn apply(
+        head: Option<&Self>,
+        states: States<'_>,
+        sink: &mut LogitsSink<'_>,
+    ) -> Result<()> {
+        let head = head.ok_or_else(headless)?;
+        let left = match states {
+            States::Host(states) => {
+                let rounded: Vec<T> = states.iter().map(|&x| T::rounded(x)).collect();
+                DeviceArray::from_slice(&head.gpu, &rounded)
+            }
+            States::Device(states) => {
+                DeviceArray::new(&head.gpu, states.len()).and_then(|mut left| {
+                    convert(states, &mut left.view_mut())?;
+                    Ok(left)
+                })
+            }
+        };
+        let logits = left.and_then(|left| head.run(left)).map_err(device_error)?;
+        sink(States::Device(logits.view()))
+    }
+
+    fn run(&self, mut left: DeviceArray<T>) -> Result<DeviceArray<f32>, KernelError> {
         let shape = self.decoder.shape();
-        let rounded: Vec<T> = states.iter().map(|&x| T::rounded(x)).collect();
-        let mut left = DeviceArray::from_slice(&self.gpu, &rounded)?;
         if let Some((linear, norm)) = &self.transform {
-            let mut hidden = DeviceArray::<f32>::new(&self.gpu, states.len())?;
+            let mut hidden = DeviceArray::<f32>::new(&self.gpu, left.len())?;
             let gelu = DeviceActivation::Gelu;
             dense(left.view(), linear, gelu.into(), &mut hidden.view_mut())?;
             let out = Some(&mut left.view_mut());
             branch_norm(hidden.view(), norm.norm(), false, None, out)?;
         }
-        let rows = states.len() / shape.input_width;
+        let rows = left.len() / shape.input_width;
         let mut logits = DeviceArray::<f32>::new(&self.gpu, rows * shape.output_width)?;
         let none = DeviceEpilogue::default();
         dense(left.view(), &self.decoder, none, &mut logits.view_mut())?;
-        logits.to_vec()
+        Ok(logits)
     }
 }

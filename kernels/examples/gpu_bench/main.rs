@@ -5,19 +5,32 @@
 //!
 //! ```text
 //! gpu_bench [--device N | --smoke] [--only WORD] [--repetitions N]
+//! gpu_bench [--device N] --check       whether the device runs a kernel and a product at all
 //! ```
 #![expect(clippy::print_stdout, reason = "rows are what this program is for")]
+
+mod attention;
+mod convolution;
+mod hyena;
 
 use glmeval_kernels::cuda::{Bf16, DeviceArray, Element, Gpu, GpuOptions, Operand, Output};
 use glmeval_kernels::cuda::{Product, ProductClass, Value};
 use glmeval_kernels::error::{KernelError, Result};
 use glmeval_kernels::ops::layer_norm::cuda::{Norm, layer_norm};
+use std::process::ExitCode;
 
 /// Measures one table of shapes.
 type Suite = fn(&mut Bench) -> Result<()>;
 
 /// All suites, in the order of their rows.
-const SUITES: [Suite; 2] = [layer_norms, linears];
+const SUITES: [Suite; 6] = [
+    layer_norms,
+    linears,
+    attention::even_lengths,
+    attention::mixed_lengths,
+    hyena::mixers,
+    convolution::training,
+];
 
 /// Rows and width.
 const LAYER_NORMS: [(usize, usize); 5] =
@@ -57,18 +70,34 @@ struct Case {
     flop: f64,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("gpu_bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    let has = |name: &str| words.iter().any(|word| word == name);
     let after = |name: &str| {
         words.iter().position(|word| word == name).and_then(|at| words.get(at + 1)).cloned()
     };
-    let is_smoke = words.iter().any(|word| word == "--smoke");
+    let is_smoke = has("--smoke");
     let ordinal = after("--device").and_then(|text| text.parse().ok()).unwrap_or(0);
     let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
     let gpu = match is_smoke {
         true => Gpu::emulated()?,
         false => Gpu::open(ordinal, &GpuOptions { cache, memory_max: None })?,
     };
+    if has("--check") {
+        gpu.check_itself()?;
+        println!("{} runs kernels and products", gpu.properties().name);
+        return Ok(());
+    }
     let repetitions = after("--repetitions").and_then(|text| text.parse().ok()).unwrap_or(100);
     let only = after("--only").unwrap_or_default();
     let mut bench = Bench { gpu, is_smoke, only, repetitions };

@@ -1,6 +1,9 @@
-//! Times training steps and predictions of a convolutional probe: `-- LENGTH CHANNELS ROWS STEPS`.
+//! Times training steps and predictions of a convolutional probe: `-- LENGTH CHANNELS ROWS STEPS`, or `-- --device` for steps on
+//! a CUDA device as rows of `bench/peers/gpu.py`.
 //!
 //! Leaves out: reading examples. Invariant: the same arguments train the same weights.
+
+mod device;
 
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::Precision;
@@ -75,6 +78,9 @@ fn network(length: usize, channels: usize) -> Result<Network> {
 #[expect(clippy::print_stdout, reason = "an example for people")]
 #[expect(clippy::disallowed_methods, reason = "what it measures is time")]
 fn main() -> Result<()> {
+    if let Some(first) = std::env::args().nth(1).filter(|first| first.starts_with("--")) {
+        return device::main(first == "--smoke");
+    }
     let mut arguments = std::env::args().skip(1).map_while(|argument| argument.parse().ok());
     let mut next = |default: usize| arguments.next().unwrap_or(default);
     let (length, channels, rows, steps) = (next(41), next(2560), next(64), next(5));
