@@ -162,7 +162,7 @@ fn join_or_start() -> io::Result<Ceph> {
     starting.lock()?;
     let (folder, port) = match running(&base)? {
         Some(found) => found,
-        None => start(&base)?,
+        None => start_once(&base)?,
     };
     let gateway = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
     Ok(Ceph { folder, gateway, _users: users })
@@ -184,14 +184,30 @@ fn running(base: &Path) -> io::Result<Option<(PathBuf, u16)>> {
     Ok(None)
 }
 
-fn start(base: &Path) -> io::Result<(PathBuf, u16)> {
+/// Starts the servers; after two failures every further process of this run fails at once, with the reason.
+///
+/// Each of dozens of tests would otherwise wait for its own time limit, one after the other.
+fn start_once(base: &Path) -> io::Result<(PathBuf, u16)> {
+    let runner = std::os::unix::process::parent_id();
+    let failure = base.join(format!("failed-for-{runner}"));
+    if let Ok(why) = std::fs::read_to_string(&failure) {
+        return Err(io::Error::other(format!("as for an earlier test: {why}")));
+    }
+    // A port that was free may be taken before the server listens on it.
+    let started = start(base, runner).or_else(|_| start(base, runner));
+    if let Err(why) = &started {
+        std::fs::write(&failure, why.to_string())?;
+    }
+    started
+}
+
+fn start(base: &Path, runner: u32) -> io::Result<(PathBuf, u16)> {
     let localhost = Ipv4Addr::LOCALHOST.into();
     let (monitor, port) = (free_port(localhost)?, free_port(localhost)?);
     let folder = base.join(format!("{}-{port}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let runner = std::os::unix::process::parent_id().to_string();
     let mut keeper = Command::new("sh");
-    keeper.args(["-c", KEEPER, "ceph.sh"]).arg(&folder).args([runner, monitor.to_string()]);
+    keeper.args(["-c", KEEPER, "ceph.sh"]).arg(&folder).args([runner.to_string(), monitor.to_string()]);
     keeper.arg(port.to_string());
     // An interrupted run ends by its own; the keeper sees that and tidies up.
     keeper.process_group(0);

@@ -49,6 +49,9 @@ osd_pool_default_pg_autoscale_mode = off
 mon_allow_pool_size_one = true
 osd_crush_chooseleaf_type = 0
 mon_max_pg_per_osd = 1000
+# Objects lie in memory: a disk that is nearly full for other reasons stops nobody.
+mon_data_avail_crit = 0
+mon_data_avail_warn = 0
 osd_objectstore = memstore
 memstore_device_bytes = 4294967296
 osd_class_load_list = *
