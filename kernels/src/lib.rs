@@ -22,7 +22,7 @@ pub fn instruction_set() -> &'static str {
     isa::Isa::best().name()
 }
 
-/// What computes bf16 products on this CPU, for people: "AMX" or "emulated"; both give the same bits.
+/// What computes bf16 products on this CPU, for people: "AMX", "AVX2" or "emulated"; all give the same bits.
 pub fn bf16_kind() -> &'static str {
     tile::bf16::Unit::best().name()
 }

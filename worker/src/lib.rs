@@ -64,7 +64,7 @@ pub fn instruction_set() -> &'static str {
     glmeval_kernels::instruction_set()
 }
 
-/// What bf16 matrix products run on, for people: `AMX` or `emulated`.
+/// What bf16 matrix products run on, for people: `AMX`, `AVX2` or `emulated`.
 pub fn bf16_kind() -> &'static str {
     glmeval_kernels::bf16_kind()
 }

@@ -1,11 +1,13 @@
 //! The tile of the bf16 class: 32 rows times 32 columns of f32 sums of bf16 products.
 //!
 //! Leaves out: blocking and threads, which belong to the operations. Invariant: every sum is the
-//! fixed chain that the matrix unit of x86 computes; the software form has the same bits, but for
+//! fixed chain that the matrix unit of x86 computes; the other forms have the same bits, but for
 //! the payload of NaN.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod emulated;
 mod pack;
 #[cfg(test)]
@@ -51,6 +53,9 @@ pub(crate) struct Sums(pub(crate) [[f32; SIDE]; SIDE]);
 pub(crate) enum Unit {
     /// Software, compiled for an instruction set.
     Emulated(Isa),
+    /// Vectors of f32, the CPU treating subnormals as zero.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
     /// The matrix unit of x86, tiles of bf16.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx,
@@ -61,6 +66,8 @@ impl Unit {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Emulated(_) => "emulated",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Self::Amx => "AMX",
         }
@@ -81,11 +88,12 @@ impl Unit {
 
     /// Every unit this CPU has, slowest first.
     pub(crate) fn available() -> Vec<Self> {
-        #[cfg_attr(
-            not(all(target_arch = "x86_64", target_os = "linux")),
-            expect(unused_mut, reason = "no other unit")
-        )]
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "no other unit"))]
         let mut found: Vec<Self> = Isa::available().into_iter().map(Self::Emulated).collect();
+        #[cfg(target_arch = "x86_64")]
+        if Isa::available().contains(&Isa::Avx2) {
+            found.push(Self::Avx2);
+        }
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if amx::permitted() {
             found.push(Self::Amx);
@@ -97,6 +105,8 @@ impl Unit {
     pub(crate) fn isa(self) -> Isa {
         match self {
             Self::Emulated(isa) => isa,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Isa::best(),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Self::Amx => Isa::best(),
         }
@@ -159,6 +169,14 @@ impl Ready {
                 }
                 emulated::add_products(isa, sums, rows, left, right);
             }
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx2 => {
+                if let Some(start) = start {
+                    sums.0.fill(*start);
+                }
+                // SAFETY: `available` saw AVX2 and FMA before it made this value.
+                unsafe { avx2::add_products(sums, rows, left, right) };
+            }
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             // SAFETY: `ready` configured the tiles of this thread, which hold until `self` drops.
             Unit::Amx => unsafe { amx::add_products(sums, start, rows, left, right) },
@@ -179,16 +197,16 @@ impl Ready {
         (out, width): (*mut f32, usize),
     ) {
         match self.unit {
-            Unit::Emulated(_) => {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            // SAFETY: `ready` configured the tiles of this thread; the rest is the caller's promise.
+            Unit::Amx => unsafe { amx::write_products(sums, start, left, right, (out, width)) },
+            _ => {
                 self.add_products(sums, start, SIDE, left, right);
                 for (index, row) in sums.0.iter().enumerate() {
                     // SAFETY: as promised by the caller.
                     unsafe { out.add(index * width).cast::<[f32; SIDE]>().write(*row) };
                 }
             }
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            // SAFETY: `ready` configured the tiles of this thread; the rest is the caller's promise.
-            Unit::Amx => unsafe { amx::write_products(sums, start, left, right, (out, width)) },
         }
     }
 }

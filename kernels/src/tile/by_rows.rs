@@ -147,7 +147,7 @@ fn avx2_part(tile: &mut Tile, (row, column): (usize, usize), left: &[&[f32]], ri
     for (sums, row) in sums.iter_mut().zip(&tile.0[row..]) {
         *sums = load256(row, column);
     }
-    for (k, right) in right.iter().enumerate() {
+    let mut step = |k: usize, right: &PanelStep| {
         let right = load256(&right.0, column);
         for (sums, left) in sums.iter_mut().zip(left) {
             // SAFETY: the row was seen to have a value for every step of `right`.
@@ -155,6 +155,16 @@ fn avx2_part(tile: &mut Tile, (row, column): (usize, usize), left: &[&[f32]], ri
             sums[0] = _mm256_fmadd_ps(left, right[0], sums[0]);
             sums[1] = _mm256_fmadd_ps(left, right[1], sums[1]);
         }
+    };
+    // Four steps a turn, as the packed form takes them.
+    let (fours, rest) = right.as_chunks::<4>();
+    for (index, right) in fours.iter().enumerate() {
+        for (k, right) in right.iter().enumerate() {
+            step(4 * index + k, right);
+        }
+    }
+    for (k, right) in rest.iter().enumerate() {
+        step(4 * fours.len() + k, right);
     }
     for (row, sums) in tile.0[row..].iter_mut().zip(sums) {
         store256(row, column, sums);

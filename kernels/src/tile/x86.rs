@@ -111,6 +111,7 @@ pub(super) fn avx2_half(tile: &mut Tile, rows: usize, left: &[LeftStep], right: 
     }
 }
 
+/// Four steps a turn: with twelve sums to a step, the loop itself would take a tenth of the time.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn avx2_part(
@@ -123,16 +124,28 @@ fn avx2_part(
     for (sums, row) in sums.iter_mut().zip(&tile.0[row..]) {
         *sums = load256(row, column);
     }
-    for (left, right) in left.iter().zip(right) {
-        let right = load256(&right.0, column);
-        for (sums, &left) in sums.iter_mut().zip(&left[row..]) {
-            let left = _mm256_set1_ps(left);
-            sums[0] = _mm256_fmadd_ps(left, right[0], sums[0]);
-            sums[1] = _mm256_fmadd_ps(left, right[1], sums[1]);
+    let (fours, rest) = left.as_chunks::<4>();
+    let (right_fours, right_rest) = right[..left.len()].as_chunks::<4>();
+    for (left, right) in fours.iter().zip(right_fours) {
+        for (left, right) in left.iter().zip(right) {
+            avx2_step(&mut sums, &left[row..], load256(&right.0, column));
         }
+    }
+    for (left, right) in rest.iter().zip(right_rest) {
+        avx2_step(&mut sums, &left[row..], load256(&right.0, column));
     }
     for (row, sums) in tile.0[row..].iter_mut().zip(sums) {
         store256(row, column, sums);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn avx2_step(sums: &mut [[__m256; 2]; 6], left: &[f32], right: [__m256; 2]) {
+    for (sums, &left) in sums.iter_mut().zip(left) {
+        let left = _mm256_set1_ps(left);
+        sums[0] = _mm256_fmadd_ps(left, right[0], sums[0]);
+        sums[1] = _mm256_fmadd_ps(left, right[1], sums[1]);
     }
 }
 
