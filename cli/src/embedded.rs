@@ -43,7 +43,7 @@ pub(crate) struct MachineArguments {
     /// CPU threads of all workers together [default: all].
     #[arg(long)]
     threads: Option<usize>,
-    /// Where gLMs run: cpu, cuda, cuda:N, cuda:N,M for several, or emulated (slow, for tests).
+    /// Where gLMs run and networks are trained: cpu, cuda, cuda:N, cuda:N,M for several, or emulated (slow, for tests).
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
 }

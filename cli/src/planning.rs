@@ -6,8 +6,9 @@ use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::job::Job;
 use glmeval_common::model::ModelFacts;
+use glmeval_common::network::{ResolvedNetwork, TrainingSpec};
 use glmeval_common::plan::{DatasetFacts, Plan};
-use glmeval_coordinator::plan::NumericClasses;
+use glmeval_coordinator::plan::{NumericClasses, TrainingClass};
 use glmeval_worker::device::DeviceChoice;
 use std::path::Path;
 
@@ -36,10 +37,10 @@ enum WhatIsAbsent {
     Assumed,
 }
 
-/// Kind of device that a planned job embeds on.
+/// Kind of device that a planned job embeds and trains on.
 #[derive(Args, Clone)]
 pub(crate) struct KindArguments {
-    /// Kind of device that embeds: cpu, cuda-sm80, cuda-sm90, or that of this machine's cuda.
+    /// Kind of device that embeds and trains: cpu, cuda-sm80, cuda-sm90, or that of this machine's cuda.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: DeviceChoice,
 }
@@ -66,7 +67,7 @@ fn read(path: &Path) -> Result<Job> {
     Job::read_with(path, &glmeval_worker::tasks::names)
 }
 
-/// Plans a checked job for devices of `kind`; probes are trained on CPUs.
+/// Plans a checked job for devices of `kind`, which train what they can of its probes.
 pub(crate) fn plan_job(job: Job, kind: &str) -> Result<Planned> {
     plan_with(job, kind, WhatIsAbsent::Refused)
 }
@@ -94,8 +95,13 @@ fn plan_with(mut job: Job, kind: &str, what_is_absent: WhatIsAbsent) -> Result<P
     }
     padding::count_tokens(&mut job, &models, |model| !absent.lacks(model))?;
     let embeddings = |precision| glmeval_worker::numeric_class_on(kind, precision);
-    let classes =
-        NumericClasses { embeddings: &embeddings, training: &glmeval_worker::numeric_class };
+    let training = |network: &ResolvedNetwork, training: &TrainingSpec| {
+        match glmeval_worker::training_class_on(kind, network, training) {
+            Some(class) => TrainingClass::OnDevice(class),
+            None => TrainingClass::OnCpu(glmeval_worker::numeric_class(training.precision)),
+        }
+    };
+    let classes = NumericClasses { embeddings: &embeddings, training: &training };
     let plan = glmeval_coordinator::plan::plan_in(&job, &datasets, &models, &classes)?;
     for dataset in &plan.datasets {
         for line in dataset.facts.leakage_lines() {

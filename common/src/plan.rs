@@ -19,8 +19,9 @@ mod entries;
 
 pub use entries::{Entries, EntrySpec, PlanEntry, Totals};
 
-/// Version of plans written by this program. Plans of version 1 list every shard by itself.
-pub const PLAN_VERSION: u32 = 2;
+/// Newest version of plans that this program knows. Plans of version 1 list every shard by itself; those of
+/// version 2 train no network on a device.
+pub const PLAN_VERSION: u32 = 3;
 
 /// What a survey of a data set found; enough to plan without holding an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,6 +174,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The oldest version that has all that `entries` ask for, so that a program which does not know it
+    /// refuses the plan, and other plans keep their ids.
+    pub fn version_of(entries: &Entries) -> u32 {
+        let is_on_device = |entry: &PlanEntry| match &entry.spec {
+            EntrySpec::Fit(unit) => unit.training_class.is_some(),
+            _ => false,
+        };
+        let has_device_fits = entries.iter().any(|(_, entry)| is_on_device(entry));
+        if has_device_fits { PLAN_VERSION } else { 2 }
+    }
+
     /// Units; they are numbered from 0.
     pub fn unit_count(&self) -> u32 {
         self.entries.unit_count()

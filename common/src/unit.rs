@@ -10,7 +10,8 @@ use crate::model::ModelOptions;
 use crate::network::{Architecture, TrainingSpec};
 use crate::representation::{FeatureSource, Pooling, RepresentationOptions, StoredDtype};
 use crate::score::FitIdentity;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use std::path::PathBuf;
 
 mod attribution;
@@ -193,7 +194,7 @@ pub struct ExtractUnit {
 }
 
 /// Fits probes that read the same features, and scores each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(from = "StoredFitUnit")]
 pub struct FitUnit {
     /// The data set.
@@ -206,8 +207,33 @@ pub struct FitUnit {
     pub fits: Vec<Fit>,
     /// Pooling of the same set that validation reads in place of that of `features`: what the study
     /// did to networks on mean embeddings of splicing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validated_on: Option<Pooling>,
+    /// Numeric class that its networks are trained in, such as `f32.cuda-sm90.1`; `None` = the CPU's,
+    /// which every worker has.
+    pub training_class: Option<String>,
+}
+
+/// What is not there has no name in a record, so that what digests it stays the same; by place, every
+/// field keeps its own.
+impl Serialize for FitUnit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { dataset, task, features, fits, validated_on, training_class } = self;
+        let is_short = serializer.is_human_readable();
+        let left_out = [validated_on.is_none(), training_class.is_none()].map(|it| it && is_short);
+        let count = 6 - left_out.iter().filter(|left_out| **left_out).count();
+        let mut unit = serializer.serialize_struct("FitUnit", count)?;
+        unit.serialize_field("dataset", dataset)?;
+        unit.serialize_field("task", task)?;
+        unit.serialize_field("features", features)?;
+        unit.serialize_field("fits", fits)?;
+        if !left_out[0] {
+            unit.serialize_field("validated_on", validated_on)?;
+        }
+        if !left_out[1] {
+            unit.serialize_field("training_class", training_class)?;
+        }
+        unit.end()
+    }
 }
 
 /// A fit unit as any plan holds it: the first ones had one fit each, written without a list.
@@ -221,6 +247,8 @@ struct StoredFitUnit {
     // Beside `fits`, as some encodings go by place.
     #[serde(default)]
     validated_on: Option<Pooling>,
+    #[serde(default)]
+    training_class: Option<String>,
     #[serde(default)]
     identity: Option<FitIdentity>,
     #[serde(default)]
@@ -237,14 +265,20 @@ impl FitUnit {
     pub fn masked(&self) -> Option<&MaskedModel> {
         self.fits.iter().find_map(|fit| fit.probe.attribution()?.masked.as_ref())
     }
+
+    /// Numeric class that a worker needs for it; `None` = any worker will do.
+    pub fn required_class(&self) -> Option<&str> {
+        let of_model = self.masked().map(|masked| masked.numeric_class.as_str());
+        of_model.or(self.training_class.as_deref())
+    }
 }
 
 impl From<StoredFitUnit> for FitUnit {
     fn from(stored: StoredFitUnit) -> Self {
-        let StoredFitUnit { dataset, task, features, mut fits, identity, probe, validated_on } =
-            stored;
+        let StoredFitUnit { dataset, task, features, mut fits, identity, probe, .. } = stored;
+        let StoredFitUnit { validated_on, training_class, .. } = stored;
         fits.extend(identity.zip(probe).map(|(identity, probe)| Fit { identity, probe }));
-        Self { dataset, task, features, fits, validated_on }
+        Self { dataset, task, features, fits, validated_on, training_class }
     }
 }
 
@@ -401,6 +435,25 @@ mod tests {
             trained_on: None,
         };
         Fit { identity, probe: ProbeSpec::LeastSquares }
+    }
+
+    #[test]
+    fn records_of_units_name_only_what_is_there() {
+        let unit = |training_class: Option<&str>| FitUnit {
+            dataset: DatasetId::new("d"),
+            task: TaskName::Regression,
+            features: FeatureSource::Sequence(crate::representation::SequenceFeature::OneHot),
+            fits: vec![fit(1.0, 0)],
+            validated_on: None,
+            training_class: training_class.map(str::to_owned),
+        };
+        for (class, keys) in [(None, 4), (Some("f32.cuda-sm90.1"), 5)] {
+            let text = serde_json::to_string(&unit(class)).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value.as_object().unwrap().len(), keys, "{text}");
+            let read: FitUnit = serde_json::from_str(&text).unwrap();
+            assert_eq!((read.required_class(), &read), (class, &unit(class)));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use glmeval_common::ids::{JobId, ModelId};
 use glmeval_common::job::{Job, JobModel};
 use glmeval_common::limits::UNITS_PER_JOB_MAX;
 use glmeval_common::model::{ModelFacts, Precision};
+use glmeval_common::network::{ResolvedNetwork, TrainingSpec};
 use glmeval_common::plan::{
     DatasetFacts, Entries, EntrySpec, PLAN_VERSION, Plan, PlanEntry, PlannedDataset, PlannedModel,
 };
@@ -40,7 +41,7 @@ struct Planner<'a> {
     datasets: &'a [DatasetFacts],
     models: &'a [ModelFacts],
     numeric_class: &'a dyn Fn(Precision) -> String,
-    training_class: &'a dyn Fn(Precision) -> String,
+    training_class: &'a TrainingClasses<'a>,
     entries: Entries,
     /// Per index into the job's data sets: the unit that prepares it; `None` for lazy ones.
     prepared: Vec<Option<u32>>,
@@ -60,17 +61,48 @@ pub fn plan(
     models: &[ModelFacts],
     numeric_class: &dyn Fn(Precision) -> String,
 ) -> Result<Plan> {
-    let classes = NumericClasses { embeddings: numeric_class, training: numeric_class };
+    let training = |_: &ResolvedNetwork, training: &TrainingSpec| {
+        TrainingClass::OnCpu(numeric_class(training.precision))
+    };
+    let classes = NumericClasses { embeddings: numeric_class, training: &training };
     plan_in(job, datasets, models, &classes)
 }
 
-/// In which numeric class what is computed, by precision (`f32.cpu.1`).
+/// Numeric class that a network is trained in, such as `f32.cpu.1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TrainingClass {
+    /// The CPU's, which every worker has.
+    OnCpu(String),
+    /// A kind of device's, which only workers of that kind have.
+    OnDevice(String),
+}
+
+impl TrainingClass {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        let (Self::OnCpu(name) | Self::OnDevice(name)) = self;
+        name
+    }
+
+    /// The class that a unit of such fits asks its worker for.
+    pub(crate) fn required(&self) -> Option<String> {
+        match self {
+            Self::OnCpu(_) => None,
+            Self::OnDevice(name) => Some(name.clone()),
+        }
+    }
+}
+
+/// Tells in which class a network is trained.
+pub type TrainingClasses<'a> = dyn Fn(&ResolvedNetwork, &TrainingSpec) -> TrainingClass + 'a;
+
+/// In which numeric class what is computed.
 #[derive(Clone, Copy)]
 pub struct NumericClasses<'a> {
-    /// Embeddings.
+    /// Embeddings, by precision (`f32.cpu.1`).
     pub embeddings: &'a dyn Fn(Precision) -> String,
     /// Networks that are trained as probes.
-    pub training: &'a dyn Fn(Precision) -> String,
+    pub training: &'a TrainingClasses<'a>,
 }
 
 /// As [`plan`], with training in another class than embeddings.
@@ -99,7 +131,7 @@ pub fn plan_in(
     attribution::add_attributions(&mut planner, &sets, first)?;
     fits::add_report(&mut planner, first)?;
     let mut plan = Plan {
-        version: PLAN_VERSION,
+        version: Plan::version_of(&planner.entries),
         job: JobId::new(""),
         name: job.name.clone(),
         seed: job.seed,

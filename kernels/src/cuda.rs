@@ -167,7 +167,8 @@ impl Gpu {
 
     /// Records what `work` tells the device, to be done again and again with the same arrays. Nothing runs yet, and
     /// `work` must allocate nothing and copy nothing from or to the host; it must have been done
-    /// once before, so that its kernels are compiled and its products planned.
+    /// once before, so that its kernels are compiled and its products planned. What another thread tells the device meanwhile
+    /// would be recorded too: the caller keeps others away.
     ///
     /// # Errors
     /// As `work`; `Device` if the driver refuses.

@@ -4,6 +4,10 @@
 
 use super::variants::{column, line, rows, write_inputs};
 use glmeval_tests::glmeval::{glmeval, model, succeeds};
+use glmeval_tests::jobs::table;
+use glmeval_tests::results::results;
+use serde_json::Value;
+use std::path::Path;
 
 #[tokio::test]
 async fn a_device_that_is_not_there_is_named_before_anything_is_computed() {
@@ -70,4 +74,90 @@ async fn variants_scored_by_kernels_are_near_those_of_the_cpu() {
             );
         }
     }
+}
+
+/// A job of a convolution on one-hot sequences, a dense network on a gLM's means, and a ridge fit.
+fn write_job_of_networks(folder: &Path, precision: &str) {
+    std::fs::write(folder.join("data.tsv"), table(40, 24)).unwrap();
+    let model = model().display().to_string();
+    let training = format!("epochs = 3\nbatch = 8\nrepeats = 1\nprecision = {precision:?}\n");
+    let job = format!(
+        "name = \"networks\"\nseed = 5\n[[model]]\nname = \"NT\"\npath = {model:?}\n\
+         [[dataset]]\nname = \"activity\"\ntask = \"regression\"\ntable = \"data.tsv\"\n\
+         columns = {{ sequence = \"seq\", id = \"id\", split = \"part\", targets = [\"activity\"] }}\n\
+         [[representation]]\nmodel = \"NT\"\nlayers = [2]\npooling = [\"mean\"]\n\
+         [[representation]]\none_hot = true\n\
+         [[probe]]\nkind = \"network\"\nname = \"conv\"\nrepresentations = [\"one-hot\"]\n{training}\
+         layers = [{{ kind = \"conv1d\", filters = 4, kernel = 3, activation = \"relu\" }},\n\
+         {{ kind = \"max-pool\", size = 4 }}, {{ kind = \"flatten\" }}, {{ kind = \"dense\", units = 1 }}]\n\
+         [[probe]]\nkind = \"network\"\nname = \"mlp\"\nrepresentations = [\"mean\"]\n{training}\
+         layers = [{{ kind = \"dense\", units = 4, activation = \"relu\" }}, {{ kind = \"dense\", units = 1 }}]\n\
+         [[probe]]\nkind = \"ridge\"\nrepresentations = [\"one-hot\"]\n"
+    );
+    std::fs::write(folder.join("job.toml"), job).unwrap();
+}
+
+/// Values of all statistics, by fit and name; fits are named by what they are, as ids name the device too.
+fn statistics(printed: &str) -> Vec<(String, f64)> {
+    let scores: Vec<Value> = serde_json::from_str(printed).unwrap();
+    let mut all = Vec::new();
+    for fit in &scores {
+        let identity = &fit["identity"];
+        for row in fit["statistics"].as_array().unwrap() {
+            let name =
+                format!("{} {} {}", identity["probe"], identity["representation"], row["name"]);
+            all.push((name, row["value"].as_f64().unwrap_or(f64::NAN)));
+        }
+    }
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all
+}
+
+#[tokio::test]
+async fn networks_trained_by_kernels_are_near_those_of_the_cpu_and_the_same_bytes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_job_of_networks(folder, "f32");
+    let run = |store: &'static str, device: &'static str, workers: &'static str| {
+        ["run", "job.toml", "--store", store, "--device", device, "--workers", workers]
+            .into_iter()
+            .chain(["--format", "json"])
+            .collect::<Vec<_>>()
+    };
+    let on_cpu = succeeds(folder, &run("cpu", "cpu", "1")).await;
+    let on_device = succeeds(folder, &run("first", "emulated", "1")).await;
+    succeeds(folder, &run("second", "emulated", "2")).await;
+    let (expected, found) = (statistics(&on_cpu), statistics(&on_device));
+    assert_eq!(expected.len(), found.len());
+    for ((name, expected), (same, found)) in expected.iter().zip(&found) {
+        // A correlation of eight examples moves more than what it is made of.
+        let is_near = (expected - found).abs() <= 1e-2 * (1.0 + expected.abs());
+        assert!(
+            name == same && (is_near || expected.is_nan()),
+            "{name} {same}: {expected} {found}"
+        );
+    }
+    let stored = results(&folder.join("first")).await;
+    assert_eq!(stored, results(&folder.join("second")).await);
+    let on_cpu = results(&folder.join("cpu")).await;
+    let shared = stored.keys().filter(|name| on_cpu.contains_key(*name)).count();
+    assert!(0 < shared && shared < stored.len(), "only the ridge fit is the CPU's as well");
+    let plan = |device| ["plan", "job.toml", "--device", device];
+    let planned = succeeds(folder, &plan("emulated")).await;
+    assert!(planned.contains("trained on") && planned.contains("f32.cuda-emulated."), "{planned}");
+    assert!(!succeeds(folder, &plan("cpu")).await.contains("cuda"));
+    let page = std::fs::read_to_string(folder.join("glmeval-report/report.html")).unwrap();
+    assert!(page.contains("f32.cuda-emulated."), "the page says on what networks were trained");
+}
+
+#[tokio::test]
+async fn tf32_is_for_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_job_of_networks(folder, "tf32");
+    let refused = glmeval(folder, &["plan", "job.toml"]).await;
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert!(refused.stderr.contains("probe[0].precision: expected f32 or bf16"), "{refused:?}");
+    let planned = succeeds(folder, &["plan", "job.toml", "--device", "cuda-sm90"]).await;
+    assert!(planned.contains("tf32.cuda-sm90."), "{planned}");
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// Products of one forward pass over a batch that the emulator is asked for at most.
 const PRODUCTS_MAX: usize = 1_000_000;
 
-/// The batches of a fixture, one after another.
-fn examples(gpu: &Gpu, fixture: &Fixture, batches: usize) -> DeviceExamples {
+/// The batches of a fixture, one after another, and their targets.
+fn examples(gpu: &Gpu, fixture: &Fixture, batches: usize) -> (Arc<DeviceExamples>, Vec<f32>) {
     let mut inputs = vec![Vec::new(); fixture.input_names().len()];
     let (mut targets, mut count) = (Vec::new(), 0);
     for batch in 0..batches {
@@ -26,7 +26,7 @@ fn examples(gpu: &Gpu, fixture: &Fixture, batches: usize) -> DeviceExamples {
     }
     let array = |values: &Vec<f32>| DeviceArray::from_slice(gpu, values).unwrap();
     let inputs = inputs.iter().map(|values| DeviceInput::F32(array(values))).collect();
-    DeviceExamples { count, inputs, targets: array(&targets) }
+    (Arc::new(DeviceExamples { count, inputs }), targets)
 }
 
 /// Products of one forward pass over a batch: each weight at each position of its layer.
@@ -49,10 +49,17 @@ fn small_models() -> Vec<Fixture> {
 fn fit(gpu: &Gpu, fixture: &Fixture, class: ConvClass) -> (DeviceFit, f32) {
     let (optimizer, rate) = adam(&fixture.description);
     let batch_size = rows(fixture, 0);
-    let settings = DeviceSettings { optimizer, dropout_seed: 7, batch_size, class };
+    let settings = DeviceSettings {
+        optimizer,
+        dropout_seed: 7,
+        batch_size,
+        epoch_rows: STEPS * batch_size,
+        class,
+        keeps_predictions: false,
+    };
     let known = (&fixture.network, &fixture.state("w0"));
-    let examples = Arc::new(examples(gpu, fixture, STEPS));
-    (DeviceFit::new(gpu, known, examples, settings).unwrap(), rate)
+    let (examples, targets) = examples(gpu, fixture, STEPS);
+    (DeviceFit::new(gpu, known, (examples, &targets), settings).unwrap(), rate)
 }
 
 /// Numbers of all examples of the steps, in order.
@@ -67,8 +74,7 @@ fn predictions_gradients_and_steps_on_a_device_are_those_of_keras() {
     for fixture in small_models() {
         let name = &fixture.name;
         let (mut fit, rate) = fit(&gpu, &fixture, ConvClass::F32);
-        let first = examples(&gpu, &fixture, 1);
-        let (_, found) = fit.predict(&fixture.network, &first).unwrap();
+        let (_, found) = fit.predict(&order(&fixture)[..rows(&fixture, 0)]).unwrap();
         let expected = &fixture.tensor("out64/infer").values;
         let bound = 1e-5 * largest(expected) + 1e-6;
         complaints.compare(&format!("{name} prediction"), &found, expected, bound);

@@ -11,7 +11,8 @@ use glmeval_common::representation::StoredDtype;
 use glmeval_common::store::fits::{BinaryMeasures, EpochRecord};
 use glmeval_worker::training::batches::{BatchSource, Targets};
 use glmeval_worker::training::cache::{ExampleCache, RowFormat};
-use glmeval_worker::training::run::{Ending, Networks, Run, Seeds, Source, Watcher, train};
+use glmeval_worker::training::networks::Networks;
+use glmeval_worker::training::run::{Ending, Run, Seeds, Source, Trainer, Watcher, train};
 
 /// Of accuracies and areas: scores differ by less than the next of 200 thresholds.
 const STATISTIC_TOLERANCE: f64 = 1e-6;
@@ -46,8 +47,8 @@ impl Watcher for Keeper<'_> {
         Ok(())
     }
 
-    fn ended(&mut self, _index: usize, run: Run, networks: &mut Networks<'_>) -> Result<()> {
-        let predictions = networks.predict(&run, &self.source.batches, &self.source.valid)?;
+    fn ended(&mut self, _index: usize, run: Run, trainer: &mut dyn Trainer) -> Result<()> {
+        let predictions = trainer.predict(&run, &self.source.batches, &self.source.valid)?;
         self.ended = Some((run, predictions));
         Ok(())
     }

@@ -92,8 +92,8 @@ fn effects() -> Vec<Prediction> {
 fn plan_of_effects() -> Plan {
     let unit = |features, fits, validated_on| {
         let task = glmeval_common::dataset::TaskName::VariantEffect;
-        let spec =
-            FitUnit { dataset: DatasetId::new("variants"), task, features, fits, validated_on };
+        let (dataset, training_class) = (DatasetId::new("variants"), None);
+        let spec = FitUnit { dataset, task, features, fits, validated_on, training_class };
         let spec = EntrySpec::Fit(Box::new(spec));
         PlanEntry { spec, prerequisites: Vec::new(), flops: 1.0, bytes: 1 }
     };

@@ -159,6 +159,7 @@ pub(crate) fn plan() -> Plan {
             pooling: Pooling::Mean,
         },
         validated_on: None,
+        training_class: None,
         fits: vec![Fit { identity: identity(), probe: ProbeSpec::Ridge { alpha: 1e-3 } }],
     };
     let unit = |spec, prerequisites| PlanEntry { spec, prerequisites, flops: 1e12, bytes: 16 };

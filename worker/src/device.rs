@@ -13,11 +13,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 mod survey;
+mod turns;
 
 pub use survey::{Finding, survey};
+pub(crate) use turns::SharedDevice;
 
 /// Tokens packed into one forward pass on a device: enough to fill it, few enough for scratch memory.
 const DEVICE_TOKENS_PER_BATCH_MAX: u64 = 32_768;
+
+/// The CPU in a numeric class.
+pub(crate) const CPU: &str = "cpu";
 
 /// A device.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +38,7 @@ impl Device {
     /// The middle part of a numeric class: `cpu`, `cuda-sm90`, `cuda-emulated`.
     pub fn kind(&self) -> String {
         match self {
-            Self::Cpu => "cpu".to_owned(),
+            Self::Cpu => CPU.to_owned(),
             Self::Cuda(gpu) => match gpu.properties().arch {
                 0 => "cuda-emulated".to_owned(),
                 arch => format!("cuda-sm{arch}"),

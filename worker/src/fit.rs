@@ -4,10 +4,11 @@
 //! once for all fits of a unit; what a fit becomes does not depend on the others.
 
 use crate::attempt::{UnitContext, is_sound, lost_input};
+use crate::device::{Device, SharedDevice};
 use crate::training::cache::default_budget;
 use bytes::Bytes;
 use evaluation::Evaluated;
-use glmeval_common::error::Result;
+use glmeval_common::error::{Error, Result};
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::score::FitScores;
 use glmeval_common::store::examples::read_manifest;
@@ -15,6 +16,7 @@ use glmeval_common::store::fits::{
     EpochRecord, FitObjects, check_fit, commit_fit, delete_checkpoints, find_scores,
 };
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
+use glmeval_kernels::cuda::Gpu;
 
 mod effects;
 mod evaluation;
@@ -27,17 +29,27 @@ mod tests;
 mod watching;
 mod work;
 
-/// Fits, scores and commits each probe of a unit that is not committed yet.
+/// Fits, scores and commits each probe of a unit that is not committed yet; networks on `device` if that
+/// is what was planned.
 ///
 /// # Errors
-/// `Invalid` when examples lack splits or targets or do not suit the probe; `Unavailable` once told to
-/// stop; `Corrupt`; store errors.
-pub(crate) async fn fit(context: &UnitContext<'_>, unit: &FitUnit) -> Result<bool> {
-    fit_within(context, unit, default_budget()).await
+/// `Invalid` when examples lack splits or targets or do not suit the probe, or when the unit was planned for
+/// another kind of device; `Unavailable` once told to stop; `Corrupt`; store errors.
+pub(crate) async fn fit(
+    context: &UnitContext<'_>,
+    unit: &FitUnit,
+    device: &SharedDevice,
+) -> Result<bool> {
+    fit_within(context, unit, (device, default_budget())).await
 }
 
 /// As [`fit`], with `budget_bytes` of features in memory.
-async fn fit_within(context: &UnitContext<'_>, unit: &FitUnit, budget_bytes: u64) -> Result<bool> {
+async fn fit_within(
+    context: &UnitContext<'_>,
+    unit: &FitUnit,
+    (device, budget_bytes): (&SharedDevice, u64),
+) -> Result<bool> {
+    let gpu = training_device(unit, device.get())?;
     let store = context.store;
     let mut open = Vec::new();
     for fit in &unit.fits {
@@ -68,8 +80,36 @@ async fn fit_within(context: &UnitContext<'_>, unit: &FitUnit, budget_bytes: u64
             tokio::task::block_in_place(|| linear::evaluate(unit, fit, names, &examples))?;
         is_won |= commit(context, fit, evaluated, (Some(weights), None)).await?;
     }
-    is_won |= networks::fit_all(context, unit, &networks, (names, &examples)).await?;
+    let _turn = match gpu.filter(|_| !networks.is_empty()) {
+        Some(_) => device.alone(context).await?,
+        None => None,
+    };
+    is_won |= networks::fit_all((context, gpu), unit, &networks, (names, &examples)).await?;
     Ok(is_won)
+}
+
+/// What the networks of a unit are trained on; `None` for the CPU.
+///
+/// # Errors
+/// `Invalid` for a unit that was planned for another kind of device.
+fn training_device<'a>(unit: &FitUnit, device: &'a Device) -> Result<Option<&'a Gpu>> {
+    let Some(planned) = &unit.training_class else { return Ok(None) };
+    let kind = device.kind();
+    let other = unit.fits.iter().find_map(|fit| match &fit.probe {
+        ProbeSpec::Network { training, .. } => {
+            let class = crate::numeric_class_on(&kind, training.precision);
+            (class != *planned).then_some(class)
+        }
+        _ => None,
+    });
+    match (other, device) {
+        (None, Device::Cuda(gpu)) => Ok(Some(gpu)),
+        (other, _) => {
+            let found = other.unwrap_or(kind);
+            let expected = format!("a worker of numeric class {planned}");
+            Err(Error::invalid(format!("networks: expected {expected}, found {found}")))
+        }
+    }
 }
 
 /// Commits one fit; whether this attempt's is the one that stands.

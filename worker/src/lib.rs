@@ -43,15 +43,27 @@ pub mod variants;
 pub mod weights;
 
 use glmeval_common::model::Precision;
+use glmeval_common::network::{ResolvedNetwork, TrainingSpec};
 
 /// Numeric class of what the CPU embeds in `precision`: precision, device kind, kernel revision.
 pub fn numeric_class(precision: Precision) -> String {
-    numeric_class_on("cpu", precision)
+    numeric_class_on(device::CPU, precision)
 }
 
 /// Numeric class on a kind of device, as [`device::Device::kind`] names it.
 pub fn numeric_class_on(kind: &str, precision: Precision) -> String {
     format!("{}.{kind}.{}", precision.name(), glmeval_kernels::REVISION)
+}
+
+/// Numeric class that a network is trained in on a kind of device; `None` where it is trained on the CPU: there are no devices,
+/// or they do not train such a network in such a precision. Asks no device.
+pub fn training_class_on(
+    kind: &str,
+    network: &ResolvedNetwork,
+    training: &TrainingSpec,
+) -> Option<String> {
+    let is_trained = kind != device::CPU && network::is_trained_on_devices(network, training);
+    is_trained.then(|| numeric_class_on(kind, training.precision))
 }
 
 /// Every numeric class a worker without a device can compute in.

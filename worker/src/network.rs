@@ -21,7 +21,10 @@ mod pass;
 mod plan;
 mod state;
 
-pub use cuda::{DeviceExamples, DeviceFit, DeviceInput, DeviceSettings};
+pub use cuda::{
+    DeviceExamples, DeviceFit, DeviceInput, DeviceNumber, DeviceSettings, is_trained_on_devices,
+    training_conv_class,
+};
 pub use description::NetworkDescription;
 pub use operations::InputSums;
 pub use pass::{Batch, Pass, StepOutcome};
@@ -43,14 +46,30 @@ impl Network {
     /// Puts layers and loss together.
     ///
     /// # Errors
-    /// `Invalid` for a network without layers, or with a pool of more positions than can be named.
+    /// `Invalid` for a network without layers, or with a pool of more positions than can be named, or in tf32.
     pub fn new(resolved: ResolvedNetwork, loss: Loss, precision: Precision) -> Result<Self> {
-        if resolved.output().values() == 0 {
-            return Err(Error::invalid("network: expected a prediction, found no values"));
-        }
         if precision == Precision::Tf32 {
             let expected = "f32 or bf16: this is computed on the CPU";
             return Err(InputError::new("network", "precision", expected, precision.name()).into());
+        }
+        Self::with(resolved, loss, precision)
+    }
+
+    /// As [`Network::new`], for [`DeviceFit`].
+    ///
+    /// # Errors
+    /// As [`Network::new`], but in bf16 instead of tf32.
+    pub fn for_device(resolved: ResolvedNetwork, loss: Loss, precision: Precision) -> Result<Self> {
+        if training_conv_class(precision).is_none() {
+            let expected = "f32 or tf32: this is computed on a device";
+            return Err(InputError::new("network", "precision", expected, precision.name()).into());
+        }
+        Self::with(resolved, loss, precision)
+    }
+
+    fn with(resolved: ResolvedNetwork, loss: Loss, precision: Precision) -> Result<Self> {
+        if resolved.output().values() == 0 {
+            return Err(Error::invalid("network: expected a prediction, found no values"));
         }
         for layer in &resolved.layers {
             let (LayerKind::MaxPool { size } | LayerKind::AveragePool { size }) = layer.spec.kind
@@ -70,6 +89,11 @@ impl Network {
     /// Layers and weights with their extents.
     pub fn resolved(&self) -> &ResolvedNetwork {
         &self.resolved
+    }
+
+    /// Precision of its products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Values of one prediction.

@@ -6,7 +6,7 @@
 use crate::agent::{Readiness, RunContext, UnitOutcome, UnitRunner};
 use crate::attempt::{UnitContext, is_sound};
 use crate::attribution::unit::attribute;
-use crate::device::Device;
+use crate::device::{Device, SharedDevice};
 use crate::extract::{ShardExamples, embed};
 use crate::model::{Model, Precision};
 use crate::spool::{Spool, SpooledShard};
@@ -24,7 +24,7 @@ use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::models::ModelRecord;
 use glmeval_common::store::embeddings::{SetManifest, ShardAttempt, find_commit, read_shard};
 use glmeval_common::survey::check_unchanged;
-use glmeval_common::unit::{ExtractUnit, MaskedModel, ModelRef, WorkUnit};
+use glmeval_common::unit::{ExtractUnit, FitUnit, MaskedModel, ModelRef, WorkUnit};
 use metrics::counter;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -45,7 +45,7 @@ const ROWS_COMPUTED: &str = "glmeval_rows_computed_total";
 pub struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
-    device: Device,
+    device: SharedDevice,
     models: Opened<(ModelId, Precision, Option<InputQuirk>), Model>,
     genomes: Opened<DatasetId, Genome>,
     inputs: Inputs,
@@ -62,7 +62,7 @@ impl Runner {
         Self {
             store,
             clock,
-            device: Device::Cpu,
+            device: SharedDevice::default(),
             models: Opened::default(),
             genomes: Opened::default(),
             inputs: Inputs::default(),
@@ -79,10 +79,10 @@ impl Runner {
         self
     }
 
-    /// Runs gLMs on `device` rather than on the CPU.
+    /// Runs gLMs on `device` rather than on the CPU, and trains there what was planned so.
     #[must_use]
     pub fn with_device(mut self, device: Device) -> Self {
-        self.device = device;
+        self.device = SharedDevice::new(device);
         self
     }
 
@@ -90,7 +90,7 @@ impl Runner {
     fn model(&self, model: &ModelRef) -> Result<Arc<Model>> {
         let key = (model.id.clone(), model.options.precision, model.options.quirk);
         self.models.get(key, || {
-            let opened = crate::models::open_on(&model.source, &model.options, &self.device)?;
+            let opened = crate::models::open_on(&model.source, &model.options, self.device.get())?;
             let opened = Arc::new(opened);
             let found = &opened.facts().id;
             if *found != model.id {
@@ -107,7 +107,7 @@ impl Runner {
     /// The gLM of a unit of maps, if this worker is of the numeric class that was planned.
     fn masked(&self, masked: &MaskedModel) -> Result<Arc<Model>> {
         let MaskedModel { model, numeric_class } = masked;
-        let class = crate::numeric_class_on(&self.device.kind(), model.options.precision);
+        let class = crate::numeric_class_on(&self.device.get().kind(), model.options.precision);
         if *numeric_class != class {
             return Err(Error::invalid(format!(
                 "maps of {}: expected a worker of numeric class {numeric_class}, found {class}",
@@ -115,6 +115,14 @@ impl Runner {
             )));
         }
         self.model(model)
+    }
+
+    async fn attribute(&self, context: &UnitContext<'_>, unit: &FitUnit) -> Result<bool> {
+        let _turn = match unit.masked() {
+            Some(_) => self.device.beside_others(context).await?,
+            None => None,
+        };
+        attribute(context, unit, &|masked| self.masked(masked)).await
     }
 
     async fn extract(&self, context: &UnitContext<'_>, unit: &ExtractUnit) -> Result<bool> {
@@ -135,7 +143,7 @@ impl Runner {
                 return Ok(false);
             }
         }
-        let class = crate::numeric_class_on(&self.device.kind(), set.model.options.precision);
+        let class = crate::numeric_class_on(&self.device.get().kind(), set.model.options.precision);
         if set.numeric_class != class {
             return Err(Error::invalid(format!(
                 "embedding set {}: expected a worker of numeric class {}, found {class}",
@@ -144,6 +152,7 @@ impl Runner {
         }
         let read = self.examples(context.store, unit).instrument(info_span!("read"));
         let examples = read.await?;
+        let turn = self.device.beside_others(context).await?;
         let shard = tokio::task::block_in_place(|| {
             let model = self.model(&set.model)?;
             let computed = counter!(ROWS_COMPUTED, "model" => set.model.name.clone());
@@ -152,6 +161,7 @@ impl Runner {
                 context.done(rows);
             })
         })?;
+        drop(turn);
         let rows = shard.row_ids.len() as u64;
         drop(examples);
         let bytes =
@@ -229,10 +239,8 @@ impl UnitRunner for Runner {
         let won = match unit {
             WorkUnit::Prepare(unit) => prepare::prepare(&context, unit).await,
             WorkUnit::Extract(unit) => self.extract(&context, unit).await,
-            WorkUnit::Fit(unit) if unit.is_attribution() => {
-                attribute(&context, unit, &|masked| self.masked(masked)).await
-            }
-            WorkUnit::Fit(unit) => fit::fit(&context, unit).await,
+            WorkUnit::Fit(unit) if unit.is_attribution() => self.attribute(&context, unit).await,
+            WorkUnit::Fit(unit) => fit::fit(&context, unit, &self.device).await,
             WorkUnit::Report(unit) => publish::publish(&context, unit).await,
         };
         let won = won.map_err(|error| error.context(unit.label()))?;

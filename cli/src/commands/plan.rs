@@ -78,6 +78,8 @@ struct Probe {
     representations: Vec<String>,
     fits: u64,
     units: u64,
+    /// `cpu`, or the numeric classes of devices that they are trained in.
+    trained_on: Vec<String>,
 }
 
 /// About how many bytes one worker holds while it embeds or fits.
@@ -254,11 +256,16 @@ fn probes(plan: &Plan) -> Vec<Probe> {
                 representations: Vec::new(),
                 fits: 0,
                 units: 0,
+                trained_on: Vec::new(),
             });
             probe.fits += 1;
             // Fits of one probe stand side by side in a unit.
             probe.units += u64::from(last != Some(name));
             last = Some(name);
+            let place = unit.training_class.as_deref().unwrap_or("cpu");
+            if !probe.trained_on.iter().any(|known| known == place) {
+                probe.trained_on.push(place.to_owned());
+            }
             if !probe.representations.contains(&fit.identity.representation) {
                 probe.representations.push(fit.identity.representation.clone());
             }
@@ -338,11 +345,12 @@ fn print(summary: &Summary<'_>, format: Format) {
             flops(stage.flops),
         ]);
     }
-    let mut probes = Table::new(&["probe", "reads", "fits", "in units"]);
+    let mut probes = Table::new(&["probe", "reads", "fits", "in units", "trained on"]);
     for probe in &summary.probes {
         let reads = probe.representations.join(", ");
         let counts = [probe.fits.to_string(), probe.units.to_string()];
-        probes.row([vec![probe.probe.clone(), reads], counts.to_vec()].concat());
+        let places = vec![probe.trained_on.join(", ")];
+        probes.row([vec![probe.probe.clone(), reads], counts.to_vec(), places].concat());
     }
     let mut floors = Table::new(&["device", "at least", "about"]);
     for floor in &summary.floors {

@@ -39,6 +39,7 @@ fn fit(probe: ProbeSpec, features: FeatureSource) -> FitUnit {
         features,
         fits,
         validated_on: None,
+        training_class: None,
     }
 }
 
@@ -106,6 +107,11 @@ fn units() -> Vec<WorkUnit> {
         WorkUnit::Fit(fit(logistic, FeatureSource::Sequence(SequenceFeature::kmer(5)))),
         WorkUnit::Fit(FitUnit {
             validated_on: Some(Pooling::AfterCls),
+            ..fit(ProbeSpec::LeastSquares, embedding.clone())
+        }),
+        // A field that is left out of records stands before it.
+        WorkUnit::Fit(FitUnit {
+            training_class: Some("f32.cuda-sm90.1".into()),
             ..fit(ProbeSpec::LeastSquares, embedding)
         }),
         WorkUnit::Fit(fit(

@@ -292,6 +292,7 @@ impl<'a> Table<'a> {
             features: Reads::one_hot(),
             fits: vec![Fit { identity, probe: ProbeSpec::Attribution(Box::new(spec)) }],
             validated_on: None,
+            training_class: None,
         };
         let spec = EntrySpec::Fit(Box::new(unit));
         let prerequisites = prepared.into_iter().chain(made).collect();

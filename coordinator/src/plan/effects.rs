@@ -58,7 +58,7 @@ pub(super) fn add_zero_shot(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> R
             let absolute = score == Score::MaskedLlr && is_absolute;
             let probe = ProbeSpec::ZeroShot { score, absolute };
             let mut identity = identity(planner, set.dataset, &features, score.name());
-            identity.fit = fit_id(planner, &identity, &features, &probe, None)?;
+            identity.fit = fit_id(&identity, &features, (&probe, None), None)?;
             Ok(Fit { identity, probe })
         });
         let fits = fits.collect::<Result<Vec<_>>>()?;
@@ -112,7 +112,9 @@ fn push(
     let bytes = facts.rows.saturating_mul(fits.len() as u64).saturating_mul(targets);
     let bytes = bytes.saturating_mul(BYTES_PER_COMPARISON);
     let task = planner.job.datasets[dataset].task;
-    let unit = FitUnit { dataset: facts.id.clone(), task, features, fits, validated_on: None };
+    let dataset = facts.id.clone();
+    let (validated_on, training_class) = (None, None);
+    let unit = FitUnit { dataset, task, features, fits, validated_on, training_class };
     let spec = EntrySpec::Fit(Box::new(unit));
     planner.push(PlanEntry { spec, prerequisites, flops, bytes })?;
     Ok(())
@@ -336,7 +338,7 @@ impl Table<'_> {
         identity.trained_on = Some(base.dataset.clone());
         let targets = self.choice.targets.clone().unwrap_or_default();
         let probe = ProbeSpec::Applied { fit: base.fit.clone(), targets };
-        identity.fit = fit_id(self.planner, &identity, &features, &probe, None)?;
+        identity.fit = fit_id(&identity, &features, (&probe, None), None)?;
         Ok(Fit { identity, probe })
     }
 }

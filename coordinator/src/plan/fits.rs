@@ -7,7 +7,7 @@
 use super::probes::{Fitting, ProbeOn};
 use super::reads::{Features, dataset_features};
 use super::sets::PlannedSet;
-use super::{Planner, cost, quirks};
+use super::{Planner, TrainingClass, cost, quirks};
 use glmeval_common::digest::ContentDigest;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::FitId;
@@ -29,12 +29,17 @@ const FITS_PER_UNIT_MAX: usize = 8;
 /// little. A fit that costs more is a unit of its own.
 const UNIT_FLOPS_MAX: f64 = 300.0 * cost::DEVICE_FLOPS_PER_SECOND;
 
+/// The same of fits on a device, which is that much faster than any CPU: a sixth of the f32 rate of the
+/// slowest one, as data sheets have it. Fits of a unit also share what the device holds of the examples.
+const DEVICE_UNIT_FLOPS_MAX: f64 = 300.0 * 2e12;
+
 /// A fit with what it costs.
 struct Costed {
     fit: Fit,
     flops: f64,
     bytes: u64,
     validated_on: Option<Pooling>,
+    training_class: Option<String>,
 }
 
 /// Adds every fit of the job.
@@ -107,7 +112,7 @@ fn add_repeats(
     });
     for &fraction in &fitting.fractions {
         let (flops, bytes) = match &fitting.network {
-            Some(network) => cost::training_cost(
+            Some((network, _)) => cost::training_cost(
                 facts,
                 network,
                 &fitting.probe,
@@ -134,10 +139,12 @@ fn add_repeats(
                 protocol: job.protocol.name().to_owned(),
                 trained_on: None,
             };
-            identity.fit = fit_id(planner, &identity, features, &fitting.probe, validated_on)?;
+            let class = fitting.network.as_ref().map(|(_, class)| class);
+            identity.fit = fit_id(&identity, features, (&fitting.probe, class), validated_on)?;
             if known.insert(identity.fit.clone()) {
                 let fit = Fit { identity, probe: fitting.probe.clone() };
-                fits.push(Costed { fit, flops, bytes, validated_on });
+                let training_class = class.and_then(TrainingClass::required);
+                fits.push(Costed { fit, flops, bytes, validated_on, training_class });
             }
         }
     }
@@ -149,19 +156,23 @@ fn push_units(
     planner: &mut Planner<'_>,
     dataset: usize,
     features: &Features<'_>,
-    fits: Vec<Costed>,
+    mut fits: Vec<Costed>,
 ) -> Result<()> {
+    // Neighbours share a unit only if they share a worker.
+    fits.sort_by(|one, other| one.training_class.cmp(&other.training_class));
     let prepared = planner.prepared_range(dataset);
     let prerequisites: Vec<_> = prepared.into_iter().chain(features.shards).collect();
     let mut fits = fits.into_iter().peekable();
     while let Some(first) = fits.next() {
         let (mut flops, mut bytes) = (first.flops, first.bytes);
         let mut together = vec![first.fit];
-        let validated_on = first.validated_on;
+        let (validated_on, training_class) = (first.validated_on, first.training_class);
+        let flops_max =
+            if training_class.is_some() { DEVICE_UNIT_FLOPS_MAX } else { UNIT_FLOPS_MAX };
         let has_room = |count: usize, next: &Costed, flops: f64| {
             count < FITS_PER_UNIT_MAX
-                && flops + next.flops <= UNIT_FLOPS_MAX
-                && next.validated_on == validated_on
+                && flops + next.flops <= flops_max
+                && (next.validated_on, &next.training_class) == (validated_on, &training_class)
         };
         while let Some(next) = fits.next_if(|next| has_room(together.len(), next, flops)) {
             flops += next.flops;
@@ -174,6 +185,7 @@ fn push_units(
             features: features.source.clone(),
             fits: together,
             validated_on,
+            training_class,
         };
         let spec = EntrySpec::Fit(Box::new(unit));
         planner.push(PlanEntry { spec, prerequisites: prerequisites.clone(), flops, bytes })?;
@@ -184,10 +196,9 @@ fn push_units(
 /// The set's own id stays out: which other layers it holds does not change this fit. Of a network the
 /// kernels it is trained with count, as they do for an embedding.
 pub(super) fn fit_id(
-    planner: &Planner<'_>,
     identity: &FitIdentity,
     features: &Features<'_>,
-    probe: &ProbeSpec,
+    (probe, class): (&ProbeSpec, Option<&TrainingClass>),
     validated_on: Option<Pooling>,
 ) -> Result<FitId> {
     let bytes = serde_json::to_vec(probe)
@@ -202,8 +213,8 @@ pub(super) fn fit_id(
         .field("repeat", identity.repeat.to_string())
         .field("seed", identity.seed.to_string())
         .field("protocol", &identity.protocol);
-    if let ProbeSpec::Network { training, .. } = probe {
-        digest = digest.field("training_class", (planner.training_class)(training.precision));
+    if let Some(class) = class {
+        digest = digest.field("training_class", class.name());
     }
     let effects = features.set.and_then(|set| set.effects.as_ref());
     if let Some(tokens) = effects.and_then(|effects| effects.pad_to) {

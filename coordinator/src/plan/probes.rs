@@ -3,8 +3,8 @@
 //! Leaves out: ids and units (fits). Invariant: a probe that reads nothing is refused with what it
 //! could read and what there is; nothing is left out in silence but what does not suit.
 
-use super::Planner;
 use super::reads::Features;
+use super::{Planner, TrainingClass};
 use glmeval_common::dataset::TaskName;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Split;
@@ -12,6 +12,7 @@ use glmeval_common::job::published::{
     self, ProbeInput, ends_in_sigmoid, predictions, published_training,
 };
 use glmeval_common::job::{JobProbe, NetworkChoice, NetworkKind, ProbeChoice};
+use glmeval_common::model::Precision;
 use glmeval_common::network::named::{self, Reads};
 use glmeval_common::network::{Loss, Monitor, ResolvedNetwork, TrainingSpec};
 use glmeval_common::unit::{LOGISTIC_C, LOGISTIC_ITERATIONS_MAX, ProbeSpec, RIDGE_ALPHA};
@@ -24,8 +25,8 @@ pub(super) struct Fitting {
     pub(super) factor: f64,
     pub(super) fractions: Vec<f64>,
     pub(super) repeats: u32,
-    /// The network with extents; `None` for linear probes.
-    pub(super) network: Option<ResolvedNetwork>,
+    /// The network with extents, and the class it is trained in; `None` for linear probes.
+    pub(super) network: Option<(ResolvedNetwork, TrainingClass)>,
 }
 
 /// A probe with the data set it is fitted on.
@@ -232,6 +233,8 @@ impl ProbeOn<'_> {
             let study = published_training(task, features.input, &architecture, protocol);
             let training = self.probe.training.apply(study.clone());
             self.check_training(&training, ends_in_sigmoid(&architecture))?;
+            let class = (self.planner.training_class)(&network, &training);
+            self.check_precision(&training, &class)?;
             let mut label = name_of(choice).to_owned();
             if let Some(reduce) = choice.reduce {
                 label.push_str(&format!(", reduced to {reduce}"));
@@ -253,7 +256,7 @@ impl ProbeOn<'_> {
                 factor,
                 fractions,
                 repeats: self.probe.repeats.unwrap_or(published::published_repeats(task)),
-                network: Some(network),
+                network: Some((network, class)),
             });
         }
         Ok(list)
@@ -269,6 +272,20 @@ impl ProbeOn<'_> {
         let expected = format!("data sets with train, valid and test for {}", name_of(choice));
         let found = format!("{name:?} without {split}");
         Err(Refused::Wrong(self.wrong("datasets", expected, found)))
+    }
+
+    /// Refuses a precision that nothing multiplies in where the network is trained.
+    fn check_precision(
+        &self,
+        training: &TrainingSpec,
+        class: &TrainingClass,
+    ) -> Result<(), Refused> {
+        let is_on_cpu = matches!(class, TrainingClass::OnCpu(_));
+        if !is_on_cpu || training.precision != Precision::Tf32 {
+            return Ok(());
+        }
+        let expected = "f32 or bf16, as this network is trained on the CPU";
+        Err(Refused::Wrong(self.wrong("precision", expected, "\"tf32\"")))
     }
 
     /// Refuses a loss or a monitor that the targets do not suit.

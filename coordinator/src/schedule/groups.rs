@@ -17,7 +17,7 @@ const TRIED_LOOKS_MAX: usize = 16;
 pub struct Group {
     kind: UnitKind,
     set: Option<usize>,
-    /// Numeric class that units need which run a gLM without filling a set.
+    /// Numeric class that units need which fill no set: those that run a gLM or train on a device.
     class: Option<String>,
     first: u32,
     past: u32,
@@ -123,7 +123,7 @@ impl Groups {
             let inputs: Vec<_> = inputs.into_iter().collect();
             let kind = entry.kind();
             let class = match &entry.spec {
-                EntrySpec::Fit(unit) => unit.masked().map(|masked| masked.numeric_class.clone()),
+                EntrySpec::Fit(unit) => unit.required_class().map(str::to_owned),
                 _ => None,
             };
             match all.groups.last_mut() {

@@ -8,6 +8,7 @@ use glmeval_common::plan::Plan;
 use proptest::prelude::*;
 use std::sync::Arc;
 
+mod classes;
 mod hosts;
 mod liars;
 mod orders;

@@ -51,13 +51,19 @@ fn one(
     let count = rows * BATCHES;
     let mut rng = Rng::derive(1, "example");
     let mut draw = |count: usize| (0..count).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
-    let place = |values: &[f32]| DeviceArray::from_slice(gpu, values).map_err(device_error);
-    let inputs = vec![DeviceInput::F32(place(&draw(count * length * channels))?)];
-    let targets = place(&draw(count))?;
-    let examples = Arc::new(DeviceExamples { count, inputs, targets });
-    let settings =
-        DeviceSettings { optimizer: Adam::KERAS, dropout_seed: 1, batch_size: rows, class };
-    let mut fit = DeviceFit::new(gpu, (&network, &state), examples, settings)?;
+    let inputs = DeviceArray::from_slice(gpu, &draw(count * length * channels));
+    let inputs = vec![DeviceInput::F32(inputs.map_err(device_error)?)];
+    let examples = Arc::new(DeviceExamples { count, inputs });
+    let settings = DeviceSettings {
+        optimizer: Adam::KERAS,
+        dropout_seed: 1,
+        batch_size: rows,
+        epoch_rows: count,
+        class,
+        keeps_predictions: false,
+    };
+    let targets = draw(count);
+    let mut fit = DeviceFit::new(gpu, (&network, &state), (examples, &targets), settings)?;
     let order: Vec<u32> = (0..count as u32).collect();
     let mut times = Vec::new();
     for step in 0..steps {

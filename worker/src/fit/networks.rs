@@ -11,7 +11,10 @@ use crate::attempt::UnitContext;
 use crate::network::Network;
 use crate::statistics::splicing_tissues;
 use crate::training::batches::Targets;
-use crate::training::run::{Networks, Run, Seeds, Source, train};
+use crate::training::networks::Networks;
+use crate::training::on_device::OnDevice;
+use crate::training::residence::Residence;
+use crate::training::run::{Run, Seeds, Source, Trainer, train};
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::example::Split;
 use glmeval_common::network::{
@@ -19,6 +22,7 @@ use glmeval_common::network::{
 };
 use glmeval_common::representation::Pooling;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
+use glmeval_kernels::cuda::Gpu;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -29,12 +33,12 @@ const THREADS_PER_RUN: usize = 8;
 /// Bytes of activations of all runs that are trained at a time.
 const ACTIVATION_BYTES_MAX: usize = 8 << 30;
 
-/// Trains, scores and commits `fits`; whether one of the commits is this attempt's.
+/// Trains, scores and commits `fits`, on a device if there is one; whether one of the commits is this attempt's.
 ///
 /// # Errors
 /// `Invalid` naming what does not fit; `Unavailable` once told to stop; store errors.
 pub(super) async fn fit_all(
-    context: &UnitContext<'_>,
+    (context, gpu): (&UnitContext<'_>, Option<&Gpu>),
     unit: &FitUnit,
     fits: &[&Fit],
     (target_names, examples): (&[String], &Examples),
@@ -47,6 +51,7 @@ pub(super) async fn fit_all(
         let mut work = Work {
             context,
             unit,
+            residence: gpu.map(Residence::new),
             target_names,
             examples,
             runtime,
@@ -141,14 +146,21 @@ impl<'a> Work<'a> {
             return Ok(index);
         }
         let resolved = blueprint.spec.resolve(&blueprint.inputs)?;
-        let network = Network::new(resolved, loss, precision)?;
+        let network = match self.residence {
+            Some(_) => Network::for_device(resolved, loss, precision)?,
+            None => Network::new(resolved, loss, precision)?,
+        };
         self.networks.push(network);
         self.blueprints.push(blueprint);
         Ok(self.networks.len() - 1)
     }
 
-    /// Fits that share batches, in the order of the first of each.
+    /// Fits that share batches, in the order of the first of each; on a device, which holds the examples
+    /// anyway, each fit alone.
     fn groups(&self) -> Vec<Vec<usize>> {
+        if self.residence.is_some() {
+            return (0..self.fits.len()).map(|fit| vec![fit]).collect();
+        }
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (index, fit) in self.fits.iter().enumerate() {
             let first = |group: &Vec<usize>| group.first().and_then(|&first| self.fits.get(first));
@@ -163,8 +175,12 @@ impl<'a> Work<'a> {
         groups
     }
 
-    /// How many groups are trained at a time; a fit becomes the same whatever the number.
+    /// How many groups are trained at a time; a fit becomes the same whatever the number. A device is filled
+    /// by one.
     fn lanes(&self, groups: usize) -> usize {
+        if self.residence.is_some() {
+            return 1;
+        }
         let bytes = |fit: &Prepared<'_>| {
             let layers = self.networks.get(fit.network).map_or(&[][..], |n| &n.resolved().layers);
             let values: usize = layers.iter().map(|layer| layer.output.values()).sum();
@@ -232,7 +248,13 @@ impl<'a> Work<'a> {
             valid: first.chosen.valid.clone(),
         };
         let mut watcher = FitWatcher::new(self, &fits, is_failed);
-        train(&source, runs, &mut Networks::new(&self.networks), &mut watcher)?;
+        let mut on_cpu = Networks::new(&self.networks);
+        let mut on_device = self.residence.as_ref().map(|it| OnDevice::new(&self.networks, it));
+        let trainer: &mut dyn Trainer = match &mut on_device {
+            Some(on_device) => on_device,
+            None => &mut on_cpu,
+        };
+        train(&source, runs, trainer, &mut watcher)?;
         Ok(watcher.is_won())
     }
 }

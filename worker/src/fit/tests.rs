@@ -5,9 +5,11 @@ use glmeval_common::error::ErrorKind;
 use glmeval_common::layout;
 use glmeval_common::network::{Activation, ExampleOrder, Loss, Monitor, Restore};
 use glmeval_common::representation::{Pooling, SequenceFeature};
+use glmeval_common::score::FitScores;
 use glmeval_common::store::fits::{read_history, read_predictions, read_weights};
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 
+mod devices;
 mod effects;
 mod missing;
 mod refusals;
@@ -35,7 +37,10 @@ fn regression(fits: Vec<Fit>) -> FitUnit {
 
 /// What a unit leaves of each fit, without times and names of objects.
 async fn remains(world: &World, unit: &FitUnit) -> Vec<String> {
-    let scores = world.run(unit).await;
+    described(&world.run(unit).await)
+}
+
+fn described(scores: &[FitScores]) -> Vec<String> {
     scores.iter().map(|s| format!("{:?} {:?} {:?}", digests(s), s.statistics, s.notes)).collect()
 }
 

@@ -10,7 +10,7 @@ use crate::agent::FitProgress;
 use crate::attempt::UnitContext;
 use crate::training::arrays::ArrayFile;
 use crate::training::checkpoint;
-use crate::training::run::{Ending, Networks, Run, Watcher};
+use crate::training::run::{Ending, Run, Trainer, Watcher};
 use bytes::Bytes;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::layout::FORMAT_VERSION;
@@ -116,16 +116,16 @@ impl<'w, 'a> FitWatcher<'w, 'a> {
         &self,
         prepared: &Prepared<'_>,
         run: &Run,
-        networks: &mut Networks<'_>,
+        trainer: &mut dyn Trainer,
     ) -> Result<(Vec<Vec<f64>>, Option<String>)> {
         let rows = &prepared.chosen.test;
         let batches = self.work.batches(prepared)?;
-        let outputs = networks.outputs(run)?;
+        let outputs = trainer.outputs(run)?;
         if let Some(Ending::Diverged { epoch, loss }) = run.ending {
             let failure = format!("training ended in epoch {epoch}, whose loss is {loss}");
             return Ok((vec![vec![f64::NAN; rows.len()]; outputs], Some(failure)));
         }
-        let flat = networks.predict(run, &batches, rows)?;
+        let flat = trainer.predict(run, &batches, rows)?;
         let column = |output: usize| {
             flat.iter().skip(output).step_by(outputs.max(1)).map(|&p| f64::from(p)).collect()
         };
@@ -164,9 +164,9 @@ impl Watcher for FitWatcher<'_, '_> {
         Ok(())
     }
 
-    fn ended(&mut self, index: usize, run: Run, networks: &mut Networks<'_>) -> Result<()> {
+    fn ended(&mut self, index: usize, run: Run, trainer: &mut dyn Trainer) -> Result<()> {
         let (work, prepared) = (self.work, self.fit(index)?);
-        let (predictions, failure) = self.predict(prepared, &run, networks)?;
+        let (predictions, failure) = self.predict(prepared, &run, trainer)?;
         let has_diverged = failure.is_some();
         let predicted = Predicted {
             task: work.unit.task,

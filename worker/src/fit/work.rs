@@ -8,6 +8,7 @@ use super::reading::Examples;
 use crate::attempt::UnitContext;
 use crate::network::Network;
 use crate::training::batches::{BatchSource, Targets};
+use crate::training::residence::Residence;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::Precision;
 use glmeval_common::network::{ExampleOrder, Extent, Loss, NetworkSpec, TrainingSpec};
@@ -63,6 +64,8 @@ impl Prepared<'_> {
 pub(super) struct Work<'a> {
     pub(super) context: &'a UnitContext<'a>,
     pub(super) unit: &'a FitUnit,
+    /// What a device holds of the examples, if networks are trained on one.
+    pub(super) residence: Option<Residence>,
     pub(super) target_names: &'a [String],
     pub(super) examples: &'a Examples,
     pub(super) runtime: Handle,

@@ -21,7 +21,8 @@ pub struct Targets {
 }
 
 impl Targets {
-    fn row(&self, row: usize) -> &[f32] {
+    /// Targets of example `row`; empty if there is none.
+    pub fn row(&self, row: usize) -> &[f32] {
         let start = row.saturating_mul(self.per_example);
         self.values.get(start..start.saturating_add(self.per_example)).unwrap_or(&[])
     }

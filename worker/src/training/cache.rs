@@ -104,6 +104,11 @@ impl ExampleCache {
         Ok(Self { format, row_values, row_bytes, rows: 0, memory, memory_rows_max, file: None })
     }
 
+    /// How a row's values are kept.
+    pub fn format(&self) -> RowFormat {
+        self.format
+    }
+
     /// Rows there are.
     pub fn rows(&self) -> usize {
         self.rows
@@ -142,21 +147,34 @@ impl ExampleCache {
     /// # Errors
     /// `Bug` for a row that is not there; `Unavailable` when the file cannot be read.
     pub fn read(&self, row: usize, scratch: &mut Vec<u8>, out: &mut [f32]) -> Result<()> {
-        let missing = || Error::bug(format!("cache: expected row {row} of {}", self.rows));
-        if row >= self.rows || out.len() != self.row_values {
-            return Err(missing());
+        if out.len() != self.row_values {
+            return Err(self.missing(row));
+        }
+        self.format.expand(self.stored(row, scratch)?, out);
+        Ok(())
+    }
+
+    /// Row `row` as it is kept; `scratch` is memory to reuse.
+    ///
+    /// # Errors
+    /// As [`ExampleCache::read`].
+    pub fn stored<'a>(&'a self, row: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        if row >= self.rows {
+            return Err(self.missing(row));
         }
         let start = row * self.row_bytes;
         if let Some(bytes) = self.memory.get(start..start + self.row_bytes) {
-            self.format.expand(bytes, out);
-            return Ok(());
+            return Ok(bytes);
         }
-        let file = self.file.as_ref().ok_or_else(missing)?;
+        let file = self.file.as_ref().ok_or_else(|| self.missing(row))?;
         scratch.resize(self.row_bytes, 0);
         let at = (start - self.memory.len()) as u64;
         file.read_exact_at(scratch, at).map_err(|e| io_error(&std::env::temp_dir(), e))?;
-        self.format.expand(scratch, out);
-        Ok(())
+        Ok(scratch)
+    }
+
+    fn missing(&self, row: usize) -> Error {
+        Error::bug(format!("cache: expected row {row} of {}", self.rows))
     }
 }
 

@@ -1,18 +1,17 @@
 //! Training runs over one reading of the examples: epochs, validation, callbacks, history.
 //!
-//! Leaves out: steps (network), where runs and their states are kept (fit). Invariant: what a run
+//! Leaves out: steps (networks, on_device), where runs and their states are kept (fit). Invariant: what a run
 //! becomes does not depend on the runs it shares batches with, nor on where it was interrupted.
 
-use super::batches::{BatchSource, Gathered, for_each_batch};
+use super::batches::BatchSource;
 use super::callbacks::{Better, EarlyStopping, Plateau};
-use super::measures::BinaryCounts;
 use super::order::epoch_order;
-use crate::network::{Batch, Network, NetworkState, Pass};
+use super::sums::EpochSums;
+use crate::network::{Network, NetworkState};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::network::{Loss, Monitor, Restore, TrainingSpec};
 use glmeval_common::rng::Rng;
-use glmeval_common::store::fits::{BinaryMeasures, EpochRecord};
-use std::ops::ControlFlow;
+use glmeval_common::store::fits::EpochRecord;
 
 /// Where the randomness of one run comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub enum Ending {
 /// One training run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Which network of [`Networks`] it trains.
+    /// Which network of its [`Trainer`] it trains.
     pub network: usize,
     /// Its settings.
     pub spec: TrainingSpec,
@@ -108,19 +107,20 @@ impl Run {
         value.unwrap_or(f64::NAN)
     }
 
-    fn is_binary(&self) -> bool {
+    /// Whether predictions are labels, whose accuracy and areas are measured.
+    pub(super) fn is_binary(&self) -> bool {
         matches!(self.spec.loss, Loss::BinaryCrossEntropy | Loss::BinaryCrossEntropyOfLogits)
     }
 
     /// Takes the results of an epoch and decides what follows.
-    fn end_epoch(&mut self, train: &Sums, valid: Option<&Sums>) {
+    fn end_epoch(&mut self, train: &EpochSums, valid: Option<&EpochSums>) {
         let record = EpochRecord {
             epoch: self.epoch().saturating_add(1),
             loss: train.loss(),
-            val_loss: valid.map(Sums::loss),
+            val_loss: valid.map(EpochSums::loss),
             learning_rate: f64::from(self.learning_rate),
             train: train.measures(),
-            valid: valid.and_then(Sums::measures),
+            valid: valid.and_then(EpochSums::measures),
         };
         let (epoch, loss) = (record.epoch, record.loss);
         self.history.push(record);
@@ -166,92 +166,6 @@ impl Run {
     }
 }
 
-/// Losses and measures of one run in one epoch.
-#[derive(Clone, Debug, Default)]
-struct Sums {
-    loss: f64,
-    /// Examples, or their share whose targets are measured.
-    weight: f64,
-    binary: Option<BinaryCounts>,
-}
-
-impl Sums {
-    fn new(run: &Run) -> Self {
-        Self { binary: run.is_binary().then(BinaryCounts::default), ..Self::default() }
-    }
-
-    fn add(&mut self, loss: f64, batch: &Gathered, predictions: &[f32]) {
-        // A batch counts as far as its targets are measured; pairs are always counted whole.
-        let is_plain = batch.targets.len() == predictions.len();
-        let known = batch.targets.iter().filter(|target| !is_plain || !target.is_nan()).count();
-        let weight = batch.rows as f64 * (known as f64 / batch.targets.len().max(1) as f64);
-        self.loss += loss * weight;
-        self.weight += weight;
-        if let Some(binary) = &mut self.binary {
-            binary.add(predictions, &batch.targets);
-        }
-    }
-
-    fn loss(&self) -> f64 {
-        self.loss / self.weight
-    }
-
-    fn measures(&self) -> Option<BinaryMeasures> {
-        self.binary.as_ref()?.measures()
-    }
-}
-
-/// Compiled networks, each with one work space that its runs share.
-pub struct Networks<'a> {
-    compiled: &'a [Network],
-    passes: Vec<Option<Pass>>,
-}
-
-impl<'a> Networks<'a> {
-    /// No work space yet.
-    pub fn new(compiled: &'a [Network]) -> Self {
-        Self { compiled, passes: compiled.iter().map(|_| None).collect() }
-    }
-
-    fn get(&mut self, index: usize) -> Result<(&'a Network, &mut Pass)> {
-        let missing = || Error::bug(format!("training: there is no network {index}"));
-        let network = self.compiled.get(index).ok_or_else(missing)?;
-        let pass = match self.passes.get_mut(index).ok_or_else(missing)? {
-            Some(pass) => pass,
-            none => none.insert(Pass::new(network)?),
-        };
-        Ok((network, pass))
-    }
-
-    /// Values that the network of `run` predicts for one example.
-    ///
-    /// # Errors
-    /// `Bug` for a run of another list of networks.
-    pub fn outputs(&mut self, run: &Run) -> Result<usize> {
-        Ok(self.get(run.network)?.0.outputs_per_example())
-    }
-
-    /// Predictions for `rows`, `[rows, outputs_per_example]`.
-    ///
-    /// # Errors
-    /// As reading batches and [`Pass::predict`].
-    pub fn predict(
-        &mut self,
-        run: &Run,
-        source: &BatchSource<'_>,
-        rows: &[usize],
-    ) -> Result<Vec<f32>> {
-        let (_, pass) = self.get(run.network)?;
-        let (mut all, mut some) = (Vec::new(), Vec::new());
-        for_each_batch(source, rows, &mut |batch| {
-            pass.predict(&run.state, batch.rows, &batch.input_slices(), &mut some)?;
-            all.extend_from_slice(&some);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(all)
-    }
-}
-
 /// What runs are trained and validated on.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
@@ -284,7 +198,46 @@ pub trait Watcher {
     ///
     /// # Errors
     /// Whatever should end the training.
-    fn ended(&mut self, index: usize, run: Run, networks: &mut Networks<'_>) -> Result<()>;
+    fn ended(&mut self, index: usize, run: Run, trainer: &mut dyn Trainer) -> Result<()>;
+}
+
+/// Where steps are computed. Which examples are in a batch, in which order they come, what is dropped, and what follows from the
+/// results of an epoch is the same everywhere.
+pub trait Trainer {
+    /// Values that the network of `run` predicts for one example.
+    ///
+    /// # Errors
+    /// `Bug` for a run of another list of networks.
+    fn outputs(&mut self, run: &Run) -> Result<usize>;
+
+    /// Trains `live` on the batches of one epoch, which sees examples in `order`; what it found of each.
+    ///
+    /// # Errors
+    /// As `watcher`, reading and steps.
+    fn train_epoch(
+        &mut self,
+        source: &Source<'_>,
+        order: &[usize],
+        live: &mut [(usize, Run)],
+        watcher: &mut dyn Watcher,
+    ) -> Result<Vec<EpochSums>>;
+
+    /// Losses of `live` on the watched examples, of which there are some.
+    ///
+    /// # Errors
+    /// As `watcher`, reading and predicting.
+    fn validate(
+        &mut self,
+        source: &Source<'_>,
+        live: &[(usize, Run)],
+        watcher: &mut dyn Watcher,
+    ) -> Result<Vec<EpochSums>>;
+
+    /// Predictions of `run` for `rows`, `[rows, outputs]`.
+    ///
+    /// # Errors
+    /// As reading and predicting.
+    fn predict(&mut self, run: &Run, source: &BatchSource<'_>, rows: &[usize]) -> Result<Vec<f32>>;
 }
 
 /// Trains runs that see the same batches in the same order, until all have ended.
@@ -296,7 +249,7 @@ pub trait Watcher {
 pub fn train(
     source: &Source<'_>,
     runs: Vec<Run>,
-    networks: &mut Networks<'_>,
+    trainer: &mut dyn Trainer,
     watcher: &mut dyn Watcher,
 ) -> Result<()> {
     use glmeval_common::network::ExampleOrder::Stored;
@@ -309,14 +262,18 @@ pub fn train(
             live.into_iter().partition(|(_, run)| run.ending.is_some());
         for (index, mut run) in over {
             run.finish()?;
-            watcher.ended(index, run, networks)?;
+            watcher.ended(index, run, trainer)?;
         }
         live = on;
         if live.is_empty() {
             return Ok(());
         }
-        let train = train_epoch(source, &mut live, networks, watcher)?;
-        let valid = validate(source, &live, networks, watcher)?;
+        let order = next_order(source, &live);
+        let train = trainer.train_epoch(source, &order, &mut live, watcher)?;
+        let valid = match source.valid.is_empty() {
+            true => Vec::new(),
+            false => trainer.validate(source, &live, watcher)?,
+        };
         for (place, (index, run)) in live.iter_mut().enumerate() {
             let Some(train) = train.get(place) else { continue };
             run.end_epoch(train, valid.get(place));
@@ -325,58 +282,9 @@ pub fn train(
     }
 }
 
-fn train_epoch(
-    source: &Source<'_>,
-    live: &mut [(usize, Run)],
-    networks: &mut Networks<'_>,
-    watcher: &mut dyn Watcher,
-) -> Result<Vec<Sums>> {
-    let Some((_, first)) = live.first() else { return Ok(Vec::new()) };
+/// The order of the next epoch, which is that of all runs.
+fn next_order(source: &Source<'_>, live: &[(usize, Run)]) -> Vec<usize> {
+    let Some((_, first)) = live.first() else { return Vec::new() };
     let epoch = first.epoch().saturating_add(1);
-    let order = epoch_order(first.spec.order, &source.train, first.seeds.order, epoch);
-    let mut all: Vec<Sums> = live.iter().map(|(_, run)| Sums::new(run)).collect();
-    for_each_batch(&source.batches, &order, &mut |batch| {
-        watcher.go_on()?;
-        let inputs = batch.input_slices();
-        let step = Batch { rows: batch.rows, inputs: &inputs, targets: &batch.targets, sums: &[] };
-        let mut is_any_sound = false;
-        for ((_, run), sums) in live.iter_mut().zip(&mut all) {
-            if !sums.loss.is_finite() {
-                continue;
-            }
-            let (network, pass) = networks.get(run.network)?;
-            let (adam, dropout) = (&run.spec.adam, run.seeds.dropout);
-            let state = (network, &mut run.state);
-            let outcome = pass.train(state, &step, adam, run.learning_rate, dropout)?;
-            sums.add(outcome.loss, batch, pass.predictions());
-            is_any_sound |= outcome.loss.is_finite();
-        }
-        watcher.trained(batch.rows * live.len());
-        Ok(if is_any_sound { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-    })?;
-    Ok(all)
-}
-
-/// Losses on the watched examples; none without examples.
-fn validate(
-    source: &Source<'_>,
-    live: &[(usize, Run)],
-    networks: &mut Networks<'_>,
-    watcher: &mut dyn Watcher,
-) -> Result<Vec<Sums>> {
-    if source.valid.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut all: Vec<Sums> = live.iter().map(|(_, run)| Sums::new(run)).collect();
-    let mut predictions = Vec::new();
-    for_each_batch(&source.batches, &source.valid, &mut |batch| {
-        watcher.go_on()?;
-        for ((_, run), sums) in live.iter().zip(&mut all) {
-            let (_, pass) = networks.get(run.network)?;
-            pass.predict(&run.state, batch.rows, &batch.input_slices(), &mut predictions)?;
-            sums.add(pass.loss(&run.state, &batch.targets)?, batch, &predictions);
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(all)
+    epoch_order(first.spec.order, &source.train, first.seeds.order, epoch)
 }

@@ -1,13 +1,13 @@
 use super::*;
 use crate::plan::tests::{dataset_facts, job, model_facts};
-use crate::plan::{plan, verify, worker_memory};
+use crate::plan::{NumericClasses, plan, plan_in, verify, worker_memory};
 use glmeval_common::dataset::TaskName;
 use glmeval_common::job::{
     Job, JobProbe, NetworkChoice, NetworkKind, ProbeChoice, Protocol, TrainingChanges,
 };
 use glmeval_common::model::{ModelFacts, Precision};
 use glmeval_common::network::named::{mprann, resnet};
-use glmeval_common::network::{Architecture, ChipFront, Loss};
+use glmeval_common::network::{Architecture, ChipFront, Loss, ResolvedNetwork, TrainingSpec};
 use glmeval_common::plan::UnitSpec;
 use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature};
@@ -266,4 +266,100 @@ fn a_linear_probe_has_a_learning_curve_but_no_repeats() {
     let plan = planned(&job, split_facts(100), "gpn").unwrap();
     let fractions: Vec<_> = fits(&plan).iter().map(|fit| fit.identity.fraction).collect();
     assert_eq!(fractions, [0.5, 1.0, 0.5, 1.0], "of one-hot and k-mers");
+}
+
+/// What stores hold is found again: ids of what CPUs fit were published with other programs.
+#[test]
+fn ids_of_fits_on_cpus_and_of_their_job_stay_what_they_were() {
+    let kinds = [NetworkKind::RepCnn, NetworkKind::RepMlp];
+    let mut probes = kinds.map(network).to_vec();
+    probes.push(JobProbe::linear(ProbeSpec::Ridge { alpha: 1e-3 }, vec![0]));
+    let job = job_of(TaskName::LentiMpra, probes);
+    let plan = planned(&job, split_facts(100), "gpn").unwrap();
+    let ids: Vec<_> = fits(&plan).iter().map(|fit| fit.id().as_str().to_owned()).collect();
+    let all = ContentDigest::new("ids").field("ids", ids.join(",")).finish();
+    let expected = ("ade297064dcac0d8a02ea92ca80eaeac", "e87dacf1d882a75b5726945acc3b2e82");
+    assert_eq!((all.as_str(), plan.job.as_str()), expected);
+}
+
+/// Plans for devices that train networks unless their last layer has a sigmoid, in f32 and tf32.
+fn planned_for_devices(job: &Job) -> Result<Plan> {
+    let training = |network: &ResolvedNetwork, training: &TrainingSpec| {
+        use glmeval_common::network::Activation::Sigmoid;
+        let precision = training.precision.name();
+        let last = network.layers.last().unwrap().spec.kind.activation();
+        match last == Sigmoid || training.precision == Precision::Bf16 {
+            true => TrainingClass::OnCpu(format!("{precision}.cpu.1")),
+            false => TrainingClass::OnDevice(format!("{precision}.cuda-sm90.1")),
+        }
+    };
+    let embeddings = |precision: Precision| format!("{}.cuda-sm90.1", precision.name());
+    let classes = NumericClasses { embeddings: &embeddings, training: &training };
+    let plan = plan_in(job, &[split_facts(100)], &[model_facts("m")], &classes)?;
+    verify(&plan)?;
+    Ok(plan)
+}
+
+fn in_precision(kind: NetworkKind, precision: Precision) -> JobProbe {
+    let training = TrainingChanges { precision: Some(precision), ..TrainingChanges::default() };
+    JobProbe { training, ..network(kind) }
+}
+
+#[test]
+fn networks_that_devices_train_are_other_fits_in_units_of_their_own() {
+    let ridge = || JobProbe::linear(ProbeSpec::Ridge { alpha: 1e-3 }, vec![0]);
+    let mut job = job_of(
+        TaskName::LentiMpra,
+        vec![
+            in_precision(NetworkKind::RepMlp, Precision::F32),
+            ridge(),
+            in_precision(NetworkKind::RepMlp, Precision::Bf16),
+            in_precision(NetworkKind::RepMlp, Precision::Tf32),
+        ],
+    );
+    job.embeddings.clear();
+    let plan = planned_for_devices(&job).unwrap();
+    let found: Vec<_> = units(&plan)
+        .iter()
+        .map(|unit| {
+            let fits = unit.fits.iter().map(|fit| fit.identity.probe.as_str());
+            let (features, class) = (&unit.features, unit.required_class().unwrap_or("any"));
+            (features.clone(), class, fits.collect::<Vec<_>>())
+        })
+        .collect();
+    let one_hot = FeatureSource::Sequence(SequenceFeature::OneHot);
+    let kmers = FeatureSource::Sequence(SequenceFeature::kmer(2));
+    let expected = [
+        (one_hot, "any", vec!["ridge"]),
+        (kmers.clone(), "any", vec!["ridge", "rep-mlp, bf16"]),
+        (kmers.clone(), "f32.cuda-sm90.1", vec!["rep-mlp"]),
+        (kmers, "tf32.cuda-sm90.1", vec!["rep-mlp, tf32"]),
+    ];
+    assert_eq!(found, expected);
+    job.probes.truncate(3);
+    let on_cpu = planned(&job, split_facts(100), "nucleotide-transformer-v1").unwrap();
+    let ids = |plan: &Plan| -> BTreeMap<String, FitId> {
+        let named = |fit: &&Fit| {
+            let FitIdentity { probe, representation, fit, .. } = fit.identity.clone();
+            (format!("{probe} on {representation}"), fit)
+        };
+        fits(plan).iter().map(named).collect()
+    };
+    let (devices, cpu) = (ids(&plan), ids(&on_cpu));
+    let same: Vec<_> = cpu.keys().filter(|name| cpu[*name] == devices[*name]).collect();
+    assert_eq!(same, ["rep-mlp, bf16 on kmer-2", "ridge on kmer-2", "ridge on one-hot"]);
+    assert_eq!(cpu.len(), 4);
+    assert_eq!((on_cpu.version, plan.version), (2, 3), "older programs refuse the one alone");
+}
+
+#[test]
+fn tf32_is_refused_where_a_network_is_trained_on_the_cpu() {
+    let tf32 = |kind, task| job_of(task, vec![in_precision(kind, Precision::Tf32)]);
+    let mlp = tf32(NetworkKind::RepMlp, TaskName::LentiMpra);
+    let on_cpu = planned(&mlp, split_facts(100), "gpn").unwrap_err().chain();
+    let binding = tf32(NetworkKind::ChipCnn, TaskName::ChipSeq);
+    for error in [on_cpu, planned_for_devices(&binding).unwrap_err().chain()] {
+        assert!(error.contains("probe.precision: expected f32 or bf16"), "{error}");
+        assert!(error.contains("tf32"), "{error}");
+    }
 }

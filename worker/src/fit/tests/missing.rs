@@ -13,7 +13,7 @@ use glmeval_common::unit::{FitUnit, ProbeSpec};
 
 /// Two targets, the second another function of the first; of every example one may be missing, of some
 /// both are.
-fn holed(rows: usize, is_binary: bool) -> World {
+pub(super) fn holed(rows: usize, is_binary: bool) -> World {
     let mut world = World::new(rows, is_binary);
     world.target_names = vec!["a".to_owned(), "b".to_owned()];
     for (row, example) in world.examples.iter_mut().enumerate() {
@@ -97,7 +97,7 @@ async fn a_linear_probe_of_several_targets_is_that_of_each_alone_on_its_known_ro
     }
 }
 
-fn two_outputs(last: Activation) -> Architecture {
+pub(super) fn two_outputs(last: Activation) -> Architecture {
     Architecture::Layers(NetworkSpec {
         inputs: vec!["x".to_owned()],
         layers: vec![

@@ -13,7 +13,7 @@ use glmeval_common::store::fits::read_predictions;
 const TISSUES: usize = 12;
 
 /// Exons with two sides; tissue 3 is measured nowhere, and exon 1 in no tissue.
-fn world() -> World {
+pub(super) fn exons() -> World {
     let mut world = World::new(60, false);
     let names = |stem: &str| (0..TISSUES).map(|t| format!("{stem}_{t}")).collect::<Vec<_>>();
     world.target_names = [names("delta"), names("mean")].concat();
@@ -36,7 +36,7 @@ fn world() -> World {
 }
 
 /// Both sides joined, then one dense layer.
-fn two_headed() -> Architecture {
+pub(super) fn two_headed() -> Architecture {
     let join = LayerSpec {
         name: "both".to_owned(),
         inputs: vec!["left".to_owned(), "right".to_owned()],
@@ -65,7 +65,7 @@ fn one_headed() -> Architecture {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sides_are_read_apart_or_one_after_the_other_and_missing_tissues_masked() {
-    let world = world();
+    let world = exons();
     world.write(60).await;
     let training = || TrainingSpec {
         epochs_max: 60,

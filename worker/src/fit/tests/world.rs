@@ -2,6 +2,7 @@
 
 use crate::agent::{RunContext, StopHandle, StopSource, UnitProgress, stop_pair};
 use crate::attempt::UnitContext;
+use crate::device::SharedDevice;
 use crate::fit::fit_within;
 use glmeval_common::clock::Clock;
 use glmeval_common::dataset::TaskName;
@@ -171,8 +172,18 @@ impl World {
     pub(super) async fn run_on(
         &self,
         unit: &FitUnit,
-        (step_ms, stop_at): (u64, Option<u64>),
+        clock: (u64, Option<u64>),
         budget_bytes: u64,
+    ) -> (Result<bool>, Arc<UnitProgress>) {
+        self.run_with(unit, clock, (&SharedDevice::default(), budget_bytes)).await
+    }
+
+    /// As [`World::run_on`], on a worker with `device`.
+    pub(super) async fn run_with(
+        &self,
+        unit: &FitUnit,
+        (step_ms, stop_at): (u64, Option<u64>),
+        (device, budget_bytes): (&SharedDevice, u64),
     ) -> (Result<bool>, Arc<UnitProgress>) {
         let (handle, source) = stop_pair();
         let stop = stop_at.map(|at| (at, handle));
@@ -181,12 +192,17 @@ impl World {
         let run = context(source, Arc::clone(&progress));
         let attempt = Attempt::new(glmeval_common::rng::random_token());
         let context = UnitContext::new(&self.store, &attempt, &run, &clock);
-        (fit_within(&context, unit, budget_bytes).await, progress)
+        (fit_within(&context, unit, (device, budget_bytes)).await, progress)
     }
 
     /// Runs a unit that is to succeed; the scores of its fits.
     pub(super) async fn run(&self, unit: &FitUnit) -> Vec<FitScores> {
-        self.run_on(unit, (1, None), u64::MAX).await.0.unwrap();
+        self.run_for(unit, &SharedDevice::default()).await
+    }
+
+    /// As [`World::run`], on a worker with `device`.
+    pub(super) async fn run_for(&self, unit: &FitUnit, device: &SharedDevice) -> Vec<FitScores> {
+        self.run_with(unit, (1, None), (device, u64::MAX)).await.0.unwrap();
         let mut scores = Vec::new();
         for fit in &unit.fits {
             scores.push(find_scores(&self.store, fit.id()).await.unwrap().unwrap());
@@ -288,7 +304,8 @@ pub(super) fn embedded(pooling: Pooling) -> FeatureSource {
 }
 
 pub(super) fn unit(task: TaskName, features: FeatureSource, fits: Vec<Fit>) -> FitUnit {
-    FitUnit { dataset: DatasetId::new("dataset"), task, features, fits, validated_on: None }
+    let (dataset, validated_on, training_class) = (DatasetId::new("dataset"), None, None);
+    FitUnit { dataset, task, features, fits, validated_on, training_class }
 }
 
 /// Digests of what a fit left, by role.

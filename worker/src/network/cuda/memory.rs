@@ -64,22 +64,32 @@ impl Weights {
             places.push(Place { range, is_trained });
         }
         let [trained, moving] = lengths;
-        let flat = |length: usize, is_trained: bool, from: &[Vec<f32>]| {
-            let mut values = vec![0.0; length];
+        let array = |length: usize| DeviceArray::zeros(gpu, length);
+        let (first, second) = (array(trained)?, array(trained)?);
+        let (weights, moving) = (array(trained)?, array(moving)?);
+        let places: Arc<[Place]> = places.into();
+        let values = Values { trained: weights, moving, places: Arc::clone(&places) };
+        let gradients = Gradients { flat: array(trained)?, places };
+        let mut made = Self { values, gradients, first, second, penalised };
+        made.write(state)?;
+        Ok(made)
+    }
+
+    /// Copies all that training changes from `state`.
+    pub(super) fn write(&mut self, state: &NetworkState) -> Result<()> {
+        let Values { trained, moving, places } = &mut self.values;
+        let write = |into: &mut DeviceArray<f32>, is_trained: bool, from: &[Vec<f32>]| {
+            let mut values = vec![0.0; into.len()];
             let own = places.iter().zip(from).filter(|(place, _)| place.is_trained == is_trained);
             for (place, from) in own.filter(|(place, _)| !place.range.is_empty()) {
                 values[place.range.clone()].copy_from_slice(from);
             }
-            DeviceArray::from_slice(gpu, &values)
+            into.view_mut().write(&values)
         };
-        let first = flat(trained, true, &state.first)?;
-        let second = flat(trained, true, &state.second)?;
-        let (moving, weights) =
-            (flat(moving, false, &state.weights)?, flat(trained, true, &state.weights)?);
-        let places: Arc<[Place]> = places.into();
-        let values = Values { trained: weights, moving, places: Arc::clone(&places) };
-        let gradients = Gradients { flat: DeviceArray::zeros(gpu, trained)?, places };
-        Ok(Self { values, gradients, first, second, penalised })
+        write(&mut self.first, true, &state.first)?;
+        write(&mut self.second, true, &state.second)?;
+        write(moving, false, &state.weights)?;
+        write(trained, true, &state.weights)
     }
 
     /// Copies all that training changed to `state`.
@@ -154,15 +164,26 @@ pub(super) struct Memory {
     pub(super) factors: DeviceArray<f32>,
     /// One for each batch of the epoch.
     pub(super) losses: DeviceArray<f64>,
-    gpu: Gpu,
+}
+
+/// How much a step and an epoch need.
+pub(super) struct BatchSizes {
+    /// Examples of a batch.
+    pub(super) rows: usize,
+    /// Values of an example's target.
+    pub(super) targets: usize,
+    /// Values of scratch memory.
+    pub(super) scratch: usize,
+    /// Batches of an epoch.
+    pub(super) batches: usize,
 }
 
 impl Memory {
-    /// Room for `rows` examples of `targets` targets, and scratch memory.
+    /// Room for a batch and for what an epoch adds up.
     pub(super) fn new(
         gpu: &Gpu,
         plan: &Plan,
-        (rows, targets, scratch): (usize, usize, usize),
+        &BatchSizes { rows, targets, scratch, batches }: &BatchSizes,
         clock: &[u64; 3],
     ) -> Result<Self> {
         let longest = plan.values.iter().filter(|value| value.needs_gradient);
@@ -188,19 +209,24 @@ impl Memory {
             clock: DeviceArray::from_slice(gpu, clock)?,
             rate: DeviceArray::zeros(gpu, 1)?,
             factors: DeviceArray::zeros(gpu, FACTORS)?,
-            losses: DeviceArray::zeros(gpu, 1)?,
-            gpu: gpu.clone(),
+            losses: DeviceArray::zeros(gpu, batches)?,
         })
     }
 
     /// Starts to count batches anew.
-    pub(super) fn begin_epoch(&mut self, learning_rate: f32, batches: usize) -> Result<()> {
-        if self.losses.len() != batches {
-            // Before the first step: the number of batches is the fit's.
-            self.losses = DeviceArray::zeros(&self.gpu, batches)?;
-        }
+    pub(super) fn begin_epoch(&mut self, learning_rate: f32) -> Result<()> {
         self.rate.view_mut().write(&[learning_rate])?;
-        self.clock.view_mut().part(2..3).write(&[0])
+        self.set_batch(0)
+    }
+
+    /// Which batch is taken next.
+    pub(super) fn set_batch(&mut self, batch: usize) -> Result<()> {
+        self.clock.view_mut().part(2..3).write(&[batch as u64])
+    }
+
+    /// How many steps were taken.
+    pub(super) fn set_steps(&mut self, steps: u64) -> Result<()> {
+        self.clock.view_mut().part(1..2).write(&[steps])
     }
 
     /// Steps taken.

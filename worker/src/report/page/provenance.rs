@@ -29,7 +29,7 @@ pub(super) fn section(view: &View<'_>) -> String {
         ("Protocol", protocol(view)),
         ("Root seed", format!("{}; every draw of every fit follows from it", plan.seed)),
         ("Embeddings", or_none(classes.join("; "))),
-        ("Probes", "linear ones fitted in f64, networks trained in f32 or bf16".to_owned()),
+        ("Probes", probes(view)),
         ("Fits", fits(view)),
     ];
     let cost = view.cost.iter().map(|(name, value)| (name.as_str(), value));
@@ -57,6 +57,17 @@ const FILES: &str = "<h3>Files beside this page</h3>\n<dl>\
 <dt>attributions</dt><dd>correlations of attribution maps, where there are any</dd>\
 <dt>histories</dt><dd>epochs of networks, where there are any</dd>\
 <dt>figures/</dt><dd>every figure as SVG</dd></dl>\n<p class=\"muted\">Tables are there as .csv and as .parquet.</p>\n";
+
+/// In what numbers probes are fitted; on what where that is a device.
+fn probes(view: &View<'_>) -> String {
+    let units = view.plan.fit_units().filter_map(|(_, unit)| unit.training_class.as_deref());
+    let classes: Vec<&str> = units.collect::<BTreeSet<_>>().into_iter().collect();
+    let networks = match classes[..] {
+        [] => "f32 or bf16".to_owned(),
+        _ => format!("{} where a device trains them, else in f32 or bf16", classes.join(", ")),
+    };
+    format!("linear ones fitted in f64, networks trained in {networks}")
+}
 
 fn protocol(view: &View<'_>) -> String {
     let meaning = match view.plan.protocol {
