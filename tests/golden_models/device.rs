@@ -1,7 +1,7 @@
 //! gLMs on a CUDA device, or the emulator, against the same fixtures.
 //!
-//! Leaves out: kernels alone (kernels), GPN (worker), supervised networks. Invariant: f32 keeps four times the bound of CPUs, bf16 the direction of
-//! every state, and neither depends on the rest of a batch.
+//! Leaves out: kernels alone (kernels), GPN (worker), supervised networks. Invariant: f32 keeps four times the bound of CPUs, tf32 each value
+//! within what 10 bits of fraction leave, bf16 the direction of every state, and none depends on the rest of a batch.
 
 use super::{Case, cases, folders, layers, packed, tolerance};
 use glmeval_kernels::cuda::Gpu;
@@ -15,6 +15,12 @@ use std::path::Path;
 
 /// Cosine of a bf16 state with upstream's, at least.
 const COSINE_MIN: f64 = 0.999;
+/// As [`COSINE_MIN`], of tf32, as the fixtures' README asks. Operands that are rounded to the nearest lose a tenth of it; the rest is
+/// left to libraries that cut them off.
+const TF32_COSINE_MIN: f64 = 0.999_9;
+/// Difference of a tf32 value in shares of the largest: ten steps of 2^-11, by which an operand is off at most. In the emulator the
+/// fixtures lose seven of them at most; in f32 they lose 27 steps of 2^-24.
+const TF32_TOLERANCE: f64 = 5e-3;
 /// Tokens of the longest sequence that the emulator is given: attention costs their square.
 const TOKENS_MAX: usize = 200;
 
@@ -26,26 +32,41 @@ struct Kind {
     tokens_max: usize,
 }
 
+impl Kind {
+    /// Shorter cases of the same.
+    const fn up_to(self, tokens_max: usize) -> Self {
+        Self { tokens_max, ..self }
+    }
+}
+
 const NUCLEOTIDE_TRANSFORMER: Kind =
     Kind { name: "nucleotide-transformer", tokens_max: TOKENS_MAX };
 const DNABERT: Kind = Kind { name: "dnabert", tokens_max: TOKENS_MAX };
 const HYENADNA: Kind = Kind { name: "hyenadna", tokens_max: usize::MAX };
+
+fn open(folder: &Path, precision: Precision, device: &Device) -> Model {
+    let unknown_letters = UnknownLetters::Replace;
+    let options = ModelOptions { unknown_letters, precision, ..ModelOptions::default() };
+    models::open_on(folder, &options, device)
+        .unwrap_or_else(|e| panic!("{}: {}", folder.display(), e.chain()))
+}
+
+fn device() -> Device {
+    Device::Cuda(Gpu::for_tests().expect("a device or a C++ compiler"))
+}
 
 fn each(
     kind: &Kind,
     precision: Precision,
     check: impl Fn(&Path, &Model, &BTreeMap<String, Tensor>, &Case),
 ) {
-    let device = Device::Cuda(Gpu::for_tests().expect("a device or a C++ compiler"));
+    let device = device();
     let mut checked = 0;
     for folder in folders() {
         if !models::recognise(&folder).is_ok_and(|found| found.name().starts_with(kind.name)) {
             continue;
         }
-        let unknown_letters = UnknownLetters::Replace;
-        let options = ModelOptions { unknown_letters, precision, ..ModelOptions::default() };
-        let model = models::open_on(&folder, &options, &device)
-            .unwrap_or_else(|e| panic!("{}: {}", folder.display(), e.chain()));
+        let model = open(&folder, precision, &device);
         let description = golden::json(&folder.join("sequences.json"));
         let tensors = golden::tensors(&folder.join("io.safetensors"));
         for case in cases(&description, &tensors, &model) {
@@ -64,6 +85,23 @@ struct Compared {
     width: usize,
     found: Vec<f32>,
     expected: Vec<f64>,
+}
+
+impl Compared {
+    /// Sees that each row points where upstream's does.
+    fn check_directions(&self, folder: &Path, cosine_min: f64) {
+        let Self { name, width, found, expected } = self;
+        let rows = found.chunks(*width).zip(expected.chunks(*width));
+        for (row, (found, expected)) in rows.enumerate() {
+            let product = |x: &dyn Fn(usize) -> f64, y: &dyn Fn(usize) -> f64| -> f64 {
+                (0..*width).map(|i| x(i) * y(i)).sum()
+            };
+            let (x, y) = (|i: usize| f64::from(found[i]), |i: usize| expected[i]);
+            let cosine = product(&x, &y) / (product(&x, &x) * product(&y, &y)).sqrt();
+            let place = folder.display();
+            assert!(cosine >= cosine_min, "{place} {name}: row {row} has cosine {cosine}");
+        }
+    }
 }
 
 /// States, logits and pooled outputs that the fixture has of a case.
@@ -110,17 +148,30 @@ fn check_f32(kind: &Kind) {
 
 fn check_bf16(kind: &Kind) {
     each(kind, Precision::Bf16, |folder, model, tensors, case| {
-        for Compared { name, width, found, expected } in compared(model, tensors, case) {
-            let rows = found.chunks(width).zip(expected.chunks(width));
-            for (row, (found, expected)) in rows.enumerate() {
-                let product = |x: &dyn Fn(usize) -> f64, y: &dyn Fn(usize) -> f64| -> f64 {
-                    (0..width).map(|i| x(i) * y(i)).sum()
-                };
-                let (x, y) = (|i: usize| f64::from(found[i]), |i: usize| expected[i]);
-                let cosine = product(&x, &y) / (product(&x, &x) * product(&y, &y)).sqrt();
-                let place = folder.display();
-                assert!(cosine >= COSINE_MIN, "{place} {name}: row {row} has cosine {cosine}");
-            }
+        for compared in compared(model, tensors, case) {
+            compared.check_directions(folder, COSINE_MIN);
+        }
+    });
+}
+
+/// Values and directions of tf32; its first layer is f32's, as nothing was multiplied yet, and all else is not.
+fn check_tf32(kind: &Kind) {
+    let device = device();
+    let is_emulated = matches!(&device, Device::Cuda(gpu) if gpu.properties().arch == 0);
+    each(kind, Precision::Tf32, |folder, model, tensors, case| {
+        let place = folder.display();
+        let in_f32 = compared(&open(folder, Precision::F32, &device), tensors, case);
+        for (compared, in_f32) in compared(model, tensors, case).iter().zip(&in_f32) {
+            let Compared { name, found, expected, .. } = compared;
+            let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+            let (difference, index) = golden::max_difference(found, expected);
+            let share = difference / largest;
+            assert!(share <= TF32_TOLERANCE, "{place} {name}: value {index} is off by {share:e}");
+            compared.check_directions(folder, TF32_COSINE_MIN);
+            // A library may multiply matrices this small with all bits.
+            let is_first = name.ends_with(".hidden_states.0");
+            let is_f32 = *found == in_f32.found;
+            assert!(!is_emulated || is_f32 == is_first, "{place} {name}: as in f32: {is_f32}");
         }
     });
 }
@@ -171,6 +222,28 @@ fn hyenadnas_on_a_device_are_those_of_upstream() {
 #[test]
 fn hyenadnas_of_bf16_products_point_as_those_of_upstream() {
     check_bf16(&HYENADNA);
+}
+
+#[test]
+fn nucleotide_transformers_of_tf32_products_are_near_those_of_upstream() {
+    check_tf32(&NUCLEOTIDE_TRANSFORMER.up_to(40));
+}
+
+#[test]
+fn dnaberts_of_tf32_products_are_near_those_of_upstream() {
+    check_tf32(&DNABERT.up_to(64));
+}
+
+#[test]
+fn hyenadnas_of_tf32_products_are_near_those_of_upstream() {
+    check_tf32(&HYENADNA.up_to(100));
+}
+
+#[test]
+fn a_sequence_has_the_same_bits_alone_and_in_a_batch_of_tf32_products() {
+    for kind in [NUCLEOTIDE_TRANSFORMER.up_to(40), DNABERT.up_to(120), HYENADNA.up_to(100)] {
+        check_batches(&kind, Precision::Tf32);
+    }
 }
 
 #[test]

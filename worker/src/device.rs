@@ -197,11 +197,6 @@ pub fn kernel_cache() -> Option<PathBuf> {
         .or_else(|| Some(folder("HOME")?.join(".cache/glmeval/kernels")))
 }
 
-/// The refusal of a gLM whose products are not written in tf32.
-pub(crate) fn without_tf32() -> Error {
-    Error::invalid("this gLM does not run in tf32 on a device: choose f32 or bf16")
-}
-
 /// What a device's error means to the caller: a device that is full, lost or absent may serve another time or elsewhere; all
 /// else is a defect of ours.
 pub fn device_error(error: KernelError) -> Error {

@@ -8,7 +8,7 @@ use super::driver::{Driver, Graph, Module, Properties, Recorded, refused_recordi
 use super::launch::{Arguments, LaunchShape, Source};
 use super::lock;
 use super::pool::{MemoryStatistics, Pending, Pool, block_bytes};
-use super::product::{Operand, Product, ValueType};
+use super::product::{Operand, Product, ProductClass, ValueType};
 use crate::error::{KernelError, Result};
 use libloading::Library;
 use sha2::{Digest, Sha256};
@@ -374,12 +374,15 @@ struct Matrix {
     address: u64,
     value_type: ValueType,
     strides: [usize; 2],
+    /// Whether f32 values are read with 10 bits of fraction.
+    rounds: bool,
 }
 
 impl Matrix {
-    fn of(operand: &Operand<'_>) -> Self {
+    fn of(operand: &Operand<'_>, class: ProductClass) -> Self {
+        let Operand { address, value_type, .. } = *operand;
         let strides = if operand.transposed { [1, operand.stride] } else { [operand.stride, 1] };
-        Self { address: operand.address, value_type: operand.value_type, strides }
+        Self { address, value_type, strides, rounds: class == ProductClass::Tf32 }
     }
 
     fn place(&self, row: usize, column: usize) -> u64 {
@@ -392,6 +395,7 @@ impl Matrix {
         // SAFETY: inside the operand, as `Product::check` has seen.
         unsafe {
             match self.value_type {
+                ValueType::F32 if self.rounds => to_tf32(*(place as *const f32)),
                 ValueType::F32 => *(place as *const f32),
                 ValueType::Bf16 => (*(place as *const Bf16)).to_f32(),
             }
@@ -410,17 +414,30 @@ impl Matrix {
     }
 }
 
+/// To the nearest number with 10 bits of fraction, as kernels round what tensor cores multiply.
+fn to_tf32(x: f32) -> f32 {
+    if !x.is_finite() {
+        return x;
+    }
+    f32::from_bits((x.to_bits() + 0x1000) & 0xffff_e000)
+}
+
 impl HostProduct {
     fn of(product: &Product<'_>) -> Self {
         let out = &product.out;
         let strides = [out.stride, 1];
         Self {
             extents: [product.rows, product.columns, product.depth],
-            left: Matrix::of(&product.left),
-            right: Matrix::of(&product.right),
+            left: Matrix::of(&product.left, product.class),
+            right: Matrix::of(&product.right, product.class),
             bias: product.bias.as_ref().map(super::View::address),
             adds: product.adds,
-            out: Matrix { address: out.address, value_type: out.value_type, strides },
+            out: Matrix {
+                address: out.address,
+                value_type: out.value_type,
+                strides,
+                rounds: false,
+            },
         }
     }
 

@@ -1,14 +1,13 @@
 //! Layers on a CUDA device: loading their tensors, and applying them.
 //!
-//! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken; activations of a class are f32 or
-//! bf16, sums and the states between blocks always f32.
+//! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken; activations of a class are f32 (also
+//! of tf32, whose products alone are rounded) or bf16, sums and the states between blocks always f32.
 
 mod loader;
 mod masked_head;
 mod transformer;
 
 use crate::device::device_error;
-use crate::model::TensorSource;
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{
     Bf16, DeviceArray, Element, Gpu, Number, Operand, Output, Product, ProductClass, Value, View,
@@ -105,37 +104,24 @@ pub(crate) struct Linear<T: Held> {
     bias: Option<DeviceArray<f32>>,
     outputs: usize,
     inputs: usize,
+    /// How f32 values are multiplied.
+    class: ProductClass,
 }
 
 impl<T: Held> Linear<T> {
-    /// Takes `name.weight` `[out, in]`, and `name.bias` if maps of this gLM have one.
-    ///
-    /// # Errors
-    /// As [`TensorSource::take_f32`]; `Unavailable` if there is no room.
-    pub(crate) fn load(
-        gpu: &Gpu,
-        name: &str,
-        (extents, has_bias): ((usize, usize), bool),
-        tensors: &mut dyn TensorSource,
-    ) -> Result<Self> {
-        let weight = tensors.take_f32(&format!("{name}.weight"), &[extents.0, extents.1])?;
-        let bias = super::take_bias(name, (extents.0, has_bias), tensors)?;
-        Self::new(gpu, &weight, bias.as_deref(), extents)
-    }
-
-    /// Takes it to the device.
+    /// Takes weights `[out, in]` and biases `[out]` to the device; [`DeviceLoader::map`] by name.
     ///
     /// # Errors
     /// `Unavailable` if there is no room.
-    pub(crate) fn new(
+    fn new(
         gpu: &Gpu,
-        weight: &[f32],
-        bias: Option<&[f32]>,
+        (weight, bias): (&[f32], Option<&[f32]>),
         (outputs, inputs): (usize, usize),
+        class: ProductClass,
     ) -> Result<Self> {
         let weight = DeviceArray::from_slice(gpu, &T::nearest(weight)).map_err(device_error)?;
         let bias = bias.map(|bias| upload(gpu, bias)).transpose()?;
-        Ok(Self { weight, bias, outputs, inputs })
+        Ok(Self { weight, bias, outputs, inputs, class })
     }
 
     /// Writes `x weightᵀ + bias`: `[N, in]` to `[N, out]`.
@@ -183,7 +169,7 @@ impl<T: Held> Linear<T> {
             bias,
             adds,
             out: Output::rows(out, self.outputs),
-            class: ProductClass::F32,
+            class: self.class,
         };
         x.gpu().multiply(&product).map_err(device_error)
     }
@@ -204,19 +190,6 @@ impl LayerNorm {
     pub(crate) fn new(gpu: &Gpu, norm: &super::LayerNorm) -> Result<Self> {
         let bias = norm.bias.as_deref().map(|bias| upload(gpu, bias)).transpose()?;
         Ok(Self { weight: upload(gpu, &norm.weight)?, bias, eps: norm.eps })
-    }
-
-    /// Takes `name.weight` and `name.bias`.
-    ///
-    /// # Errors
-    /// As [`TensorSource::take_f32`]; `Unavailable` if there is no room.
-    pub(crate) fn load(
-        gpu: &Gpu,
-        name: &str,
-        (width, eps): (usize, f32),
-        tensors: &mut dyn TensorSource,
-    ) -> Result<Self> {
-        Self::new(gpu, &super::LayerNorm::load(name, width, eps, tensors)?)
     }
 
     /// Normalises each row of `x` into `out`, both `[N, D]`.

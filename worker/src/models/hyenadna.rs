@@ -10,11 +10,10 @@ mod cuda;
 
 use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, HEAD, HyenaDnaLayout, WORDS, is_original};
-use crate::device;
 use crate::layers::{Kept, LayerNorm, defect, pack, table_row, zeros};
 use crate::model::{
-    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network,
-    Precision, Sink, SpecialTokens, States, TensorShape, TensorSource, TokenBatch,
+    Architecture, Blueprint, Checkpoint, LayerRequest, ModelOptions, ModelShape, Network, Sink,
+    SpecialTokens, States, TensorShape, TensorSource, TokenBatch,
 };
 use crate::tokenizer::Tokenizer;
 use crate::tokenizers::{CharacterTokenizer, SpecialStyle};
@@ -22,7 +21,7 @@ use crate::weights::{ExpectedTensor, Weights};
 use block::{Block, Scratch};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::MemoryFacts;
-use glmeval_kernels::cuda::{Bf16, Gpu};
+use glmeval_kernels::cuda::Gpu;
 use glmeval_kernels::ops::linear::{Epilogue, PackedLinear, linear};
 use std::borrow::Cow;
 use std::path::Path;
@@ -199,12 +198,7 @@ impl Blueprint for Plan {
     }
 
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        let eps = self.eps as f32;
-        match self.options.precision {
-            Precision::F32 => cuda::load::<f32>(gpu, &self.config, eps, tensors),
-            Precision::Tf32 => Err(device::without_tf32()),
-            Precision::Bf16 => cuda::load::<Bf16>(gpu, &self.config, eps, tensors),
-        }
+        cuda::load(gpu, &self.config, (self.eps as f32, self.options.precision), tensors)
     }
 }
 

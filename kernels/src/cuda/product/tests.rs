@@ -150,6 +150,40 @@ fn products_of_every_form_are_products() {
 }
 
 #[test]
+fn the_emulator_reads_ten_bits_of_fraction_in_tf32_and_all_of_them_in_f32() {
+    // The sum keeps what a factor loses: ten bits, halfway up to the next, eleven bits down.
+    let fractions =
+        [1.0, 1.0 + 2.0_f32.powi(-10), 1.0 + 2.0_f32.powi(-11), 1.0 - 2.0_f32.powi(-12)];
+    let rounded = [1.0, 1.0 + 2.0_f32.powi(-10), 1.0 + 2.0_f32.powi(-10), 1.0];
+    let shape = Form {
+        rows: fractions.len(),
+        columns: 1,
+        depth: 1,
+        turned: [false, false],
+        has_bias: true,
+        adds: false,
+        class: ProductClass::F32,
+    };
+    let half = 2.0_f32.powi(-13);
+    let left = fractions.to_vec();
+    let before = vec![0.0; 4 * fractions.len()];
+    let drawn = Drawn { left, right: vec![1.0], bias: vec![half], before };
+    for_each_device(|gpu| {
+        if gpu.properties().arch != 0 {
+            // How a library rounds, and whether it does for a product this small, is its own.
+            return Ok(());
+        }
+        for (class, factors) in [(ProductClass::F32, fractions), (ProductClass::Tf32, rounded)] {
+            let found = Form { class, ..shape }.run::<f32, f32>(gpu, &drawn)?;
+            let expected: Vec<f32> = factors.iter().map(|factor| factor + half).collect();
+            let found: Vec<f32> = found.chunks(4).map(|row| row[0]).collect();
+            assert_eq!(found, expected, "{class:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_rows_bits_do_not_depend_on_how_many_there_are() {
     for_each_device(|gpu| {
         let all = Form {

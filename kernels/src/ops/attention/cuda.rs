@@ -11,7 +11,7 @@ mod table;
 mod tests;
 pub(crate) mod tf32;
 
-use crate::cuda::{Arguments, Bf16, Element, View, ViewMut};
+use crate::cuda::{Arguments, Bf16, Element, ProductClass, View, ViewMut};
 use crate::error::{KernelError, Result, check_length};
 use table::Entries;
 
@@ -28,6 +28,10 @@ pub trait AttentionValue: Element {
 
 impl AttentionValue for f32 {
     fn attend(call: &Call<'_, Self>, table: &SequenceTable) -> Result<()> {
+        let fits = call.width <= tf32::WIDTH_MAX && call.width.is_multiple_of(tf32::WIDTH_STEP);
+        if call.class == ProductClass::Tf32 && fits {
+            return tf32::attend(call, table);
+        }
         simt::attend(call, table, false)
     }
 }
@@ -50,6 +54,8 @@ pub struct Call<'a, T: Element> {
     width: usize,
     scale: f32,
     slopes: Option<View<'a, f32>>,
+    /// How f32 values are multiplied.
+    class: ProductClass,
     out: &'a ViewMut<'a, T>,
 }
 
@@ -121,30 +127,28 @@ pub fn attention<T: AttentionValue>(
     out: &mut ViewMut<'_, T>,
 ) -> Result<()> {
     let width = out.len().checked_div(table.token_count().saturating_mul(heads)).unwrap_or(0);
-    let call = Call { qkv, heads, width, scale, slopes, out };
+    let call = Call { qkv, heads, width, scale, slopes, class: ProductClass::F32, out };
     call.check(table)?;
     T::attend(&call, table)
 }
 
-/// As [`attention`] of f32, with both products' operands rounded to tf32 where heads have a multiple of 4 values, 128 at most.
+/// As [`attention`], with both products' operands of f32 rounded to tf32 where heads have a multiple of 4 values, 128 at most;
+/// bf16 is multiplied as there.
 ///
-/// CPU and CUDA agree within 2e-3 of max |out|.
+/// CPU and CUDA agree within 2e-3 of max |out| for f32.
 ///
 /// # Errors
 /// As [`attention`].
-pub fn attention_tf32(
-    qkv: View<'_, f32>,
+pub fn attention_tf32<T: AttentionValue>(
+    qkv: View<'_, T>,
     table: &SequenceTable,
     heads: usize,
     scale: f32,
     slopes: Option<View<'_, f32>>,
-    out: &mut ViewMut<'_, f32>,
+    out: &mut ViewMut<'_, T>,
 ) -> Result<()> {
     let width = out.len().checked_div(table.token_count().saturating_mul(heads)).unwrap_or(0);
-    let call = Call { qkv, heads, width, scale, slopes, out };
+    let call = Call { qkv, heads, width, scale, slopes, class: ProductClass::Tf32, out };
     call.check(table)?;
-    if width > tf32::WIDTH_MAX || !width.is_multiple_of(tf32::WIDTH_STEP) {
-        return simt::attend(&call, table, false);
-    }
-    tf32::attend(&call, table)
+    T::attend(&call, table)
 }

@@ -1,14 +1,15 @@
-//! Taking tensors of gLMs that are made of convolutions to a CUDA device.
+//! Taking tensors of a gLM to a CUDA device, and the class that all its products are computed in.
 //!
-//! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken, as on the CPU.
+//! Leaves out: how a gLM joins them. Invariant: shapes are checked when tensors are taken, as on the CPU; no layer has another
+//! class than its gLM.
 
-use super::{LayerNorm, upload};
+use super::{Held, LayerNorm, Linear, upload};
 use crate::device::device_error;
 use crate::layers::{self, take_bias, take_conv1d};
 use crate::model::TensorSource;
 use glmeval_common::error::Result;
 use glmeval_common::model::Precision;
-use glmeval_kernels::cuda::{DeviceArray, Gpu};
+use glmeval_kernels::cuda::{DeviceArray, Gpu, ProductClass};
 use glmeval_kernels::ops::conv1d::Conv1dShape;
 use glmeval_kernels::ops::conv1d::cuda::{ConvClass, ConvValue, DeviceConv1d};
 
@@ -50,6 +51,31 @@ impl DeviceLoader<'_> {
     ) -> Result<DeviceConv1d<T>> {
         DeviceConv1d::new(self.gpu, weight, bias, shape, class::<T>(self.precision))
             .map_err(device_error)
+    }
+
+    /// Takes `name.weight` `[out, in]`, and `name.bias` if maps of this gLM have one, as whole matrices.
+    pub(crate) fn map<T: Held>(
+        &mut self,
+        name: &str,
+        (extents, has_bias): ((usize, usize), bool),
+    ) -> Result<Linear<T>> {
+        let weight = self.tensors.take_f32(&format!("{name}.weight"), &[extents.0, extents.1])?;
+        let bias = take_bias(name, (extents.0, has_bias), self.tensors)?;
+        self.map_of(&weight, bias.as_deref(), extents)
+    }
+
+    /// Takes weights `[out, in]` and biases `[out]` to the device.
+    pub(crate) fn map_of<T: Held>(
+        &self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        extents: (usize, usize),
+    ) -> Result<Linear<T>> {
+        let class = match self.precision {
+            Precision::Tf32 => ProductClass::Tf32,
+            Precision::F32 | Precision::Bf16 => ProductClass::F32,
+        };
+        Linear::new(self.gpu, (weight, bias), extents, class)
     }
 
     /// Takes `name.weight`, and `name.bias` if norms of this gLM have one.

@@ -2,10 +2,10 @@
 //!
 //! Leaves out: heads of other forms. Invariant: a row's logits depend on that row alone.
 
-use super::{Held, LayerNorm, Linear, Room, upload};
+use super::{DeviceLoader, Held, LayerNorm, Linear, Room, upload};
 use crate::device::device_error;
 use crate::layers::{HeadNames, Kept};
-use crate::model::{LogitsSink, States, TensorSource};
+use crate::model::{LogitsSink, States};
 use glmeval_common::error::{Error, Result};
 use glmeval_kernels::cuda::{Gpu, View};
 use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place};
@@ -43,20 +43,19 @@ impl<T: Held> MaskedHead<T> {
     /// Takes the tensors that `names` tells, for states of `width` and `size` words.
     ///
     /// # Errors
-    /// As [`TensorSource::take_f32`]; `Unavailable` if there is no room.
+    /// As [`TensorSource::take_f32`](crate::model::TensorSource::take_f32); `Unavailable` if there is no room.
     pub(crate) fn load(
-        gpu: &Gpu,
+        loader: &mut DeviceLoader<'_>,
         names: &HeadNames<'_>,
         ((size, width), eps): ((usize, usize), f32),
-        tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
-        let weight = tensors.take_f32(names.decoder, &[size, width])?;
-        let bias = tensors.take_f32(names.bias, &[size])?;
+        let weight = loader.tensors.take_f32(names.decoder, &[size, width])?;
+        let bias = loader.tensors.take_f32(names.bias, &[size])?;
         Ok(Self {
-            gpu: gpu.clone(),
-            dense: Linear::load(gpu, names.dense, ((width, width), true), tensors)?,
-            norm: LayerNorm::load(gpu, names.norm, (width, eps), tensors)?,
-            decoder: Linear::new(gpu, &weight, Some(&bias), (size, width))?,
+            gpu: loader.gpu.clone(),
+            dense: loader.map(names.dense, ((width, width), true))?,
+            norm: loader.norm(names.norm, (width, true), eps)?,
+            decoder: loader.map_of(&weight, Some(&bias), (size, width))?,
             width,
             scratch: Kept::default(),
         })

@@ -3,15 +3,14 @@
 //! Leaves out: norms, and the order of the parts. Invariant: a sequence's result depends on that sequence alone, so that
 //! blocks of rows change no bit.
 
-use super::{Held, Linear, Room};
+use super::{DeviceLoader, Held, Linear, Room};
 use crate::device::device_error;
 use crate::layers::transformer::take_query_key_value;
 use crate::layers::{Activation, Widths};
-use crate::model::TensorSource;
 use glmeval_common::error::Result;
-use glmeval_kernels::cuda::{Gpu, View, ViewMut};
+use glmeval_kernels::cuda::{Gpu, ProductClass, View, ViewMut};
 use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place, gated_activation};
-use glmeval_kernels::ops::attention::cuda::{SequenceTable, attention};
+use glmeval_kernels::ops::attention::cuda::{SequenceTable, attention, attention_tf32};
 use glmeval_kernels::ops::rotary::cuda::{DeviceRotaryTable, TokenPlaces, rotary};
 
 /// Bytes of hidden feed-forward values that are held at once, at most: they stay in the second cache of the device between
@@ -70,23 +69,21 @@ impl<T: Held> SelfAttention<T> {
     /// Takes `name.self.{query,key,value}`, or `name.self.Wqkv` where they are fused, and `name.output.dense`.
     ///
     /// # Errors
-    /// As [`TensorSource::take_f32`]; `Unavailable` if there is no room.
+    /// As [`TensorSource::take_f32`](crate::model::TensorSource::take_f32); `Unavailable` if there is no room.
     pub(crate) fn load(
-        gpu: &Gpu,
+        loader: &mut DeviceLoader<'_>,
         (name, is_fused): (&str, bool),
         widths: Widths,
-        tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let Widths { width, head_count, .. } = widths;
         let extents = (width.saturating_mul(3), width);
         let query_key_value = if is_fused {
-            Linear::load(gpu, &format!("{name}.self.Wqkv"), (extents, true), tensors)?
+            loader.map(&format!("{name}.self.Wqkv"), (extents, true))?
         } else {
-            let (weight, bias) = take_query_key_value(name, width, tensors)?;
-            Linear::new(gpu, &weight, Some(&bias), extents)?
+            let (weight, bias) = take_query_key_value(name, width, loader.tensors)?;
+            loader.map_of(&weight, Some(&bias), extents)?
         };
-        let output = format!("{name}.output.dense");
-        let output = Linear::load(gpu, &output, ((width, width), true), tensors)?;
+        let output = loader.map(&format!("{name}.output.dense"), ((width, width), true))?;
         Ok(Self { query_key_value, output, width, head_count })
     }
 
@@ -118,7 +115,11 @@ impl<T: Held> SelfAttention<T> {
         };
         let scale = ((self.width / self.head_count) as f64).powf(-0.5) as f32;
         let mut attended = scratch.attended.take(gpu, narrow.len())?;
-        attention(qkv.view(), table, self.head_count, scale, slopes, &mut attended)
+        let attend = match self.query_key_value.class {
+            ProductClass::F32 => attention::<T>,
+            ProductClass::Tf32 => attention_tf32::<T>,
+        };
+        attend(qkv.view(), table, self.head_count, scale, slopes, &mut attended)
             .map_err(device_error)?;
         self.output.add(attended.view(), states)
     }
@@ -135,20 +136,19 @@ impl<T: Held> FeedForward<T> {
     /// Takes two linear maps by name, each with a bias or without.
     ///
     /// # Errors
-    /// As [`TensorSource::take_f32`]; `Unavailable` if there is no room.
+    /// As [`TensorSource::take_f32`](crate::model::TensorSource::take_f32); `Unavailable` if there is no room.
     pub(crate) fn load(
-        gpu: &Gpu,
+        loader: &mut DeviceLoader<'_>,
         maps: &[(String, bool); 2],
         widths: Widths,
         activation: Activation,
-        tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let Widths { width, feed_forward: hidden, .. } = widths;
         let rows = if activation.is_gate() { hidden.saturating_mul(2) } else { hidden };
         let [(expand, expand_bias), (contract, contract_bias)] = maps;
         Ok(Self {
-            expand: Linear::load(gpu, expand, ((rows, width), *expand_bias), tensors)?,
-            contract: Linear::load(gpu, contract, ((width, hidden), *contract_bias), tensors)?,
+            expand: loader.map(expand, ((rows, width), *expand_bias))?,
+            contract: loader.map(contract, ((width, hidden), *contract_bias))?,
             activation,
         })
     }

@@ -7,11 +7,11 @@ use super::block::{Parts, widths};
 use super::ends::{Embedding, POOLER, has_pooler, head_names};
 use super::slopes;
 use crate::config::bert::BertConfig;
-use crate::device::{device_error, without_tf32};
+use crate::device::device_error;
 use crate::layers::Kept;
 use crate::layers::cuda::{
-    Batch, FeedForward, Held, LayerNorm, Linear, MaskedHead, Positions, Room, Scratch,
-    SelfAttention, sequences, upload,
+    Batch, DeviceLoader, FeedForward, Held, LayerNorm, Linear, MaskedHead, Positions, Room,
+    Scratch, SelfAttention, sequences, upload,
 };
 use crate::model::{
     LayerRequest, LogitsSink, Network, Precision, Sink, States, TensorSource, TokenBatch,
@@ -29,10 +29,12 @@ pub(super) fn load(
     (eps, precision, segments): (f32, Precision, Option<u32>),
     tensors: &mut dyn TensorSource,
 ) -> Result<Box<dyn Network>> {
+    let mut loader = DeviceLoader { gpu, tensors, precision };
     Ok(match precision {
-        Precision::F32 => Box::new(Encoder::<f32>::load(gpu, config, (eps, segments), tensors)?),
-        Precision::Tf32 => return Err(without_tf32()),
-        Precision::Bf16 => Box::new(Encoder::<Bf16>::load(gpu, config, (eps, segments), tensors)?),
+        Precision::F32 | Precision::Tf32 => {
+            Box::new(Encoder::<f32>::load(&mut loader, config, (eps, segments))?)
+        }
+        Precision::Bf16 => Box::new(Encoder::<Bf16>::load(&mut loader, config, (eps, segments))?),
     })
 }
 
@@ -83,21 +85,20 @@ struct Block<T: Held> {
 
 impl<T: Held> Block<T> {
     fn load(
-        gpu: &Gpu,
+        loader: &mut DeviceLoader<'_>,
         config: &BertConfig,
         eps: f32,
         index: usize,
-        tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let (parts, widths) = (Parts::of(config, index), widths(config));
-        let form = (widths.width, eps);
+        let form = (widths.width, true);
         let attention = (parts.attention.as_str(), parts.is_fused);
         let (maps, activation) = (&parts.maps, parts.activation);
         Ok(Self {
-            attention: SelfAttention::load(gpu, attention, widths, tensors)?,
-            attention_norm: LayerNorm::load(gpu, &parts.attention_norm, form, tensors)?,
-            feed_forward: FeedForward::load(gpu, maps, widths, activation, tensors)?,
-            feed_forward_norm: LayerNorm::load(gpu, &parts.feed_forward_norm, form, tensors)?,
+            attention: SelfAttention::load(loader, attention, widths)?,
+            attention_norm: loader.norm(&parts.attention_norm, form, eps)?,
+            feed_forward: FeedForward::load(loader, maps, widths, activation)?,
+            feed_forward_norm: loader.norm(&parts.feed_forward_norm, form, eps)?,
         })
     }
 
@@ -149,26 +150,25 @@ struct Encoder<T: Held> {
 
 impl<T: Held> Encoder<T> {
     fn load(
-        gpu: &Gpu,
+        loader: &mut DeviceLoader<'_>,
         config: &BertConfig,
         (eps, segments): (f32, Option<u32>),
-        tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let (width, vocabulary_size) = (config.hidden_size, config.vocab_size);
-        let embedding =
-            DeviceEmbedding::new(gpu, &Embedding::load(config, (eps, segments), tensors)?)?;
+        let tables = Embedding::load(config, (eps, segments), loader.tensors)?;
+        let embedding = DeviceEmbedding::new(loader.gpu, &tables)?;
         let blocks = (0..config.num_hidden_layers)
-            .map(|index| Block::load(gpu, config, eps, index, tensors))
+            .map(|index| Block::load(loader, config, eps, index))
             .collect::<Result<_>>()?;
-        let pooler = has_pooler(tensors)
-            .then(|| Linear::load(gpu, POOLER, ((width, width), true), tensors))
+        let pooler = has_pooler(loader.tensors)
+            .then(|| loader.map(POOLER, ((width, width), true)))
             .transpose()?;
         let form = ((vocabulary_size, width), eps);
-        let head = head_names(config, tensors)
-            .map(|names| MaskedHead::load(gpu, &names, form, tensors))
+        let head = head_names(config, loader.tensors)
+            .map(|names| MaskedHead::load(loader, &names, form))
             .transpose()?;
-        let slopes = slopes(config).map(|slopes| upload(gpu, &slopes)).transpose()?;
-        let (gpu, work) = (gpu.clone(), Kept::default());
+        let slopes = slopes(config).map(|slopes| loader.array(&slopes)).transpose()?;
+        let (gpu, work) = (loader.gpu.clone(), Kept::default());
         Ok(Self { gpu, width, vocabulary_size, embedding, slopes, blocks, pooler, head, work })
     }
 

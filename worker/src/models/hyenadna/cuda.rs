@@ -9,10 +9,12 @@ use crate::config::HyenaDnaConfig;
 use crate::config::hyenadna::{FINAL_NORM, block_name};
 use crate::device::device_error;
 use crate::layers::Kept;
-use crate::layers::cuda::{Held, LayerNorm, Linear, Room, upload};
-use crate::model::{LayerRequest, LogitsSink, Network, Sink, States, TensorSource, TokenBatch};
+use crate::layers::cuda::{DeviceLoader, Held, LayerNorm, Linear, Room, upload};
+use crate::model::{
+    LayerRequest, LogitsSink, Network, Precision, Sink, States, TensorSource, TokenBatch,
+};
 use glmeval_common::error::{Error, Result};
-use glmeval_kernels::cuda::{DeviceArray, Gpu, ViewMut};
+use glmeval_kernels::cuda::{Bf16, DeviceArray, Gpu, ViewMut};
 use glmeval_kernels::ops::activation::cuda::{Function, activation_in_place};
 use glmeval_kernels::ops::convert::cuda::convert;
 use glmeval_kernels::ops::embedding::cuda::{TokenRows, embedding};
@@ -28,38 +30,51 @@ const TILE_ROWS: usize = 256;
 /// Rows whose logits are held at once.
 const HEAD_ROWS: usize = 1 << 16;
 
-/// Takes a gLM to a device, with weights and inputs of products as `T`.
+/// Takes a gLM to a device, in the number format of the job.
 ///
 /// # Errors
 /// As [`TensorSource::take_f32`]; `Unavailable` if the device has no room.
-pub(super) fn load<T: Held>(
+pub(super) fn load(
     gpu: &Gpu,
     config: &HyenaDnaConfig,
-    eps: f32,
+    (eps, precision): (f32, Precision),
     tensors: &mut dyn TensorSource,
+) -> Result<Box<dyn Network>> {
+    let mut loader = DeviceLoader { gpu, tensors, precision };
+    match precision {
+        Precision::F32 | Precision::Tf32 => load_as::<f32>(&mut loader, config, eps),
+        Precision::Bf16 => load_as::<Bf16>(&mut loader, config, eps),
+    }
+}
+
+/// As [`load`], with weights and inputs of products as `T`.
+fn load_as<T: Held>(
+    loader: &mut DeviceLoader<'_>,
+    config: &HyenaDnaConfig,
+    eps: f32,
 ) -> Result<Box<dyn Network>> {
     let width = config.width;
     let extents = (config.embedding_rows, width);
-    let words = tensors.take_f32(WORDS, &[extents.0, extents.1])?;
+    let words = loader.tensors.take_f32(WORDS, &[extents.0, extents.1])?;
     let head = if config.is_tied {
-        Some(Linear::new(gpu, &words, None, extents)?)
-    } else if tensors.contains(HEAD) {
-        let weight = tensors.take_f32(HEAD, &[extents.0, extents.1])?;
-        Some(Linear::new(gpu, &weight, None, extents)?)
+        Some(loader.map_of(&words, None, extents)?)
+    } else if loader.tensors.contains(HEAD) {
+        let weight = loader.tensors.take_f32(HEAD, &[extents.0, extents.1])?;
+        Some(loader.map_of(&weight, None, extents)?)
     } else {
         None
     };
-    let (free, _) = gpu.memory().map_err(device_error)?;
+    let (free, _) = loader.gpu.memory().map_err(device_error)?;
     let spectra_bytes = free / SPECTRA_PART / config.layer_count.max(1) as u64;
     let spectra_bytes = usize::try_from(spectra_bytes).unwrap_or(usize::MAX);
     let blocks = (0..config.layer_count)
-        .map(|index| Block::load(gpu, (config, index), (eps, spectra_bytes), tensors))
+        .map(|index| Block::load(loader, (config, index), (eps, spectra_bytes)))
         .collect::<Result<_>>()?;
     Ok(Box::new(Backbone::<T> {
-        gpu: gpu.clone(),
-        words: upload(gpu, &words)?,
+        gpu: loader.gpu.clone(),
+        words: loader.array(&words)?,
         blocks,
-        final_norm: LayerNorm::load(gpu, FINAL_NORM, (width, eps), tensors)?,
+        final_norm: loader.norm(FINAL_NORM, (width, true), eps)?,
         head,
         width,
         embedding_rows: config.embedding_rows,
@@ -98,31 +113,25 @@ impl<T: Held> Default for Scratch<T> {
 
 impl<T: Held> Block<T> {
     fn load(
-        gpu: &Gpu,
+        loader: &mut DeviceLoader<'_>,
         (config, index): (&HyenaDnaConfig, usize),
         (eps, spectra_bytes): (f32, usize),
-        tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let (width, wide, block) = (config.width, config.feed_forward_width, block_name(index));
         let name = |part: &str| format!("{block}.{part}");
-        let norm = |part: &str, tensors: &mut dyn TensorSource| {
-            LayerNorm::load(gpu, &name(part), (width, eps), tensors)
-        };
-        let linear = |part: &str, extents, tensors: &mut dyn TensorSource| {
-            Linear::load(gpu, &name(part), (extents, true), tensors)
-        };
-        let mixer = take_mixer(config, &name("mixer"), tensors, |weights| {
+        let gpu = loader.gpu;
+        let mixer = take_mixer(config, &name("mixer"), loader.tensors, |weights| {
             HyenaMixer::new(gpu, weights, spectra_bytes).map_err(device_error)
         })?;
         let three = width.saturating_mul(3);
         Ok(Self {
-            mixer_norm: norm("norm1", tensors)?,
-            projection: linear("mixer.in_proj", (three, width), tensors)?,
+            mixer_norm: loader.norm(&name("norm1"), (width, true), eps)?,
+            projection: loader.map(&name("mixer.in_proj"), ((three, width), true))?,
             mixer,
-            mixer_output: linear("mixer.out_proj", (width, width), tensors)?,
-            feed_forward_norm: norm("norm2", tensors)?,
-            expand: linear("mlp.fc1", (wide, width), tensors)?,
-            contract: linear("mlp.fc2", (width, wide), tensors)?,
+            mixer_output: loader.map(&name("mixer.out_proj"), ((width, width), true))?,
+            feed_forward_norm: loader.norm(&name("norm2"), (width, true), eps)?,
+            expand: loader.map(&name("mlp.fc1"), ((wide, width), true))?,
+            contract: loader.map(&name("mlp.fc2"), ((width, wide), true))?,
             width,
             feed_forward_width: wide,
         })

@@ -8,11 +8,11 @@ use super::embedding::{Embedding, Rows, Rules};
 use super::rotation::Rotation;
 use super::{FINAL_NORM, head};
 use crate::config::EsmConfig;
-use crate::device::{device_error, without_tf32};
+use crate::device::device_error;
 use crate::layers::Kept;
 use crate::layers::cuda::{
-    Batch, FeedForward, Held, LayerNorm, MaskedHead, Positions, Room, Scratch, SelfAttention,
-    sequences, upload,
+    Batch, DeviceLoader, FeedForward, Held, LayerNorm, MaskedHead, Positions, Room, Scratch,
+    SelfAttention, sequences, upload,
 };
 use crate::model::{
     LayerRequest, LogitsSink, Network, Precision, Sink, States, TensorSource, TokenBatch,
@@ -30,10 +30,12 @@ pub(super) fn load(
     (eps, precision): (f32, Precision),
     tensors: &mut dyn TensorSource,
 ) -> Result<Box<dyn Network>> {
+    let mut loader = DeviceLoader { gpu, tensors, precision };
     Ok(match precision {
-        Precision::F32 => Box::new(Encoder::<f32>::load(gpu, config, eps, tensors)?),
-        Precision::Tf32 => return Err(without_tf32()),
-        Precision::Bf16 => Box::new(Encoder::<Bf16>::load(gpu, config, eps, tensors)?),
+        Precision::F32 | Precision::Tf32 => {
+            Box::new(Encoder::<f32>::load(&mut loader, config, eps)?)
+        }
+        Precision::Bf16 => Box::new(Encoder::<Bf16>::load(&mut loader, config, eps)?),
     })
 }
 
@@ -81,20 +83,19 @@ struct Block<T: Held> {
 
 impl<T: Held> Block<T> {
     fn load(
-        gpu: &Gpu,
+        loader: &mut DeviceLoader<'_>,
         config: &EsmConfig,
         eps: f32,
         index: usize,
-        tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let (parts, widths) = (Parts::of(config, index), widths(config));
-        let form = (widths.width, eps);
+        let form = (widths.width, true);
         let (maps, activation) = (&parts.maps, parts.activation);
         Ok(Self {
-            attention_norm: LayerNorm::load(gpu, &parts.attention_norm, form, tensors)?,
-            attention: SelfAttention::load(gpu, (&parts.attention, false), widths, tensors)?,
-            feed_forward_norm: LayerNorm::load(gpu, &parts.feed_forward_norm, form, tensors)?,
-            feed_forward: FeedForward::load(gpu, maps, widths, activation, tensors)?,
+            attention_norm: loader.norm(&parts.attention_norm, form, eps)?,
+            attention: SelfAttention::load(loader, (&parts.attention, false), widths)?,
+            feed_forward_norm: loader.norm(&parts.feed_forward_norm, form, eps)?,
+            feed_forward: FeedForward::load(loader, maps, widths, activation)?,
         })
     }
 
@@ -155,29 +156,25 @@ struct Encoder<T: Held> {
 }
 
 impl<T: Held> Encoder<T> {
-    fn load(
-        gpu: &Gpu,
-        config: &EsmConfig,
-        eps: f32,
-        tensors: &mut dyn TensorSource,
-    ) -> Result<Self> {
+    fn load(loader: &mut DeviceLoader<'_>, config: &EsmConfig, eps: f32) -> Result<Self> {
         let (width, vocabulary_size) = (config.hidden_size, config.vocab_size);
-        let embedding = DeviceEmbedding::new(gpu, &Embedding::load(config, eps, tensors)?)?;
+        let tables = Embedding::load(config, eps, loader.tensors)?;
+        let embedding = DeviceEmbedding::new(loader.gpu, &tables)?;
         let blocks = (0..config.num_hidden_layers)
-            .map(|index| Block::load(gpu, config, eps, index, tensors))
+            .map(|index| Block::load(loader, config, eps, index))
             .collect::<Result<_>>()?;
         let form = ((vocabulary_size, width), eps);
-        let head = head::names(config, tensors)
-            .map(|names| MaskedHead::load(gpu, &names, form, tensors))
+        let head = head::names(config, loader.tensors)
+            .map(|names| MaskedHead::load(loader, &names, form))
             .transpose()?;
         Ok(Self {
-            gpu: gpu.clone(),
+            gpu: loader.gpu.clone(),
             width,
             vocabulary_size,
             embedding,
-            rotation: Rotation::load(config, tensors)?,
+            rotation: Rotation::load(config, loader.tensors)?,
             blocks,
-            final_norm: LayerNorm::load(gpu, FINAL_NORM, (width, eps), tensors)?,
+            final_norm: loader.norm(FINAL_NORM, (width, true), eps)?,
             head,
             work: Kept::default(),
         })
