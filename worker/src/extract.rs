@@ -312,7 +312,7 @@ impl<'a> Rows<'a> {
                 let spans = &offsets[first..=first + strands.len()];
                 first += strands.len();
                 let bytes = match (&made, &on_host) {
-                    (Some(made), _) => Cow::Borrowed(made.of(sequence, spans, row_bytes)),
+                    (Some(made), _) => Cow::Borrowed(made.of(sequence, row_bytes)),
                     (None, states) => {
                         let name = format!("{} of layer {layer} {pooling}", source.name(row));
                         let states = states.as_deref().unwrap_or_default();

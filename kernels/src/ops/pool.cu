@@ -1,8 +1,9 @@
-// out[b,:] = mean of the rows x[first[b]..past[b],:], of any number type; a single row is copied.
+// pool_rows: out[b,:] = mean of the rows x[first[b]..past[b],:], of any number type; a single row is copied.
+// pool_pairs: out[b,:] = 0.5 (x[first[b],:] + x[second[b],:]), rows that are no neighbours.
 //
 // Grid: a block of 256 threads for each 256 columns of a sequence (y: sequences); a thread owns a column and adds its rows one
 // after another. Bytes moved: each row read once, 4 per value; device memory limits it. Assumes a row at least. Numerics: f64 sums
-// in the order of rows, rounded to f32 once and then to OUT: the bits of the CPU form.
+// in the order of rows, rounded to f32 once and then to OUT: the bits of the CPU form. Pairs are added in f32.
 //
 // Defines: OUT (code of NumberOf).
 
@@ -25,4 +26,13 @@ KERNEL(256, pool_rows)
     }
     for (; row < past; row++) sum += (double)x[row * width + column];
     out[(u64)blockIdx.y * width + column] = from_float<Out>((float)(sum / (double)(past - first)));
+}
+
+KERNEL(256, pool_pairs)
+(const float* RESTRICT x, const u64* RESTRICT pairs, Out* RESTRICT out, u32 width) {
+    const u32 column = blockIdx.x * 256 + threadIdx.x;
+    if (column >= width) return;
+    const u64 first = pairs[2 * blockIdx.y], second = pairs[2 * blockIdx.y + 1];
+    const float sum = x[first * width + column] + x[second * width + column];
+    out[(u64)blockIdx.y * width + column] = from_float<Out>(0.5f * sum);
 }

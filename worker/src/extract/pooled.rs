@@ -1,35 +1,33 @@
 //! Rows of a shard made on the device that has the states: what leaves it is as large as what is stored.
 //!
-//! Leaves out: representations that mix tokens of both strands one by one, which are made on the host. Invariant: rows have the
-//! bytes that the host makes of the same states.
+//! Leaves out: means over tokens that are no neighbours, which are made on the host. Invariant: rows have the bytes that the host
+//! makes of the same states.
 
-use super::Source;
+use super::{Source, StrandTokens};
 use crate::device::device_error;
 use crate::representation::pooled_span;
 use glmeval_common::embedding::narrow;
-use glmeval_common::error::Result;
-use glmeval_common::representation::{Pooling, RepresentationOptions, StoredDtype, Strands};
+use glmeval_common::error::{Error, Result};
+use glmeval_common::representation::{FullRows, Pooling, StoredDtype, Strands};
 use glmeval_kernels::cuda::{Bf16, DeviceArray, F16, Number, View};
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::convert::cuda::convert;
-use glmeval_kernels::ops::pool::cuda::{Spans, pool_rows};
+use glmeval_kernels::ops::pool::cuda::{Spans, pool_pairs, pool_rows};
 use std::ops::Range;
 
 /// Rows of a batch, in the number format on disk.
 pub(super) struct PooledRows {
     bytes: Vec<u8>,
-    /// Whether there is a row of each state instead of each sequence.
-    is_full: bool,
+    /// Where those of each sequence begin; one more number than sequences.
+    offsets: Vec<usize>,
 }
 
 impl PooledRows {
-    /// Those of sequence number `sequence` of the batch, whose states are `span`.
-    pub(super) fn of(&self, sequence: usize, span: &[usize], row_bytes: usize) -> &[u8] {
-        let rows = match (self.is_full, span) {
-            (true, [start, .., end]) => *start..*end,
-            _ => sequence..sequence + 1,
-        };
-        self.bytes.get(rows.start * row_bytes..rows.end * row_bytes).unwrap_or_default()
+    /// Those of sequence number `sequence` of the batch.
+    pub(super) fn of(&self, sequence: usize, row_bytes: usize) -> &[u8] {
+        let [start, end] = [sequence, sequence + 1]
+            .map(|index| self.offsets.get(index).copied().unwrap_or(0) * row_bytes);
+        self.bytes.get(start..end).unwrap_or_default()
     }
 }
 
@@ -47,16 +45,7 @@ pub(super) fn pooled_rows(
     members: &[usize],
 ) -> Result<Option<PooledRows>> {
     if pooling == Pooling::Full {
-        if source.options != RepresentationOptions::default() {
-            return Ok(None);
-        }
-        let bytes = match source.dtype {
-            StoredDtype::F32 => return Ok(None),
-            StoredDtype::F16 => converted::<F16>(states, |value| value.0),
-            StoredDtype::Bf16 => converted::<Bf16>(states, |value| value.0),
-        };
-        let bytes = checked(bytes.map_err(device_error)?, source.dtype);
-        return Ok(bytes.map(|bytes| PooledRows { bytes, is_full: true }));
+        return full_rows(source, states, offsets, members);
     }
     let Some(spans) = spans(source, pooling, offsets, members)? else { return Ok(None) };
     let width = source.width;
@@ -84,7 +73,110 @@ pub(super) fn pooled_rows(
             narrow(&rows, width, source.dtype, &|_| String::new()).ok()
         }
     };
-    Ok(bytes.map(|bytes| PooledRows { bytes, is_full: false }))
+    Ok(bytes.map(|bytes| PooledRows { bytes, offsets: (0..=spans.len()).collect() }))
+}
+
+/// Makes a row of each state of each sequence, or of each of its nucleotides.
+fn full_rows(
+    source: &Source<'_>,
+    states: View<'_, f32>,
+    offsets: &[usize],
+    members: &[usize],
+) -> Result<Option<PooledRows>> {
+    let (dtype, both) = (source.dtype, source.options.strands == Strands::Averaged);
+    if dtype == StoredDtype::F32 && !both {
+        // As many bytes leave the device either way.
+        return Ok(None);
+    }
+    let (mut rows, mut partners, mut starts) = (Vec::new(), Vec::new(), vec![0]);
+    let mut spans = offsets.windows(2).map(|span| span[0]..span[1]);
+    for strands in members.iter().flat_map(|&member| &source.tokens[member].sequences) {
+        let mut of_strands = strands.iter().zip(spans.by_ref());
+        if let Some(forward) = of_strands.next() {
+            rows.extend(rows_of(source.options.full_rows, forward)?);
+        }
+        for reverse in of_strands {
+            // Rows of the other strand run backwards.
+            partners.extend(rows_of(source.options.full_rows, reverse)?.into_iter().rev());
+        }
+        if both && rows.len() != partners.len() {
+            return Err(Error::bug("strands of two lengths"));
+        }
+        starts.push(rows.len());
+    }
+    let bytes = if both {
+        let pairs: Vec<[usize; 2]> =
+            rows.into_iter().zip(partners).map(<[usize; 2]>::from).collect();
+        averaged_rows(source, states, &pairs)?
+    } else {
+        narrowed_rows(source, states, &rows)?
+    };
+    Ok(bytes.map(|bytes| PooledRows { bytes, offsets: starts }))
+}
+
+/// The state that each row of a strand is, in the order of rows.
+fn rows_of(
+    full_rows: FullRows,
+    (tokens, states): (&StrandTokens, Range<usize>),
+) -> Result<Vec<usize>> {
+    match full_rows {
+        FullRows::Tokens => Ok(states.collect()),
+        FullRows::Nucleotides if tokens.lengths.len() != states.len() => {
+            Err(Error::bug("lengths that are not those of the tokens"))
+        }
+        FullRows::Nucleotides => {
+            let tokens = states.zip(&tokens.lengths);
+            let rows = tokens.flat_map(|(row, &length)| std::iter::repeat_n(row, length as usize));
+            Ok(rows.collect())
+        }
+    }
+}
+
+/// Bytes of the states `rows`: each leaves the device once, however many nucleotides its token stands for.
+fn narrowed_rows(
+    source: &Source<'_>,
+    states: View<'_, f32>,
+    rows: &[usize],
+) -> Result<Option<Vec<u8>>> {
+    let bits = match source.dtype {
+        StoredDtype::F32 => return Ok(None),
+        StoredDtype::F16 => converted::<F16>(states, |value| value.0),
+        StoredDtype::Bf16 => converted::<Bf16>(states, |value| value.0),
+    };
+    let bytes = checked(bits.map_err(device_error)?, source.dtype);
+    let is_whole = rows.len() * source.width == states.len()
+        && rows.iter().enumerate().all(|(place, &row)| place == row);
+    if is_whole {
+        return Ok(bytes);
+    }
+    let row_bytes = source.row_bytes();
+    Ok(bytes.map(|bytes| {
+        let of_row = |&row: &usize| bytes.get(row * row_bytes..(row + 1) * row_bytes);
+        rows.iter().filter_map(of_row).flatten().copied().collect()
+    }))
+}
+
+/// Bytes of the means of the states `pairs`.
+fn averaged_rows(
+    source: &Source<'_>,
+    states: View<'_, f32>,
+    pairs: &[[usize; 2]],
+) -> Result<Option<Vec<u8>>> {
+    let (dtype, width) = (source.dtype, source.width);
+    Ok(match dtype {
+        StoredDtype::F16 => {
+            let rows = averaged::<F16>(states, pairs, width).map_err(device_error)?;
+            checked(rows.iter().map(|value| value.0).collect(), dtype)
+        }
+        StoredDtype::Bf16 => {
+            let rows = averaged::<Bf16>(states, pairs, width).map_err(device_error)?;
+            checked(rows.iter().map(|value| value.0).collect(), dtype)
+        }
+        StoredDtype::F32 => {
+            let rows = averaged::<f32>(states, pairs, width).map_err(device_error)?;
+            narrow(&rows, width, dtype, &|_| String::new()).ok()
+        }
+    })
 }
 
 /// The states whose mean is the row of each strand of each sequence; `None` if those of one are not neighbours.
@@ -118,6 +210,16 @@ fn pooled<T: Number>(
 ) -> Result<Vec<T>, KernelError> {
     let mut rows = DeviceArray::<T>::new(states.gpu(), spans.len() * width)?;
     pool_rows(states, &Spans::new(states.gpu(), spans)?, &mut rows.view_mut())?;
+    rows.to_vec()
+}
+
+fn averaged<T: Number>(
+    states: View<'_, f32>,
+    pairs: &[[usize; 2]],
+    width: usize,
+) -> Result<Vec<T>, KernelError> {
+    let mut rows = DeviceArray::<T>::new(states.gpu(), pairs.len() * width)?;
+    pool_pairs(states, pairs, &mut rows.view_mut())?;
     rows.to_vec()
 }
 

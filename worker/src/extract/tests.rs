@@ -7,7 +7,7 @@ use glmeval_common::ids::{DatasetId, SetId};
 use glmeval_common::limits::TOKENS_PER_BATCH_MAX;
 use glmeval_common::representation::MeanOver;
 use glmeval_common::unit::ModelRef;
-use glmeval_kernels::cuda::Gpu;
+use glmeval_kernels::cuda::{DeviceArray, Gpu};
 use std::path::PathBuf;
 
 const WIDTH: usize = 64;
@@ -244,20 +244,54 @@ fn rows_pooled_on_a_device_have_the_bytes_of_rows_pooled_on_the_host() {
     let open = || crate::models::open_on(&folder, &ModelOptions::default(), &device).unwrap();
     let (there, here) = (open(), open().wrapped(|network| Box::new(OnHost(network))));
     let few = shard(&examples(), 0, 4);
+    let (tokens, nucleotides) = (FullRows::Tokens, FullRows::Nucleotides);
     for dtype in [StoredDtype::F32, StoredDtype::F16, StoredDtype::Bf16] {
-        for strands in [Strands::Forward, Strands::Averaged] {
-            for mean_over in [MeanOver::Published, MeanOver::Nucleotides, MeanOver::All] {
-                let options = RepresentationOptions { strands, mean_over, ..Default::default() };
-                let mut set = SetSpec { options, ..set(&there, folder.clone(), dtype) };
-                if strands == Strands::Averaged {
-                    // States of two strands are joined nucleotide by nucleotide, on the host.
-                    set.options.full_rows = FullRows::Nucleotides;
-                }
-                set.layers = vec![0, 1];
-                let found = embed(&there, &set, &few, &mut |_| {}).unwrap();
-                let expected = embed(&here, &set, &few, &mut |_| {}).unwrap();
-                assert_eq!(found, expected, "{dtype:?} {strands:?} {mean_over:?}");
-            }
+        for (strands, full_rows, mean_over) in [
+            (Strands::Forward, tokens, MeanOver::Published),
+            (Strands::Forward, tokens, MeanOver::All),
+            (Strands::Forward, nucleotides, MeanOver::Nucleotides),
+            (Strands::Averaged, nucleotides, MeanOver::Published),
+            (Strands::Averaged, nucleotides, MeanOver::Nucleotides),
+            (Strands::Averaged, nucleotides, MeanOver::All),
+        ] {
+            let options = RepresentationOptions { strands, mean_over, full_rows };
+            let mut set = SetSpec { options, ..set(&there, folder.clone(), dtype) };
+            set.layers = vec![0, 1];
+            let found = embed(&there, &set, &few, &mut |_| {}).unwrap();
+            let expected = embed(&here, &set, &few, &mut |_| {}).unwrap();
+            assert_eq!(found, expected, "{dtype:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn every_nucleotide_has_a_row_of_its_own_sequence_made_on_a_device() {
+    let (folder, model) = model();
+    let gpu = Gpu::for_tests().unwrap();
+    let pairs = paired(&examples()[..4]);
+    for strands in [Strands::Forward, Strands::Averaged] {
+        let full_rows = FullRows::Nucleotides;
+        let options = RepresentationOptions { strands, full_rows, ..Default::default() };
+        let set = SetSpec { options, ..set(&model, folder.clone(), StoredDtype::F16) };
+        let tokens = tokenize(&model, &set, &pairs).unwrap();
+        let rows = Rows::new(&set, &model, &pairs, &tokens).unwrap();
+        let members = [2, 0, 3];
+        let sequences = members.iter().flat_map(|&member| &tokens[member].sequences);
+        let ids = sequences.clone().flatten().map(|strand| strand.ids.as_slice());
+        let batch = TokenBatch::pack(ids);
+        let states: Vec<f32> =
+            (0..batch.token_count() * WIDTH).map(|i| (i % 1009) as f32 / 64.0 - 8.0).collect();
+        let states = DeviceArray::from_slice(&gpu, &states).unwrap();
+        let made =
+            pooled_rows(&rows.source, Pooling::Full, states.view(), &batch.offsets, &members);
+        let (made, row_bytes) = (made.unwrap().expect("on the device"), rows.source.row_bytes());
+        let on_host = states.to_vec().unwrap();
+        let mut first = 0;
+        for (number, strands) in sequences.enumerate() {
+            let spans = &batch.offsets[first..=first + strands.len()];
+            first += strands.len();
+            let expected = rows.source.row(Pooling::Full, &on_host, spans, strands, "").unwrap();
+            assert_eq!(made.of(number, row_bytes), expected, "sequence {number}");
         }
     }
 }

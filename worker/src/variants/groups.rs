@@ -21,6 +21,14 @@ pub(super) struct Strand {
     pub(super) token: Option<usize>,
 }
 
+impl Strand {
+    /// Tokens of the reference that stand for nucleotides.
+    pub(super) fn nucleotides(&self) -> impl Iterator<Item = usize> {
+        let lengths = self.lengths.iter().enumerate();
+        lengths.filter(|(_, length)| **length > 0).map(|(token, _)| token)
+    }
+}
+
 /// A window and the bases that variants put in its middle.
 #[derive(Clone, Debug)]
 pub(super) struct Group {

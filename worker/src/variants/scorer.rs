@@ -10,7 +10,7 @@ use super::{Distances, distances};
 use super::{Score, TokenSet, Window, published};
 use crate::batching;
 use crate::device::device_error;
-use crate::model::{LayerRequest, Model, States, TokenBatch, does_not_fit, in_halves};
+use crate::model::{KeptStates, LayerRequest, Model, States, TokenBatch, does_not_fit, in_halves};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::TokenRule;
 use glmeval_kernels::cuda::View;
@@ -240,18 +240,26 @@ impl<'m> Scorer<'m> {
         offsets: &[usize],
         states: View<'_, f32>,
     ) -> Result<Vec<Option<Distances>>> {
+        let is_chosen = self.options.tokens == TokenSet::Nucleotides;
         let skips = published(&self.model.facts().architecture).skips_first;
         let skipped = usize::from(skips && self.options.tokens == TokenSet::Published);
         let spans: Vec<&[usize]> = offsets.windows(2).collect();
-        let mut pairs = Vec::new();
-        let mut places = Vec::new();
+        let (mut pairs, mut places) = (Vec::new(), Vec::new());
+        // Rows of tokens that are no neighbours are laid beside each other before they are compared.
+        let mut chosen = Vec::new();
         let mut first = 0;
         for strand in strands {
             let of_strand = spans.get(first..first + strand.ids.len()).unwrap_or_default();
             let Some(reference) = of_strand.first() else { continue };
+            let first_chosen = chosen.len();
             for (sequence, span) in (first..).zip(of_strand) {
                 let (rows, expected) = (span[1] - span[0], reference[1] - reference[0]);
-                if rows == expected {
+                if is_chosen && strand.nucleotides().all(|token| token < rows) {
+                    let second = chosen.len();
+                    chosen.extend(strand.nucleotides().map(|token| span[0] + token));
+                    pairs.push(Pair { first: first_chosen, second, rows: chosen.len() - second });
+                    places.push(sequence);
+                } else if !is_chosen && rows == expected {
                     let rows = rows.saturating_sub(skipped);
                     let (first, second) = (reference[0] + skipped, span[0] + skipped);
                     pairs.push(Pair { first, second, rows });
@@ -261,6 +269,11 @@ impl<'m> Scorer<'m> {
             first += strand.ids.len();
         }
         let width = self.model.facts().width as usize;
+        let kept = is_chosen.then(|| States::Device(states).rows(&chosen, width)).transpose()?;
+        let states = match kept.as_ref().map(KeptStates::states) {
+            Some(States::Device(chosen)) => chosen,
+            _ => states,
+        };
         let found = state_distances(states, width, &pairs).map_err(device_error)?;
         let mut compared = vec![None; spans.len()];
         for (place, found) in places.into_iter().zip(found) {
@@ -277,9 +290,8 @@ impl<'m> Scorer<'m> {
             TokenSet::Published if skips => Cow::Borrowed(states.get(width..).unwrap_or_default()),
             TokenSet::Published | TokenSet::All => Cow::Borrowed(states),
             TokenSet::Nucleotides => {
-                let rows = states.chunks_exact(width.max(1)).zip(&strand.lengths);
-                let rows = rows.filter(|(_, length)| **length > 0).flat_map(|(row, _)| row);
-                Cow::Owned(rows.copied().collect())
+                let row = |token: usize| states.get(token * width..(token + 1) * width);
+                Cow::Owned(strand.nucleotides().filter_map(row).flatten().copied().collect())
             }
         }
     }
@@ -334,10 +346,10 @@ impl Passes {
                     passes.likelihoods = all_likelihoods(&strands, &batch, &logits, &scorer.bases)?;
                 }
                 match states {
-                    States::Device(states) if scorer.options.tokens != TokenSet::Nucleotides => {
+                    States::Device(states) => {
                         passes.compared = scorer.compare(&strands, &passes.offsets, states)?;
                     }
-                    _ => passes.states = states.on_host()?.into_owned(),
+                    States::Host(states) => passes.states = states.to_vec(),
                 }
                 Ok(())
             })?;

@@ -1,6 +1,6 @@
-//! Pooling on a device: one row of each sequence, in the number format it is stored in.
+//! Pooling on a device: one row of each sequence, or of each pair of rows, in the number format it is stored in.
 //!
-//! Leaves out: which rows take part. Invariant: a sequence's result depends on its own rows alone, and has the bits of the CPU form.
+//! Leaves out: which rows take part. Invariant: a result depends on its own rows alone, and has the bits of the CPU form.
 
 use crate::cuda::{
     Arguments, Budget, DeviceArray, Gpu, Instance, LaunchShape, Number, Source, View, ViewMut,
@@ -9,19 +9,23 @@ use crate::error::{KernelError, Result, check_length, check_rows};
 use std::ops::Range;
 
 const OP: &str = "pool_rows";
-/// Sequences of a launch: blocks along y.
-const SEQUENCES_MAX: usize = 65_535;
+const PAIRS: &str = "pool_pairs";
+/// Rows that a launch writes: blocks along y.
+const ROWS_MAX: usize = 65_535;
 
 /// The kernel's text.
 pub(crate) static SOURCE: Source = Source {
     name: "pool",
     text: include_str!("../pool.cu"),
-    kernels: &[OP],
+    kernels: &[OP, PAIRS],
     instances: &[instance(&[("OUT", 0)]), instance(&[("OUT", 1)]), instance(&[("OUT", 2)])],
 };
 
 const fn instance(defines: &'static [(&'static str, i64)]) -> Instance {
-    const BUDGETS: &[Budget] = &[Budget { kernel: OP, registers: 48, shared_bytes: 0 }];
+    const BUDGETS: &[Budget] = &[
+        Budget { kernel: OP, registers: 48, shared_bytes: 0 },
+        Budget { kernel: PAIRS, registers: 24, shared_bytes: 0 },
+    ];
     Instance { defines, budgets: BUDGETS }
 }
 
@@ -65,29 +69,81 @@ pub fn pool_rows<T: Number>(
     spans: &Spans,
     out: &mut ViewMut<'_, T>,
 ) -> Result<()> {
-    let Spans { ends, count, rows } = spans;
-    if *count == 0 {
-        return check_length(OP, "out", out.len(), 0);
-    }
-    let width = out.len() / count;
-    check_length(OP, "out", out.len(), width * count)?;
-    if check_rows(OP, "x", x.len(), width)? < *rows {
+    let width = check(OP, x, spans.rows, (out.len(), spans.count))?;
+    // SAFETY: spans are not empty and end within x's rows, `out` has a row for each.
+    unsafe { launch(OP, x, &spans.ends, out, width) }
+}
+
+/// Writes the mean of the two rows of each pair, be they neighbours or not, as numbers of any type.
+///
+/// ```text
+/// out[b,d] = 0.5 (x[first[b],d] + x[second[b],d])
+/// ```
+///
+/// - `x`: `[N, D]`
+/// - `out`: `[B, D]`, B pairs
+///
+/// The sum is f32, with the bits that a CPU gives it.
+///
+/// # Errors
+/// `Shape` if `out` is not B rows, or if `x` has no whole rows or lacks one of a pair; `OutOfMemory`.
+pub fn pool_pairs<T: Number>(
+    x: View<'_, f32>,
+    pairs: &[[usize; 2]],
+    out: &mut ViewMut<'_, T>,
+) -> Result<()> {
+    let past = pairs.iter().flatten().max().map_or(0, |row| row.saturating_add(1));
+    let width = check(PAIRS, x, past, (out.len(), pairs.len()))?;
+    let rows: Vec<u64> = pairs.iter().flatten().map(|&row| row as u64).collect();
+    let rows = DeviceArray::from_slice(out.gpu(), &rows)?;
+    // SAFETY: both rows of a pair are x's, `out` has a row for each pair.
+    unsafe { launch(PAIRS, x, &rows, out, width) }
+}
+
+/// The width of rows of which `x` must have `rows` and `out` exactly `count`.
+fn check(
+    op: &'static str,
+    x: View<'_, f32>,
+    rows: usize,
+    (length, count): (usize, usize),
+) -> Result<usize> {
+    let width = length.checked_div(count).unwrap_or(0);
+    check_length(op, "out", length, width * count)?;
+    if count > 0 && check_rows(op, "x", x.len(), width)? < rows {
         return Err(KernelError::Shape {
-            op: OP,
+            op,
             operand: "x",
             expected: format!("{rows} rows of {width}"),
             found: format!("{} values", x.len()),
         });
     }
-    let kernel = out.gpu().kernel(&SOURCE, OP, &[("OUT", T::CODE)])?;
-    for first in (0..*count).step_by(SEQUENCES_MAX) {
-        let past = (first + SEQUENCES_MAX).min(*count);
+    Ok(width)
+}
+
+/// Runs `kernel` with two of `numbers` for each row of `out`.
+///
+/// # Safety
+/// There are as many, and they name rows of `width` values of `x` as the kernel reads them.
+unsafe fn launch<T: Number>(
+    kernel: &'static str,
+    x: View<'_, f32>,
+    numbers: &DeviceArray<u64>,
+    out: &mut ViewMut<'_, T>,
+    width: usize,
+) -> Result<()> {
+    let count = numbers.len() / 2;
+    if count == 0 {
+        return Ok(());
+    }
+    let kernel = out.gpu().kernel(&SOURCE, kernel, &[("OUT", T::CODE)])?;
+    for first in (0..count).step_by(ROWS_MAX) {
+        let past = (first + ROWS_MAX).min(count);
         let mut shape = LaunchShape::line(width.div_ceil(256), 256);
         shape.grid[1] = (past - first) as u32;
         let part = out.part(first * width..past * width);
-        let of_part = ends.view().part(2 * first..2 * past);
+        let of_part = numbers.view().part(2 * first..2 * past);
         let arguments = Arguments::new().array(&x).array(&of_part).output(&part).u32(width as u32);
-        // SAFETY: spans are not empty and end within x's rows, `out` has a row for each; a thread stays in its column.
+        // SAFETY: the caller's promise; a thread stays in its column.
         unsafe { kernel.launch(shape, arguments) }?;
     }
     Ok(())
@@ -131,6 +187,35 @@ mod tests {
     }
 
     #[test]
+    fn pairs_have_the_bits_of_their_sum_in_f32() {
+        for_each_device(|gpu| {
+            for (width, pairs) in
+                [(1, vec![[3, 3]]), (5, vec![[19, 0], [2, 3]]), (300, vec![[0, 7], [7, 0], [4, 4]])]
+            {
+                let mut x = draw(9, 20 * width);
+                // What a sum in more bits or from zero would make otherwise.
+                (x[0], x[3 * width]) = (-0.0, -0.0);
+                let device = DeviceArray::from_slice(gpu, &x)?;
+                let value = |row: usize, column: usize| x[row * width + column];
+                let of_pair = |[first, second]: &[usize; 2]| {
+                    let (first, second) = (*first, *second);
+                    (0..width).map(move |d| 0.5 * (value(first, d) + value(second, d)))
+                };
+                let expected: Vec<f32> = pairs.iter().flat_map(of_pair).collect();
+                let mut out = DeviceArray::<f32>::new(gpu, expected.len())?;
+                pool_pairs(device.view(), &pairs, &mut out.view_mut())?;
+                let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&out.to_vec()?), bits(&expected));
+                let mut short = DeviceArray::<Bf16>::new(gpu, expected.len())?;
+                pool_pairs(device.view(), &pairs, &mut short.view_mut())?;
+                let rounded: Vec<Bf16> = expected.iter().map(|&x| Bf16::from_f32(x)).collect();
+                assert_eq!(short.to_vec()?, rounded);
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
     fn empty_spans_and_rows_that_are_not_there_are_refused() {
         for_each_device(|gpu| {
             assert!(Spans::new(gpu, &[0..2, 1..1]).is_err());
@@ -140,7 +225,10 @@ mod tests {
             assert!(pool_rows(x.view(), &beyond, &mut out.view_mut()).is_err());
             let odd = Spans::new(gpu, &[0..1, 1..2, 0..3])?;
             assert!(pool_rows(x.view(), &odd, &mut out.view_mut()).is_err());
-            Ok(())
+            assert!(pool_pairs(x.view(), &[[0, 2], [3, 1]], &mut out.view_mut()).is_err());
+            assert!(pool_pairs(x.view(), &[[0, 1]; 3], &mut out.view_mut()).is_err());
+            assert!(pool_pairs(x.view(), &[], &mut out.view_mut()).is_err());
+            pool_pairs(x.view(), &[], &mut out.view_mut().part(0..0))
         });
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! Leaves out: gLMs. Invariant: every supervised network is held to the same bounds.
 
+use super::OnHost;
 use crate::device::Device;
+use crate::extract::{ShardExamples, embed};
 use crate::model::{Model, ModelOptions, Precision, TokenBatch};
 use crate::models;
 use crate::tokenizer::UnknownLetters;
 use glmeval_common::dna::DnaSequence;
+use glmeval_common::example::Example;
+use glmeval_common::ids::{DatasetId, SetId};
+use glmeval_common::representation::{Pooling, RepresentationOptions, StoredDtype, Strands};
+use glmeval_common::unit::{ModelRef, SetSpec};
 use glmeval_kernels::cuda::Gpu;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -103,6 +109,48 @@ impl Supervised {
             assert_near(&found, &expected, tolerance);
             let [found, expected] = [&device, &cpu].map(|model| model.logits(&batch).unwrap());
             assert_near(&found, &expected, tolerance);
+        }
+    }
+
+    /// Rows made of the states on the device have the bytes of rows made of them on the host.
+    pub(crate) fn is_pooled_on_the_device(&self) {
+        let folder = self.small();
+        let model = || open(folder.path(), Precision::F32);
+        let (there, here) = (model(), model().wrapped(|network| Box::new(OnHost(network))));
+        let example = |(row, text): (usize, &str)| Example {
+            id: row.to_string(),
+            sequences: vec![DnaSequence::new(text).unwrap()],
+            interval: None,
+            split: None,
+            targets: Vec::new(),
+        };
+        let texts = ["ACGTA", "TTTTTTTTTTTTT", "GGC"];
+        let examples: Vec<Example> = texts.into_iter().enumerate().map(example).collect();
+        let shard = ShardExamples { start: 0, end: 3, examples, indices: None };
+        for dtype in [StoredDtype::F32, StoredDtype::F16] {
+            for (strands, poolings) in [
+                (Strands::Forward, vec![Pooling::Cls, Pooling::Mean, Pooling::Full]),
+                (Strands::Averaged, vec![Pooling::Mean]),
+            ] {
+                let set = SetSpec {
+                    id: SetId::new("set"),
+                    model: ModelRef {
+                        id: there.facts().id.clone(),
+                        name: self.fixture.to_owned(),
+                        source: folder.path().to_owned(),
+                        options: ModelOptions::default(),
+                    },
+                    dataset: DatasetId::new("data"),
+                    layers: vec![1],
+                    poolings,
+                    dtype,
+                    options: RepresentationOptions { strands, ..Default::default() },
+                    numeric_class: String::new(),
+                    effects: None,
+                };
+                let found = embed(&there, &set, &shard, &mut |_| {}).unwrap();
+                assert_eq!(found, embed(&here, &set, &shard, &mut |_| {}).unwrap(), "{dtype:?}");
+            }
         }
     }
 

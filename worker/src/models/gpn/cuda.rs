@@ -1,4 +1,4 @@
-//! GPN on a CUDA device: weights stay there, states are handed out in host memory.
+//! GPN on a CUDA device: weights and states stay there.
 //!
 //! Leaves out: the config. Invariant: a sequence's states are its own in every bit, as on the CPU; the residual stream is f32
 //! whatever the products are.

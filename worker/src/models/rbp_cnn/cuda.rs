@@ -1,4 +1,4 @@
-//! The RBP network on a CUDA device: weights stay there, the embedding is handed out in host memory.
+//! The RBP network on a CUDA device: weights and the embedding stay there.
 //!
 //! Leaves out: the layers behind the embedding, a few products a sequence that stay on the CPU. Invariant: a sequence's
 //! embedding is its own in every bit; batch norms are folded into the weights before them, in f32.
@@ -54,7 +54,6 @@ struct Space<T: ConvValue> {
     sum: Room<f32>,
     first: Room<T>,
     second: Room<T>,
-    out: Room<f32>,
 }
 
 impl<T: ConvValue> Default for Space<T> {
@@ -66,7 +65,6 @@ impl<T: ConvValue> Default for Space<T> {
             sum: Room::default(),
             first: Room::default(),
             second: Room::default(),
-            out: Room::default(),
         }
     }
 }
@@ -116,24 +114,20 @@ impl<T: ConvValue> Loaded<T> {
         })
     }
 
-    /// Appends the embeddings `[B, T / 10, D]` of padded sequences `[B, T]`.
-    fn append(&self, space: &mut Space<T>, ids: &[u32], states: &mut Vec<f32>) -> Result<()> {
-        let (gpu, rows, (narrow, wide)) = (&self.gpu, ids.len(), self.widths);
-        let pooled = rows / self.length * (self.length / POOL);
+    /// Writes the embeddings `[B, T / 10, D]` of padded sequences `[B, T]`.
+    fn write(&self, space: &mut Space<T>, ids: &[u32], mut out: ViewMut<'_, f32>) -> Result<()> {
+        let (gpu, rows, narrow) = (&self.gpu, ids.len(), self.widths.0);
         let mut codes = space.ids.fit(gpu, rows, 1)?;
         codes.write(ids).map_err(device_error)?;
         let mut hot = space.hot.fit(gpu, rows, BASES)?;
-        let (bases, mut out) = (self.bases.view(), space.out.fit(gpu, pooled, wide)?);
-        token_rows(codes.view(), bases, BASES, &mut hot).map_err(device_error)?;
+        token_rows(codes.view(), self.bases.view(), BASES, &mut hot).map_err(device_error)?;
         let rooms = Rooms {
             skip: space.skip.fit(gpu, rows, narrow)?,
             sum: space.sum.fit(gpu, rows, narrow)?,
             first: space.first.fit(gpu, rows, narrow)?,
             second: space.second.fit(gpu, rows, narrow)?,
         };
-        self.run(hot.view(), rooms, &mut out).map_err(device_error)?;
-        states.extend(out.view().to_vec().map_err(device_error)?);
-        Ok(())
+        self.run(hot.view(), rooms, &mut out).map_err(device_error)
     }
 
     /// ```text
@@ -202,7 +196,7 @@ fn folded<T: ConvValue>(
 }
 
 impl<T: ConvValue> Network for Loaded<T> {
-    /// Some sequences at once, so that memory does not grow with the batch.
+    /// Some sequences at once, so that only the embeddings grow with the batch.
     fn forward(
         &self,
         batch: &TokenBatch,
@@ -211,13 +205,17 @@ impl<T: ConvValue> Network for Loaded<T> {
     ) -> Result<()> {
         let padded = batch.sequences().map(|sequence| centred(sequence, self.length));
         let padded = padded.collect::<Result<Vec<_>>>()?;
-        let mut states = Vec::new();
-        for part in padded.chunks(SEQUENCES) {
-            let ids = part.concat();
-            self.kept.lend(ids.len(), |space| self.append(space, &ids, &mut states))?;
+        let values = self.length / POOL * self.widths.1;
+        let mut states = DeviceArray::<f32>::new(&self.gpu, padded.len().saturating_mul(values))
+            .map_err(device_error)?;
+        for (index, part) in padded.chunks(SEQUENCES).enumerate() {
+            let (ids, first) = (part.concat(), index * SEQUENCES);
+            let mut states = states.view_mut();
+            let out = states.part(first * values..(first + part.len()) * values);
+            self.kept.lend(ids.len(), |space| self.write(space, &ids, out))?;
         }
         if request.wants(1) {
-            sink(1, States::Host(&states))?;
+            sink(1, States::Device(states.view()))?;
         }
         Ok(())
     }

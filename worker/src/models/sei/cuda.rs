@@ -1,4 +1,4 @@
-//! Sei on a CUDA device: weights stay there, states are handed out in host memory.
+//! Sei on a CUDA device: weights and states stay there; what the classifier gives is made of states in host memory.
 //!
 //! Leaves out: the config. Invariant: a sequence's states are its own in every bit; what is summed is f32 whatever the products
 //! are.
@@ -71,21 +71,17 @@ impl<T: ConvValue> Loaded<T> {
         })
     }
 
-    /// Appends the states `[B, C, functions]` of padded sequences `[B, T]`.
-    fn append(&self, space: &mut Space<T>, ids: &[u32], states: &mut Vec<f32>) -> Result<()> {
+    /// Writes the states `[B, C, functions]` of padded sequences `[B, T]`.
+    fn write(&self, space: &mut Space<T>, ids: &[u32], mut out: ViewMut<'_, f32>) -> Result<()> {
         let (length, functions) = (self.config.pooled_length(), self.config.spline_df);
         let width = self.config.channels[2];
         let batch = ids.len() / self.config.sequence_length;
-        let mut out =
-            DeviceArray::<f32>::new(&self.gpu, batch * width * functions).map_err(device_error)?;
         let maps = self.tower.maps(&self.gpu, space, ids)?;
         for sequence in 0..batch {
             let map = maps.view().part(sequence * length * width..(sequence + 1) * length * width);
-            let mut out = out.view_mut();
             let place = sequence * width * functions..(sequence + 1) * width * functions;
             self.sum(map, out.part(place)).map_err(device_error)?;
         }
-        states.extend(out.to_vec().map_err(device_error)?);
         Ok(())
     }
 
@@ -127,7 +123,7 @@ impl<T: ConvValue> Loaded<T> {
 }
 
 impl<T: ConvValue> Network for Loaded<T> {
-    /// Some sequences at once, so that memory does not grow with the batch.
+    /// Some sequences at once, so that only the states grow with the batch.
     fn forward(
         &self,
         batch: &TokenBatch,
@@ -137,13 +133,17 @@ impl<T: ConvValue> Network for Loaded<T> {
         let length = self.config.sequence_length;
         let padded = batch.sequences().map(|sequence| centred(sequence, length));
         let padded = padded.collect::<Result<Vec<_>>>()?;
-        let mut states = Vec::new();
-        for part in padded.chunks(SEQUENCES) {
-            let ids = part.concat();
-            self.kept.lend(ids.len(), |space| self.append(space, &ids, &mut states))?;
+        let values = self.config.states();
+        let mut states = DeviceArray::<f32>::new(&self.gpu, padded.len().saturating_mul(values))
+            .map_err(device_error)?;
+        for (index, part) in padded.chunks(SEQUENCES).enumerate() {
+            let (ids, first) = (part.concat(), index * SEQUENCES);
+            let mut states = states.view_mut();
+            let out = states.part(first * values..(first + part.len()) * values);
+            self.kept.lend(ids.len(), |space| self.write(space, &ids, out))?;
         }
         if request.wants(1) {
-            sink(1, States::Host(&states))?;
+            sink(1, States::Device(states.view()))?;
         }
         Ok(())
     }

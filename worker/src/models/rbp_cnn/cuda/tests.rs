@@ -26,6 +26,11 @@ fn a_device_gives_nearly_the_states_of_the_cpu() {
 }
 
 #[test]
+fn states_are_pooled_where_they_were_computed() {
+    network().is_pooled_on_the_device();
+}
+
+#[test]
 fn a_sequence_has_the_same_bits_alone_and_in_a_batch() {
     network().is_the_same_alone();
 }
