@@ -6,6 +6,7 @@
 use super::ModelRef;
 use crate::attribution::MapKind;
 use crate::ids::FitId;
+use crate::representation::FullRows;
 use serde::{Deserialize, Serialize};
 
 /// A gLM whose tokens are masked, and the numeric class that this happens in.
@@ -33,4 +34,7 @@ pub struct AttributionSpec {
     pub kinds: Vec<MapKind>,
     /// Sequences of which a report draws logos.
     pub logos: u32,
+    /// What the rows stand for that each of `of_states` reads; empty in plans of before this was said.
+    #[serde(default)]
+    pub state_rows: Vec<FullRows>,
 }

@@ -6,7 +6,7 @@ use crate::error::ErrorKind;
 use crate::ids::{DatasetId, FitId, Generation, JobId, ModelId, SetId, WorkerId};
 use crate::model::ModelOptions;
 use crate::plan::{EntrySpec, PlanEntry};
-use crate::representation::{FeatureSource, Pooling, SequenceFeature};
+use crate::representation::{FeatureSource, FullRows, Pooling, SequenceFeature};
 use crate::score::FitIdentity;
 use crate::unit::{
     AttributionSpec, ExtractUnit, Fit, FitUnit, MaskedModel, ModelRef, PrepareUnit, ProbeSpec,
@@ -82,6 +82,7 @@ fn units() -> Vec<WorkUnit> {
             top: 500,
             kinds: MapKind::ALL.to_vec(),
             logos: 3,
+            state_rows: vec![FullRows::Nucleotides],
         }))
     };
     // A field of the options that is left out stands before others.
@@ -138,6 +139,32 @@ fn entries_of_a_plan_return_from_the_short_form() {
         let bytes = encode(&entry).unwrap();
         assert_eq!(decode::<PlanEntry>("entry", &bytes).unwrap(), entry);
     }
+}
+
+#[test]
+fn maps_planned_before_rows_were_told_are_read() {
+    /// [`AttributionSpec`] as it was.
+    #[derive(serde::Serialize)]
+    struct Older {
+        explained: Vec<FitId>,
+        of_states: Vec<FitId>,
+        masked: Option<MaskedModel>,
+        top: u32,
+        kinds: Vec<MapKind>,
+        logos: u32,
+    }
+    let older = Older {
+        explained: vec![FitId::new("a")],
+        of_states: vec![FitId::new("b")],
+        masked: None,
+        top: 5,
+        kinds: MapKind::ALL.to_vec(),
+        logos: 3,
+    };
+    let positional: AttributionSpec = decode("maps", &encode(&older).unwrap()).unwrap();
+    let named: AttributionSpec = decode("maps", &encode_named(&older).unwrap()).unwrap();
+    assert_eq!(positional, named);
+    assert_eq!((positional.logos, positional.state_rows), (3, Vec::new()));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use glmeval_common::ids::FitId;
 use glmeval_common::job::published::{published_explained, published_of_states};
 use glmeval_common::job::{JobAttribution, JobEmbedding};
 use glmeval_common::plan::{EntrySpec, PlanEntry};
-use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature, Strands};
+use glmeval_common::representation::{FeatureSource, FullRows, Pooling, SequenceFeature, Strands};
 use glmeval_common::score::FitIdentity;
 use glmeval_common::unit::{AttributionSpec, Fit, FitUnit, MaskedModel, ProbeSpec};
 use std::collections::BTreeSet;
@@ -237,6 +237,16 @@ impl<'a> Table<'a> {
             .map_err(|labels| self.wrong(key, labels.join(" or "), "all of these".to_owned()))
     }
 
+    /// What the rows stand for that each of the chosen fits reads.
+    fn state_rows(&self, chosen: &Chosen) -> Vec<FullRows> {
+        let of_fit = |features: &FeatureSource| {
+            let FeatureSource::Embedding { set, .. } = features else { return FullRows::Tokens };
+            let planned = self.sets.iter().find(|planned| planned.spec.id == *set);
+            planned.map_or(FullRows::Tokens, |planned| planned.spec.options.full_rows)
+        };
+        chosen.features.iter().map(of_fit).collect()
+    }
+
     /// The unit that maps the data set with `explained` and `beside`.
     fn entry(&self, explained: &Chosen, beside: Option<&Beside>) -> Result<(FitId, PlanEntry)> {
         let (planner, facts) = (self.planner, &self.planner.datasets[self.dataset]);
@@ -248,6 +258,7 @@ impl<'a> Table<'a> {
             top: self.table.top,
             kinds: MapKind::ALL.into_iter().filter(|kind| self.table.wants(*kind)).collect(),
             logos: self.table.logos,
+            state_rows: of_states.map_or_else(Vec::new, |chosen| self.state_rows(chosen)),
         };
         let task = planner.job.datasets[self.dataset].task;
         let mut identity = FitIdentity {

@@ -17,6 +17,7 @@ use glmeval_common::error::{Error, ErrorKind, InputError, Result, io_error};
 use glmeval_common::example::{Example, Split};
 use glmeval_common::ids::FitId;
 use glmeval_common::layout::FORMAT_VERSION;
+use glmeval_common::representation::FullRows;
 use glmeval_common::score::{FitScores, Statistic};
 use glmeval_common::store::examples::{DatasetManifest, decode_part, parts_of, read_manifest};
 use glmeval_common::store::fits::{
@@ -60,9 +61,24 @@ pub(crate) async fn attribute(
 /// A fit that was chosen, and what is to be said of the choice.
 struct ChosenFit {
     probe: Option<VariantProbe>,
-    /// Whether it reads a row for each nucleotide rather than for each token.
-    per_nucleotide: bool,
+    /// Its number among those it was chosen from.
+    index: usize,
+    /// As reports name what it reads.
+    representation: String,
     note: String,
+}
+
+impl ChosenFit {
+    /// What the rows stand for that it reads.
+    fn state_rows(&self, spec: &AttributionSpec) -> FullRows {
+        let planned = spec.state_rows.get(self.index).copied();
+        planned.unwrap_or_else(|| rows_by_label(&self.representation))
+    }
+}
+
+/// What the rows of a representation stand for, as far as its name says; for plans that do not say it.
+fn rows_by_label(representation: &str) -> FullRows {
+    if representation.contains("per nucleotide") { FullRows::Nucleotides } else { FullRows::Tokens }
 }
 
 async fn make(
@@ -85,8 +101,12 @@ async fn make(
         Some(masked) => Some(tokio::task::block_in_place(|| open(masked))?),
         None => None,
     };
+    let gradients = of_states.and_then(|chosen| {
+        let rows = chosen.state_rows(spec);
+        Some((chosen.probe?, rows))
+    });
     let mut mapper =
-        mapper(probe, model.as_deref(), of_states, &mut notes)?.with_kinds(&spec.kinds);
+        mapper(probe, model.as_deref(), gradients, &mut notes)?.with_kinds(&spec.kinds);
     let held = rank(context, &mut mapper, (manifest, spec.top as usize)).await?;
     if held.is_empty() {
         let place = format!("data set {}", manifest.name);
@@ -104,8 +124,8 @@ async fn make(
 /// The repeat with the lowest loss on the validation split; of one, that one.
 async fn chosen(context: &UnitContext<'_>, fits: &[FitId], what: &str) -> Result<ChosenFit> {
     let store = context.store;
-    let mut best: Option<(f64, FitScores)> = None;
-    for id in fits {
+    let mut best: Option<(f64, usize, FitScores)> = None;
+    for (index, id) in fits.iter().enumerate() {
         let scores = find_scores(store, id).await?.ok_or_else(|| {
             lost_input(Error::not_found(format!("fit {id} in {}, which is read", store.url())))
         })?;
@@ -120,13 +140,13 @@ async fn chosen(context: &UnitContext<'_>, fits: &[FitId], what: &str) -> Result
                 losses.filter(|loss| loss.is_finite()).fold(f64::INFINITY, f64::min)
             }
         };
-        if best.as_ref().is_none_or(|(lowest, _)| loss < *lowest) {
-            best = Some((loss, scores));
+        if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
+            best = Some((loss, index, scores));
         }
     }
-    let Some((loss, scores)) = best else {
+    let Some((loss, index, scores)) = best else {
         let note = format!("{what}: none, as the fits that were planned left no weights");
-        return Ok(ChosenFit { probe: None, per_nucleotide: false, note });
+        return Ok(ChosenFit { probe: None, index: 0, representation: String::new(), note });
     };
     let identity = &scores.identity;
     let by = match fits.len() {
@@ -142,15 +162,15 @@ async fn chosen(context: &UnitContext<'_>, fits: &[FitId], what: &str) -> Result
         Some(_) => VariantProbe::of_fit(&bytes, &place),
         None => VariantProbe::decode(&bytes, &place),
     })?;
-    let per_nucleotide = identity.representation.contains("per nucleotide");
-    Ok(ChosenFit { probe: Some(probe), per_nucleotide, note })
+    let representation = identity.representation.clone();
+    Ok(ChosenFit { probe: Some(probe), index, representation, note })
 }
 
 /// What makes the maps that can be made; what cannot is noted.
 fn mapper<'m>(
     probe: VariantProbe,
     model: Option<&'m Model>,
-    of_states: Option<ChosenFit>,
+    gradients: Option<(VariantProbe, FullRows)>,
     notes: &mut Vec<String>,
 ) -> Result<Mapper<'m>> {
     let Some(model) = model else { return Mapper::new(Some(probe), None, None) };
@@ -164,10 +184,12 @@ fn mapper<'m>(
         Err(error) => return Err(error),
     };
     let pads = !published(&model.facts().architecture).padded.is_empty();
-    let gradients = of_states.and_then(|chosen| Some((chosen.probe?, chosen.per_nucleotide)));
-    let gradients = gradients.map(|(probe, per_nucleotide)| {
+    let gradients = gradients.map(|(probe, rows)| {
         let gradients = EmbeddingGradients::new(model, probe, pads)?;
-        Ok::<_, Error>(if per_nucleotide { gradients.per_nucleotide() } else { gradients })
+        Ok::<_, Error>(match rows {
+            FullRows::Tokens => gradients,
+            FullRows::Nucleotides => gradients.per_nucleotide(),
+        })
     });
     Mapper::new(Some(probe), Some(entropies), gradients.transpose()?)
 }
@@ -300,4 +322,32 @@ async fn commit(
         notes,
     };
     Ok(commit_maps(context.store, context.attempt, scores, files).await?.is_won())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(state_rows: &[FullRows], index: usize, representation: &str) -> FullRows {
+        let spec = AttributionSpec {
+            explained: Vec::new(),
+            of_states: Vec::new(),
+            masked: None,
+            top: 1,
+            kinds: Vec::new(),
+            logos: 0,
+            state_rows: state_rows.to_vec(),
+        };
+        let (representation, note) = (representation.to_owned(), String::new());
+        ChosenFit { probe: None, index, representation, note }.state_rows(&spec)
+    }
+
+    #[test]
+    fn rows_are_those_of_the_plan_and_in_older_plans_those_of_the_name() {
+        let (tokens, nucleotides) = (FullRows::Tokens, FullRows::Nucleotides);
+        assert_eq!(rows(&[tokens, nucleotides], 1, "full"), nucleotides);
+        assert_eq!(rows(&[tokens, nucleotides], 0, "full (per nucleotide)"), tokens);
+        assert_eq!(rows(&[], 1, "full (both strands, per nucleotide)"), nucleotides);
+        assert_eq!(rows(&[], 0, "full"), tokens);
+    }
 }

@@ -6,6 +6,7 @@
 use glmeval_common::ids::{FitId, SetId};
 use glmeval_common::job::Protocol;
 use glmeval_common::network::Architecture;
+use glmeval_common::representation::FeatureSource;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
 
 /// What the fits read.
@@ -27,12 +28,15 @@ pub(super) struct Chosen {
     pub(super) fits: Vec<FitId>,
     /// The units that make them.
     pub(super) units: Vec<u32>,
+    /// What each of them reads.
+    pub(super) features: Vec<FeatureSource>,
 }
 
 /// One fit, where it is made.
 #[derive(Clone, Copy)]
 struct Made<'a> {
     unit: u32,
+    features: &'a FeatureSource,
     fit: &'a Fit,
     architecture: &'a Architecture,
 }
@@ -51,7 +55,9 @@ pub(super) fn choose<'a>(
 ) -> Result<Option<Chosen>, Vec<String>> {
     let of_unit = |(unit, made): (u32, &'a FitUnit)| {
         made.fits.iter().filter_map(move |fit| match &fit.probe {
-            ProbeSpec::Network { architecture, .. } => Some(Made { unit, fit, architecture }),
+            ProbeSpec::Network { architecture, .. } => {
+                Some(Made { unit, features: &made.features, fit, architecture })
+            }
             _ => None,
         })
     };
@@ -90,6 +96,7 @@ pub(super) fn choose<'a>(
         architecture: first.architecture.clone(),
         fits: found.iter().map(|made| made.fit.id().clone()).collect(),
         units: found.iter().map(|made| made.unit).collect(),
+        features: found.iter().map(|made| made.features.clone()).collect(),
     }))
 }
 

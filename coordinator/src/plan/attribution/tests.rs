@@ -9,7 +9,7 @@ use glmeval_common::job::{
 };
 use glmeval_common::model::{ModelFacts, Precision};
 use glmeval_common::plan::{DatasetFacts, Plan, PlannedUnit, UnitSpec};
-use glmeval_common::representation::Pooling;
+use glmeval_common::representation::{FullRows, Pooling};
 use glmeval_common::unit::{AttributionSpec, Fit, UnitKind};
 
 fn network(name: &str, repeats: u32) -> JobProbe {
@@ -105,12 +105,27 @@ fn the_last_repeat_of_the_deepest_layer_is_explained_once_it_is_there() {
 }
 
 #[test]
+fn a_network_of_nucleotides_is_told_by_the_set_that_it_reads() {
+    let rows = |full_rows| {
+        let mut job = maps_job();
+        job.embeddings[0].options.full_rows = full_rows;
+        maps(&planned(&job).unwrap())[0].2.state_rows.clone()
+    };
+    assert_eq!(rows(FullRows::Tokens), [FullRows::Tokens]);
+    assert_eq!(rows(FullRows::Nucleotides), [FullRows::Nucleotides]);
+    let mut job = maps_job();
+    job.attributions[0].kinds = Some(vec![MapKind::Saliency]);
+    assert_eq!(maps(&planned(&job).unwrap())[0].2.state_rows, []);
+}
+
+#[test]
 fn corrected_every_repeat_is_looked_at() {
     let mut job = maps_job();
     job.protocol = Protocol::Corrected;
     let plan = planned(&job).unwrap();
     let (unit, _, spec) = maps(&plan).remove(0);
     assert_eq!((spec.explained.len(), spec.of_states.len()), (3, 3));
+    assert_eq!(spec.state_rows, [FullRows::Tokens; 3]);
     for id in spec.explained.iter().chain(&spec.of_states) {
         let number = unit_of(&plan, id.as_str());
         assert!(unit.prerequisites.contains(&(number, number + 1)));
