@@ -207,7 +207,10 @@ fn start(base: &Path, runner: u32) -> io::Result<(PathBuf, u16)> {
     let folder = base.join(format!("{}-{port}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let mut keeper = Command::new("sh");
-    keeper.args(["-c", KEEPER, "ceph.sh"]).arg(&folder).args([runner.to_string(), monitor.to_string()]);
+    keeper
+        .args(["-c", KEEPER, "ceph.sh"])
+        .arg(&folder)
+        .args([runner.to_string(), monitor.to_string()]);
     keeper.arg(port.to_string());
     // An interrupted run ends by its own; the keeper sees that and tidies up.
     keeper.process_group(0);
