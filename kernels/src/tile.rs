@@ -195,10 +195,12 @@ mod tests {
             let right: Vec<PanelStep> = (0..steps)
                 .map(|k| PanelStep(std::array::from_fn(|c| value(k * 32 + c + 7))))
                 .collect();
+            // Steps that one operand alone has count for nothing.
+            let longer: Vec<LeftStep> = left.iter().copied().chain([[9.0; TILE_ROWS]; 5]).collect();
             for isa in Isa::available() {
                 let mut tile = Tile::ZERO;
                 tile.0[0][31] = 0.5;
-                tile.add_products(isa, rows, &left, &right);
+                tile.add_products(isa, rows, &longer, &right);
                 let mut half = Tile::ZERO;
                 half.add_half_products(isa, rows, &left, &right);
                 let by_row: [Vec<f32>; TILE_ROWS] =

@@ -124,8 +124,9 @@ fn avx2_part(
     for (sums, row) in sums.iter_mut().zip(&tile.0[row..]) {
         *sums = load256(row, column);
     }
-    let (fours, rest) = left.as_chunks::<4>();
-    let (right_fours, right_rest) = right[..left.len()].as_chunks::<4>();
+    let steps = left.len().min(right.len());
+    let (fours, rest) = left[..steps].as_chunks::<4>();
+    let (right_fours, right_rest) = right[..steps].as_chunks::<4>();
     for (left, right) in fours.iter().zip(right_fours) {
         for (left, right) in left.iter().zip(right) {
             avx2_step(&mut sums, &left[row..], load256(&right.0, column));
