@@ -43,6 +43,21 @@ fn fit(probe: ProbeSpec, features: FeatureSource) -> FitUnit {
     }
 }
 
+fn sources() -> [DatasetSource; 2] {
+    let windows = DatasetSource::Windows {
+        genome: "/g.fa".into(),
+        window: 200,
+        stride: 1,
+        undefined_share_max: 0.5,
+    };
+    let keyed = DatasetSource::Hdf5 {
+        path: "/x.h5".into(),
+        layout: Hdf5Layout::Key("seqs".into()),
+        length: Some(7),
+    };
+    [windows, keyed]
+}
+
 fn units() -> Vec<WorkUnit> {
     let set = SetSpec {
         id: SetId::new("s"),
@@ -60,17 +75,7 @@ fn units() -> Vec<WorkUnit> {
         numeric_class: "f32.cpu.1".into(),
         effects: None,
     };
-    let windows = DatasetSource::Windows {
-        genome: "/g.fa".into(),
-        window: 200,
-        stride: 1,
-        undefined_share_max: 0.5,
-    };
-    let keyed = DatasetSource::Hdf5 {
-        path: "/x.h5".into(),
-        layout: Hdf5Layout::Key("seqs".into()),
-        length: Some(7),
-    };
+    let [windows, keyed] = sources();
     let embedding =
         FeatureSource::Embedding { set: SetId::new("s"), layer: 3, pooling: Pooling::Cls };
     let logistic = ProbeSpec::Logistic { c: 0.1, iterations_max: 100 };
