@@ -42,6 +42,25 @@ async fn a_cluster_gives_the_bits_of_one_process() {
 }
 
 #[tokio::test]
+async fn a_control_of_random_weights_is_submitted_like_any_glm() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_small_job(folder, 64);
+    let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
+    let path = model().display().to_string();
+    let control = format!("[[model]]\nname = \"control\"\npath = {path:?}\nrandom = 1\n");
+    let read = "[[representation]]\nmodel = \"control\"\npooling = [\"mean\"]\n";
+    std::fs::write(folder.join("job.toml"), job + &control + read).unwrap();
+    let coordinator = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
+    let at = ["--coordinator", &coordinator.address];
+    succeeds(folder, &[&["submit", "job.toml"], &at[..]].concat()).await;
+    let worker = ["worker", "--store", "store", "--until-idle"];
+    succeeds(folder, &[&worker, &at[..]].concat()).await;
+    check_committed_once(&folder.join("store")).await;
+    assert_eq!(results(&folder.join("store")).await, undisturbed(folder).await);
+}
+
+#[tokio::test]
 async fn sequences_embedded_on_a_cluster_have_the_bits_of_this_machine() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -145,7 +145,8 @@ impl Control for GrpcControl {
     }
 
     async fn submit(&self, job_toml: &str, plan: Plan) -> Result<JobId> {
-        let plan = convert::encode(&plan)?;
+        // By name: options of a gLM leave fields out of the middle.
+        let plan = convert::encode_named(&plan)?;
         if plan.len() >= MESSAGE_BYTES_MAX {
             let found = format!("a plan of {} bytes; larger shards make it shorter", plan.len());
             return Err(Error::invalid(format!("at most {MESSAGE_BYTES_MAX} bytes, {found}")));

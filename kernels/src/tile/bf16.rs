@@ -162,24 +162,19 @@ impl Ready {
         left: &[Step],
         right: &[Step],
     ) {
-        match self.unit {
-            Unit::Emulated(isa) => {
-                if let Some(start) = start {
-                    sums.0.fill(*start);
-                }
-                emulated::add_products(isa, sums, rows, left, right);
-            }
-            #[cfg(target_arch = "x86_64")]
-            Unit::Avx2 => {
-                if let Some(start) = start {
-                    sums.0.fill(*start);
-                }
-                // SAFETY: `available` saw AVX2 and FMA before it made this value.
-                unsafe { avx2::add_products(sums, rows, left, right) };
-            }
-            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.unit == Unit::Amx {
             // SAFETY: `ready` configured the tiles of this thread, which hold until `self` drops.
-            Unit::Amx => unsafe { amx::add_products(sums, start, rows, left, right) },
+            return unsafe { amx::add_products(sums, start, rows, left, right) };
+        }
+        if let Some(start) = start {
+            sums.0.fill(*start);
+        }
+        match self.unit {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` saw AVX2 and FMA before it made this value.
+            Unit::Avx2 => unsafe { avx2::add_products(sums, rows, left, right) },
+            unit => emulated::add_products(unit.isa(), sums, rows, left, right),
         }
     }
 

@@ -24,6 +24,8 @@ const CREDENTIALS: (&str, &str) = ("tests", "tests-secret");
 /// Looks at a server that starts, and the pause between two: a minute and a half together.
 const LOOKS_MAX: u32 = 900;
 const PAUSE: Duration = Duration::from_millis(100);
+/// A run of all tests ends before this.
+const RUN_MAX: Duration = Duration::from_secs(2 * 3600);
 
 /// The servers of this test run.
 #[derive(Debug)]
@@ -190,7 +192,10 @@ fn running(base: &Path) -> io::Result<Option<(PathBuf, u16)>> {
 fn start_once(base: &Path) -> io::Result<(PathBuf, u16)> {
     let runner = std::os::unix::process::parent_id();
     let failure = base.join(format!("failed-for-{runner}"));
-    if let Ok(why) = std::fs::read_to_string(&failure) {
+    // Process numbers come again; a run does not last that long.
+    let is_of_this_run = |at: std::time::SystemTime| at.elapsed().is_ok_and(|age| age < RUN_MAX);
+    if std::fs::metadata(&failure).and_then(|found| found.modified()).is_ok_and(is_of_this_run) {
+        let why = std::fs::read_to_string(&failure)?;
         return Err(io::Error::other(format!("as for an earlier test: {why}")));
     }
     // A port that was free may be taken before the server listens on it.

@@ -95,7 +95,7 @@ impl<'a> OnDevice<'a> {
         act: &mut Act<'_>,
     ) -> Result<()> {
         let gpu = self.residence.gpu();
-        let fit = self.fit.as_mut().ok_or_else(|| Error::bug("nothing is on the device"))?;
+        let fit = self.fit.as_mut().ok_or_else(nothing_there)?;
         let batch_rows = fit.batch_size();
         let mut told = 0;
         let mut one = |fit: &mut DeviceFit, rows: usize| -> Result<()> {
@@ -136,7 +136,7 @@ impl<'a> OnDevice<'a> {
             too_large(error, &format!("the predictions of {} examples", rows.len()))
         })?;
         self.each_batch(source, rows, before, &mut |fit, _| fit.predict_batch().map(drop))?;
-        let fit = self.fit.as_mut().ok_or_else(|| Error::bug("nothing is on the device"))?;
+        let fit = self.fit.as_mut().ok_or_else(nothing_there)?;
         fit.end_predictions()
     }
 }
@@ -168,12 +168,12 @@ fn targets_of(targets: &Targets, rows: &[usize]) -> Vec<f32> {
     rows.iter().flat_map(|&row| targets.row(row)).copied().collect()
 }
 
-/// The only run.
-fn single<T>(live: &mut [T]) -> Result<&mut T> {
-    match live {
-        [one] => Ok(one),
-        _ => Err(Error::bug("training: a device trains one run at a time")),
-    }
+fn nothing_there() -> Error {
+    Error::bug("nothing is on the device")
+}
+
+fn not_one_run() -> Error {
+    Error::bug("training: a device trains one run at a time")
 }
 
 impl Trainer for OnDevice<'_> {
@@ -188,7 +188,7 @@ impl Trainer for OnDevice<'_> {
         live: &mut [(usize, Run)],
         watcher: &mut dyn Watcher,
     ) -> Result<Vec<EpochSums>> {
-        let (_, run) = single(live)?;
+        let [(_, run)] = live else { return Err(not_one_run()) };
         let (batches, outputs) = (&source.batches, self.outputs(run)?);
         let fit = self.fit(run, batches, (order.len(), true), &mut || watcher.go_on())?;
         let places = places(fit, order)?;
@@ -200,7 +200,7 @@ impl Trainer for OnDevice<'_> {
             watcher.borrow_mut().trained(rows);
             Ok(())
         })?;
-        let fit = self.fit.as_mut().ok_or_else(|| Error::bug("nothing is on the device"))?;
+        let fit = self.fit.as_mut().ok_or_else(nothing_there)?;
         let (losses, predictions) = (fit.losses()?, fit.step_predictions()?);
         fit.read_state(&mut run.state)?;
         let mut sums = EpochSums::new(run.is_binary());
@@ -224,12 +224,10 @@ impl Trainer for OnDevice<'_> {
         live: &[(usize, Run)],
         watcher: &mut dyn Watcher,
     ) -> Result<Vec<EpochSums>> {
-        let [(_, run)] = live else {
-            return Err(Error::bug("training: a device trains one run at a time"));
-        };
+        let [(_, run)] = live else { return Err(not_one_run()) };
         let (batches, outputs) = (&source.batches, self.outputs(run)?);
         let answers = self.answers(run, batches, &source.valid, &mut || watcher.go_on())?;
-        let fit = self.fit.as_ref().ok_or_else(|| Error::bug("nothing is on the device"))?;
+        let fit = self.fit.as_ref().ok_or_else(nothing_there)?;
         let penalties = fit.penalties(&run.state)?;
         let mut sums = EpochSums::new(run.is_binary());
         let [logits, predictions] =
