@@ -73,6 +73,9 @@ pub struct JobSpec {
     /// Keep the published quirks or not.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Precision of every gLM that says none itself; left out = f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Examples per shard; left out = sized by time.
     #[serde(default)]
     pub shard_rows: Option<u64>,
@@ -120,7 +123,7 @@ pub struct ModelSpec {
     pub undefined_bases: Option<UndefinedBase>,
     /// Tokens every sequence is padded to; left out = no padding.
     pub pad_to: Option<u32>,
-    /// `f32` or `bf16` matrix products; left out = f32.
+    /// `f32`, `bf16` or, on CUDA devices, `tf32` matrix products; left out = the job's.
     pub precision: Option<Precision>,
     /// Which checkpoint of the study it is, such as `nt-2b5-1000g`; gives name, place and habits.
     pub published: Option<String>,

@@ -1,6 +1,6 @@
 //! A whole job in one process: what it leaves, and that neither repetition nor machine changes it.
 
-use glmeval_tests::glmeval::{glmeval, succeeds};
+use glmeval_tests::glmeval::{glmeval, model, succeeds};
 use glmeval_tests::jobs::write_small_job;
 use glmeval_tests::results::{check_committed_once, listing, results};
 
@@ -57,4 +57,43 @@ async fn scores_are_printed_in_three_formats() {
     succeeds(folder.path(), &report).await;
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(read("again/scores.csv"), read("glmeval-report/scores.csv"));
+}
+
+#[tokio::test]
+async fn a_gl_m_in_two_precisions_is_compared_whatever_the_shards() {
+    let mut expected = None;
+    for shard_rows in [64, 23] {
+        let folder = tempfile::tempdir().unwrap();
+        write_small_job(folder.path(), shard_rows);
+        let job = std::fs::read_to_string(folder.path().join("job.toml")).unwrap();
+        let path = model().display().to_string();
+        let coarse =
+            format!("[[model]]\nname = \"NT in bf16\"\npath = {path:?}\nprecision = \"bf16\"\n");
+        let read =
+            "[[representation]]\nmodel = \"NT in bf16\"\nlayers = [4]\npooling = [\"mean\"]\n";
+        std::fs::write(folder.path().join("job.toml"), job + &coarse + read).unwrap();
+        succeeds(folder.path(), &["run", "job.toml", "--report", "report"]).await;
+        let file = std::fs::read_to_string(folder.path().join("report/precisions.csv")).unwrap();
+        let mut lines = file.lines();
+        let heads: Vec<&str> = lines.next().unwrap().split(',').collect();
+        let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+        let field = |row: &[&str], name: &str| {
+            row[heads.iter().position(|head| *head == name).unwrap()].to_owned()
+        };
+        let number = |row: &[&str], name: &str| field(row, name).parse::<f64>().unwrap();
+        // Logistic on both data sets' targets as the job asks, ridge and least squares on one.
+        assert_eq!(rows.len(), 4, "{file}");
+        for row in &rows {
+            assert_eq!(field(row, "precision_coarse"), "bf16");
+            assert_eq!(field(row, "vectors"), "200");
+            let (mean, least) = (number(row, "cosine_mean"), number(row, "cosine_min"));
+            assert!(least <= mean && mean < 1.0 && least > 0.999, "{row:?}");
+            let difference = number(row, "coarse") - number(row, "fine");
+            assert_eq!(difference, number(row, "difference"));
+        }
+        // The job's id tells how it was cut.
+        let found: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().skip(1).map(|f| f.to_string()).collect()).collect();
+        assert_eq!(&found, expected.get_or_insert(found.clone()));
+    }
 }

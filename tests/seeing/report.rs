@@ -18,7 +18,8 @@ fn rendered(study: &Study) -> Vec<ReportFile> {
     let cost = [("Device time of the results".to_owned(), "61.2 h cpu".to_owned())];
     let failed = ["rep-cnn on full of HepG2: out of <memory>".to_owned()];
     let Study { plan, fits, attributions } = study;
-    render(&ReportInput { plan, fits, attributions, failed: &failed, cost: &cost }).unwrap()
+    render(&ReportInput { plan, fits, attributions, precisions: &[], failed: &failed, cost: &cost })
+        .unwrap()
 }
 
 fn size(files: &[ReportFile], name: &str) -> usize {

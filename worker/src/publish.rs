@@ -6,7 +6,8 @@
 use crate::attempt::UnitContext;
 use crate::attribution::StoredMaps;
 use crate::report::{
-    AttributionResult, FitResult, Predictions, ReportFile, ReportInput, needs_predictions, render,
+    AttributionResult, FitResult, PairCloseness, Predictions, ReportFile, ReportInput,
+    needs_predictions, render,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -25,25 +26,27 @@ use glmeval_common::unit::{Fit, ReportUnit};
 use std::collections::BTreeMap;
 
 mod cost;
+mod precisions;
 
 /// Fits read from the store at a time.
 const REQUESTS_MAX: usize = 16;
 
 /// The fits of a job as far as they are committed, and what was given up.
-pub struct Gathered {
+pub struct Gathered<'a> {
     fits: Vec<FitResult>,
     attributions: Vec<AttributionResult>,
+    precisions: Vec<PairCloseness<'a>>,
     failed: Vec<String>,
     cost: Vec<(String, String)>,
 }
 
-impl Gathered {
+impl<'a> Gathered<'a> {
     /// Reads the scores and history of every committed fit of `plan`, and the predictions of those that
     /// figures and comparisons need.
     ///
     /// # Errors
     /// `Corrupt` for objects that are not what their commit says; store errors.
-    pub async fn read(store: &Store, plan: &Plan) -> Result<Self> {
+    pub async fn read(store: &Store, plan: &'a Plan) -> Result<Self> {
         let mut reads: Vec<BoxFuture<'_, Result<Option<FitScores>>>> = Vec::new();
         let mut planned = Vec::new();
         for (index, unit) in plan.fit_units() {
@@ -79,7 +82,8 @@ impl Gathered {
         }
         let of_maps = attributions.iter().map(|one| one.scores.seconds).sum();
         let cost = cost::lines(store, plan, (&fits, of_maps)).await?;
-        Ok(Self { fits, attributions, failed, cost })
+        let precisions = precisions::closeness(store, plan).await?;
+        Ok(Self { fits, attributions, precisions, failed, cost })
     }
 
     /// Renders the report's files.
@@ -87,8 +91,8 @@ impl Gathered {
     /// # Errors
     /// `Bug` if a table cannot be encoded.
     pub fn render(&self, plan: &Plan) -> Result<Vec<ReportFile>> {
-        let Self { fits, attributions, failed, cost } = self;
-        render(&ReportInput { plan, fits, attributions, failed, cost })
+        let Self { fits, attributions, precisions, failed, cost } = self;
+        render(&ReportInput { plan, fits, attributions, precisions, failed, cost })
     }
 }
 

@@ -21,6 +21,7 @@ use glmeval_common::plan::Plan;
 use glmeval_common::score::FitScores;
 use glmeval_common::store::fits::EpochRecord;
 
+pub use comparisons::{Closeness, PairCloseness, PrecisionPair, precision_pairs};
 pub use needed::needs_predictions;
 
 /// Predictions of one fit on the split it is scored on.
@@ -65,6 +66,8 @@ pub struct ReportInput<'a> {
     pub fits: &'a [FitResult],
     /// Its attribution maps, in any order.
     pub attributions: &'a [AttributionResult],
+    /// How close embeddings of one gLM in two precisions are.
+    pub precisions: &'a [PairCloseness<'a>],
     /// One line per unit that was given up.
     pub failed: &'a [String],
     /// What the results took and cost, as names and values; empty without prices.
@@ -86,8 +89,8 @@ pub fn text_table(input: &ReportInput<'_>) -> String {
     tables::text_table(input, &maps)
 }
 
-/// Renders `report.html`, the tables `scores`, `summary`, `comparisons`, `agreement` and `orderings` (and `histories` and `attributions`, if
-/// there are any) as CSV and Parquet, `scores.txt` and `figures/*.svg`.
+/// Renders `report.html`, the tables `scores`, `summary`, `comparisons`, `agreement` and `orderings` (and `histories`, `attributions`
+/// and `precisions`, if there are any) as CSV and Parquet, `scores.txt` and `figures/*.svg`.
 ///
 /// # Errors
 /// `Bug` if the Parquet writer refuses the rows.
@@ -99,6 +102,7 @@ pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
     let figures: Vec<Vec<figures::Figure>> = (view.datasets.iter().zip(&summaries.datasets))
         .map(|(dataset, summary)| figures::figures(&view, dataset, summary))
         .collect();
+    let precisions = comparisons::precision_rows(&view, &summaries, input.precisions);
     let attributions = attribution::Attributions::new(input);
     let logos = figures::all_logos(input);
     let task_figures = figures::task_figures(&view, &summaries, &agreement);
@@ -106,6 +110,7 @@ pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
         summaries: &summaries,
         comparisons: &comparisons,
         agreement: &agreement,
+        precisions: &precisions,
         figures: &figures,
         attributions: (&attributions, &logos),
         task_figures: &task_figures,
@@ -122,6 +127,9 @@ pub fn render(input: &ReportInput<'_>) -> Result<Vec<ReportFile>> {
     files.extend(agreement::orderings_table(&view, &agreement.orderings).files()?);
     if input.fits.iter().any(|fit| !fit.history.is_empty()) {
         files.extend(tables::histories_table(&view).files()?);
+    }
+    if !precisions.is_empty() {
+        files.extend(comparisons::precisions_table(&view, &precisions).files()?);
     }
     if !attributions.is_empty() {
         files.extend(attributions.table(&view).files()?);

@@ -149,6 +149,7 @@ fn job(arguments: &Arguments) -> Result<Job> {
         name: "embed".to_owned(),
         seed: 0,
         protocol: glmeval_common::job::Protocol::default(),
+        precision: None,
         shard_rows: arguments.shard_rows,
         models: vec![arguments.model.spec()],
         datasets: vec![arguments.source.spec(None)],

@@ -4,6 +4,8 @@
 //! for is all comparisons of a task in the job; A and B are in the order of the fits, so no sign is
 //! chosen after looking.
 
+mod precisions;
+
 use super::needed::ARMS_MAX;
 use super::summary::{Arm, Summaries, context, is_whole, scored};
 use super::tables::Table;
@@ -17,6 +19,9 @@ use glmeval_common::dataset::TaskName;
 use glmeval_common::digest::sha256_hex;
 use glmeval_common::score::FitIdentity;
 use std::collections::BTreeMap;
+
+pub use precisions::{Closeness, PairCloseness, PrecisionPair, precision_pairs};
+pub(super) use precisions::{PrecisionRow, precision_rows, precisions_table};
 
 /// Resamples at most and at least; the smallest p-value is 2 / (resamples + 1).
 const RESAMPLES_MAX: usize = 9_999;

@@ -6,6 +6,7 @@
 mod agreement;
 mod attribution;
 mod dataset;
+mod precisions;
 mod provenance;
 mod results;
 mod script;
@@ -15,7 +16,7 @@ mod variants;
 
 use super::agreement::Agreement;
 use super::attribution::Attributions;
-use super::comparisons::Comparisons;
+use super::comparisons::{Comparisons, PrecisionRow};
 use super::figures::Figure;
 use super::summary::Summaries;
 use super::svg::{STYLE, escape};
@@ -32,6 +33,8 @@ pub(super) struct Parts<'a> {
     pub(super) summaries: &'a Summaries<'a>,
     pub(super) comparisons: &'a Comparisons<'a>,
     pub(super) agreement: &'a Agreement<'a>,
+    /// gLMs in two precisions.
+    pub(super) precisions: &'a [PrecisionRow<'a>],
     /// One list per data set of the view.
     pub(super) figures: &'a [Vec<Figure>],
     /// Correlations of maps, and their logos by task.
@@ -134,6 +137,7 @@ fn task_section(view: &View<'_>, task: TaskName, parts: &Parts<'_>) -> String {
         out.push_str(&variants::variants(view, parts.agreement));
     }
     out.push_str(&agreement::section(task, parts.agreement));
+    out.push_str(&precisions::section(task, parts.precisions));
     out.push_str(&attribution::section(task, parts.attributions));
     let is_open = view.datasets.len() <= OPEN_MAX;
     if of_task.len() > 1 && !is_open {

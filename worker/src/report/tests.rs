@@ -204,7 +204,7 @@ fn text(files: &[ReportFile], name: &str) -> String {
 
 /// A report of fits alone.
 fn input<'a>(plan: &'a Plan, fits: &'a [FitResult]) -> ReportInput<'a> {
-    ReportInput { plan, fits, attributions: &[], failed: &[], cost: &[] }
+    ReportInput { plan, fits, attributions: &[], precisions: &[], failed: &[], cost: &[] }
 }
 
 #[test]
@@ -365,6 +365,7 @@ fn axes_with_several_values_have_figures() {
         plan: &plan,
         fits: &self::fits(),
         attributions: &[],
+        precisions: &[],
         failed: &[],
         cost: &[],
     })

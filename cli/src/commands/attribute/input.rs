@@ -61,6 +61,7 @@ impl Input {
             name: "attribute".to_owned(),
             seed: 0,
             protocol: Protocol::default(),
+            precision: None,
             shard_rows: None,
             models: Vec::new(),
             datasets: vec![arguments.spec(split)],

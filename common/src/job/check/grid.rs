@@ -6,8 +6,8 @@ use super::Place;
 use crate::dataset::{DatasetSource, TaskName};
 use crate::error::InputError;
 use crate::job::{
-    DatasetSpec, JobDataset, JobEmbedding, JobModel, ModelSpec, Protocol, RepresentationSpec,
-    SetNames, SetsOfTask,
+    DatasetSpec, JobDataset, JobEmbedding, JobModel, JobSpec, ModelSpec, Protocol,
+    RepresentationSpec, SetNames, SetsOfTask,
 };
 use crate::model::published::{self, PublishedModel};
 use crate::model::{ModelOptions, Padding};
@@ -128,11 +128,7 @@ pub(super) fn model_name(at: At<'_>, spec: &ModelSpec) -> Result<String, InputEr
 }
 
 /// A checked `[[model]]`; a published one need not be there yet.
-pub(super) fn model(
-    at: At<'_>,
-    spec: &ModelSpec,
-    protocol: Protocol,
-) -> Result<JobModel, InputError> {
+pub(super) fn model(at: At<'_>, spec: &ModelSpec, job: &JobSpec) -> Result<JobModel, InputError> {
     let (place, key) = at;
     let published = published(at, spec)?;
     let path = format!("{key}.path");
@@ -150,7 +146,8 @@ pub(super) fn model(
         place.existing(&path, &spec.path)?
     };
     let mut habits = published.map_or_else(ModelOptions::default, |published| published.habits);
-    if protocol == Protocol::Corrected {
+    habits.precision = job.precision.unwrap_or(habits.precision);
+    if job.protocol == Protocol::Corrected {
         habits.padding = Padding::Masked;
     }
     Ok(JobModel {

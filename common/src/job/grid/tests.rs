@@ -1,7 +1,7 @@
 use crate::dataset::DatasetSource;
 use crate::error::Result;
 use crate::job::{Job, ProbeLayers};
-use crate::model::SpecialTokens;
+use crate::model::{Precision, SpecialTokens};
 use std::path::{Path, PathBuf};
 
 const MODELS: &str =
@@ -144,6 +144,24 @@ fn a_published_gl_m_needs_no_path_and_brings_its_habits() {
     assert!(unknown.contains("model[0].published: expected one of nt-2b5-1000g"), "{unknown}");
     let nothing = parse(&format!("{set}[[model]]\nname = \"a\"\n")).unwrap_err().chain();
     assert!(nothing.contains("model[0].path"), "{nothing}");
+}
+
+#[test]
+fn the_precision_of_a_job_is_that_of_every_gl_m_that_says_none() {
+    let table = |keys: &str| {
+        let published = "published = \"hyenadna-tiny-1k-d256\"\n";
+        format!(
+            "[[model]]\n{published}{keys}[[representation]]\nmodel = \"HyenaDNA-tiny-1k-d256\"\n"
+        )
+    };
+    let set = "[[dataset]]\ntask = \"eclip\"\narchive = \"x\"\nname = \"QKI\"\n";
+    let of = |job: &str, own: &str| {
+        let job = parse(&format!("{job}{set}{}", table(own))).unwrap();
+        job.models[0].options.precision
+    };
+    assert_eq!(of("", ""), Precision::F32);
+    assert_eq!(of("precision = \"bf16\"\n", ""), Precision::Bf16);
+    assert_eq!(of("precision = \"bf16\"\n", "precision = \"f32\"\n"), Precision::F32);
 }
 
 #[test]

@@ -54,6 +54,7 @@ const FILES: &str = "<h3>Files beside this page</h3>\n<dl>\
 <dt>scores</dt><dd>every statistic of every fit</dd>\
 <dt>summary</dt><dd>every statistic over repeats</dd>\
 <dt>comparisons</dt><dd>paired comparisons of inputs on the same test examples</dd>\
+<dt>precisions</dt><dd>gLMs in two precisions: cosines, scores, where there are any</dd>\
 <dt>attributions</dt><dd>correlations of attribution maps, where there are any</dd>\
 <dt>histories</dt><dd>epochs of networks, where there are any</dd>\
 <dt>figures/</dt><dd>every figure as SVG</dd></dl>\n<p class=\"muted\">Tables are there as .csv and as .parquet.</p>\n";
