@@ -75,7 +75,7 @@ pub(super) fn check(
     }
     let mut models = Vec::new();
     for (i, model) in spec.models.iter().enumerate() {
-        models.push(grid::model((&place, &format!("model[{i}]")), model, spec)?);
+        models.push(grid::model((&place, &format!("model[{i}]")), model, &spec)?);
     }
     let datasets = tables
         .iter()

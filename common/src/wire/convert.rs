@@ -37,6 +37,8 @@ pub(super) fn encode_named(value: &impl Serialize) -> Result<Vec<u8>> {
     rmp_serde::to_vec_named(value).map_err(|e| Error::bug("encode a message").with_source(e))
 }
 
+/// As older programs send plans.
+#[cfg(test)]
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
     rmp_serde::to_vec(value).map_err(|e| Error::bug("encode a message").with_source(e))
 }

@@ -10,7 +10,8 @@ use glmeval_common::ids::SetId;
 use glmeval_common::plan::Plan;
 use glmeval_common::representation::Pooling;
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::{Piece, pieces, read_piece_shard};
+use glmeval_common::store::embeddings::cover::Piece;
+use glmeval_common::store::embeddings::{pieces, read_piece_shard};
 
 /// Runs of examples that are read of a data set, and examples of each: every run costs a shard or two of
 /// both sets.

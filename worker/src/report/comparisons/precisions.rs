@@ -74,15 +74,16 @@ impl PrecisionRow<'_> {
 /// Sets of scores are left out: their fits tell what precision makes of them.
 pub fn precision_pairs(plan: &Plan) -> Vec<PrecisionPair<'_>> {
     let states = || plan.sets.iter().filter(|set| set.effects.is_none());
-    let pair = |coarse| {
+    let mut pairs = Vec::new();
+    for coarse in states() {
         let is_same = |fine: &&SetSpec| {
             is_finer(&fine.model, &coarse.model)
                 && (&fine.dataset, fine.options) == (&coarse.dataset, coarse.options)
         };
-        let fine = states().filter(is_same).min_by_key(|set| rank(set.model.options.precision))?;
-        Some(PrecisionPair { fine, coarse })
-    };
-    states().filter_map(pair).collect()
+        let fine = states().filter(is_same).min_by_key(|set| rank(set.model.options.precision));
+        pairs.extend(fine.map(|fine| PrecisionPair { fine, coarse }));
+    }
+    pairs
 }
 
 /// Finer ones first.
