@@ -58,7 +58,14 @@ fn study() -> (Plan, Vec<FitResult>) {
 }
 
 fn with_agreement<T>(plan: &Plan, fits: &[FitResult], look: impl Fn(&Agreement<'_>) -> T) -> T {
-    let view = View::new(&ReportInput { plan, fits, attributions: &[], failed: &[], cost: &[] });
+    let view = View::new(&ReportInput {
+        plan,
+        fits,
+        attributions: &[],
+        precisions: &[],
+        failed: &[],
+        cost: &[],
+    });
     let summaries = Summaries::new(&view);
     look(&Agreement::new(&view, &summaries))
 }
