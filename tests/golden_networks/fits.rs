@@ -47,9 +47,12 @@ impl Watcher for Keeper<'_> {
         Ok(())
     }
 
-    fn ended(&mut self, _index: usize, run: Run, trainer: &mut dyn Trainer) -> Result<()> {
-        let predictions = trainer.predict(&run, &self.source.batches, &self.source.valid)?;
-        self.ended = Some((run, predictions));
+    fn ended(&mut self, runs: Vec<(usize, Run)>, trainer: &mut dyn Trainer) -> Result<()> {
+        for (_, run) in runs {
+            let source = self.source;
+            let predictions = trainer.predict(&[&run], &source.batches, &source.valid)?;
+            self.ended = predictions.into_iter().next().map(|predictions| (run, predictions));
+        }
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! and what was done since the last checkpoint; told to stop, only its epoch.
 
 use super::commit;
-use super::evaluation::Predicted;
+use super::evaluation::{Evaluated, Predicted};
 use super::work::{Blueprint, Prepared, Work};
 use crate::agent::FitProgress;
 use crate::attempt::UnitContext;
@@ -17,6 +17,7 @@ use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::limits::CHECKPOINT_INTERVAL_MS;
 use glmeval_common::network::Restore;
 use glmeval_common::store::fits::{commit_checkpoint, newest_checkpoint};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -111,26 +112,72 @@ impl<'w, 'a> FitWatcher<'w, 'a> {
         });
     }
 
-    /// Predictions on `test`, one vector per output, and why they are none, if so.
+    /// Predictions on `test` of runs that saw the same batches, one vector per output each, and why they are
+    /// none, if so.
     fn predict(
         &self,
-        prepared: &Prepared<'_>,
-        run: &Run,
+        runs: &[(&Prepared<'_>, &Run)],
         trainer: &mut dyn Trainer,
-    ) -> Result<(Vec<Vec<f64>>, Option<String>)> {
-        let rows = &prepared.chosen.test;
-        let batches = self.work.batches(prepared)?;
-        let outputs = trainer.outputs(run)?;
-        if let Some(Ending::Diverged { epoch, loss }) = run.ending {
-            let failure = format!("training ended in epoch {epoch}, whose loss is {loss}");
-            return Ok((vec![vec![f64::NAN; rows.len()]; outputs], Some(failure)));
-        }
-        let flat = trainer.predict(run, &batches, rows)?;
-        let column = |output: usize| {
-            flat.iter().skip(output).step_by(outputs.max(1)).map(|&p| f64::from(p)).collect()
+    ) -> Result<Vec<(Vec<Vec<f64>>, Option<String>)>> {
+        let Some((first, _)) = runs.first() else { return Ok(Vec::new()) };
+        let rows = &first.chosen.test;
+        let failure = |run: &Run| match run.ending {
+            Some(Ending::Diverged { epoch, loss }) => {
+                Some(format!("training ended in epoch {epoch}, whose loss is {loss}"))
+            }
+            _ => None,
         };
-        Ok(((0..outputs).map(column).collect(), None))
+        let sound = runs.iter().filter(|(_, run)| failure(run).is_none());
+        let sound: Vec<&Run> = sound.map(|(_, run)| *run).collect();
+        let mut found = trainer.predict(&sound, &self.work.batches(first)?, rows)?.into_iter();
+        let mut all = Vec::new();
+        for (_, run) in runs {
+            let outputs = trainer.outputs(run)?;
+            let failure = failure(run);
+            let predictions = match &failure {
+                Some(_) => vec![vec![f64::NAN; rows.len()]; outputs],
+                None => {
+                    let flat = found.next().ok_or_else(|| Error::bug("a run is not predicted"))?;
+                    columns(&flat, outputs)
+                }
+            };
+            all.push((predictions, failure));
+        }
+        Ok(all)
     }
+
+    /// Commits what one run came to.
+    fn keep(&mut self, index: usize, run: &Run, mut evaluated: Evaluated) -> Result<()> {
+        let (work, prepared) = (self.work, self.fit(index)?);
+        let mut notes = prepared.notes.clone();
+        notes.extend(ending(run));
+        evaluated.notes.splice(0..0, notes);
+        let has_diverged = matches!(run.ending, Some(Ending::Diverged { .. }));
+        let blueprint = work.blueprints.get(prepared.network);
+        let weights = match blueprint.filter(|_| !has_diverged) {
+            Some(blueprint) => Some(encode_weights(prepared, blueprint, run)?),
+            None => None,
+        };
+        let kept = (weights, Some(run.history.as_slice()));
+        let committed = commit(work.context, prepared.fit, evaluated, kept);
+        self.is_won |= work.runtime.block_on(committed)?;
+        if let Some(slot) = self.unsaved.get_mut(index) {
+            *slot = None;
+        }
+        let left = u64::from(run.spec.epochs_max.saturating_sub(run.epoch()));
+        let progress = work.context.progress();
+        progress.drop_rows(left.saturating_mul(prepared.chosen.train.len() as u64));
+        progress.end_fit(&prepared.name);
+        Ok(())
+    }
+}
+
+/// `[rows, outputs]` as one vector per output.
+fn columns(flat: &[f32], outputs: usize) -> Vec<Vec<f64>> {
+    let column = |output: usize| {
+        flat.iter().skip(output).step_by(outputs.max(1)).map(|&p| f64::from(p)).collect()
+    };
+    (0..outputs).map(column).collect()
 }
 
 impl Watcher for FitWatcher<'_, '_> {
@@ -164,38 +211,29 @@ impl Watcher for FitWatcher<'_, '_> {
         Ok(())
     }
 
-    fn ended(&mut self, index: usize, run: Run, trainer: &mut dyn Trainer) -> Result<()> {
-        let (work, prepared) = (self.work, self.fit(index)?);
-        let (predictions, failure) = self.predict(prepared, &run, trainer)?;
-        let has_diverged = failure.is_some();
-        let predicted = Predicted {
-            task: work.unit.task,
-            fit: prepared.fit,
-            target_names: work.target_names,
-            measured: &work.examples.measured,
-            rows: &prepared.chosen.test,
-            predictions,
-            failure,
-        };
-        let mut evaluated = predicted.evaluate();
-        let mut notes = prepared.notes.clone();
-        notes.extend(ending(&run));
-        evaluated.notes.splice(0..0, notes);
-        let blueprint = work.blueprints.get(prepared.network);
-        let weights = match blueprint.filter(|_| !has_diverged) {
-            Some(blueprint) => Some(encode_weights(prepared, blueprint, &run)?),
-            None => None,
-        };
-        let kept = (weights, Some(run.history.as_slice()));
-        let committed = commit(work.context, prepared.fit, evaluated, kept);
-        self.is_won |= work.runtime.block_on(committed)?;
-        if let Some(slot) = self.unsaved.get_mut(index) {
-            *slot = None;
+    fn ended(&mut self, runs: Vec<(usize, Run)>, trainer: &mut dyn Trainer) -> Result<()> {
+        let work = self.work;
+        let mut known = Vec::new();
+        for (index, run) in &runs {
+            known.push((self.fit(*index)?, run));
         }
-        let left = u64::from(run.spec.epochs_max.saturating_sub(run.epoch()));
-        let progress = work.context.progress();
-        progress.drop_rows(left.saturating_mul(prepared.chosen.train.len() as u64));
-        progress.end_fit(&prepared.name);
+        let predicted: Vec<Predicted<'_>> = (known.iter().zip(self.predict(&known, trainer)?))
+            .map(|((prepared, _), (predictions, failure))| Predicted {
+                task: work.unit.task,
+                fit: prepared.fit,
+                target_names: work.target_names,
+                measured: &work.examples.measured,
+                rows: &prepared.chosen.test,
+                predictions,
+                failure,
+            })
+            .collect();
+        // Intervals take long beside a short training.
+        let evaluated: Vec<Evaluated> =
+            predicted.into_par_iter().map(Predicted::evaluate).collect();
+        for ((index, run), evaluated) in runs.iter().zip(evaluated) {
+            self.keep(*index, run, evaluated)?;
+        }
         Ok(())
     }
 }

@@ -6,8 +6,12 @@
 //! Source: `unpad_input` and `pad_input` of DNABERT-2's published `bert_padding.py`.
 
 use super::{LayerRequest, LogitsSink, Network, Sink, States, TokenBatch};
+use crate::device::device_error;
 use crate::layers::zeros;
 use glmeval_common::error::{Error, Result};
+use glmeval_kernels::cuda::{DeviceArray, View};
+use glmeval_kernels::error::KernelError;
+use std::ops::Range;
 
 /// A gLM whose attention mask leaves out the padding that ends a sequence.
 ///
@@ -31,14 +35,40 @@ impl MaskedPadding {
     }
 }
 
+/// Where the states of each sequence of `seen` are, and where they belong in states `[N, D]`.
+fn places<'a>(
+    seen: &'a TokenBatch,
+    batch: &'a TokenBatch,
+    width: usize,
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
+    seen.offsets.windows(2).zip(&batch.offsets).map(move |(from, &to)| {
+        let length = (from[1] - from[0]) * width;
+        (from[0] * width..from[1] * width, to * width..to * width + length)
+    })
+}
+
 /// States `[N, D]` with those of `seen` `[M, D]` in the place of their tokens, and zeros elsewhere.
 fn fill_up(states: &[f32], seen: &TokenBatch, batch: &TokenBatch) -> Result<Vec<f32>> {
     let width = states.len() / seen.token_count().max(1);
     let mut padded = zeros(batch.token_count(), width)?;
-    for (from, &to) in seen.offsets.windows(2).zip(&batch.offsets) {
-        let rows = states.get(from[0] * width..from[1] * width).unwrap_or_default();
-        let place = padded.get_mut(to * width..to * width + rows.len());
+    for (from, to) in places(seen, batch, width) {
+        let rows = states.get(from).unwrap_or_default();
+        let place = padded.get_mut(to);
         place.ok_or_else(|| Error::bug("states past their batch"))?.copy_from_slice(rows);
+    }
+    Ok(padded)
+}
+
+/// As [`fill_up`], where the states are.
+fn fill_up_there(
+    states: View<'_, f32>,
+    seen: &TokenBatch,
+    batch: &TokenBatch,
+) -> Result<DeviceArray<f32>, KernelError> {
+    let width = states.len() / seen.token_count().max(1);
+    let mut padded = DeviceArray::zeros(states.gpu(), batch.token_count() * width)?;
+    for (from, to) in places(seen, batch, width) {
+        padded.view_mut().part(to).copy_from(states.part(from))?;
     }
     Ok(padded)
 }
@@ -54,8 +84,12 @@ impl Network for MaskedPadding {
         if seen.token_count() == batch.token_count() {
             return self.network.forward(batch, request, sink);
         }
-        self.network.forward(&seen, request, &mut |layer, states| {
-            sink(layer, States::Host(&fill_up(&states.on_host()?, &seen, batch)?))
+        self.network.forward(&seen, request, &mut |layer, states| match states {
+            States::Host(states) => sink(layer, States::Host(&fill_up(states, &seen, batch)?)),
+            States::Device(states) => {
+                let padded = fill_up_there(states, &seen, batch).map_err(device_error)?;
+                sink(layer, States::Device(padded.view()))
+            }
         })
     }
 
@@ -81,5 +115,54 @@ impl Network for MaskedPadding {
 
     fn is_causal(&self) -> bool {
         self.network.is_causal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glmeval_kernels::cuda::Gpu;
+
+    /// States `[N, 2]`: each token's id, and its negative.
+    struct Echo(Option<Gpu>);
+
+    impl Network for Echo {
+        fn forward(&self, batch: &TokenBatch, _: &LayerRequest, sink: &mut Sink<'_>) -> Result<()> {
+            let of_id = |&id: &u32| [id as f32, -(id as f32)];
+            let states: Vec<f32> = batch.sequences().flatten().flat_map(of_id).collect();
+            match &self.0 {
+                None => sink(1, States::Host(&states)),
+                Some(gpu) => {
+                    let states = DeviceArray::from_slice(gpu, &states).map_err(device_error)?;
+                    sink(1, States::Device(states.view()))
+                }
+            }
+        }
+
+        fn vocabulary_size(&self) -> usize {
+            9
+        }
+    }
+
+    #[test]
+    fn states_come_back_filled_up_where_they_are() {
+        const PAD: u32 = 9;
+        let sequences: [&[u32]; 4] = [&[1, PAD, 2, PAD], &[3, PAD, PAD, PAD], &[PAD, PAD], &[4, 5]];
+        let batch = TokenBatch::pack(sequences);
+        let rows = [1, 9, 2, 0, 3, 0, 0, 0, 9, 0, 4, 5];
+        let expected: Vec<f32> = rows.iter().flat_map(|&id| [id as f32, -(id as f32)]).collect();
+        for gpu in [None, Some(Gpu::emulated().unwrap())] {
+            let is_on_device = gpu.is_some();
+            let network = MaskedPadding::new(Box::new(Echo(gpu)), PAD);
+            let mut found = Vec::new();
+            let request = LayerRequest::new(&[1], 1).unwrap();
+            let mut sink = |_: u32, states: States<'_>| {
+                assert_eq!(matches!(states, States::Device(_)), is_on_device);
+                found = states.on_host()?.into_owned();
+                Ok(())
+            };
+            network.forward(&batch, &request, &mut sink).unwrap();
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -95,12 +95,22 @@ impl Trainer for Networks<'_> {
         Ok(all)
     }
 
-    fn predict(&mut self, run: &Run, source: &BatchSource<'_>, rows: &[usize]) -> Result<Vec<f32>> {
-        let (_, pass) = self.get(run.network)?;
-        let (mut all, mut some) = (Vec::new(), Vec::new());
+    fn predict(
+        &mut self,
+        runs: &[&Run],
+        source: &BatchSource<'_>,
+        rows: &[usize],
+    ) -> Result<Vec<Vec<f32>>> {
+        let (mut all, mut some) = (vec![Vec::new(); runs.len()], Vec::new());
+        if runs.is_empty() {
+            return Ok(all);
+        }
         for_each_batch(source, rows, &mut |batch| {
-            pass.predict(&run.state, batch.rows, &batch.input_slices(), &mut some)?;
-            all.extend_from_slice(&some);
+            for (run, of_run) in runs.iter().zip(&mut all) {
+                let (_, pass) = self.get(run.network)?;
+                pass.predict(&run.state, batch.rows, &batch.input_slices(), &mut some)?;
+                of_run.extend_from_slice(&some);
+            }
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(all)

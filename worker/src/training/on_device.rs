@@ -241,7 +241,13 @@ impl Trainer for OnDevice<'_> {
         Ok(vec![sums])
     }
 
-    fn predict(&mut self, run: &Run, source: &BatchSource<'_>, rows: &[usize]) -> Result<Vec<f32>> {
-        Ok(self.answers(run, source, rows, &mut || Ok(()))?.1)
+    fn predict(
+        &mut self,
+        runs: &[&Run],
+        source: &BatchSource<'_>,
+        rows: &[usize],
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut of_run = |run: &&Run| Ok(self.answers(run, source, rows, &mut || Ok(()))?.1);
+        runs.iter().map(|run| of_run(run)).collect()
     }
 }

@@ -194,11 +194,12 @@ pub trait Watcher {
     /// Whatever should end the training.
     fn epoch_done(&mut self, index: usize, run: &Run) -> Result<()>;
 
-    /// A run has ended, and has its final weights.
+    /// Runs have ended with the same epoch, and have their final weights; numbers are their places in the
+    /// list given.
     ///
     /// # Errors
     /// Whatever should end the training.
-    fn ended(&mut self, index: usize, run: Run, trainer: &mut dyn Trainer) -> Result<()>;
+    fn ended(&mut self, runs: Vec<(usize, Run)>, trainer: &mut dyn Trainer) -> Result<()>;
 }
 
 /// Where steps are computed. Which examples are in a batch, in which order they come, what is dropped, and what follows from the
@@ -233,11 +234,16 @@ pub trait Trainer {
         watcher: &mut dyn Watcher,
     ) -> Result<Vec<EpochSums>>;
 
-    /// Predictions of `run` for `rows`, `[rows, outputs]`.
+    /// Predictions of each of `runs` for `rows`, `[rows, outputs]`, from one reading where that is possible.
     ///
     /// # Errors
     /// As reading and predicting.
-    fn predict(&mut self, run: &Run, source: &BatchSource<'_>, rows: &[usize]) -> Result<Vec<f32>>;
+    fn predict(
+        &mut self,
+        runs: &[&Run],
+        source: &BatchSource<'_>,
+        rows: &[usize],
+    ) -> Result<Vec<Vec<f32>>>;
 }
 
 /// Trains runs that see the same batches in the same order, until all have ended.
@@ -258,11 +264,11 @@ pub fn train(
     }
     let mut live: Vec<(usize, Run)> = runs.into_iter().enumerate().collect();
     loop {
-        let (over, on): (Vec<_>, Vec<_>) =
+        let (mut over, on): (Vec<_>, Vec<_>) =
             live.into_iter().partition(|(_, run)| run.ending.is_some());
-        for (index, mut run) in over {
-            run.finish()?;
-            watcher.ended(index, run, trainer)?;
+        if !over.is_empty() {
+            over.iter_mut().try_for_each(|(_, run)| run.finish())?;
+            watcher.ended(over, trainer)?;
         }
         live = on;
         if live.is_empty() {

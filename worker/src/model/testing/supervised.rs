@@ -35,6 +35,8 @@ pub(crate) struct Supervised {
     pub(crate) length: usize,
     /// Values of the states of one sequence.
     pub(crate) values: usize,
+    /// Sequences that are more than it computes at once.
+    pub(crate) together: usize,
 }
 
 fn open(folder: &Path, precision: Precision) -> Model {
@@ -163,9 +165,12 @@ impl Supervised {
             let batch = TokenBatch::pack(sequences.iter().map(Vec::as_slice));
             model.last_states(&batch).unwrap().iter().map(|x| x.to_bits()).collect()
         };
-        let together = bits(&sequences);
-        for (sequence, shared) in sequences.into_iter().zip(together.chunks(self.values)) {
-            assert_eq!(bits(&[sequence]), shared);
+        let many: Vec<Vec<u32>> = sequences.iter().cycle().take(self.together).cloned().collect();
+        let together = bits(&many);
+        assert_eq!(together.len(), self.together * self.values);
+        let alone: Vec<_> = sequences.into_iter().map(|sequence| bits(&[sequence])).collect();
+        for (alone, shared) in alone.iter().cycle().zip(together.chunks(self.values)) {
+            assert_eq!(alone, shared);
         }
     }
 }

@@ -12,6 +12,7 @@ fn network() -> Supervised {
         }),
         length: 47,
         values: 20,
+        together: 65,
     }
 }
 

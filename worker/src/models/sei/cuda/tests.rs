@@ -12,6 +12,7 @@ fn network() -> Supervised {
         }),
         length: 70,
         values: 30,
+        together: 17,
     }
 }
 
