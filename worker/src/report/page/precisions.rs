@@ -54,11 +54,10 @@ fn cells(row: &PrecisionRow<'_>) -> [Cell; 10] {
     let vectors = row.closeness.map_or(String::new(), |found| format!("{} vectors", found.vectors));
     [
         Cell::text(row.dataset),
-        Cell::text(row.models.0).small(&format!(
-            "{}: {}; {}",
-            row.models.1,
-            coarse.name(),
-            fine.name()
+        Cell::text(&format!("{}, {}", row.models.0, row.models.1)).small(&format!(
+            "{}, {}",
+            fine.name(),
+            coarse.name()
         )),
         Cell::text(&input),
         cosine(row.closeness.map(|found| found.mean)).small(&vectors),
