@@ -123,6 +123,9 @@ fn shapes() -> Vec<(usize, BatchConv1dShape)> {
         (3, BatchConv1dShape::valid(13, 25, 7, 3, 2)),
         (4, BatchConv1dShape::valid(6, 12, 40, 6, 1)),
         (7, BatchConv1dShape::dense(1, 30, 20)),
+        // Inputs enough for few outputs to be summed as they lie.
+        (5, BatchConv1dShape::dense(1, 2100, 3)),
+        (515, BatchConv1dShape::dense(1, 2049, 1)),
         // More blocks than are summed at the same time.
         (8300, BatchConv1dShape::dense(1, 3, 2)),
         (5, BatchConv1dShape::same(211, 4, 3, 3, 1)),
@@ -193,8 +196,8 @@ fn threads_and_instruction_sets_never_change_a_bit() {
 
 #[test]
 fn weight_gradients_are_chains_of_512_positions_added_in_order() {
-    // Of the second, the products take the operands the other way round.
-    for (inputs, outputs) in [(2, 3), (70, 20)] {
+    // Of the second, the products take the operands the other way round; the third reads inputs as they lie.
+    for (inputs, outputs) in [(2, 3), (70, 20), (2100, 2)] {
         let shape = BatchConv1dShape::dense(1, inputs, outputs);
         let case = Case::new(1100, shape);
         let found = case.run(Isa::best(), Precision::F32);

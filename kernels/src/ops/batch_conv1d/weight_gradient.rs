@@ -5,6 +5,7 @@
 
 mod blocks;
 mod gather;
+mod narrow;
 mod rounded;
 mod strict;
 mod turned;
@@ -119,6 +120,12 @@ pub(super) fn weight_gradient(
     dbias: Option<&mut [f32]>,
 ) {
     match precision {
+        Precision::F32 if narrow::is_narrow(taps, width) => {
+            narrow::narrow(isa, taps, dy, width, dkernel);
+            if let Some(dbias) = dbias {
+                Product::new(Strict(isa), (taps, dy), width, dkernel).run_bias(isa, dbias);
+            }
+        }
         Precision::F32 if turned_is_shorter(taps, dkernel.len() / width, width) => {
             Product::new(Turned(isa), (taps, dy), width, dkernel).run(isa, dkernel, dbias);
         }

@@ -64,6 +64,14 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         memory.set(shared);
     }
 
+    /// Replaces `dbias` alone.
+    pub(super) fn run_bias(&self, isa: Isa, dbias: &mut [f32]) {
+        let [memory, _] = A::memory();
+        let mut shared = memory.take();
+        self.bias(isa, &mut shared.bias, dbias);
+        memory.set(shared);
+    }
+
     /// Values of `dy` of a whole block.
     fn values_per_block(&self) -> usize {
         POSITIONS_PER_BLOCK * self.width
