@@ -21,6 +21,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What a run predicts, one vector per output, and why that is no number, if so.
+type Outcome = (Vec<Vec<f64>>, Option<String>);
+
 /// Watches the runs of one group of fits.
 pub(super) struct FitWatcher<'w, 'a> {
     work: &'w Work<'a>,
@@ -112,13 +115,12 @@ impl<'w, 'a> FitWatcher<'w, 'a> {
         });
     }
 
-    /// Predictions on `test` of runs that saw the same batches, one vector per output each, and why they are
-    /// none, if so.
+    /// Predictions on `test` of runs that saw the same batches.
     fn predict(
         &self,
         runs: &[(&Prepared<'_>, &Run)],
         trainer: &mut dyn Trainer,
-    ) -> Result<Vec<(Vec<Vec<f64>>, Option<String>)>> {
+    ) -> Result<Vec<Outcome>> {
         let Some((first, _)) = runs.first() else { return Ok(Vec::new()) };
         let rows = &first.chosen.test;
         let failure = |run: &Run| match run.ending {

@@ -247,7 +247,7 @@ impl Trainer for OnDevice<'_> {
         source: &BatchSource<'_>,
         rows: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
-        let mut of_run = |run: &&Run| Ok(self.answers(run, source, rows, &mut || Ok(()))?.1);
-        runs.iter().map(|run| of_run(run)).collect()
+        let of_run = |run: &&Run| Ok(self.answers(run, source, rows, &mut || Ok(()))?.1);
+        runs.iter().map(of_run).collect()
     }
 }
