@@ -95,6 +95,11 @@ impl RepresentationOptions {
         self.mean_over == MeanOver::Nucleotides || self.full_rows == FullRows::Nucleotides
     }
 
+    /// What fits call rows of `pooling`: `mean`, `full (both strands)`, ….
+    pub fn representation(self, pooling: Pooling) -> String {
+        format!("{pooling}{}", self.label_of(pooling))
+    }
+
     /// As [`label`](Self::label), without the choices that do not concern `pooling`.
     pub fn label_of(self, pooling: Pooling) -> String {
         let mut own = self;

@@ -63,7 +63,7 @@ pub(super) fn dataset_features<'a>(
                 let is_full = pooling == Pooling::Full;
                 list.push(Features {
                     source,
-                    name: format!("{pooling}{}", set.spec.options.label_of(pooling)),
+                    name: set.spec.options.representation(pooling),
                     word: asked.name(),
                     input: input_of(model, pooling),
                     set: Some(&set.spec),

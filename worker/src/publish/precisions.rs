@@ -4,14 +4,15 @@
 //! how they were cut into shards.
 
 use crate::report::{Closeness, PairCloseness, PrecisionPair, precision_pairs};
+use crate::variants::distances;
 use glmeval_common::embedding::EmbeddingShard;
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::SetId;
 use glmeval_common::plan::Plan;
 use glmeval_common::representation::Pooling;
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::cover::Piece;
-use glmeval_common::store::embeddings::{pieces, read_piece_shard};
+use glmeval_common::store::embeddings::cover::{Piece, cover_range};
+use glmeval_common::store::embeddings::{committed_ranges, read_piece_shard};
 
 /// Runs of examples that are read of a data set, and examples of each: every run costs a shard or two of
 /// both sets.
@@ -69,9 +70,11 @@ async fn of_pair(store: &Store, pair: &PrecisionPair<'_>, rows: u64) -> Result<V
         }));
     }
     let mut shards = (Current::default(), Current::default());
+    let fine_ranges = committed_ranges(store, &pair.fine.id).await?;
+    let coarse_ranges = committed_ranges(store, &pair.coarse.id).await?;
     for run in runs(rows) {
-        let fine = pieces(store, &pair.fine.id, run).await?;
-        let coarse = pieces(store, &pair.coarse.id, run).await?;
+        let fine = cover(&pair.fine.id, &fine_ranges, run)?;
+        let coarse = cover(&pair.coarse.id, &coarse_ranges, run)?;
         for (from, to, fine, coarse) in overlaps(&fine, &coarse) {
             let a = shards.0.load(store, &pair.fine.id, fine).await?;
             let b = shards.1.load(store, &pair.coarse.id, coarse).await?;
@@ -88,6 +91,13 @@ async fn of_pair(store: &Store, pair: &PrecisionPair<'_>, rows: u64) -> Result<V
         min: sums.min,
     };
     Ok(all.into_iter().filter(|sums| sums.vectors > 0).map(of).collect())
+}
+
+/// The committed shards that hold the examples `start..end`.
+fn cover(set: &SetId, ranges: &[(u64, u64)], (start, end): (u64, u64)) -> Result<Vec<Piece>> {
+    cover_range(ranges, start, end).map_err(|gaps| {
+        Error::not_found(format!("embedding set {set}: no shard for examples {gaps:?}"))
+    })
 }
 
 /// The shard that is being read.
@@ -151,11 +161,9 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     if a == b {
         return 1.0;
     }
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-    };
-    let norms = dot(a, a).sqrt() * dot(b, b).sqrt();
-    if norms > 0.0 { (dot(a, b) / norms).min(1.0) } else { 0.0 }
+    let cos = distances(a.iter().copied().zip(b.iter().copied())).cos;
+    // One of them is zero.
+    if cos.is_nan() { 0.0 } else { cos.min(1.0) }
 }
 
 #[cfg(test)]

@@ -187,12 +187,17 @@ pub(super) fn quartiles(values: &[f64]) -> Option<[f64; 3]> {
 
 /// Whether two fits differ in their repeat at most.
 pub(super) fn is_same_arm(a: &FitIdentity, b: &FitIdentity) -> bool {
+    (&a.model_id, &a.model) == (&b.model_id, &b.model) && is_same_but_model(a, b)
+}
+
+/// Whether two fits differ in their repeat and their gLM at most.
+pub(super) fn is_same_but_model(a: &FitIdentity, b: &FitIdentity) -> bool {
     let text = |identity: &FitIdentity| {
         let FitIdentity { dataset, representation, probe, protocol, .. } = identity;
         [dataset, representation, probe, protocol].map(String::clone)
     };
     let real = |identity: &FitIdentity| (identity.factor.to_bits(), identity.fraction.to_bits());
-    (a.layer, &a.model_id, &a.model) == (b.layer, &b.model_id, &b.model)
+    a.layer == b.layer
         && real(a) == real(b)
         && (&a.task, &a.dataset_id) == (&b.task, &b.dataset_id)
         && text(a) == text(b)

@@ -3,6 +3,7 @@
 //! Leaves out: products over channels. Invariant: blocks of 512 positions are summed from zero, and
 //! their sums added in order.
 
+mod bias;
 mod blocks;
 mod gather;
 mod narrow;
@@ -15,6 +16,7 @@ use crate::isa::{Isa, per_isa};
 use crate::ops::precision::Precision;
 use crate::tile::bf16::Unit;
 use crate::tile::{TILE_COLUMNS, TILE_ROWS};
+use bias::bias_gradient;
 use blocks::Product;
 use rounded::Rounded;
 use std::cell::Cell;
@@ -89,18 +91,11 @@ struct Memory<A: Arithmetic> {
     sums: Vec<A::Sums>,
     /// Sums of all blocks so far, by tile, then panel.
     totals: Vec<A::Sums>,
-    /// Sums of the columns of `dy`, block by block.
-    bias: Vec<f32>,
 }
 
 impl<A: Arithmetic> Memory<A> {
-    const EMPTY: Self = Self {
-        columns: Vec::new(),
-        rows: Vec::new(),
-        sums: Vec::new(),
-        totals: Vec::new(),
-        bias: Vec::new(),
-    };
+    const EMPTY: Self =
+        Self { columns: Vec::new(), rows: Vec::new(), sums: Vec::new(), totals: Vec::new() };
 }
 
 impl<A: Arithmetic> Default for Memory<A> {
@@ -119,22 +114,22 @@ pub(super) fn weight_gradient(
     dkernel: &mut [f32],
     dbias: Option<&mut [f32]>,
 ) {
+    if let Some(dbias) = dbias {
+        bias_gradient(isa, dy, width, dbias);
+    }
     match precision {
         Precision::F32 if narrow::is_narrow(taps, width) => {
             narrow::narrow(isa, taps, dy, width, dkernel);
-            if let Some(dbias) = dbias {
-                Product::new(Strict(isa), (taps, dy), width, dkernel).run_bias(isa, dbias);
-            }
         }
         Precision::F32 if turned_is_shorter(taps, dkernel.len() / width, width) => {
-            Product::new(Turned(isa), (taps, dy), width, dkernel).run(isa, dkernel, dbias);
+            Product::new(Turned(isa), (taps, dy), width, dkernel).run(dkernel);
         }
         Precision::F32 => {
-            Product::new(Strict(isa), (taps, dy), width, dkernel).run(isa, dkernel, dbias);
+            Product::new(Strict(isa), (taps, dy), width, dkernel).run(dkernel);
         }
         Precision::Bf16 => {
             let arithmetic = Rounded(Unit::beside(isa));
-            Product::new(arithmetic, (taps, dy), width, dkernel).run(isa, dkernel, dbias);
+            Product::new(arithmetic, (taps, dy), width, dkernel).run(dkernel);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Leaves out: reading embeddings (publish). Invariant: the finer precision comes first, and a difference
 //! is the coarser one's value less the finer one's.
 
-use super::super::summary::{Arm, Summaries};
+use super::super::summary::{Arm, Summaries, is_same_but_model};
 use super::super::tables::Table;
 use super::super::view::{View, paper_statistic};
 use glmeval_common::dataset::TaskName;
@@ -132,7 +132,7 @@ pub(in super::super) fn precision_rows<'a>(
                     models: (&fine.model.name, &coarse.model.name),
                     precisions: (fine.model.options.precision, coarse.model.options.precision),
                     layer: Some(closeness.layer),
-                    representation: representation(fine, closeness.pooling),
+                    representation: fine.options.representation(closeness.pooling),
                     closeness: Some(closeness),
                     identity: None,
                     statistic: None,
@@ -178,7 +178,7 @@ fn row_of_arm<'a>(
         .flat_map(|one| one.tensors.iter().map(move |tensor| (one, tensor)))
         .find(|(one, tensor)| {
             Some(tensor.layer) == identity.layer
-                && representation(one.pair.fine, tensor.pooling) == identity.representation
+                && one.pair.fine.options.representation(tensor.pooling) == identity.representation
         });
     Some(PrecisionRow {
         task,
@@ -192,23 +192,6 @@ fn row_of_arm<'a>(
         statistic: Some(statistic),
         values: (mean(fine), mean(coarse)),
     })
-}
-
-/// As fits name it.
-fn representation(set: &SetSpec, pooling: Pooling) -> String {
-    format!("{pooling}{}", set.options.label_of(pooling))
-}
-
-fn is_same_but_model(a: &FitIdentity, b: &FitIdentity) -> bool {
-    let key = |identity: &FitIdentity| {
-        let FitIdentity { layer, factor, fraction, .. } = *identity;
-        (layer, factor.to_bits(), fraction.to_bits())
-    };
-    let text = |identity: &FitIdentity| {
-        let FitIdentity { representation, probe, protocol, trained_on, .. } = identity;
-        (representation.clone(), probe.clone(), protocol.clone(), trained_on.clone())
-    };
-    key(a) == key(b) && text(a) == text(b)
 }
 
 /// One row per arm in both precisions.

@@ -5,8 +5,6 @@
 
 use super::gather::fetch;
 use super::{Arithmetic, Memory, POSITIONS_PER_BLOCK, Taps};
-use crate::isa::{Isa, per_isa};
-use crate::tile::TILE_COLUMNS;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -49,13 +47,10 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         Self { arithmetic, taps, dy, width, rows, tiles, panels, tiles_per_task }
     }
 
-    /// Replaces `dkernel` and, if there is one, `dbias`.
-    pub(super) fn run(&self, isa: Isa, dkernel: &mut [f32], dbias: Option<&mut [f32]>) {
+    /// Replaces `dkernel`.
+    pub(super) fn run(&self, dkernel: &mut [f32]) {
         let [memory, _] = A::memory();
         let mut shared = memory.take();
-        if let Some(dbias) = dbias {
-            self.bias(isa, &mut shared.bias, dbias);
-        }
         match self.dy.len().div_ceil(self.values_per_block()) {
             0 => dkernel.fill(0.0),
             1 => self.only_block(&mut shared, dkernel),
@@ -64,33 +59,9 @@ impl<'a, A: Arithmetic> Product<'a, A> {
         memory.set(shared);
     }
 
-    /// Replaces `dbias` alone.
-    pub(super) fn run_bias(&self, isa: Isa, dbias: &mut [f32]) {
-        let [memory, _] = A::memory();
-        let mut shared = memory.take();
-        self.bias(isa, &mut shared.bias, dbias);
-        memory.set(shared);
-    }
-
     /// Values of `dy` of a whole block.
     fn values_per_block(&self) -> usize {
         POSITIONS_PER_BLOCK * self.width
-    }
-
-    /// Replaces `dbias` by the sums of the columns of `dy`; those of blocks go to `sums`.
-    fn bias(&self, isa: Isa, sums: &mut Vec<f32>, dbias: &mut [f32]) {
-        let blocks = self.dy.len().div_ceil(self.values_per_block());
-        sums.resize(blocks * self.width, 0.0);
-        let each = sums.par_chunks_mut(self.width).zip(self.dy.par_chunks(self.values_per_block()));
-        each.for_each(|(sums, dy)| {
-            for (panel, sums) in sums.chunks_mut(TILE_COLUMNS).enumerate() {
-                column_sums(isa, dy, self.width, panel * TILE_COLUMNS, sums);
-            }
-        });
-        dbias.fill(0.0);
-        for sums in sums.chunks_exact(self.width) {
-            dbias.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
-        }
     }
 
     /// Writes the sums of a single block as they are.
@@ -255,21 +226,4 @@ fn with_memory<A: Arithmetic>(task: impl FnOnce(&mut Memory<A>)) {
     let mut own = memory.take();
     task(&mut own);
     memory.set(own);
-}
-
-per_isa!(
-    /// Sums of at most 32 columns from `first` on, over the rows of `dy` in order.
-    fn column_sums(dy: &[f32], width: usize, first: usize, sums: &mut [f32]) = column_sums_of
-);
-
-#[inline(always)]
-fn column_sums_of(dy: &[f32], width: usize, first: usize, sums: &mut [f32]) {
-    let mut totals = [0.0; TILE_COLUMNS];
-    for row in dy.chunks_exact(width) {
-        match row[first..].first_chunk::<TILE_COLUMNS>() {
-            Some(row) => totals.iter_mut().zip(row).for_each(|(total, dy)| *total += dy),
-            None => totals.iter_mut().zip(&row[first..]).for_each(|(total, dy)| *total += dy),
-        }
-    }
-    sums.copy_from_slice(&totals[..sums.len()]);
 }
