@@ -138,56 +138,65 @@ fn represent_strand(
     }
     let mut pooled = vec![0.0; width];
     let count = states.len() / width.max(1);
-    match pooled_span(pooling, options, (count, lengths), mean_skips_first)? {
-        Some(span) => {
-            let rows = states.get(span.start * width..span.end * width);
-            mean(rows.unwrap_or_default(), &mut pooled)?;
-        }
-        None => {
-            let tokens = states.chunks_exact(width).zip(lengths);
-            let rows = tokens.filter(|(_, length)| **length > 0).flat_map(|(row, _)| row);
+    let runs = pooled_runs(pooling, options, (count, lengths), mean_skips_first)?;
+    let rows = |run: &Range<usize>| states.get(run.start * width..run.end * width);
+    match runs.as_slice() {
+        [run] => mean(rows(run).unwrap_or_default(), &mut pooled)?,
+        runs => {
+            let rows = runs.iter().filter_map(rows).flatten();
             mean(&rows.copied().collect::<Vec<f32>>(), &mut pooled)?;
         }
     }
     Ok(pooled)
 }
 
-/// The states of a strand whose mean is its pooled representation; `None` if they are not neighbours: those of tokens that
-/// stand for nucleotides, with others between them.
+/// The states of a strand whose mean is its pooled representation, in runs of neighbours: several where tokens that stand
+/// for nucleotides have others between them.
 ///
 /// - `tokens`: how many, and the nucleotides each stands for where an option needs them
 ///
 /// # Errors
 /// As [`represent`].
-pub(crate) fn pooled_span(
+pub(crate) fn pooled_runs(
     pooling: Pooling,
     options: RepresentationOptions,
     (count, lengths): (usize, &[u32]),
     mean_skips_first: bool,
-) -> Result<Option<Range<usize>>> {
+) -> Result<Vec<Range<usize>>> {
     if count == 0 {
         return Err(Error::bug("expected a token to pool, found none"));
     }
-    match (pooling, options.mean_over) {
-        (Pooling::Effect | Pooling::Full, _) => Err(Error::bug("scores and states have no mean")),
-        (Pooling::Cls, _) => Ok(Some(0..1)),
-        (Pooling::AfterCls, _) if count < 2 => Err(nothing_after_cls()),
-        (Pooling::AfterCls, _) => Ok(Some(1..2)),
-        (Pooling::Mean, MeanOver::Nucleotides) => {
-            let stands = |length: &u32| *length > 0;
-            let (first, last) = (lengths.iter().position(stands), lengths.iter().rposition(stands));
-            let Some((first, last)) = first.zip(last) else {
-                return Err(Error::invalid("no token that stands for nucleotides to average"));
-            };
-            let between = lengths.get(first..=last).unwrap_or_default();
-            Ok(between.iter().all(stands).then_some(first..last + 1))
+    let run = match (pooling, options.mean_over) {
+        (Pooling::Effect | Pooling::Full, _) => {
+            return Err(Error::bug("scores and states have no mean"));
         }
+        (Pooling::Cls, _) => 0..1,
+        (Pooling::AfterCls, _) if count < 2 => return Err(nothing_after_cls()),
+        (Pooling::AfterCls, _) => 1..2,
+        (Pooling::Mean, MeanOver::Nucleotides) => return runs_of_nucleotides(lengths),
         (Pooling::Mean, MeanOver::Published) if mean_skips_first => match count {
-            1 => Err(Error::invalid("no token but the first, which its mean leaves out")),
-            _ => Ok(Some(1..count)),
+            1 => return Err(Error::invalid("no token but the first, which its mean leaves out")),
+            _ => 1..count,
         },
-        (Pooling::Mean, MeanOver::All | MeanOver::Published) => Ok(Some(0..count)),
+        (Pooling::Mean, MeanOver::All | MeanOver::Published) => 0..count,
+    };
+    Ok(vec![run])
+}
+
+/// Runs of tokens that stand for nucleotides.
+fn runs_of_nucleotides(lengths: &[u32]) -> Result<Vec<Range<usize>>> {
+    let mut start = 0;
+    let mut runs = Vec::new();
+    for own in lengths.chunk_by(|length, next| (*length > 0) == (*next > 0)) {
+        if own.first().is_some_and(|length| *length > 0) {
+            runs.push(start..start + own.len());
+        }
+        start += own.len();
     }
+    if runs.is_empty() {
+        return Err(Error::invalid("no token that stands for nucleotides to average"));
+    }
+    Ok(runs)
 }
 
 #[cfg(test)]
@@ -261,6 +270,8 @@ mod tests {
         assert_eq!(mean(MeanOver::All), [14.0 / 3.0]);
         let options =
             RepresentationOptions { mean_over: MeanOver::Nucleotides, ..Default::default() };
+        let between = StrandStates { states: &[1.0, 2.0, 9.0, 4.0], lengths: &[0, 1, 0, 2] };
+        assert_eq!(represent(Pooling::Mean, options, &[between], 1, false).unwrap(), [3.0]);
         let special = StrandStates { states: &[1.0], lengths: &[0] };
         let error = represent(Pooling::Mean, options, &[special], 1, false).unwrap_err();
         assert!(error.to_string().contains("no token that stands for nucleotides"), "{error}");

@@ -1,11 +1,10 @@
 //! Rows of a shard made on the device that has the states: what leaves it is as large as what is stored.
 //!
-//! Leaves out: means over tokens that are no neighbours, which are made on the host. Invariant: rows have the bytes that the host
-//! makes of the same states.
+//! Leaves out: what rows mean (representation). Invariant: rows have the bytes that the host makes of the same states.
 
 use super::{Source, StrandTokens};
 use crate::device::device_error;
-use crate::representation::pooled_span;
+use crate::representation::pooled_runs;
 use glmeval_common::embedding::narrow;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::representation::{FullRows, Pooling, StoredDtype, Strands};
@@ -47,7 +46,7 @@ pub(super) fn pooled_rows(
     if pooling == Pooling::Full {
         return full_rows(source, states, offsets, members);
     }
-    let Some(spans) = spans(source, pooling, offsets, members)? else { return Ok(None) };
+    let spans = spans(source, pooling, offsets, members)?;
     let width = source.width;
     let both = source.options.strands == Strands::Averaged;
     let bytes = match source.dtype {
@@ -179,13 +178,13 @@ fn averaged_rows(
     })
 }
 
-/// The states whose mean is the row of each strand of each sequence; `None` if those of one are not neighbours.
+/// The states whose mean is the row of each strand of each sequence, in runs of neighbours.
 fn spans(
     source: &Source<'_>,
     pooling: Pooling,
     offsets: &[usize],
     members: &[usize],
-) -> Result<Option<Vec<Range<usize>>>> {
+) -> Result<Vec<Vec<Range<usize>>>> {
     let mut spans = Vec::with_capacity(offsets.len());
     let bounds = offsets.iter().zip(offsets.iter().skip(1));
     let sequences = members.iter().flat_map(|&member| {
@@ -195,21 +194,21 @@ fn spans(
     let skips_first = source.model.mean_skips_first();
     for ((row, strand), (&start, &end)) in sequences.zip(bounds) {
         let count = end.saturating_sub(start);
-        let span = pooled_span(pooling, source.options, (count, &strand.lengths), skips_first)
+        let runs = pooled_runs(pooling, source.options, (count, &strand.lengths), skips_first)
             .map_err(|e| e.context(format!("example {}", source.name(row))))?;
-        let Some(span) = span else { return Ok(None) };
-        spans.push(start + span.start..start + span.end);
+        spans.push(runs.into_iter().map(|run| start + run.start..start + run.end).collect());
     }
-    Ok(Some(spans))
+    Ok(spans)
 }
 
 fn pooled<T: Number>(
     states: View<'_, f32>,
-    spans: &[Range<usize>],
+    spans: &[Vec<Range<usize>>],
     width: usize,
 ) -> Result<Vec<T>, KernelError> {
     let mut rows = DeviceArray::<T>::new(states.gpu(), spans.len() * width)?;
-    pool_rows(states, &Spans::new(states.gpu(), spans)?, &mut rows.view_mut())?;
+    let spans = Spans::of_runs(states.gpu(), spans.iter().map(Vec::as_slice))?;
+    pool_rows(states, &spans, &mut rows.view_mut())?;
     rows.to_vec()
 }
 

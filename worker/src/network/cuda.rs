@@ -3,7 +3,7 @@
 //! Leaves out: which examples lie there, epochs' ends (training). Invariant: a step depends on state, order and settings alone, to
 //! the byte, whether the device holds all examples or one batch; losses are read back once per epoch.
 
-use super::plan::{Kind, Mode, Plan};
+use super::plan::{Kind, Plan};
 use super::{Network, NetworkState, loss};
 use crate::device::device_error;
 use answers::Answers;
@@ -11,11 +11,11 @@ use engine::{Engine, Targeted};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::model::Precision;
 use glmeval_common::network::{Adam, ResolvedNetwork, TrainingSpec};
-use glmeval_kernels::cuda::{DeviceArray, Gpu, Recording};
+use glmeval_kernels::cuda::{DeviceArray, Gpu};
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::conv1d::cuda::ConvClass;
 use glmeval_kernels::ops::gather::cuda::Order;
-use std::collections::{BTreeMap, BTreeSet};
+use recorded::Recorded;
 use std::sync::Arc;
 
 pub use examples::{DeviceExamples, DeviceInput, DeviceNumber};
@@ -26,6 +26,7 @@ mod examples;
 mod layers;
 mod memory;
 mod products;
+mod recorded;
 #[cfg(test)]
 mod tests;
 
@@ -102,10 +103,9 @@ impl Held {
 
 /// A fit on a device.
 pub struct DeviceFit {
-    // Dropped before the arrays it was recorded with.
-    recordings: BTreeMap<usize, Recording>,
-    /// Numbers of rows that were stepped over once, so that all kernels are loaded.
-    stepped: BTreeSet<usize>,
+    // Both dropped before the arrays that were recorded.
+    steps: Recorded,
+    answers: Option<Answers>,
     gpu: Gpu,
     engine: Engine,
     held: Held,
@@ -115,7 +115,6 @@ pub struct DeviceFit {
     batches: usize,
     /// Predictions of the epoch's steps, if they are kept.
     predictions: Option<DeviceArray<f32>>,
-    answers: Option<Answers>,
     /// Which weights the device has.
     version: Arc<()>,
 }
@@ -171,8 +170,8 @@ impl DeviceFit {
         let kept = settings.epoch_rows.saturating_mul(network.outputs_per_example());
         let kept = settings.keeps_predictions.then(|| DeviceArray::new(gpu, kept)).transpose();
         Ok(Self {
-            recordings: BTreeMap::new(),
-            stepped: BTreeSet::new(),
+            steps: Recorded::default(),
+            answers: None,
             gpu: gpu.clone(),
             engine: Engine::new(gpu, plan, (network, state), &settings)?,
             held,
@@ -180,7 +179,6 @@ impl DeviceFit {
             settings,
             batches: 0,
             predictions: kept.map_err(device_error)?,
-            answers: None,
             version: Arc::clone(state.version()),
         })
     }
@@ -248,32 +246,9 @@ impl DeviceFit {
         self.batches += 1;
         // These are other weights than any that were read.
         self.version = Arc::new(());
-        self.run(rows).and_then(|()| self.keep_predictions(start, rows)).map_err(device_error)
-    }
-
-    fn run(&mut self, rows: usize) -> Result<(), KernelError> {
-        if let Some(recording) = self.recordings.get(&rows) {
-            return recording.run();
-        }
-        let Self { engine, held, order, .. } = self;
-        // Kernels are loaded by the first step, which a recording must not do.
-        if self.stepped.insert(rows) {
-            return engine.train(held.get(), order, rows);
-        }
-        let recording = self.gpu.record_keeping(|| engine.train(held.get(), order, rows))?;
-        recording.run()?;
-        self.recordings.insert(rows, recording);
-        Ok(())
-    }
-
-    /// Copies the predictions of the last step to those of the epoch, on the device.
-    fn keep_predictions(&mut self, start: usize, rows: usize) -> Result<(), KernelError> {
-        let (Some(kept), engine) = (&mut self.predictions, &self.engine) else { return Ok(()) };
-        let Some(from) = engine.value(Mode::Train, engine.plan.prediction, rows) else {
-            return Ok(());
-        };
-        let range = start * engine.outputs..(start + rows) * engine.outputs;
-        kept.view_mut().part(range).copy_from(from)
+        let Self { steps, gpu, engine, held, order, predictions, .. } = self;
+        let step = || engine.train(held.get(), order, predictions.as_mut(), rows);
+        steps.run(gpu, rows, step).map_err(device_error)
     }
 
     /// Losses of the batches of the epoch so far, penalties included, each before its step.
@@ -304,19 +279,21 @@ impl DeviceFit {
             let made = Answers::new(&self.gpu, order.len(), extents);
             self.answers = Some(made.map_err(device_error)?);
         }
-        let begun = self.answers.as_mut().map_or(Ok(()), |answers| answers.begin(order));
+        let Self { engine, answers, .. } = self;
+        let begun = answers.as_mut().map_or(Ok(()), |answers| answers.begin(engine, order));
         begun.map_err(device_error)
     }
 
-    /// Predicts the next batch; how many examples it had, none at the end.
+    /// Predicts the next batch; how many examples it had, none at the end. No step comes between the batches of an order.
     ///
     /// # Errors
     /// `Bug` before [`DeviceFit::begin_predictions`]; `Unavailable` if the device fails.
     pub fn predict_batch(&mut self) -> Result<usize> {
-        let Self { engine, held, answers, settings, .. } = self;
+        let Self { gpu, engine, held, answers, settings, .. } = self;
         let answers =
             answers.as_mut().ok_or_else(|| Error::bug("network: nothing is predicted"))?;
-        answers.add(engine, held.get().0, settings.batch_size).map_err(device_error)
+        let (engine, examples) = ((&*gpu, engine), held.get().0);
+        answers.add(engine, examples, settings.batch_size).map_err(device_error)
     }
 
     /// Logits and predictions of the order that was begun, `[N, outputs_per_example]` each.

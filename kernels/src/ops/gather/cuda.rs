@@ -1,4 +1,4 @@
-//! The examples of a batch on a device, which holds all of them and the order they come in.
+//! The examples of a batch on a device, which holds all of them and the order they come in; what is found of them, in that order.
 //!
 //! Leaves out: streaming of what does not fit. Invariant: a device is only given indices that were checked when they were written.
 
@@ -10,17 +10,23 @@ use crate::cuda::{
 use crate::error::{KernelError, Result, check_length, check_rows};
 
 const OP: &str = "gather";
+const SCATTER: &str = "scatter";
+const NEXT: &str = "next_batch";
 
 /// The kernel's text.
 pub(crate) static SOURCE: Source = Source {
     name: OP,
     text: include_str!("../gather.cu"),
-    kernels: &[OP],
+    kernels: &[OP, SCATTER, NEXT],
     instances: &[instance(&[("VALUE", 0)]), instance(&[("VALUE", 1)]), instance(&[("VALUE", 2)])],
 };
 
 const fn instance(defines: &'static [(&'static str, i64)]) -> Instance {
-    const BUDGETS: &[Budget] = &[Budget { kernel: OP, registers: 40, shared_bytes: 0 }];
+    const BUDGETS: &[Budget] = &[
+        Budget { kernel: OP, registers: 40, shared_bytes: 0 },
+        Budget { kernel: SCATTER, registers: 24, shared_bytes: 0 },
+        Budget { kernel: NEXT, registers: 16, shared_bytes: 0 },
+    ];
     Instance { defines, budgets: BUDGETS }
 }
 
@@ -142,6 +148,50 @@ pub fn gather<T: Stored>(
     unsafe { kernel.launch(shape, arguments) }
 }
 
+/// Writes what was found of a batch to its place among all, in the order of the epoch.
+///
+/// - `x`: `[rows, values]`, at most `batch_size` rows
+/// - `batch`: number of the batch, `[1]`; the caller lets it name none of which `out` does not hold all rows
+/// - `out`: `[N, values]`
+///
+/// # Errors
+/// `Shape` if operands do not fit.
+pub fn scatter(
+    x: View<'_, f32>,
+    (batch, batch_size): (View<'_, u64>, usize),
+    out: &mut ViewMut<'_, f32>,
+    rows: usize,
+) -> Result<()> {
+    check_length(SCATTER, "batch", batch.len(), 1)?;
+    if rows == 0 {
+        return check_length(SCATTER, "x", x.len(), 0);
+    }
+    let values = check_rows(SCATTER, "x", x.len(), rows)?;
+    if rows > batch_size || x.len() > out.len() {
+        let expected = format!("{batch_size} rows and {} values at most", out.len());
+        let found = format!("{rows} rows and {} values", x.len());
+        return Err(KernelError::Shape { op: SCATTER, operand: "x", expected, found });
+    }
+    let batch_values = check_count(SCATTER, "batch", batch_size.saturating_mul(values))?;
+    let count = check_count(SCATTER, "x", x.len())?;
+    let arguments =
+        Arguments::new().array(&x).array(&batch).output(out).u32(batch_values).u32(count);
+    let kernel = out.gpu().kernel(&SOURCE, SCATTER, &[("VALUE", 0)])?;
+    // SAFETY: `out` has room for the rows of the batch, which the caller says.
+    unsafe { kernel.launch(LaunchShape::elements(x.len()), arguments) }
+}
+
+/// Counts a batch, `[1]`.
+///
+/// # Errors
+/// `Shape` for another length.
+pub fn next_batch(batch: &mut ViewMut<'_, u64>) -> Result<()> {
+    check_length(NEXT, "batch", batch.len(), 1)?;
+    let kernel = batch.gpu().kernel(&SOURCE, NEXT, &[("VALUE", 0)])?;
+    // SAFETY: the length was checked.
+    unsafe { kernel.launch(LaunchShape::line(1, 32), Arguments::new().output(batch)) }
+}
+
 /// Refuses more rows than a batch or the order has.
 pub(crate) fn check_chosen(chosen: &Chosen<'_>, rows: usize) -> Result<()> {
     let most = chosen.batch_size.min(chosen.order.len());
@@ -187,6 +237,27 @@ mod tests {
                 assert_eq!(found, (x - mean[i % width]) * inverse[i % width]);
             }
             assert!(gather(wide.view(), &chosen, None, &mut out.view_mut(), 4).is_err());
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn what_is_found_of_batches_lies_in_the_order_of_the_epoch() {
+        for_each_device(|gpu| {
+            for values in [1, 700] {
+                let expected = draw(4, 5 * values);
+                let mut batch = DeviceArray::from_slice(gpu, &[0_u64])?;
+                let mut out = DeviceArray::zeros(gpu, expected.len())?;
+                for found in expected.chunks(2 * values) {
+                    let (x, rows) = (DeviceArray::from_slice(gpu, found)?, found.len() / values);
+                    scatter(x.view(), (batch.view(), 2), &mut out.view_mut(), rows)?;
+                    next_batch(&mut batch.view_mut())?;
+                }
+                assert_eq!((out.to_vec()?, batch.to_vec()?), (expected, vec![3]));
+                let wide = DeviceArray::zeros(gpu, 3 * values)?;
+                let at = (batch.view(), 2);
+                assert!(scatter(wide.view(), at, &mut out.view_mut(), 3).is_err());
+            }
             Ok(())
         });
     }

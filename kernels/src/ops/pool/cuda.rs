@@ -31,29 +31,51 @@ const fn instance(defines: &'static [(&'static str, i64)]) -> Instance {
 
 /// Rows of each sequence that take part in its mean; one for its first token.
 pub struct Spans {
-    ends: DeviceArray<u64>,
-    count: usize,
+    /// First row and the row past the last, of all runs.
+    runs: DeviceArray<u64>,
+    /// Where the runs of each sequence begin; one more number than sequences.
+    starts: DeviceArray<u64>,
     rows: usize,
 }
 
 impl Spans {
-    /// Puts `spans` on the device.
+    /// Puts one run of each sequence on the device.
     ///
     /// # Errors
-    /// `Shape` if one of them is empty; `OutOfMemory` if there is no room.
+    /// As [`Spans::of_runs`].
     pub fn new(gpu: &Gpu, spans: &[Range<usize>]) -> Result<Self> {
-        if let Some(index) = spans.iter().position(|span| span.is_empty()) {
-            return Err(KernelError::Shape {
-                op: OP,
-                operand: "spans",
-                expected: "at least one row".to_owned(),
-                found: format!("no row in span {index}"),
-            });
+        Self::of_runs(gpu, spans.chunks(1))
+    }
+
+    /// Puts the runs of each sequence on the device: rows that are added one run after another.
+    ///
+    /// # Errors
+    /// `Shape` if a sequence has no row or one of its runs is empty; `OutOfMemory` if there is no room.
+    pub fn of_runs<'a>(
+        gpu: &Gpu,
+        sequences: impl IntoIterator<Item = &'a [Range<usize>]>,
+    ) -> Result<Self> {
+        let (mut runs, mut starts, mut rows) = (Vec::new(), vec![0], 0);
+        for (index, own) in sequences.into_iter().enumerate() {
+            if own.is_empty() || own.iter().any(Range::is_empty) {
+                return Err(KernelError::Shape {
+                    op: OP,
+                    operand: "spans",
+                    expected: "at least one row".to_owned(),
+                    found: format!("no row in a span of sequence {index}"),
+                });
+            }
+            runs.extend(own.iter().flat_map(|run| [run.start as u64, run.end as u64]));
+            rows = own.iter().map(|run| run.end).fold(rows, usize::max);
+            starts.push((runs.len() / 2) as u64);
         }
-        let ends = spans.iter().flat_map(|span| [span.start as u64, span.end as u64]);
-        let rows = spans.iter().map(|span| span.end).max().unwrap_or(0);
-        let ends: Vec<u64> = ends.collect();
-        Ok(Self { ends: DeviceArray::from_slice(gpu, &ends)?, count: spans.len(), rows })
+        let (runs, starts) =
+            (DeviceArray::from_slice(gpu, &runs)?, DeviceArray::from_slice(gpu, &starts)?);
+        Ok(Self { runs, starts, rows })
+    }
+
+    fn len(&self) -> usize {
+        self.starts.len() - 1
     }
 }
 
@@ -69,9 +91,14 @@ pub fn pool_rows<T: Number>(
     spans: &Spans,
     out: &mut ViewMut<'_, T>,
 ) -> Result<()> {
-    let width = check(OP, x, spans.rows, (out.len(), spans.count))?;
-    // SAFETY: spans are not empty and end within x's rows, `out` has a row for each.
-    unsafe { launch(OP, x, &spans.ends, out, width) }
+    let width = check(OP, x, spans.rows, (out.len(), spans.len()))?;
+    let arguments = |first: usize, past: usize| {
+        // Runs are named by their place among all.
+        let starts = spans.starts.view().part(first..past + 1);
+        Arguments::new().array(&x).array(&spans.runs.view()).array(&starts)
+    };
+    // SAFETY: runs are not empty and end within x's rows, those of a sequence lie between its starts, `out` has a row for each.
+    unsafe { launch(OP, spans.len(), arguments, out, width) }
 }
 
 /// Writes the mean of the two rows of each pair, be they neighbours or not, as numbers of any type.
@@ -96,8 +123,11 @@ pub fn pool_pairs<T: Number>(
     let width = check(PAIRS, x, past, (out.len(), pairs.len()))?;
     let rows: Vec<u64> = pairs.iter().flatten().map(|&row| row as u64).collect();
     let rows = DeviceArray::from_slice(out.gpu(), &rows)?;
+    let arguments = |first: usize, past: usize| {
+        Arguments::new().array(&x).array(&rows.view().part(2 * first..2 * past))
+    };
     // SAFETY: both rows of a pair are x's, `out` has a row for each pair.
-    unsafe { launch(PAIRS, x, &rows, out, width) }
+    unsafe { launch(PAIRS, pairs.len(), arguments, out, width) }
 }
 
 /// The width of rows of which `x` must have `rows` and `out` exactly `count`.
@@ -120,18 +150,17 @@ fn check(
     Ok(width)
 }
 
-/// Runs `kernel` with two of `numbers` for each row of `out`.
+/// Runs `kernel` for `count` rows of `out`; its first arguments are those of the rows `first..past`.
 ///
 /// # Safety
-/// There are as many, and they name rows of `width` values of `x` as the kernel reads them.
+/// They name rows of `width` values as the kernel reads them.
 unsafe fn launch<T: Number>(
     kernel: &'static str,
-    x: View<'_, f32>,
-    numbers: &DeviceArray<u64>,
+    count: usize,
+    first_arguments: impl Fn(usize, usize) -> Arguments,
     out: &mut ViewMut<'_, T>,
     width: usize,
 ) -> Result<()> {
-    let count = numbers.len() / 2;
     if count == 0 {
         return Ok(());
     }
@@ -141,8 +170,7 @@ unsafe fn launch<T: Number>(
         let mut shape = LaunchShape::line(width.div_ceil(256), 256);
         shape.grid[1] = (past - first) as u32;
         let part = out.part(first * width..past * width);
-        let of_part = numbers.view().part(2 * first..2 * past);
-        let arguments = Arguments::new().array(&x).array(&of_part).output(&part).u32(width as u32);
+        let arguments = first_arguments(first, past).output(&part).u32(width as u32);
         // SAFETY: the caller's promise; a thread stays in its column.
         unsafe { kernel.launch(shape, arguments) }?;
     }
@@ -182,6 +210,29 @@ mod tests {
                 pool_rows(device.view(), &spans, &mut half.view_mut())?;
                 assert!(half.to_vec()?.iter().all(|x| x.0 & 0x7c00 != 0x7c00), "finite");
             }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn runs_of_a_sequence_are_added_as_if_they_were_neighbours() {
+        for_each_device(|gpu| {
+            for width in [1, 5, 300] {
+                let x = draw(8, 40 * width);
+                let device = DeviceArray::from_slice(gpu, &x)?;
+                let runs = [vec![0..1, 3..17, 39..40], vec![5..6], vec![20..30, 2..4]];
+                let mut expected = vec![0.0; runs.len() * width];
+                for (runs, out) in runs.iter().zip(expected.chunks_exact_mut(width)) {
+                    let rows = runs.iter().flat_map(|run| &x[run.start * width..run.end * width]);
+                    mean_rows(&rows.copied().collect::<Vec<f32>>(), out)?;
+                }
+                let spans = Spans::of_runs(gpu, runs.iter().map(Vec::as_slice))?;
+                let mut out = DeviceArray::<f32>::new(gpu, expected.len())?;
+                pool_rows(device.view(), &spans, &mut out.view_mut())?;
+                assert_eq!(out.to_vec()?, expected);
+            }
+            assert!(Spans::of_runs(gpu, [[0..2].as_slice(), &[]]).is_err());
+            assert!(Spans::of_runs(gpu, [[0..2, 3..3].as_slice()]).is_err());
             Ok(())
         });
     }

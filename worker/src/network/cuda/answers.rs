@@ -1,18 +1,21 @@
-//! Predictions of many batches in a device's memory, read back at once.
+//! Predictions of many batches in a device's memory, read back at once; a batch is one recorded graph.
 //!
 //! Leaves out: what is predicted. Invariant: an example's prediction does not depend on the batch it is in.
 
 use super::engine::Engine;
 use super::examples::DeviceExamples;
+use super::recorded::Recorded;
 use crate::network::plan::Mode;
 use glmeval_kernels::cuda::{DeviceArray, Gpu};
 use glmeval_kernels::error::KernelError;
-use glmeval_kernels::ops::gather::cuda::Order;
+use glmeval_kernels::ops::gather::cuda::{Order, next_batch};
 
 type Result<T> = std::result::Result<T, KernelError>;
 
 /// Logits and predictions of the examples of an order, as far as they are found.
 pub(super) struct Answers {
+    // Dropped before the arrays it was recorded with.
+    recorded: Recorded,
     order: Order,
     logits: DeviceArray<f32>,
     predictions: DeviceArray<f32>,
@@ -30,7 +33,8 @@ impl Answers {
     ) -> Result<Self> {
         let array = || DeviceArray::new(gpu, count.saturating_mul(outputs));
         let order = Order::new(gpu, count, examples)?;
-        Ok(Self { order, logits: array()?, predictions: array()?, done: 0, examples })
+        let recorded = Recorded::default();
+        Ok(Self { recorded, order, logits: array()?, predictions: array()?, done: 0, examples })
     }
 
     /// Whether it has room for exactly `count` answers.
@@ -38,16 +42,17 @@ impl Answers {
         self.order.len() == count
     }
 
-    /// Begins anew.
-    pub(super) fn begin(&mut self, order: &[u32]) -> Result<()> {
+    /// Begins anew. The device counts the batches from here on, so that no step may come between them.
+    pub(super) fn begin(&mut self, engine: &mut Engine, order: &[u32]) -> Result<()> {
         self.done = 0;
-        self.order.write(order)
+        self.order.write(order)?;
+        engine.memory.set_batch(0)
     }
 
     /// Answers the next batch of at most `batch_size`; how many examples it has.
     pub(super) fn add(
         &mut self,
-        engine: &mut Engine,
+        (gpu, engine): (&Gpu, &mut Engine),
         examples: &DeviceExamples,
         batch_size: usize,
     ) -> Result<usize> {
@@ -56,18 +61,15 @@ impl Answers {
             return Ok(0);
         }
         debug_assert_eq!(examples.count, self.examples, "the order names these examples");
-        engine.memory.set_batch(self.done / batch_size)?;
-        engine.take_batch((examples, None), &self.order, rows)?;
-        engine.forward(Mode::Predict, rows)?;
-        let range = self.done * engine.outputs..(self.done + rows) * engine.outputs;
-        for (into, value) in [
-            (&mut self.logits, engine.plan.logits),
-            (&mut self.predictions, engine.plan.prediction),
-        ] {
-            if let Some(from) = engine.value(Mode::Predict, value, rows) {
-                into.view_mut().part(range.clone()).copy_from(from)?;
-            }
-        }
+        let Self { recorded, order, logits, predictions, .. } = self;
+        recorded.run(gpu, rows, || {
+            engine.take_batch((examples, None), order, rows)?;
+            engine.forward(Mode::Predict, rows)?;
+            let predicted = (Mode::Predict, rows);
+            engine.keep(engine.plan.logits, predicted, logits)?;
+            engine.keep(engine.plan.prediction, predicted, predictions)?;
+            next_batch(&mut engine.memory.batch_mut())
+        })?;
         self.done += rows;
         Ok(rows)
     }

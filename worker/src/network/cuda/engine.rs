@@ -15,7 +15,7 @@ use glmeval_common::network::AdamForm;
 use glmeval_kernels::cuda::{DeviceArray, Gpu, View};
 use glmeval_kernels::error::KernelError;
 use glmeval_kernels::ops::adam::{AdamStep, cuda as adam};
-use glmeval_kernels::ops::gather::cuda::{Chosen, Order, gather};
+use glmeval_kernels::ops::gather::cuda::{Chosen, Order, gather, scatter};
 use glmeval_kernels::ops::loss::{LossKind, cuda as losses};
 
 /// A plan with its arrays on a device.
@@ -77,17 +77,21 @@ impl Engine {
         })
     }
 
-    /// One step over `rows` examples.
+    /// One step over `rows` examples; its predictions go to their place in `kept`, those of all steps of the epoch.
     pub(super) fn train(
         &mut self,
         (examples, targets): Targeted<'_>,
         order: &Order,
+        kept: Option<&mut DeviceArray<f32>>,
         rows: usize,
     ) -> Result<(), KernelError> {
         self.take_batch((examples, Some(targets)), order, rows)?;
         self.forward(Mode::Train, rows)?;
         self.find_loss(rows)?;
         self.backward(rows)?;
+        if let Some(kept) = kept {
+            self.keep(self.plan.prediction, (Mode::Train, rows), kept)?;
+        }
         let memory = &mut self.memory;
         for (range, coefficient) in &self.weights.penalised {
             let weights = self.weights.values.trained.view().part(range.clone());
@@ -118,7 +122,7 @@ impl Engine {
         rows: usize,
     ) -> Result<(), KernelError> {
         let memory = &mut self.memory;
-        let batch = Some(memory.clock.view().part(2..3));
+        let batch = Some(memory.batch());
         let chosen = Chosen { order, batch, batch_size: self.batch_size };
         for (input, stored) in examples.inputs.iter().enumerate() {
             let length = self.plan.values[input].length * rows;
@@ -164,13 +168,19 @@ impl Engine {
     }
 
     /// What is held of `value` after a pass over `rows` examples.
-    pub(super) fn value(
-        &self,
-        mode: Mode,
-        value: ValueIndex,
-        rows: usize,
-    ) -> Option<View<'_, f32>> {
+    fn value(&self, mode: Mode, value: ValueIndex, rows: usize) -> Option<View<'_, f32>> {
         part(&self.memory.values, &self.plan, self.plan.place(mode, value), rows)
+    }
+
+    /// Copies what was found of `value` to the place that the batch has in `kept`.
+    pub(super) fn keep(
+        &self,
+        value: ValueIndex,
+        (mode, rows): (Mode, usize),
+        kept: &mut DeviceArray<f32>,
+    ) -> Result<(), KernelError> {
+        let Some(from) = self.value(mode, value, rows) else { return Ok(()) };
+        scatter(from, (self.memory.batch(), self.batch_size), &mut kept.view_mut(), rows)
     }
 
     fn find_loss(&mut self, rows: usize) -> Result<(), KernelError> {

@@ -224,6 +224,17 @@ impl Memory {
         self.clock.view_mut().part(2..3).write(&[batch as u64])
     }
 
+    /// Number of the batch, `[1]`.
+    pub(super) fn batch(&self) -> View<'_, u64> {
+        self.clock.view().part(2..3)
+    }
+
+    /// The same, to count it.
+    pub(super) fn batch_mut(&mut self) -> ViewMut<'_, u64> {
+        let [batch] = self.clock.view_mut().parts([2..3]);
+        batch
+    }
+
     /// How many steps were taken.
     pub(super) fn set_steps(&mut self, steps: u64) -> Result<()> {
         self.clock.view_mut().part(1..2).write(&[steps])
