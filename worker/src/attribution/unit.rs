@@ -107,6 +107,7 @@ async fn make(
     });
     let mut mapper =
         mapper(probe, model.as_deref(), gradients, &mut notes)?.with_kinds(&spec.kinds);
+    context.progress().set_rows_total(context.progress().rows_done() + manifest.rows);
     let held = rank(context, &mut mapper, (manifest, spec.top as usize)).await?;
     if held.is_empty() {
         let place = format!("data set {}", manifest.name);
@@ -205,14 +206,21 @@ async fn rank(
         let bytes = context.store.get_verified(&part.object).await.map_err(lost_input)?;
         tokio::task::block_in_place(|| {
             let examples = decode_part(context.store, manifest, part, rows, bytes)?;
+            let rows = examples.len() as u64;
             let tested = (part.first_row..).zip(examples).filter_map(tested);
             let mut tested = tested.peekable();
+            let mut ranked = 0;
             while tested.peek().is_some() {
                 context.check_stop()?;
                 let some: Vec<Named> =
                     tested.by_ref().take(SEQUENCES_AT_ONCE).collect::<Result<_>>()?;
+                let count = some.len() as u64;
                 ranking.take(mapper, some)?;
+                context.done(count);
+                ranked += count;
             }
+            // Those of other splits are through as well.
+            context.done(rows - ranked);
             Ok::<(), Error>(())
         })?;
     }
@@ -260,13 +268,19 @@ fn map(
     let kinds: Vec<MapKind> = mapper.kinds();
     let longest = ranked.held.iter().map(|one| one.sequence.len() as u64).max().unwrap_or(0);
     let size = (ranked.held.len() as u64, longest);
+    // Beside a gLM every sequence is masked first.
+    let stages = if mapper.entropies().is_some() { 2 } else { 1 };
+    context.progress().set_rows_total(context.progress().rows_total() + stages * size.0);
     let rows = (Vec::new(), TableFormat::Parquet);
     let mut tables = MapTables::new((nameless_file()?, &place), rows, &kinds, size)?;
     let maximum = map_all(
         mapper,
         ranked,
         || Ok(EntropySpool::on(nameless_file()?, &place)),
-        &mut |_, _| context.check_stop(),
+        &mut |_, count| {
+            context.done(count);
+            context.check_stop()
+        },
         &mut |sequences, mapped| tables.push(sequences, mapped).map(drop),
     )?;
     let (file, sequences, pairs) = tables.finish()?;

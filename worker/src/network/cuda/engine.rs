@@ -6,7 +6,7 @@
 use super::DeviceSettings;
 use super::examples::{DeviceExamples, DeviceInput};
 use super::layers::{Layer, Wanted};
-use super::memory::{BatchSizes, Memory, Run, Weights, part};
+use super::memory::{BATCH, BatchSizes, Memory, Run, Weights, part};
 use crate::device::device_error;
 use crate::network::plan::{Mode, Plan, ValueIndex};
 use crate::network::{Network, NetworkState, loss};
@@ -122,7 +122,7 @@ impl Engine {
         rows: usize,
     ) -> Result<(), KernelError> {
         let memory = &mut self.memory;
-        let batch = Some(memory.batch());
+        let batch = Some(memory.clock.view().part(BATCH));
         let chosen = Chosen { order, batch, batch_size: self.batch_size };
         for (input, stored) in examples.inputs.iter().enumerate() {
             let length = self.plan.values[input].length * rows;

@@ -17,6 +17,9 @@ type Result<T> = std::result::Result<T, KernelError>;
 /// Values between the starts of two weights are a multiple of it: 256 bytes, so that products read whole vectors.
 const ALIGNMENT: usize = 64;
 
+/// Where the clock has the number of the batch.
+pub(super) const BATCH: Range<usize> = 2..3;
+
 /// Weights, their gradients, and what the optimiser keeps.
 pub(super) struct Weights {
     pub(super) values: Values,
@@ -221,17 +224,17 @@ impl Memory {
 
     /// Which batch is taken next.
     pub(super) fn set_batch(&mut self, batch: usize) -> Result<()> {
-        self.clock.view_mut().part(2..3).write(&[batch as u64])
+        self.clock.view_mut().part(BATCH).write(&[batch as u64])
     }
 
     /// Number of the batch, `[1]`.
     pub(super) fn batch(&self) -> View<'_, u64> {
-        self.clock.view().part(2..3)
+        self.clock.view().part(BATCH)
     }
 
     /// The same, to count it.
     pub(super) fn batch_mut(&mut self) -> ViewMut<'_, u64> {
-        let [batch] = self.clock.view_mut().parts([2..3]);
+        let [batch] = self.clock.view_mut().parts([BATCH]);
         batch
     }
 
