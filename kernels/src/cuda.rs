@@ -197,15 +197,28 @@ impl Gpu {
         self.0.driver.measure(&mut work)
     }
 
-    /// Compiles a small kernel, runs it and looks at what it gives; multiplies two small matrices.
+    /// Compiles a small kernel, runs it and looks at what it gives; multiplies two small matrices of each type.
     ///
     /// # Errors
     /// As compiling and running; `Device` if the numbers are wrong.
     pub fn check_itself(&self) -> Result<()> {
         let x: Vec<f32> = (0..64_u8).map(f32::from).collect();
-        let left = DeviceArray::from_slice(self, &x)?;
-        let bias = DeviceArray::from_slice(self, &x[..8])?;
-        let mut out = DeviceArray::<Bf16>::new(self, 64)?;
+        let found = self.small_product::<f32>(&x)?;
+        // All sums are whole numbers that both types of operands lead to exactly.
+        self.check_small_product(&x, &found, 0.0)?;
+        // These are exact in bf16 too, but the result has 8 bits, and the bias may have been rounded to as many.
+        let narrow: Vec<Bf16> = x.iter().map(|x| Bf16::from_f32(*x)).collect();
+        let found = self.small_product(&narrow)?;
+        let found: Vec<f32> = found.iter().map(|x| x.to_f32()).collect();
+        self.check_small_product(&x, &found, 1.0 / 64.0)
+    }
+
+    /// A matrix of 8 x 8 times itself turned, with its first row added to each.
+    fn small_product<T: Value>(&self, x: &[T]) -> Result<Vec<T>> {
+        let bias: Vec<f32> = (0..8_u8).map(f32::from).collect();
+        let (left, bias) =
+            (DeviceArray::from_slice(self, x)?, DeviceArray::from_slice(self, &bias)?);
+        let mut out = DeviceArray::<T>::new(self, 64)?;
         self.multiply(&Product {
             rows: 8,
             columns: 8,
@@ -217,17 +230,19 @@ impl Gpu {
             out: Output::rows(out.view_mut(), 8),
             class: ProductClass::F32,
         })?;
-        let found: Vec<f32> = out.to_vec()?.iter().map(|x| x.to_f32()).collect();
+        out.to_vec()
+    }
+
+    fn check_small_product(&self, x: &[f32], found: &[f32], tolerance: f32) -> Result<()> {
         for (index, found) in found.iter().enumerate() {
             let (row, column) = (index / 8, index % 8);
             let sum: f32 = (0..8).map(|k| x[8 * row + k] * x[8 * column + k]).sum();
             let expected = sum + x[column];
-            // The result has 8 bits, and the bias may have been rounded to as many.
-            if (found - expected).abs() > expected / 64.0 {
+            if (found - expected).abs() > tolerance * expected {
                 return Err(crate::error::KernelError::Device {
                     device: self.properties().name.clone(),
                     operation: "check".to_owned(),
-                    message: format!("value {index}: expected about {expected}, found {found}"),
+                    message: format!("value {index}: expected {expected}, found {found}"),
                 });
             }
         }

@@ -54,7 +54,9 @@ pub(super) fn refused_recording(device: &str, operation: &str) -> KernelError {
     KernelError::Device {
         device: device.to_owned(),
         operation: operation.to_owned(),
-        message: "it cannot be recorded: what it copies would be the same each time".to_owned(),
+        message:
+            "it cannot be recorded: memory is neither found nor copied from or to the host there"
+                .to_owned(),
     }
 }
 

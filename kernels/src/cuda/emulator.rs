@@ -85,6 +85,13 @@ impl Emulator {
         let host = Arc::new(Host { pool, ..Host::default() });
         Ok(Self { host, compiler: Compiler::find()? })
     }
+
+    fn refuse_recording(&self, operation: &str) -> Result<()> {
+        if lock(&self.host.recording).is_none() {
+            return Ok(());
+        }
+        Err(refused_recording("the emulator", operation))
+    }
 }
 
 fn layout(bytes: usize) -> Option<Layout> {
@@ -112,6 +119,7 @@ impl Driver for Emulator {
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
+        self.refuse_recording("allocate")?;
         let full = || KernelError::OutOfMemory {
             device: "the emulator".to_owned(),
             bytes: bytes as u64,
@@ -152,9 +160,7 @@ impl Driver for Emulator {
 
     unsafe fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.host.check("write", to, bytes.len())?;
-        if lock(&self.host.recording).is_some() {
-            return Err(refused_recording("the emulator", "write"));
-        }
+        self.refuse_recording("write")?;
         let bytes = bytes.to_vec();
         self.host.tell(Arc::new(move || {
             // SAFETY: inside an array, checked above.
@@ -165,6 +171,7 @@ impl Driver for Emulator {
 
     unsafe fn read(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         self.host.check("read", from, bytes.len())?;
+        self.refuse_recording("read")?;
         // SAFETY: inside an array, checked above.
         unsafe {
             std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len())

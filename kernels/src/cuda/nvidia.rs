@@ -80,6 +80,28 @@ pub(super) fn device_count() -> Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
+/// Refuses libraries that are newer than the driver by a major version: it takes neither their code nor their calls.
+fn check_versions(device: &str) -> Result<()> {
+    let driver = driver_version()? / 1000;
+    let nvrtc = nvrtc::version()?;
+    let cublaslt = products::version()? / 10_000;
+    let too_new = |name: &str, version: &str| {
+        let reason = format!(
+            "expected {name} of CUDA {driver}, as the driver is, or older; found {version}: \
+             name another's folder in LD_LIBRARY_PATH, or renew the driver"
+        );
+        Err(absent(device.to_owned(), reason))
+    };
+    let major = nvrtc.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major > driver) {
+        return too_new("NVRTC", &nvrtc);
+    }
+    if cublaslt > driver as usize {
+        return too_new("cuBLASLt", &cublaslt.to_string());
+    }
+    Ok(())
+}
+
 /// What the driver says.
 fn say(error: &DriverError) -> String {
     let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
@@ -97,6 +119,7 @@ impl Nvidia {
         }
         nvrtc::check_present()?;
         products::check_present()?;
+        check_versions(&device)?;
         let refused = |error: DriverError| absent(device.clone(), say(&error));
         let context = CudaContext::new(ordinal).map_err(refused)?;
         let (major, minor) = context.compute_capability().map_err(refused)?;
@@ -138,6 +161,34 @@ impl Nvidia {
         }
     }
 
+    /// Does what may want memory of the driver's own: once more without our idle blocks if there is none.
+    fn with_room<T>(
+        &self,
+        operation: &'static str,
+        work: impl Fn() -> std::result::Result<T, DriverError>,
+    ) -> Result<T> {
+        let is_full = |error: &DriverError| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+        let done = match work() {
+            Err(error) if is_full(&error) => {
+                self.trim()?;
+                work()
+            }
+            done => done,
+        };
+        done.map_err(|error| match is_full(&error) {
+            true => self.full(0),
+            false => self.failed(operation)(error),
+        })
+    }
+
+    /// Refuses what a recording cannot hold.
+    fn refuse_recording(&self, operation: &str) -> Result<()> {
+        match self.is_recording.load(Ordering::Relaxed) {
+            true => Err(refused_recording(&self.name, operation)),
+            false => Ok(()),
+        }
+    }
+
     fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(self.failed("bind"))
     }
@@ -167,6 +218,8 @@ impl Nvidia {
 
 impl Drop for Nvidia {
     fn drop(&mut self) {
+        // Another device's context may be current on this thread.
+        drop(self.bind());
         if let Some(products) = self.products.take() {
             self.free(products.scratch());
         }
@@ -224,6 +277,7 @@ impl Driver for Nvidia {
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
         self.bind()?;
+        self.refuse_recording("allocate")?;
         let block = block_bytes(bytes).ok_or_else(|| self.full(bytes))?;
         // Work told of a block before it was freed is done before work told afterwards: there is one stream.
         if let Some(address) = lock(&self.pool).take(block) {
@@ -254,8 +308,9 @@ impl Driver for Nvidia {
 
     unsafe fn write(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.bind()?;
-        if self.is_recording.load(Ordering::Relaxed) {
-            return Err(refused_recording(&self.name, "write"));
+        self.refuse_recording("write")?;
+        if bytes.is_empty() {
+            return Ok(());
         }
         let written = if bytes.len() < STAGED_BYTES_MIN {
             // SAFETY: the caller's promise. The bytes may go once this returns, as they are pageable.
@@ -269,6 +324,10 @@ impl Driver for Nvidia {
 
     unsafe fn read(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         self.bind()?;
+        self.refuse_recording("read")?;
+        if bytes.is_empty() {
+            return self.synchronise();
+        }
         if bytes.len() >= STAGED_BYTES_MIN {
             // SAFETY: the caller's promise.
             return unsafe { self.staging.read(from, bytes, &self.stream) }
@@ -282,6 +341,7 @@ impl Driver for Nvidia {
 
     unsafe fn begin_read(&self, from: u64, bytes: usize) -> Result<Box<dyn Pending>> {
         self.bind()?;
+        self.refuse_recording("begin_read")?;
         let told = self.stream.record_event(None).map_err(self.failed("begin_read"))?;
         self.downloads.wait(&told).map_err(self.failed("begin_read"))?;
         let mut pieces = Vec::new();
@@ -299,6 +359,9 @@ impl Driver for Nvidia {
 
     unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
         self.bind()?;
+        if bytes == 0 {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
             .map_err(self.failed("copy"))
@@ -306,6 +369,9 @@ impl Driver for Nvidia {
 
     unsafe fn fill(&self, to: u64, value: u8, bytes: usize) -> Result<()> {
         self.bind()?;
+        if bytes == 0 {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         unsafe { result::memset_d8_async(to, value, bytes, self.stream.cu_stream()) }
             .map_err(self.failed("fill"))
@@ -319,10 +385,9 @@ impl Driver for Nvidia {
         let target =
             if self.arch == 90 { "sm_90a".to_owned() } else { format!("sm_{}", self.arch) };
         let compiled = nvrtc::compile_cached(source, defines, &target, self.cache.as_deref())?;
-        let module = self
-            .context
-            .load_module(Ptx::from_binary(compiled.cubin))
-            .map_err(self.failed("load"))?;
+        let module = self.with_room("load", || {
+            self.context.load_module(Ptx::from_binary(compiled.cubin.clone()))
+        })?;
         let mut functions = BTreeMap::new();
         for &name in source.kernels {
             functions.insert(name, self.function(&module, name)?);
@@ -345,7 +410,13 @@ impl Driver for Nvidia {
         work()?;
         end.record(&self.stream).map_err(self.failed("record"))?;
         end.synchronize().map_err(self.failed("synchronise"))?;
-        start.elapsed_ms(&end).map(|ms| Some(f64::from(ms))).map_err(self.failed("elapsed"))
+        let mut ms = 0.0_f32;
+        // The first form of it: drivers before CUDA 12.8 have no other.
+        // SAFETY: both events were recorded and the second has been waited for; the number is valid to write.
+        unsafe { sys::cuEventElapsedTime(&raw mut ms, start.cu_event(), end.cu_event()) }
+            .result()
+            .map_err(self.failed("elapsed"))?;
+        Ok(Some(f64::from(ms)))
     }
 
     fn begin_recording(&self) -> Result<()> {
@@ -358,8 +429,12 @@ impl Driver for Nvidia {
     fn end_recording(&self) -> Result<Graph> {
         self.is_recording.store(false, Ordering::Relaxed);
         let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-        let graph = self.stream.end_capture(flags).map_err(self.failed("end_capture"))?;
-        Ok(Graph(Box::new(Captured { graph: Mutex::new(graph), device: self.name.clone() })))
+        let graph = self.stream.end_capture(flags).map_err(|error| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => self.full(0),
+            _ => self.failed("end_capture")(error),
+        })?;
+        let (context, device) = (Arc::clone(&self.context), self.name.clone());
+        Ok(Graph(Box::new(Captured { graph: Mutex::new(graph), context, device })))
     }
 
     fn synchronise(&self) -> Result<()> {
@@ -436,7 +511,16 @@ impl Module for Loaded {
 
 struct Captured {
     graph: Mutex<Option<CudaGraph>>,
+    context: Arc<CudaContext>,
     device: String,
+}
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        // A graph is destroyed in the context that is current, whoever drops it.
+        drop(self.context.bind_to_thread());
+        lock(&self.graph).take();
+    }
 }
 
 // SAFETY: the graph is only used under its lock, as the driver asks.

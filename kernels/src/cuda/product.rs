@@ -98,7 +98,7 @@ impl<'a> Output<'a> {
 /// ```
 ///
 /// The last two terms where asked. `left` is `[rows, depth]`, `right` is `[columns, depth]`, as a layer's weight is stored;
-/// either may be stored transposed. Both operands are of one type; sums are f32.
+/// either may be stored transposed. Both operands are of one type; sums are f32, and so is the result of f32 operands.
 pub struct Product<'a> {
     /// Rows of the result.
     pub rows: usize,
@@ -148,6 +148,14 @@ impl Product<'_> {
         if self.left.value_type != self.right.value_type {
             let (left, right) = (self.left.value_type, self.right.value_type);
             return refuse("right", format!("{left:?} values"), format!("{right:?} values"));
+        }
+        if self.left.value_type == ValueType::F32 && self.out.value_type != ValueType::F32 {
+            // cuBLASLt has no such product.
+            return refuse(
+                "out",
+                "F32 values".to_owned(),
+                format!("{:?} values", self.out.value_type),
+            );
         }
         if let Some(bias) = &self.bias {
             crate::error::check_length("multiply", "bias", bias.len(), columns)?;

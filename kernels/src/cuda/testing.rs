@@ -4,6 +4,7 @@
 
 use super::{Gpu, GpuOptions};
 use crate::error::Result;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Runs `test` in the emulator, and on the first NVIDIA device if there is one; on that alone where one is required, as a
 /// machine with a device may have no C++ compiler.
@@ -13,11 +14,24 @@ pub(crate) fn for_each_device(test: impl Fn(&Gpu) -> Result<()>) {
     if !wanted {
         run(Gpu::emulated().unwrap());
     }
-    let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
-    match Gpu::open(0, &GpuOptions { cache, memory_max: None }) {
-        Ok(gpu) => run(gpu),
+    match REAL.get_or_init(open) {
+        Ok(gpu) => {
+            // What another test tells the device would become part of what this one records.
+            let _alone = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            run(gpu.clone());
+        }
         Err(error) => assert!(!wanted, "GLMEVAL_REQUIRE_GPU is set, and {error}"),
     }
+}
+
+/// The first NVIDIA device, opened once for all tests of a process: opening takes longer than most of them.
+static REAL: OnceLock<Result<Gpu>> = OnceLock::new();
+/// Held by the test that uses it.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn open() -> Result<Gpu> {
+    let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
+    Gpu::open(0, &GpuOptions { cache, memory_max: None })
 }
 
 /// Moves every seed; 0 unless `GLMEVAL_TEST_SEED` says otherwise.

@@ -254,12 +254,31 @@ fn values_come_to_the_host_while_the_device_goes_on() {
 }
 
 #[test]
-fn a_copy_from_the_host_is_not_recorded() {
+fn copies_from_and_to_the_host_and_new_memory_are_not_recorded() {
     for_each_device(|gpu| {
         let mut x = DeviceArray::<u32>::zeros(gpu, 2)?;
         let refused = gpu.record(|| x.view_mut().write(&[1, 2]));
         assert!(matches!(refused, Err(KernelError::Device { .. })));
+        let refused = gpu.record(|| x.to_vec().map(drop));
+        assert!(matches!(refused, Err(KernelError::Device { .. })));
+        let refused = gpu.record(|| x.view().download().map(drop));
+        assert!(matches!(refused, Err(KernelError::Device { .. })));
+        let refused = gpu.record(|| DeviceArray::<u32>::new(gpu, 2).map(drop));
+        assert!(matches!(refused, Err(KernelError::Device { .. })));
         assert_eq!(x.to_vec()?, [0, 0]);
+        Ok(())
+    });
+}
+
+#[test]
+fn arrays_without_values_are_written_copied_and_read() {
+    for_each_device(|gpu| {
+        let mut x = DeviceArray::<f32>::zeros(gpu, 0)?;
+        x.view_mut().write(&[])?;
+        let y = DeviceArray::<f32>::from_slice(gpu, &[])?;
+        x.view_mut().copy_from(y.view())?;
+        assert_eq!(x.to_vec()?, [0.0_f32; 0]);
+        assert_eq!(x.view().download()?.finish()?, [0.0_f32; 0]);
         Ok(())
     });
 }

@@ -83,6 +83,12 @@ impl PlanKey {
         if self.left.transposed { self.left.stride.min(ROWS_TYPICAL) } else { ROWS_TYPICAL }
     }
 
+    /// Rows that an algorithm must serve: one, odd ones, many; no more than a transposed left operand can have.
+    pub(super) fn rows_checked(&self) -> impl Iterator<Item = usize> {
+        let most = if self.left.transposed { self.left.stride } else { usize::MAX };
+        [1, 17, 300, 65_536, self.rows_typical()].into_iter().filter(move |&rows| rows <= most)
+    }
+
     /// Its name in a file of choices.
     pub(super) fn words(&self) -> String {
         let Self { columns, depth, class, has_bias, adds, .. } = self;

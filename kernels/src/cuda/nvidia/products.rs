@@ -23,6 +23,9 @@ const WORKSPACE_BYTES: usize = 32 << 20;
 /// Bytes beside them for a bias in the type and at the alignment that the library wants.
 const BIAS_BYTES: usize = 1 << 20;
 
+/// Bytes that divide the address of any bias.
+const BIAS_ALIGNMENT: usize = 16;
+
 /// Algorithms that are asked for, best first; those that split sums are passed over.
 const CANDIDATES: usize = 64;
 
@@ -128,7 +131,8 @@ impl Drop for Descriptor {
 }
 
 impl Descriptor {
-    fn new(key: &PlanKey) -> Result<Self, CublasError> {
+    /// `bias`: an address that no bias is less aligned than, as the library looks at it when it chooses.
+    fn new(key: &PlanKey, bias: u64) -> Result<Self, CublasError> {
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let compute = match (key.left.value_type, key.class) {
             (ValueType::F32, ProductClass::Tf32) => {
@@ -148,6 +152,7 @@ impl Descriptor {
             descriptor.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)?;
             let bias_type = data_type(key.out.value_type) as u32;
             descriptor.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias_type)?;
+            descriptor.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias)?;
         }
         Ok(descriptor)
     }
@@ -185,13 +190,26 @@ fn data_type(value_type: ValueType) -> sys::cudaDataType_t {
     }
 }
 
+/// Why there is no plan.
+enum Unplanned {
+    Library(CublasError),
+    /// What was offered, for people.
+    NoAlgorithm(String),
+}
+
+impl From<CublasError> for Unplanned {
+    fn from(error: CublasError) -> Self {
+        Self::Library(error)
+    }
+}
+
 impl Plan {
-    /// Descriptors for `rows` rows, and the algorithm that was chosen before, or else the best that splits no sum.
+    /// Descriptors, and the algorithm that was chosen before, or else the best that splits no sum.
     fn new(
         handle: &Handle,
         key: &PlanKey,
-        chosen: Option<Algorithm>,
-    ) -> Result<Option<Self>, CublasError> {
+        (chosen, bias): (Option<Algorithm>, u64),
+    ) -> Result<Self, Unplanned> {
         let rows = key.rows_typical();
         let of = |side: &Side, extent: usize| match side.transposed {
             false => Layout::new(side, key.depth, extent),
@@ -199,15 +217,33 @@ impl Plan {
         };
         let (right, left) = (of(&key.right, key.columns)?, of(&key.left, rows)?);
         let out = Layout::new(&key.out, key.columns, rows)?;
-        let descriptor = Descriptor::new(key)?;
+        let descriptor = Descriptor::new(key, bias)?;
         let algorithm = sys::cublasLtMatmulAlgo_t { data: chosen.unwrap_or_default() };
         let mut plan = Self { descriptor, right, left, out, algorithm };
-        let is_taken = chosen.is_some() && plan.takes(handle);
-        if !is_taken {
-            let Some(algorithm) = plan.search(handle, key)? else { return Ok(None) };
-            plan.algorithm = algorithm;
+        if chosen.is_none() || !plan.takes_all(handle, key)? {
+            plan.search(handle, key)?;
         }
-        Ok(Some(plan))
+        Ok(plan)
+    }
+
+    /// Says how many rows the left operand and the result have.
+    fn set_rows(&self, is_transposed: bool, rows: usize) -> Result<(), CublasError> {
+        use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
+        let inner = Attribute::CUBLASLT_MATRIX_LAYOUT_ROWS;
+        let outer = Attribute::CUBLASLT_MATRIX_LAYOUT_COLS;
+        self.left.set(if is_transposed { inner } else { outer }, rows)?;
+        self.out.set(outer, rows)
+    }
+
+    /// Whether the library takes the algorithm for few rows and for many.
+    fn takes_all(&self, handle: &Handle, key: &PlanKey) -> Result<bool, CublasError> {
+        for rows in key.rows_checked() {
+            self.set_rows(key.left.transposed, rows)?;
+            if !self.takes(handle) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the library takes the algorithm for these matrices, within the workspace.
@@ -232,14 +268,39 @@ impl Plan {
             && splits_no_sum(&self.algorithm)
     }
 
-    /// The best algorithm that splits no sum, as the library ranks them.
-    fn search(
+    /// Takes the best algorithm that splits no sum, as the library ranks them: the first that serves any number of rows, or
+    /// else the first.
+    fn search(&mut self, handle: &Handle, key: &PlanKey) -> Result<(), Unplanned> {
+        self.set_rows(key.left.transposed, key.rows_typical())?;
+        let offered = self.offered(handle, key)?;
+        let whole: Vec<_> = offered
+            .iter()
+            .filter(|one| one.state.result().is_ok() && one.workspaceSize <= WORKSPACE_BYTES)
+            .filter(|one| splits_no_sum(&one.algo))
+            .map(|one| one.algo)
+            .collect();
+        for &algorithm in &whole {
+            self.algorithm = algorithm;
+            if self.takes_all(handle, key)? {
+                return Ok(());
+            }
+        }
+        let Some(&first) = whole.first() else {
+            let words: Vec<String> = offered.iter().map(words).collect();
+            return Err(Unplanned::NoAlgorithm(words.join("; ")));
+        };
+        self.algorithm = first;
+        Ok(())
+    }
+
+    /// What the library offers, best first.
+    fn offered(
         &self,
         handle: &Handle,
         key: &PlanKey,
-    ) -> Result<Option<sys::cublasLtMatmulAlgo_t>, CublasError> {
+    ) -> Result<Vec<sys::cublasLtMatmulHeuristicResult_t>, CublasError> {
         let preference = Preference::new(key)?;
-        let mut found = [empty_result(); CANDIDATES];
+        let mut found = vec![empty_result(); CANDIDATES];
         let mut count = 0;
         // SAFETY: every descriptor is alive; there is room for as many results as are asked for.
         unsafe {
@@ -257,14 +318,25 @@ impl Plan {
             )
         }
         .result()?;
-        let found = found.iter().take(usize::try_from(count).unwrap_or(0));
-        let mut whole = found.filter(|one| {
-            one.state.result().is_ok()
-                && one.workspaceSize <= WORKSPACE_BYTES
-                && splits_no_sum(&one.algo)
-        });
-        Ok(whole.next().map(|one| one.algo))
+        found.truncate(usize::try_from(count).unwrap_or(0));
+        Ok(found)
     }
+}
+
+/// An offer, for people.
+fn words(offer: &sys::cublasLtMatmulHeuristicResult_t) -> String {
+    use sys::cublasLtMatmulAlgoConfigAttributes_t as Attribute;
+    let read = |attribute| configured(&offer.algo, attribute).unwrap_or(-1);
+    format!(
+        "algorithm {}, tile {}, stages {}, {} parts, reduction {}, {} bytes, {:?}",
+        read(Attribute::CUBLASLT_ALGO_CONFIG_ID),
+        read(Attribute::CUBLASLT_ALGO_CONFIG_TILE_ID),
+        read(Attribute::CUBLASLT_ALGO_CONFIG_STAGES_ID),
+        read(Attribute::CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
+        read(Attribute::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME),
+        offer.workspaceSize,
+        offer.state
+    )
 }
 
 struct Preference(sys::cublasLtMatmulPreference_t);
@@ -326,25 +398,31 @@ fn empty_result() -> sys::cublasLtMatmulHeuristicResult_t {
 /// Whether each sum is one thread block's.
 fn splits_no_sum(algorithm: &sys::cublasLtMatmulAlgo_t) -> bool {
     use sys::cublasLtMatmulAlgoConfigAttributes_t as Attribute;
-    let read = |attribute| {
-        let (mut value, mut written) = (-1_i32, 0);
-        // SAFETY: both attributes are 32-bit numbers; value and length are valid to write.
-        unsafe {
-            sys::cublasLtMatmulAlgoConfigGetAttribute(
-                algorithm,
-                attribute,
-                (&raw mut value).cast(),
-                size_of::<i32>(),
-                &raw mut written,
-            )
-        }
-        .result()
-        .ok()
-        .map(|()| value)
-    };
     // One part, or a library that does not count parts for this algorithm.
-    matches!(read(Attribute::CUBLASLT_ALGO_CONFIG_SPLITK_NUM), Some(0 | 1))
-        && read(Attribute::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) == Some(0)
+    let parts = configured(algorithm, Attribute::CUBLASLT_ALGO_CONFIG_SPLITK_NUM);
+    let reduction = configured(algorithm, Attribute::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME);
+    matches!(parts, Some(0 | 1)) && reduction == Some(0)
+}
+
+/// An attribute of 32 bits.
+fn configured(
+    algorithm: &sys::cublasLtMatmulAlgo_t,
+    attribute: sys::cublasLtMatmulAlgoConfigAttributes_t,
+) -> Option<i32> {
+    let (mut value, mut written) = (-1_i32, 0);
+    // SAFETY: value and length are valid to write; the library refuses an attribute of another size.
+    unsafe {
+        sys::cublasLtMatmulAlgoConfigGetAttribute(
+            algorithm,
+            attribute,
+            (&raw mut value).cast(),
+            size_of::<i32>(),
+            &raw mut written,
+        )
+    }
+    .result()
+    .ok()
+    .map(|()| value)
 }
 
 impl Products {
@@ -395,13 +473,19 @@ impl Products {
     fn plan<'a>(&self, state: &'a mut State, key: &PlanKey, rows: usize) -> Result<&'a Plan> {
         if !state.plans.contains_key(key) {
             let chosen = state.choices.get(key);
-            let plan = Plan::new(&self.handle, key, chosen)
-                .map_err(|error| self.failed(key, rows, error))?;
-            let plan = plan.ok_or_else(|| KernelError::Device {
-                device: self.device.clone(),
-                operation: format!("cuBLASLt product of {}", key.words()),
-                message: "expected an algorithm that splits no sum, found none".to_owned(),
-            })?;
+            // No bias is aligned better than this in general.
+            let bias = self.scratch + (WORKSPACE_BYTES + BIAS_ALIGNMENT) as u64;
+            let plan =
+                Plan::new(&self.handle, key, (chosen, bias)).map_err(|reason| match reason {
+                    Unplanned::Library(error) => self.failed(key, rows, error),
+                    Unplanned::NoAlgorithm(offered) => KernelError::Device {
+                        device: self.device.clone(),
+                        operation: format!("cuBLASLt product of {}", key.words()),
+                        message: format!(
+                            "expected an algorithm that splits no sum, found {offered}"
+                        ),
+                    },
+                })?;
             if chosen != Some(plan.algorithm.data) {
                 state.choices.put(key, plan.algorithm.data);
             }
@@ -420,7 +504,7 @@ impl Products {
         let place = self.scratch + WORKSPACE_BYTES as u64;
         let bytes = product.columns * product.out.value_type.bytes();
         let is_f32 = product.out.value_type == ValueType::F32;
-        if is_f32 && bias.address().is_multiple_of(16) {
+        if is_f32 && bias.address().is_multiple_of(BIAS_ALIGNMENT as u64) {
             return Ok(bias.address());
         }
         if bytes > BIAS_BYTES {
@@ -453,15 +537,11 @@ impl Products {
         product: &Product<'_>,
         bias: u64,
     ) -> Result<(), CublasError> {
-        use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
         if bias != 0 {
             let pointer = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
             plan.descriptor.set(pointer, bias)?;
         }
-        let inner = Attribute::CUBLASLT_MATRIX_LAYOUT_ROWS;
-        let outer = Attribute::CUBLASLT_MATRIX_LAYOUT_COLS;
-        plan.left.set(if product.left.transposed { inner } else { outer }, product.rows)?;
-        plan.out.set(outer, product.rows)?;
+        plan.set_rows(product.left.transposed, product.rows)?;
         let (alpha, beta) = (1.0_f32, if product.adds { 1.0_f32 } else { 0.0 });
         let out = product.out.address as *mut c_void;
         // SAFETY: descriptors are alive; operands hold what their layouts say, as `Product::check` has seen; C and D are one

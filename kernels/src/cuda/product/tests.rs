@@ -208,3 +208,13 @@ fn a_rows_bits_do_not_depend_on_how_many_there_are() {
         Ok(())
     });
 }
+
+#[test]
+fn a_bf16_result_of_f32_operands_is_refused_as_no_library_has_it() {
+    for_each_device(|gpu| {
+        let form = Form { has_bias: true, ..forms().next().unwrap() };
+        let refused = form.run::<f32, Bf16>(gpu, &form.draw()).unwrap_err();
+        assert!(refused.to_string().contains("expected F32 values"), "{refused}");
+        Ok(())
+    });
+}
