@@ -11,7 +11,8 @@ use super::product::Product;
 use super::{GpuOptions, lock, nvrtc};
 use crate::error::{KernelError, Result};
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaGraph, CudaModule, CudaStream, DriverError, result, sys,
+    CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaStream, DriverError, result,
+    sys,
 };
 use cudarc::nvrtc::Ptx;
 use std::collections::BTreeMap;
@@ -410,12 +411,7 @@ impl Driver for Nvidia {
         work()?;
         end.record(&self.stream).map_err(self.failed("record"))?;
         end.synchronize().map_err(self.failed("synchronise"))?;
-        let mut ms = 0.0_f32;
-        // The first form of it: drivers before CUDA 12.8 have no other.
-        // SAFETY: both events were recorded and the second has been waited for; the number is valid to write.
-        unsafe { sys::cuEventElapsedTime(&raw mut ms, start.cu_event(), end.cu_event()) }
-            .result()
-            .map_err(self.failed("elapsed"))?;
+        let ms = elapsed_ms(&start, &end).map_err(self.failed("elapsed"))?;
         Ok(Some(f64::from(ms)))
     }
 
@@ -451,6 +447,20 @@ impl Nvidia {
         function.set_attribute(attribute, bytes).map_err(self.failed("set_attribute"))?;
         Ok(function)
     }
+}
+
+/// Milliseconds between two events of which the second has been waited for.
+///
+/// By the first form of the call: drivers before CUDA 12.8 have no other, and bindings for 13 name only the newer one.
+fn elapsed_ms(start: &CudaEvent, end: &CudaEvent) -> std::result::Result<f32, DriverError> {
+    type Call = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
+    let mut ms = 0.0_f32;
+    // SAFETY: the library was opened before there were events; the call is the driver's of that name.
+    let call = unsafe { sys::culib().get::<Call>(b"cuEventElapsedTime\0") }
+        .map_err(|_| DriverError(sys::CUresult::CUDA_ERROR_NOT_FOUND))?;
+    // SAFETY: both events are alive; the number is valid to write.
+    unsafe { call(&raw mut ms, start.cu_event(), end.cu_event()) }.result()?;
+    Ok(ms)
 }
 
 struct Loaded {
