@@ -32,6 +32,13 @@ use staging::{PIECE_BYTES, Pinned, STAGED_BYTES_MIN, Staging};
 /// Oldest architecture kernels are written for.
 const ARCH_MIN: u32 = 80;
 
+/// Shared memory that a block may ask for.
+const SHARED_BYTES: sys::CUdevice_attribute =
+    sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+
+/// Shared memory that the largest blocks ask for: what architecture 80 has.
+const SHARED_BYTES_MIN: u32 = 163 << 10;
+
 /// A device.
 pub(super) struct Nvidia {
     context: Arc<CudaContext>,
@@ -129,6 +136,14 @@ impl Nvidia {
             let reason = format!("expected compute capability {ARCH_MIN} or more, found {arch}");
             return Err(absent(device, reason));
         }
+        let shared = context.attribute(SHARED_BYTES).map_err(refused)?;
+        if shared < SHARED_BYTES_MIN as i32 {
+            let (wanted, found) = (SHARED_BYTES_MIN >> 10, shared >> 10);
+            let reason = format!(
+                "expected {wanted} KiB of shared memory for a block, as A100, H100 and H200 have; found {found}"
+            );
+            return Err(absent(device, reason));
+        }
         // SAFETY: arrays are ordered by the one stream they are used on.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(refused)?;
@@ -220,7 +235,7 @@ impl Nvidia {
 impl Drop for Nvidia {
     fn drop(&mut self) {
         // Another device's context may be current on this thread.
-        drop(self.bind());
+        let _ = self.bind();
         if let Some(products) = self.products.take() {
             self.free(products.scratch());
         }
@@ -259,8 +274,7 @@ impl Driver for Nvidia {
             name: self.name.clone(),
             arch: self.arch,
             multiprocessors: self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-            shared_bytes_max: self
-                .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            shared_bytes_max: self.attribute(SHARED_BYTES)?,
             driver_version: driver_version()?,
             compiler: format!("NVRTC {}", nvrtc::version()?),
         })
@@ -442,8 +456,7 @@ impl Nvidia {
     fn function(&self, module: &Arc<CudaModule>, name: &str) -> Result<CudaFunction> {
         let function = module.load_function(name).map_err(self.failed("load"))?;
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        let shared = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        let bytes = self.context.attribute(shared).map_err(self.failed("attribute"))?;
+        let bytes = self.context.attribute(SHARED_BYTES).map_err(self.failed("attribute"))?;
         function.set_attribute(attribute, bytes).map_err(self.failed("set_attribute"))?;
         Ok(function)
     }
@@ -528,7 +541,7 @@ struct Captured {
 impl Drop for Captured {
     fn drop(&mut self) {
         // A graph is destroyed in the context that is current, whoever drops it.
-        drop(self.context.bind_to_thread());
+        let _ = self.context.bind_to_thread();
         lock(&self.graph).take();
     }
 }

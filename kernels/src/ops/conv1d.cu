@@ -6,7 +6,8 @@
 // 128 registers, two blocks a multiprocessor; 256: 163 KB and 255 registers, one. Limit: multiply-adds, from 64 steps on; 256 x
 // 128 tiles of bf16 read 1 byte of L2 for 85 operations, and 64 x 64 warps 1 byte of shared memory for 32.
 // Bytes moved per output: steps / TILE_N values of x, steps / TILE_M of the weights, both out of L2; writes one value.
-// Assumes 16-byte aligned arrays, widths that are multiples of 16 bytes where LEFT_VECTOR, RIGHT_VECTOR; any widths else.
+// Assumes 16-byte aligned arrays, widths that are multiples of 16 bytes where LEFT_VECTOR, RIGHT_VECTOR; any widths else; results and
+// what is added to them at any address where not out_vector.
 // Numerics: `tiles.cuh`; a sum starts from the bias. Zeros beyond an end are multiplied, which changes no finite sum.
 //
 // Defines: CLASS, TILE_M, TILE_N, LEFT_VECTOR, RIGHT_VECTOR, OUT_BF16, FLIPPED (the right operand is kernel[taps-1-tap, n, channel]).
@@ -127,7 +128,7 @@ ROLLED
 KERNEL_RESIDENT(THREADS, BLOCKS, conv1d)
 (const Value* RESTRICT x, const u32* RESTRICT ranges, const Value* RESTRICT weight, const float* RESTRICT bias,
  const float* residual, Out* out, u32 rows, u32 width, u32 columns, u32 output_width, u32 taps, u32 dilation, i32 padding_left,
- u32 length, u32 output_length, u32 activation) {
+ u32 length, u32 output_length, u32 activation, u32 out_vector) {
     SHARED(memory);
     uint4* places = (uint4*)memory;
     Value* stages = (Value*)(memory + TILE_M * 16);
@@ -180,14 +181,13 @@ KERNEL_RESIDENT(THREADS, BLOCKS, conv1d)
         }
     });
     __syncthreads();
-    const bool vector = output_width % 4 == 0;
 ROLLED
     for (u32 piece = threadIdx.x; piece < TILE_M * TILE_N / 4; piece += THREADS) {
         const u32 row = piece / (TILE_N / 4), column = piece % (TILE_N / 4) * 4;
         if (first_row + row >= rows || first_column + column >= output_width) continue;
         float4 values = *(const float4*)(finished + row * FINISHED_STRIDE + column);
         const u64 start = (u64)(first_row + row) * output_width + first_column + column;
-        if (vector) {
+        if (out_vector) {
             values = activate_all(values, activation);
             if (residual) {
                 const float4 more = *(const float4*)(residual + start);

@@ -298,6 +298,12 @@ u64 as_bits(float x) {
 float of_bf16(u32 bits) { return as_float((u64)(bits & 0xffff) << 16); }
 float half_of(u32 pair, u32 which) { return of_bf16(which ? pair >> 16 : pair); }
 
+// Matrix units cut off what a sum has beyond the bits of a float (Fasi et al. 2021; Ootomo and Yokota 2022).
+float cut(double sum) {
+    const float nearest = (float)sum;
+    return __builtin_fabs((double)nearest) > __builtin_fabs(sum) ? __builtin_nextafterf(nearest, 0.0f) : nearest;
+}
+
 void finish_multiply_bf16(u64 (*in)[8], u64 (*out)[8]) {
     static thread_local float a[16][16], b[16][8];
     for (u32 lane = 0; lane < 32; lane++) {
@@ -311,9 +317,9 @@ void finish_multiply_bf16(u64 (*in)[8], u64 (*out)[8]) {
     for (u32 lane = 0; lane < 32; lane++) {
         for (u32 i = 0; i < 4; i++) {
             const u32 r = lane / 4 + (i >= 2 ? 8 : 0), c = 2 * (lane % 4) + (i & 1);
-            float sum = as_float(i & 1 ? in[lane][3 + i / 2] >> 32 : in[lane][3 + i / 2]);
-            for (u32 k = 0; k < 16; k++) sum += a[r][k] * b[k][c];
-            out[lane][i] = as_bits(sum);
+            double sum = as_float(i & 1 ? in[lane][3 + i / 2] >> 32 : in[lane][3 + i / 2]);
+            for (u32 k = 0; k < 16; k++) sum += (double)a[r][k] * (double)b[k][c];
+            out[lane][i] = as_bits(cut(sum));
         }
     }
 }
@@ -331,9 +337,9 @@ void finish_multiply_tf32(u64 (*in)[8], u64 (*out)[8]) {
     for (u32 lane = 0; lane < 32; lane++) {
         for (u32 i = 0; i < 4; i++) {
             const u32 r = lane / 4 + (i >= 2 ? 8 : 0), c = 2 * (lane % 4) + (i & 1);
-            float sum = as_float(i & 1 ? in[lane][3 + i / 2] >> 32 : in[lane][3 + i / 2]);
-            for (u32 k = 0; k < 8; k++) sum += a[r][k] * b[k][c];
-            out[lane][i] = as_bits(sum);
+            double sum = as_float(i & 1 ? in[lane][3 + i / 2] >> 32 : in[lane][3 + i / 2]);
+            for (u32 k = 0; k < 8; k++) sum += (double)a[r][k] * (double)b[k][c];
+            out[lane][i] = as_bits(cut(sum));
         }
     }
 }

@@ -4,8 +4,9 @@
 // TILE_N / 2 rows and 32 columns of 128 rows, or 64 rows and 64 columns of 256. A tile is stored by row (a row's steps together, rows 144 bytes apart: the 8 rows that are read
 // at once lie in 8 groups of 4 banks) or by step (a step's rows together, steps 8 values more than a tile apart: the 4 steps of
 // a tf32 fragment lie in 4 groups of 8 banks, the 8 of ldmatrix in 8 groups of 4). No read has a bank conflict.
-// Numerics: f32 is one chain of fused multiply-adds over steps in order. Others: the steps of one mma are summed by the unit, f32
-// between them, in order; no split of the steps. A row's bits depend on that row and the right operand alone.
+// Numerics: f32 is one chain of fused multiply-adds over steps in order. Others: the steps of one mma are summed by the unit, which
+// cuts off instead of rounding, f32 between them, in order; no split of the steps. Of three tf32 products the 8 steps of an mma are
+// summed by the unit, and these sums added with rounding. A row's bits depend on that row and the right operand alone.
 //
 // Defines: CLASS (0 f32, 1 f32 from three tf32 products, 2 tf32, 3 bf16), TILE_M (128; 256 for bf16
 // with TILE_N 128), TILE_N (32, 64, 128).
@@ -183,10 +184,16 @@ template <bool LEFT_BY_STEP, bool RIGHT_BY_STEP> DEVICE void multiply_tiles(Sums
             UNROLL
             for (u32 i = 0; i < ROW_PRODUCTS; i++) {
                 if (CLASS == 1) {
-                    multiply_tf32(sums.of[i][j], a_rest[i], b[0], b[1]);
-                    multiply_tf32(sums.of[i][j], a[i], b_rest[0], b_rest[1]);
+                    // The unit cuts off what it adds, which short sums of their own keep small.
+                    float part[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+                    multiply_tf32(part, a_rest[i], b[0], b[1]);
+                    multiply_tf32(part, a[i], b_rest[0], b_rest[1]);
+                    multiply_tf32(part, a[i], b[0], b[1]);
+                    UNROLL
+                    for (u32 n = 0; n < 4; n++) sums.of[i][j][n] += part[n];
+                } else {
+                    multiply_tf32(sums.of[i][j], a[i], b[0], b[1]);
                 }
-                multiply_tf32(sums.of[i][j], a[i], b[0], b[1]);
             }
         }
     }

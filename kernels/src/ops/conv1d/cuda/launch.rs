@@ -282,6 +282,10 @@ pub(crate) fn convolve<T: ConvValue, O: ConvValue>(
         ("FLIPPED", i64::from(filters.is_flipped)),
     ];
     let kernel = x.gpu().kernel(&SOURCE, OP, &defines)?;
+    // Four results at a time, each four aligned as a whole.
+    let out_vector = filters.output_width.is_multiple_of(4)
+        && residual.is_multiple_of(16)
+        && out.view().address().is_multiple_of(4 * size_of::<O>() as u64);
     let right = if filters.is_flipped { tile * LINE_BYTES_PADDED } else { bytes_by_step(tile) };
     let shared = tile_rows * 16 + STAGES * (tile_rows * LINE_BYTES_PADDED + right);
     let blocks = gather.rows.div_ceil(tile_rows) * filters.output_width.div_ceil(tile);
@@ -303,6 +307,7 @@ pub(crate) fn convolve<T: ConvValue, O: ConvValue>(
         gather.length,
         gather.output_length,
         epilogue.activation as usize,
+        usize::from(out_vector),
     ];
     let arguments = counts.into_iter().fold(arguments, |arguments, x| arguments.u32(x as u32));
     // SAFETY: x holds the rows of all sequences, or as many as there are ranges; kernel, bias, residual and out were measured

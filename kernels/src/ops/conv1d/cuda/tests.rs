@@ -97,9 +97,11 @@ fn activations_are_those_of_the_cpu() {
 #[test]
 fn classes_of_matrix_units_are_near_the_cpu() {
     for_each_device(|gpu| {
-        for (shape, lengths, is_odd) in
-            [(shape(5, 4, 9, 8), &[1, 50][..], true), (shape(200, 16, 3, 2), &[70, 200], false)]
-        {
+        for (shape, lengths, is_odd) in [
+            (shape(5, 4, 9, 8), &[1, 50][..], true),
+            (shape(200, 16, 3, 2), &[70, 200], false),
+            (shape(33, 300, 9, 1), &[20], false),
+        ] {
             let operands = Operands::draw(shape, lengths);
             let expected = operands.cpu(Epilogue::None);
             let near = |class, tolerance| {
@@ -168,6 +170,31 @@ fn a_residual_is_added_after_the_activation() {
         let own = DeviceEpilogue { activation: relu, residual: Residual::Own };
         let refused = dense(x.view(), &weights, own, &mut rounded.view_mut());
         assert!(matches!(refused, Err(KernelError::Shape { operand: "residual", .. })));
+        Ok(())
+    });
+}
+
+#[test]
+fn results_and_residuals_may_begin_at_any_value() {
+    for_each_device(|gpu| {
+        let (rows, width) = (3, 8);
+        let weight = draw(2, width * 5);
+        let x = DeviceArray::from_slice(gpu, &draw(1, rows * 5))?;
+        let weights =
+            DeviceConv1d::<f32>::new(gpu, &weight, None, shape(width, 5, 1, 1), ConvClass::F32)?;
+        let values = rows * width;
+        let given = DeviceArray::from_slice(gpu, &draw(4, values + 1))?;
+        let mut expected = DeviceArray::from_slice(gpu, &given.to_vec()?[1..])?;
+        let own = DeviceEpilogue { residual: Residual::Own, ..DeviceEpilogue::default() };
+        dense(x.view(), &weights, own, &mut expected.view_mut())?;
+        let residual = Residual::Other(given.view().part(1..values + 1));
+        let epilogue = DeviceEpilogue { residual, ..DeviceEpilogue::default() };
+        for first in [0, 1, 3] {
+            let mut out = DeviceArray::<f32>::zeros(gpu, values + first)?;
+            let mut whole = out.view_mut();
+            dense(x.view(), &weights, epilogue, &mut whole.part(first..first + values))?;
+            assert_eq!(out.to_vec()?[first..], expected.to_vec()?);
+        }
         Ok(())
     });
 }
