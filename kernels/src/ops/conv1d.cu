@@ -3,7 +3,7 @@
 //
 // Grid: a block a tile of TILE_M rows and TILE_N columns, column tiles next to each other so that they share rows in L2. Block:
 // 256 threads (`tiles.cuh`). Tiles of 128 bytes a row come through a ring of 3 stages by cp.async. TILE_M 128: 110 KB and at most
-// 128 registers, two blocks a multiprocessor; 256: 163 KB and 255 registers, one. Limit: multiply-adds, from 64 steps on; 256 x
+// 128 registers, two blocks a multiprocessor (one of three tf32 products); 256: 163 KB and 255 registers, one. Limit: multiply-adds, from 64 steps on; 256 x
 // 128 tiles of bf16 read 1 byte of L2 for 85 operations, and 64 x 64 warps 1 byte of shared memory for 32.
 // Bytes moved per output: steps / TILE_N values of x, steps / TILE_M of the weights, both out of L2; writes one value.
 // Assumes 16-byte aligned arrays, widths that are multiples of 16 bytes where LEFT_VECTOR, RIGHT_VECTOR; any widths else; results and
@@ -20,8 +20,8 @@ typedef float Out;
 #define LEFT_VALUES (TILE_M * ROW_STRIDE)
 #define RIGHT_VALUES (FLIPPED ? TILE_N * ROW_STRIDE : TILE_K * STEP_STRIDE(TILE_N))
 #define RIGHT_BY_STEP (!FLIPPED)
-// Three products a value and single copies spill within 128 registers.
-#define BLOCKS (TILE_M == 256 || (CLASS == 1 && !LEFT_VECTOR) ? 1 : 2)
+// Three products a value spill within 128 registers.
+#define BLOCKS (TILE_M == 256 || CLASS == 1 ? 1 : 2)
 // Between rows of finished sums: the 4 rows that half a warp writes at once lie in 4 groups of 8 banks.
 #define FINISHED_STRIDE (TILE_N + 8)
 

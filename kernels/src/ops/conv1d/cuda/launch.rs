@@ -38,9 +38,9 @@ macro_rules! instance {
                 ("FLIPPED", $flipped),
             ],
             budgets: match tile_rows($class == 3, $flipped == 1, $columns) {
-                // Three products a value and single copies leave room for one block alone.
-                TILE_ROWS if $class == 1 && $left == 0 => {
-                    &[Budget { kernel: OP, registers: 160, shared_bytes: 112_640 }]
+                // Three products a value leave room for one block alone.
+                TILE_ROWS if $class == 1 => {
+                    &[Budget { kernel: OP, registers: 192, shared_bytes: 112_640 }]
                 }
                 TILE_ROWS => &[Budget { kernel: OP, registers: 128, shared_bytes: 112_640 }],
                 _ => &[Budget { kernel: OP, registers: 255, shared_bytes: 166_912 }],
