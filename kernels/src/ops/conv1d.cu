@@ -3,11 +3,12 @@
 //
 // Grid: a block a tile of TILE_M rows and TILE_N columns, column tiles next to each other so that they share rows in L2. Block:
 // 256 threads (`tiles.cuh`). Tiles of 128 bytes a row come through a ring of 3 stages by cp.async. TILE_M 128: 110 KB and at most
-// 128 registers, two blocks a multiprocessor (one of three tf32 products); 256: 163 KB and 255 registers, one. Limit: multiply-adds, from 64 steps on; 256 x
-// 128 tiles of bf16 read 1 byte of L2 for 85 operations, and 64 x 64 warps 1 byte of shared memory for 32.
+// 128 registers, two blocks a multiprocessor (of three tf32 products one); 256: 163 KB and 255 registers, one. Limit:
+// multiply-adds, from 64 steps on; 256 x 128 tiles of bf16 read 1 byte of L2 for 85 operations, and 64 x 64 warps 1 byte of
+// shared memory for 32.
 // Bytes moved per output: steps / TILE_N values of x, steps / TILE_M of the weights, both out of L2; writes one value.
-// Assumes 16-byte aligned arrays, widths that are multiples of 16 bytes where LEFT_VECTOR, RIGHT_VECTOR; any widths else; results and
-// what is added to them at any address where not out_vector.
+// Assumes 16-byte aligned arrays, widths that are multiples of 16 bytes where LEFT_VECTOR, RIGHT_VECTOR, any widths else; results
+// and what is added to them lie anywhere unless out_vector.
 // Numerics: `tiles.cuh`; a sum starts from the bias. Zeros beyond an end are multiplied, which changes no finite sum.
 //
 // Defines: CLASS, TILE_M, TILE_N, LEFT_VECTOR, RIGHT_VECTOR, OUT_BF16, FLIPPED (the right operand is kernel[taps-1-tap, n, channel]).
