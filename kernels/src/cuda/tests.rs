@@ -38,6 +38,7 @@ KERNEL(64, leave_early)(float* out) {
     out[threadIdx.x] = 1.0f;
 }
 KERNEL(64, all_to_one)(float* out) { out[0] = (float)blockIdx.x; }
+KERNEL(64, from_the_next)(float* out) { out[blockIdx.x] = out[blockIdx.x + 1]; }
 KERNEL(32, multiply)(const u32* a, const u32* b, float* out) {
     const u32 lane = lane_index();
     u32 left[4];
@@ -47,7 +48,7 @@ KERNEL(32, multiply)(const u32* a, const u32* b, float* out) {
     for (u32 i = 0; i < 4; i++) out[4 * lane + i] = sums[i];
 }
 "#,
-    kernels: &["reverse", "copy_through", "leave_early", "all_to_one", "multiply"],
+    kernels: &["reverse", "copy_through", "leave_early", "all_to_one", "from_the_next", "multiply"],
     instances: &[],
 };
 
@@ -134,6 +135,12 @@ fn a_thread_that_never_comes_to_a_barrier_is_found() {
 fn blocks_that_write_one_value_are_found() {
     let said = message(launch("all_to_one", 2, 1));
     assert!(said.contains("block 0 of this launch wrote it"), "{said}");
+}
+
+#[test]
+fn a_block_that_writes_what_another_reads_is_found() {
+    let said = message(launch("from_the_next", 2, 1));
+    assert!(said.contains("block 0 of this launch read it"), "{said}");
 }
 
 #[test]

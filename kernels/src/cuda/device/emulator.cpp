@@ -214,16 +214,19 @@ void check_shared(u64 offset, u32 size, bool writes) {
 void check_global(u64 index, u64 offset, u32 size, bool writes) {
     Shadow& shadow = runtime.shadows[index];
     const u32 me = runtime.block_index + 1;
-    if (shadow.writer.empty()) {
-        if (!writes) return;
-        shadow.writer.assign(runtime.launch->regions[index].bytes, 0);
-    }
+    const u64 bytes = runtime.launch->regions[index].bytes;
+    std::vector<u32>& own = writes ? shadow.writer : shadow.reader;
+    if (own.empty()) own.assign(bytes, 0);
+    const char* word = writes ? "written" : "read";
     for (u64 at = offset; at < offset + size; at++) {
-        const u32 writer = shadow.writer[at];
-        if (writer != 0 && writer != me) {
-            fail("byte %llu of an array is %s, and block %u of this launch wrote it", at, writes ? "written" : "read", writer - 1);
-        }
+        const u32 writer = shadow.writer.empty() ? 0 : shadow.writer[at];
+        if (writer != 0 && writer != me) fail("byte %llu of an array is %s, and block %u of this launch wrote it", at, word, writer - 1);
+        // Blocks run one after another here, and in any order or at once on a device.
+        const u32 reader = !writes || shadow.reader.empty() ? 0 : shadow.reader[at];
+        if (reader == SEVERAL) fail("byte %llu of an array is written, and several blocks of this launch read it", at);
+        if (reader != 0 && reader != me) fail("byte %llu of an array is written, and block %u of this launch read it", at, reader - 1);
         if (writes) shadow.writer[at] = me;
+        else shadow.reader[at] = shadow.reader[at] == 0 || shadow.reader[at] == me ? me : SEVERAL;
     }
 }
 
