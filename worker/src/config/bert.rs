@@ -198,6 +198,14 @@ impl BertConfig {
         weights.check(&self.expected_in(weights))
     }
 
+    /// What the head's layer norm adds to the variance where the others add `eps`: MosaicBERT's code has a number of its own.
+    pub fn head_eps(&self, eps: f32) -> f32 {
+        match self.form {
+            BertForm::Original => eps,
+            BertForm::Alibi => 1e-12,
+        }
+    }
+
     /// The tensors that `weights` should hold: a head or pooler is whole or absent, and its bias
     /// stands under one name at least.
     pub fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {

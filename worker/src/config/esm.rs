@@ -242,11 +242,15 @@ impl EsmConfig {
         check_sizes(&self.config, weights, &sizes)?;
         let layers = ("num_hidden_layers", self.num_hidden_layers);
         check_layers(&self.config, weights, layers, "esm.encoder.layer.")?;
-        // A head is either whole or, where only embeddings were published, absent.
+        weights.check(&self.expected_in(weights))
+    }
+
+    /// The tensors that `weights` should hold: a head is either whole or, where only embeddings were published, absent.
+    pub fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
         let has_head = weights.names().any(|name| name.starts_with(HEAD));
         let mut expected = self.expected_tensors();
         expected.retain(|tensor| has_head || !tensor.name.starts_with(HEAD));
-        weights.check(&expected)
+        expected
     }
 }
 

@@ -176,10 +176,15 @@ impl GpnConfig {
             let expected = format!("true, as {} holds {bias}", weights.path().display());
             return Err(self.config.error("bias", expected, false));
         }
+        weights.check(&self.expected_in(weights))
+    }
+
+    /// The tensors that `weights` should hold: a head is either whole or, where only embeddings were published, absent.
+    pub fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
         let has_head = weights.names().any(|name| name.starts_with(HEAD));
         let mut expected = self.expected_tensors();
         expected.retain(|tensor| has_head || !tensor.name.starts_with(HEAD));
-        weights.check(&expected)
+        expected
     }
 
     fn stored_sizes(&self, is_later: bool) -> Vec<StoredSize<'_>> {

@@ -22,6 +22,8 @@ const INNER_MAX: u32 = 64;
 
 /// What every published checkpoint was trained with, and the code's default.
 const LAYER_NORM_EPS: f64 = 1e-5;
+/// What the filter's window falls to.
+const SHIFT: f64 = 0.05;
 /// Frequency that the filter's sines start with in the published configs.
 const FREQUENCY: f64 = 10.0;
 
@@ -69,8 +71,6 @@ pub struct HyenaDnaConfig {
     pub layer_norm_eps: f64,
     /// What the filter's sines start with before training.
     pub frequency: f64,
-    /// Whether the gated value is added to its long convolution.
-    pub has_skip: bool,
     /// Whether the head is the embedding.
     pub is_tied: bool,
 }
@@ -118,7 +118,6 @@ impl HyenaDnaConfig {
             length_max: positions as usize,
             layer_norm_eps: config.optional_f64("layer_norm_epsilon")?.unwrap_or(LAYER_NORM_EPS),
             frequency: frequency.unwrap_or(FREQUENCY),
-            has_skip: mixer.optional_bool(key_of(is_original, "bias", "use_bias"))?.unwrap_or(true),
             is_tied: is_original || config.optional_bool("tie_word_embeddings")?.unwrap_or(false),
             config: Some(config),
         })
@@ -152,7 +151,6 @@ impl HyenaDnaConfig {
             length_max: of(&features, 3, 1)?,
             layer_norm_eps: LAYER_NORM_EPS,
             frequency: FREQUENCY,
-            has_skip: true,
             is_tied: layout == HyenaDnaLayout::Original,
         })
     }
@@ -276,6 +274,10 @@ fn check_variant(mixer: &Config, is_original: bool) -> Result<()> {
             if mixer.optional_bool(key)?.is_some_and(|found| found != published) {
                 return Err(mixer.error(key, format!("{published} (limit)"), !published));
             }
+        }
+        // Zero is refused too, as no number above it.
+        if let Some(shift) = mixer.optional_f64("shift")?.filter(|shift| *shift != SHIFT) {
+            return Err(mixer.error("shift", format!("{SHIFT} (limit)"), shift));
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Typed reading of configs, and the relations of an ESM config.
 
+use super::bert::BertConfig;
 use super::esm::{EsmConfig, PositionEmbedding};
 use super::*;
 
@@ -96,4 +97,20 @@ fn contradictions_between_keys_are_refused() {
         ("max_position_embeddings", 2.into()),
     ];
     assert!(esm(&change).unwrap_err().chain().contains("at least 3"));
+}
+
+#[test]
+fn the_head_of_mosaic_bert_has_an_eps_of_its_own() {
+    let mut values = serde_json::json!({
+        "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
+        "max_position_embeddings": 40, "vocab_size": 21, "layer_norm_eps": 1e-3,
+    });
+    let eps = |values: &Value| {
+        let (folder, _path) = write(&values.to_string());
+        let config = BertConfig::read(folder.path()).unwrap_or_else(|e| panic!("{}", e.chain()));
+        config.head_eps(1e-3)
+    };
+    assert_eq!(eps(&values), 1e-3);
+    values["alibi_starting_size"] = 8.into();
+    assert_eq!(eps(&values), 1e-12);
 }

@@ -188,7 +188,7 @@ impl Blueprint for Plan {
             .map(|index| Block::load(&config, (eps, precision), index, tensors))
             .collect::<Result<_>>()?;
         let pooler = Pooler::load(config.hidden_size, precision, tensors)?;
-        let head = load_head(&config, (eps, precision), tensors)?;
+        let head = load_head(&config, (config.head_eps(eps), precision), tensors)?;
         let slopes = slopes(&config);
         let scratch = Kept::default();
         Ok(Box::new(Encoder { config, embedding, slopes, blocks, pooler, head, scratch }))

@@ -152,6 +152,10 @@ impl Blueprint for Plan {
         self.config.expected_tensors()
     }
 
+    fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
+        self.config.expected_in(weights)
+    }
+
     fn check_weights(&self, weights: &Weights) -> Result<()> {
         self.config.check_weights(weights)
     }

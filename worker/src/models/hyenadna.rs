@@ -129,7 +129,8 @@ impl Blueprint for Plan {
             ("num_inner_mlps", config.inner_count as u64),
             ("l_max", config.length_max as u64),
             ("layer_norm_eps", self.eps.to_bits()),
-            ("skip", u64::from(config.has_skip)),
+            // Whatever `bias` or `use_bias` of a config says: the published code reads neither.
+            ("skip", 1),
             ("tied", u64::from(config.is_tied)),
         ]
     }

@@ -176,6 +176,10 @@ impl Blueprint for Plan {
         rotation::is_frequencies(name).then(|| rotation::frequencies(&self.config))
     }
 
+    fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
+        self.config.expected_in(weights)
+    }
+
     fn check_weights(&self, weights: &Weights) -> Result<()> {
         self.config.check_weights(weights)
     }

@@ -163,7 +163,7 @@ impl<T: Held> Encoder<T> {
         let pooler = has_pooler(loader.tensors)
             .then(|| loader.map(POOLER, ((width, width), true)))
             .transpose()?;
-        let form = ((vocabulary_size, width), eps);
+        let form = ((vocabulary_size, width), config.head_eps(eps));
         let head = head_names(config, loader.tensors)
             .map(|names| MaskedHead::load(loader, &names, form))
             .transpose()?;

@@ -137,10 +137,7 @@ pub(super) fn take_mixer<M>(
     let mut take = |part: &str, shape: &[usize]| tensors.take_f32(&format!("{name}.{part}"), shape);
     let short = take("short_filter.weight", &[three, 1, 3])?;
     let short_bias = take("short_filter.bias", &[three])?;
-    let mut skip = take("filter_fn.bias", &[width])?;
-    if !config.has_skip {
-        skip.fill(0.0);
-    }
+    let skip = take("filter_fn.bias", &[width])?;
     let mut take = |part: &str, shape: &[usize]| take(&format!("filter_fn.{part}"), shape);
     let mut layers = Vec::with_capacity(config.inner_count + 1);
     for layer in 0..=config.inner_count {

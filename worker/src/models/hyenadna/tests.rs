@@ -189,6 +189,13 @@ fn variants_that_were_never_published_are_refused_with_their_key() {
     config["layer"]["modulate"] = json!(false);
     assert!(refusal(&config).contains("layer.modulate: expected true (limit), found false"));
     config = original(16, 1, 20);
+    config["layer"]["shift"] = json!(0.1);
+    assert!(refusal(&config).contains("layer.shift: expected 0.05 (limit), found 0.1"));
+    config["layer"]["shift"] = json!(0.0);
+    assert!(refusal(&config).contains("layer.shift: expected "));
+    config["layer"]["shift"] = json!(0.05);
+    assert!(read(&config).is_ok());
+    config = original(16, 1, 20);
     config["layer"]["order"] = json!(3);
     assert!(refusal(&config).contains("layer.order: expected an integer from 2 to 2"));
     config = original(16, 1, 20);

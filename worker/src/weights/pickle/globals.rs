@@ -29,8 +29,8 @@ fn is_forbidden(module: &str, name: &str) -> bool {
     const MODULES: &str = "_posixsubprocess asyncio code codeop commands ctypes http importlib \
          marshal multiprocessing nt os pdb pip posix pty runpy shutil socket subprocess sys timeit \
          urllib webbrowser";
-    const BUILTINS: &str = "bool bytearray bytes complex dict float frozenset int list object \
-         range set slice str tuple type";
+    const BUILTINS: &str = "bool bytearray bytes complex dict float frozenset int list long object \
+         range set slice str tuple type unicode xrange";
     let stands_in = |list: &str, word: &str| list.split(' ').any(|listed| listed == word);
     match module.split('.').next().unwrap_or_default() {
         "builtins" | "__builtin__" => !stands_in(BUILTINS, name),

@@ -54,6 +54,15 @@ fn attributes_of_a_dict_are_dropped() {
 }
 
 #[test]
+fn types_under_the_names_of_python_2_are_harmless_and_what_reaches_code_is_refused() {
+    for name in ["long", "unicode", "xrange"] {
+        let bytes = pickle(format!("c__builtin__\n{name}\n").as_bytes());
+        assert!(Pickle::read(&bytes, 0).is_ok(), "{name}");
+    }
+    assert!(refused(&pickle(b"c__builtin__\ngetattr\n")).found.contains("getattr"));
+}
+
+#[test]
 fn deep_nesting_is_read_and_dropped_without_recursion() {
     let bytes = pickle(&[b")".to_vec(), vec![0x85; 500_000]].concat());
     assert_eq!(Pickle::read(&bytes, 0).unwrap().objects.len(), 500_001);

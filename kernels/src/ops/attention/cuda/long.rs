@@ -24,7 +24,7 @@ pub(crate) static SOURCE: Source = Source {
         instance(&[("WIDTH", 80), ("HAS_SLOPES", 0)], &[budget(240, 80)]),
         instance(&[("WIDTH", 96), ("HAS_SLOPES", 0)], &[budget(248, 96)]),
         instance(&[("WIDTH", 96), ("HAS_SLOPES", 1)], &[budget(255, 96)]),
-        instance(&[("WIDTH", 128), ("HAS_SLOPES", 0)], &[budget(240, 128)]),
+        instance(&[("WIDTH", 128), ("HAS_SLOPES", 0)], &[budget(248, 128)]),
         instance(&[("WIDTH", 128), ("HAS_SLOPES", 1)], &[budget(248, 128)]),
     ],
 };
