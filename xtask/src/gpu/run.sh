@@ -350,7 +350,7 @@ do_cpu() {
     threads=1
     if command -v g++ >/dev/null; then
         step smoke-kernels 150 bin/gpu_bench --smoke --repetitions 1
-        step smoke-steps 90 bin/network_rate --smoke
+        step smoke-steps 240 bin/network_rate --smoke
     else
         skipped smoke "missing g++, which the emulator of kernels is compiled with"
     fi
