@@ -1,10 +1,12 @@
 //! Prints times of kernels on a CUDA device, one JSON object a line, with the keys of `bench/peers/gpu.py`.
 //!
 //! Leaves out: peers, whole models. Invariant: operands are random, never zeros; where they would stay in the device's cache
-//! several sets take turns; what was computed is looked at before it is timed.
+//! several sets take turns; what was computed is looked at; a case that fails is a row that says so, and does not end the others.
 //!
 //! ```text
-//! gpu_bench [--device N | --smoke] [--only WORD] [--repetitions N]
+//! gpu_bench [--device N | --smoke] [--suite NAME] [--only WORD] [--repetitions N]
+//! gpu_bench --suites                   names of all suites
+//! gpu_bench [--device N] --open        what the device is, or why it cannot be opened
 //! gpu_bench [--device N] --check       whether the device runs a kernel and a product at all
 //! ```
 #![expect(clippy::print_stdout, reason = "rows are what this program is for")]
@@ -17,19 +19,20 @@ use glmeval_kernels::cuda::{Bf16, DeviceArray, Element, Gpu, GpuOptions, Operand
 use glmeval_kernels::cuda::{Product, ProductClass, Value};
 use glmeval_kernels::error::{KernelError, Result};
 use glmeval_kernels::ops::layer_norm::cuda::{Norm, layer_norm};
+use std::cell::Cell;
 use std::process::ExitCode;
 
 /// Measures one table of shapes.
-type Suite = fn(&mut Bench) -> Result<()>;
+type Suite = fn(&Bench) -> Result<()>;
 
-/// All suites, in the order of their rows.
-const SUITES: [Suite; 6] = [
-    layer_norms,
-    linears,
-    attention::even_lengths,
-    attention::mixed_lengths,
-    hyena::mixers,
-    convolution::training,
+/// All suites, named as the peers' program names them, in the order of their rows.
+const SUITES: [(&str, Suite); 6] = [
+    ("layer_norm", layer_norms),
+    ("linear", linears),
+    ("attention", attention::even_lengths),
+    ("varlen", attention::mixed_lengths),
+    ("hyena", hyena::mixers),
+    ("convolution", convolution::training),
 ];
 
 /// Rows and width.
@@ -59,6 +62,7 @@ struct Bench {
     is_smoke: bool,
     only: String,
     repetitions: usize,
+    failed_count: Cell<usize>,
 }
 
 /// What is measured: its name, number format, and the bytes and operations it cannot do without.
@@ -72,7 +76,11 @@ struct Case {
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failed) => {
+            println!("gpu_bench: {failed} cases failed");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             println!("gpu_bench: {error}");
             ExitCode::FAILURE
@@ -80,12 +88,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+/// Does what the arguments say; the number of cases that failed.
+fn run() -> Result<usize> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| words.iter().any(|word| word == name);
     let after = |name: &str| {
         words.iter().position(|word| word == name).and_then(|at| words.get(at + 1)).cloned()
     };
+    if has("--suites") {
+        SUITES.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(0);
+    }
     let is_smoke = has("--smoke");
     let ordinal = after("--device").and_then(|text| text.parse().ok()).unwrap_or(0);
     let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
@@ -93,15 +106,41 @@ fn run() -> Result<()> {
         true => Gpu::emulated()?,
         false => Gpu::open(ordinal, &GpuOptions { cache, memory_max: None })?,
     };
+    if has("--open") {
+        println!("{}", described(&gpu));
+        return Ok(0);
+    }
     if has("--check") {
         gpu.check_itself()?;
         println!("{} runs kernels and products", gpu.properties().name);
-        return Ok(());
+        return Ok(0);
     }
     let repetitions = after("--repetitions").and_then(|text| text.parse().ok()).unwrap_or(100);
     let only = after("--only").unwrap_or_default();
-    let mut bench = Bench { gpu, is_smoke, only, repetitions };
-    SUITES.iter().try_for_each(|suite| suite(&mut bench))
+    let bench = Bench { gpu, is_smoke, only, repetitions, failed_count: Cell::new(0) };
+    let suite = after("--suite");
+    let is_wanted = |name: &str| suite.as_deref().is_none_or(|wanted| wanted == name);
+    let wanted = SUITES.iter().filter(|(name, _)| is_wanted(name));
+    wanted.map(|(_, measure)| measure).try_for_each(|measure| measure(&bench))?;
+    Ok(bench.failed_count.get())
+}
+
+/// What a device is, for people.
+fn described(gpu: &Gpu) -> String {
+    let about = gpu.properties();
+    let (free, total) = gpu.memory().unwrap_or_default();
+    format!(
+        "{}, kernels for sm_{}, {} multiprocessors, {} bytes of shared memory a block, {:.1} of {:.1} GiB free, driver for \
+         CUDA {}, {}",
+        about.name,
+        about.arch,
+        about.multiprocessors,
+        about.shared_bytes_max,
+        free as f64 / (1_u64 << 30) as f64,
+        total as f64 / (1_u64 << 30) as f64,
+        about.driver_version,
+        about.compiler
+    )
 }
 
 impl Bench {
@@ -112,6 +151,32 @@ impl Bench {
 
     fn wants(&self, name: &str) -> bool {
         name.contains(&self.only)
+    }
+
+    /// Does `work` of a case if it is wanted; where it fails, that is its row.
+    ///
+    /// # Errors
+    /// `Device` if the device answers nothing any more.
+    fn attempt(&self, case: &Case, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.wants(&case.name) {
+            return Ok(());
+        }
+        let Err(error) = work() else { return Ok(()) };
+        self.failed_count.set(self.failed_count.get() + 1);
+        let message: String =
+            error.to_string().chars().map(|c| if c.is_ascii_graphic() { c } else { ' ' }).collect();
+        println!("{{{}, \"failure\": {message:?}}}", self.head(case));
+        self.gpu.synchronise()
+    }
+
+    /// The keys that every row begins with.
+    fn head(&self, case: &Case) -> String {
+        let Case { suite, name, dtype, .. } = case;
+        let device = &self.gpu.properties().name;
+        format!(
+            "\"suite\": \"{suite}\", \"case\": \"{name}\", \"impl\": \"glmeval\", \"device\": \"{device}\", \
+             \"dtype\": \"{dtype}\""
+        )
     }
 
     /// Sets of operands that take turns.
@@ -139,12 +204,8 @@ impl Bench {
         let number = |x: Option<f64>| x.map_or("null".to_owned(), |x| format!("{x:.6}"));
         let rate = |amount: f64, unit: f64| number(median.map(|ms| amount / ms / unit));
         println!(
-            "{{\"suite\": \"{}\", \"case\": \"{}\", \"impl\": \"glmeval\", \"device\": \"{}\", \"dtype\": \"{}\", \
-             \"median_ms\": {}, \"min_ms\": {}, \"first_ms\": {}, \"n\": {}, \"tflops\": {}, \"gb_per_s\": {}}}",
-            case.suite,
-            case.name,
-            self.gpu.properties().name,
-            case.dtype,
+            "{{{}, \"median_ms\": {}, \"min_ms\": {}, \"first_ms\": {}, \"n\": {}, \"tflops\": {}, \"gb_per_s\": {}}}",
+            self.head(case),
             number(median),
             number(times.first().copied()),
             number(first),
@@ -169,7 +230,7 @@ fn look(case: &Case, found: f32, expected: f32, tolerance: f32) -> Result<()> {
     })
 }
 
-fn layer_norms(bench: &mut Bench) -> Result<()> {
+fn layer_norms(bench: &Bench) -> Result<()> {
     for (rows, width) in LAYER_NORMS {
         let rows = bench.extent(rows);
         for dtype in ["f32", "bf16"] {
@@ -177,12 +238,10 @@ fn layer_norms(bench: &mut Bench) -> Result<()> {
             let bytes = rows * width * (4 + 4 + 4 + written);
             let name = format!("add_layer_norm_{rows}x{width}");
             let case = Case { suite: "gpu", name, dtype, bytes: bytes as f64, flop: 0.0 };
-            if bench.wants(&case.name) {
-                match dtype {
-                    "f32" => one_layer_norm::<f32>(bench, &case, (rows, width))?,
-                    _ => one_layer_norm::<Bf16>(bench, &case, (rows, width))?,
-                }
-            }
+            bench.attempt(&case, || match dtype {
+                "f32" => one_layer_norm::<f32>(bench, &case, (rows, width)),
+                _ => one_layer_norm::<Bf16>(bench, &case, (rows, width)),
+            })?;
         }
     }
     Ok(())
@@ -231,7 +290,7 @@ fn one_layer_norm<T: Number + glmeval_kernels::cuda::Number>(
     })
 }
 
-fn linears(bench: &mut Bench) -> Result<()> {
+fn linears(bench: &Bench) -> Result<()> {
     for (name, columns, depth) in LINEARS {
         for rows in LINEAR_ROWS {
             let shape @ (rows, columns, depth) =
@@ -242,13 +301,11 @@ fn linears(bench: &mut Bench) -> Result<()> {
                 let flop = 2.0 * rows as f64 * columns as f64 * depth as f64;
                 let name = format!("linear_{name}_M{rows}");
                 let case = Case { suite: "gpu", name, dtype, bytes: bytes as f64, flop };
-                if bench.wants(&case.name) {
-                    match dtype {
-                        "bf16" => one_linear::<Bf16>(bench, &case, shape, ProductClass::F32)?,
-                        "tf32" => one_linear::<f32>(bench, &case, shape, ProductClass::Tf32)?,
-                        _ => one_linear::<f32>(bench, &case, shape, ProductClass::F32)?,
-                    }
-                }
+                bench.attempt(&case, || match dtype {
+                    "bf16" => one_linear::<Bf16>(bench, &case, shape, ProductClass::F32),
+                    "tf32" => one_linear::<f32>(bench, &case, shape, ProductClass::Tf32),
+                    _ => one_linear::<f32>(bench, &case, shape, ProductClass::F32),
+                })?;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Training steps on a device, each one replayed graph.
 //!
-//! Leaves out: peers. Invariant: examples lie on the device, as in a fit; the loss after all steps is finite.
+//! Leaves out: peers. Invariant: examples lie on the device, as in a fit; the loss after all steps is finite; a case that
+//! fails is a row that says so, and does not end the others.
 
 use super::network;
 use glmeval_common::error::{Error, Result};
@@ -21,6 +22,7 @@ const BATCHES: usize = 8;
 const STEPS: usize = 104;
 
 /// Prints a row for each shape and class.
+#[expect(clippy::print_stdout, reason = "rows are what this is for")]
 pub(super) fn main(is_smoke: bool) -> Result<()> {
     let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
     let gpu = match is_smoke {
@@ -28,15 +30,33 @@ pub(super) fn main(is_smoke: bool) -> Result<()> {
         false => Gpu::open(0, &GpuOptions { cache, memory_max: None }),
     };
     let gpu = gpu.map_err(device_error)?;
-    for shape in SHAPES {
-        let (shape, steps) = if is_smoke { ((24, 4, 2), 3) } else { (shape, STEPS) };
+    let mut failed_count = 0;
+    let (shapes, steps) = if is_smoke { (&[(24, 4, 2)][..], 3) } else { (&SHAPES[..], STEPS) };
+    for &shape in shapes {
         for (class, dtype) in
             [(ConvClass::F32, "f32"), (ConvClass::Tf32x3, "tf32x3"), (ConvClass::Tf32, "tf32")]
         {
-            one(&gpu, shape, (class, dtype), steps)?;
+            let Err(error) = one(&gpu, shape, (class, dtype), steps) else { continue };
+            failed_count += 1;
+            let graphic = |c: char| if c.is_ascii_graphic() { c } else { ' ' };
+            let message: String = error.chain().chars().map(graphic).collect();
+            println!("{{{}, \"failure\": {message:?}}}", head(&gpu, shape, dtype));
+            gpu.synchronise().map_err(device_error)?;
         }
     }
-    Ok(())
+    match failed_count {
+        0 => Ok(()),
+        count => Err(Error::invalid(format!("network_rate: {count} cases failed"))),
+    }
+}
+
+/// The keys that every row begins with.
+fn head(gpu: &Gpu, (length, channels, rows): (usize, usize, usize), dtype: &str) -> String {
+    let device = &gpu.properties().name;
+    format!(
+        "\"suite\": \"gpu\", \"case\": \"probe_step_B{rows}_L{length}_C{channels}\", \"impl\": \"glmeval\", \
+         \"device\": \"{device}\", \"dtype\": \"{dtype}\""
+    )
 }
 
 #[expect(clippy::print_stdout, reason = "rows are what this is for")]
@@ -87,9 +107,8 @@ fn one(
     let median = times.get(times.len() / 2);
     let flop = 3.0 * 2.0 * network.resolved().products() as f64 * rows as f64;
     println!(
-        "{{\"suite\": \"gpu\", \"case\": \"probe_step_B{rows}_L{length}_C{channels}\", \"impl\": \"glmeval\", \
-         \"device\": \"{}\", \"dtype\": \"{dtype}\", \"median_ms\": {}, \"min_ms\": {}, \"n\": {}, \"tflops\": {}}}",
-        gpu.properties().name,
+        "{{{}, \"median_ms\": {}, \"min_ms\": {}, \"n\": {}, \"tflops\": {}}}",
+        head(gpu, (length, channels, rows), dtype),
         number(median),
         number(times.first()),
         times.len(),

@@ -1,4 +1,7 @@
-//! Fits on a device, the emulator: near those of the CPU, and the same bytes however they come about.
+//! Fits on a device: near those of the CPU, and the same bytes however they come about.
+//!
+//! Leaves out: how fast. Invariant: a real device is asked where there is one; only what needs a small memory is left to the
+//! emulator.
 
 use super::missing::{holed, two_outputs};
 use super::splicing::{exons, two_headed};
@@ -16,16 +19,28 @@ use glmeval_common::score::FitScores;
 use glmeval_common::store::fits::{read_history, read_predictions};
 use glmeval_common::unit::{Fit, FitUnit};
 use glmeval_kernels::cuda::Gpu;
+use std::sync::LazyLock;
 
 const ONE_HOT: FeatureSource = FeatureSource::Sequence(SequenceFeature::OneHot);
 
+/// The kind of [`device`], asked once.
+static KIND: LazyLock<String> = LazyLock::new(|| device().get().kind());
+
 fn device() -> SharedDevice {
-    SharedDevice::new(Device::Cuda(Gpu::emulated().unwrap()))
+    shared(Gpu::for_tests().unwrap())
 }
 
-/// The unit as it is planned for the emulator.
+fn shared(gpu: Gpu) -> SharedDevice {
+    SharedDevice::new(Device::Cuda(gpu))
+}
+
+/// The unit as it is planned for [`device`].
 fn planned(unit: FitUnit) -> FitUnit {
-    let class = crate::numeric_class_on("cuda-emulated", Precision::F32);
+    planned_for(&KIND, unit)
+}
+
+fn planned_for(kind: &str, unit: FitUnit) -> FitUnit {
+    let class = crate::numeric_class_on(kind, Precision::F32);
     FitUnit { training_class: Some(class), ..unit }
 }
 
@@ -169,38 +184,6 @@ async fn neighbours_interruptions_and_where_rows_lie_do_not_change_a_byte() {
     }
 }
 
-/// One epoch over many rows, in few batches.
-fn long() -> FitUnit {
-    let training = TrainingSpec {
-        epochs_max: 1,
-        batch_rows: 400,
-        ..training(Loss::MeanSquaredError, ExampleOrder::Shuffled)
-    };
-    let fit = network_fit("long", small_network(Activation::Linear), training);
-    planned(regression(vec![fit]))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn examples_that_a_device_does_not_hold_are_given_in_batches_with_the_same_bytes() {
-    const ROWS: usize = 4_000;
-    /// Halves of all tokens of all rows.
-    const EXAMPLES: u64 = (ROWS * 2 * TOKENS * WIDTH) as u64;
-    let unit = long();
-    let run = async |gpu: Gpu| {
-        let device = SharedDevice::new(Device::Cuda(gpu.clone()));
-        (left((ROWS, u64::MAX), &unit, &device, 0..0).await, gpu.statistics().peak)
-    };
-    let (expected, most) = run(Gpu::emulated().unwrap()).await;
-    // The examples have no room; then more than their share; then room, but none beside them for the fit.
-    let limits = [EXAMPLES - 10_000, EXAMPLES + 20_000, EXAMPLES * 4 / 3 + 1_000];
-    assert!(EXAMPLES < most && limits[2] < most, "{most} bytes if they are held");
-    for (limit, are_tried) in limits.into_iter().zip([false, false, true]) {
-        let (found, peak) = run(Gpu::emulated_within(limit).unwrap()).await;
-        assert_eq!(found, expected, "within {limit}");
-        assert_eq!(EXAMPLES <= peak, are_tried, "{peak} within {limit}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn units_of_one_process_take_turns_on_a_device() {
     let world = World::new(40, false);
@@ -216,24 +199,61 @@ async fn units_of_one_process_take_turns_on_a_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_finds_no_room_is_another_workers() {
-    let world = World::new(500, false);
-    world.write(100).await;
-    let full = SharedDevice::new(Device::Cuda(Gpu::emulated_within(40_000).unwrap()));
-    let error = world.run_with(&long(), (1, None), (&full, u64::MAX)).await.0.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.chain().contains("no room there for a batch of 300 examples"), "{error:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_unit_for_another_kind_of_device_is_refused_before_anything_is_read() {
     let world = World::new(10, false);
     let unit = planned(regression(two_fits()));
-    let other = FitUnit { training_class: Some("f32.cuda-sm90.1".to_owned()), ..unit.clone() };
+    let other = FitUnit { training_class: Some("f32.cuda-sm70.1".to_owned()), ..unit.clone() };
     for (unit, device) in [(&unit, SharedDevice::default()), (&other, device())] {
         let error = world.run_with(unit, (1, None), (&device, u64::MAX)).await.0.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         let class = unit.training_class.as_deref().unwrap();
         assert!(error.chain().contains(&format!("numeric class {class}, found")), "{error:?}");
+    }
+}
+
+/// What a device of little memory does, to the byte.
+mod emulated {
+    use super::*;
+
+    /// One epoch over many rows, in few batches.
+    fn long() -> FitUnit {
+        let training = TrainingSpec {
+            epochs_max: 1,
+            batch_rows: 400,
+            ..training(Loss::MeanSquaredError, ExampleOrder::Shuffled)
+        };
+        let fit = network_fit("long", small_network(Activation::Linear), training);
+        planned_for("cuda-emulated", regression(vec![fit]))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn examples_that_a_device_does_not_hold_are_given_in_batches_with_the_same_bytes() {
+        const ROWS: usize = 4_000;
+        /// Halves of all tokens of all rows.
+        const EXAMPLES: u64 = (ROWS * 2 * TOKENS * WIDTH) as u64;
+        let unit = long();
+        let run = async |gpu: Gpu| {
+            let device = shared(gpu.clone());
+            (left((ROWS, u64::MAX), &unit, &device, 0..0).await, gpu.statistics().peak)
+        };
+        let (expected, most) = run(Gpu::emulated().unwrap()).await;
+        // The examples have no room; then more than their share; then room, but none beside them for the fit.
+        let limits = [EXAMPLES - 10_000, EXAMPLES + 20_000, EXAMPLES * 4 / 3 + 1_000];
+        assert!(EXAMPLES < most && limits[2] < most, "{most} bytes if they are held");
+        for (limit, are_tried) in limits.into_iter().zip([false, false, true]) {
+            let (found, peak) = run(Gpu::emulated_within(limit).unwrap()).await;
+            assert_eq!(found, expected, "within {limit}");
+            assert_eq!(EXAMPLES <= peak, are_tried, "{peak} within {limit}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_batch_that_finds_no_room_is_another_workers() {
+        let world = World::new(500, false);
+        world.write(100).await;
+        let full = shared(Gpu::emulated_within(40_000).unwrap());
+        let error = world.run_with(&long(), (1, None), (&full, u64::MAX)).await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.chain().contains("no room there for a batch of 300 examples"), "{error:?}");
     }
 }
