@@ -34,6 +34,7 @@ emulated_only=(
     cuda::tests::copies_land_when_they_are_waited_for  # kernels/src/cuda/tests.rs
     cuda::tests::a_thread_that_never_comes_to_a_barrier_is_found  # kernels/src/cuda/tests.rs
     cuda::tests::blocks_that_write_one_value_are_found  # kernels/src/cuda/tests.rs
+    cuda::tests::a_block_that_writes_what_another_reads_is_found  # kernels/src/cuda/tests.rs
     cuda::tests::a_product_adds_bias_and_what_was_there  # kernels/src/cuda/tests.rs
     cuda::tests::memory_is_bounded_and_serves_again  # kernels/src/cuda/tests.rs
     cuda::product::tests::the_emulator_reads_ten_bits  # kernels/src/cuda/product/tests.rs
