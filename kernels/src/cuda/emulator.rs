@@ -87,10 +87,8 @@ impl Emulator {
     }
 
     fn refuse_recording(&self, operation: &str) -> Result<()> {
-        if lock(&self.host.recording).is_none() {
-            return Ok(());
-        }
-        Err(refused_recording("the emulator", operation))
+        let is_recording = lock(&self.host.recording).is_some();
+        if is_recording { Err(refused_recording("the emulator", operation)) } else { Ok(()) }
     }
 }
 
