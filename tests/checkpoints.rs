@@ -25,8 +25,7 @@ fn esm_folders() -> Vec<PathBuf> {
 }
 
 fn esm_config() -> EsmConfig {
-    let folder = esm_folders().into_iter().find(|folder| folder.join("model.safetensors").exists());
-    EsmConfig::read(&folder.expect("a golden ESM model")).expect("a good config")
+    EsmConfig::read(&golden::fixture("models/nt-v1-tiny")).expect("a good config")
 }
 
 #[test]
@@ -92,7 +91,8 @@ fn weight_files() -> Vec<PathBuf> {
 #[test]
 fn every_golden_file_of_weights_opens_and_its_floats_are_finite() {
     let files = weight_files();
-    assert!(!files.is_empty(), "no weights in {}", golden::root().display());
+    let is_there = !files.is_empty() || golden::is_elsewhere();
+    assert!(is_there, "no weights in {}", golden::root().display());
     for file in files {
         let weights = Weights::open(&file).unwrap_or_else(|e| panic!("{}", e.chain()));
         assert!(weights.names().next().is_some(), "{}", file.display());
