@@ -58,6 +58,11 @@ struct Inner {
     kept: Mutex<recording::Kept>,
 }
 
+/// Shared memory that a block may ask for, in bytes: of the smallest devices that are taken, architectures 86 and 89, and of
+/// the largest, 90.
+pub(crate) const SHARED_BYTES_LEAST: u32 = 99 << 10;
+pub(crate) const SHARED_BYTES_MOST: u32 = 227 << 10;
+
 /// A source and what it is compiled with.
 type ModuleKey = (&'static str, Vec<(&'static str, i64)>);
 
@@ -81,7 +86,7 @@ impl Gpu {
     /// # Errors
     /// `NoDevice` without a C++ compiler.
     pub fn emulated() -> Result<Self> {
-        Self::of(Box::new(Emulator::open(None)?))
+        Self::of(Box::new(Emulator::open(None, SHARED_BYTES_MOST)?))
     }
 
     /// As [`Gpu::emulated`], with so much memory.
@@ -89,7 +94,15 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::emulated`].
     pub fn emulated_within(memory_max: u64) -> Result<Self> {
-        Self::of(Box::new(Emulator::open(Some(memory_max))?))
+        Self::of(Box::new(Emulator::open(Some(memory_max), SHARED_BYTES_MOST)?))
+    }
+
+    /// As [`Gpu::emulated`], with as little shared memory for a block as any device that is taken.
+    ///
+    /// # Errors
+    /// As [`Gpu::emulated`].
+    pub fn emulated_small() -> Result<Self> {
+        Self::of(Box::new(Emulator::open(None, SHARED_BYTES_LEAST)?))
     }
 
     /// The device that tests run on: the first NVIDIA one, or the emulator where there is none and `GLMEVAL_REQUIRE_GPU` is not set.
@@ -97,12 +110,17 @@ impl Gpu {
     /// # Errors
     /// `NoDevice` without either.
     pub fn for_tests() -> Result<Self> {
-        let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
         let is_required = std::env::var_os("GLMEVAL_REQUIRE_GPU").is_some();
-        match Self::open(0, &GpuOptions { cache, memory_max: None }) {
+        match Self::first_for_tests() {
             Err(_) if !is_required => Self::emulated(),
             opened => opened,
         }
+    }
+
+    /// The first NVIDIA device, with the cache of kernels that `GLMEVAL_KERNEL_CACHE` names.
+    pub(crate) fn first_for_tests() -> Result<Self> {
+        let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
+        Self::open(0, &GpuOptions { cache, memory_max: None })
     }
 
     fn of(driver: Box<dyn Driver>) -> Result<Self> {

@@ -271,6 +271,21 @@ impl Weights {
         comparison
     }
 
+    /// What is left of `expected` where parts that publishers leave out as a whole, such as a head,
+    /// are absent: `parts` are the first letters of their names.
+    pub fn without_absent(
+        &self,
+        mut expected: Vec<ExpectedTensor>,
+        parts: &[&str],
+    ) -> Vec<ExpectedTensor> {
+        for part in parts {
+            if !self.names().any(|name| name.starts_with(part)) {
+                expected.retain(|tensor| !tensor.name.starts_with(part));
+            }
+        }
+        expected
+    }
+
     /// Checks that every required tensor is there and every known one has its shape.
     ///
     /// # Errors

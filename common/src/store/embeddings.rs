@@ -257,7 +257,7 @@ pub async fn read_rows(
 ) -> Result<Rows> {
     let mut rows = Rows::default();
     let mut ranges = committed_ranges(store, set).await?;
-    let mut rest = VecDeque::from(cover_all(store, set, &ranges, (start, end))?);
+    let mut rest = VecDeque::from(cover_of(store, set, &ranges, (start, end))?);
     while !rest.is_empty() {
         let count = rest.len().min(SHARDS_IN_FLIGHT_MAX);
         let pieces: Vec<Piece> = rest.drain(..count).collect();
@@ -307,10 +307,14 @@ impl Rows {
 /// # Errors
 /// `NotFound` naming the first gaps when examples are not committed; store errors.
 pub async fn pieces(store: &Store, set: &SetId, (start, end): (u64, u64)) -> Result<Vec<Piece>> {
-    cover_all(store, set, &committed_ranges(store, set).await?, (start, end))
+    cover_of(store, set, &committed_ranges(store, set).await?, (start, end))
 }
 
-fn cover_all(
+/// As [`pieces`], of `ranges` that [`committed_ranges`] gave.
+///
+/// # Errors
+/// `NotFound` naming the first gaps when examples are not among them.
+pub fn cover_of(
     store: &Store,
     set: &SetId,
     ranges: &[(u64, u64)],

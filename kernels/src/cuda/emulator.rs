@@ -34,6 +34,7 @@ const MEMORY_BYTES: u64 = 8 << 30;
 pub(super) struct Emulator {
     host: Arc<Host>,
     compiler: Compiler,
+    shared_bytes_max: u32,
 }
 
 /// Its memory and what is recorded.
@@ -80,10 +81,10 @@ fn failed(operation: &str, message: String) -> KernelError {
 
 impl Emulator {
     /// Finds the compiler.
-    pub(super) fn open(memory_max: Option<u64>) -> Result<Self> {
+    pub(super) fn open(memory_max: Option<u64>, shared_bytes_max: u32) -> Result<Self> {
         let pool = Mutex::new(Pool::new(Some(memory_max.unwrap_or(MEMORY_BYTES))));
         let host = Arc::new(Host { pool, ..Host::default() });
-        Ok(Self { host, compiler: Compiler::find()? })
+        Ok(Self { host, compiler: Compiler::find()?, shared_bytes_max })
     }
 
     fn refuse_recording(&self, operation: &str) -> Result<()> {
@@ -102,7 +103,7 @@ impl Driver for Emulator {
             name: "the emulator".to_owned(),
             arch: 0,
             multiprocessors: 1,
-            shared_bytes_max: 227 << 10,
+            shared_bytes_max: self.shared_bytes_max,
             driver_version: 0,
             compiler: self.compiler.version.clone(),
         })

@@ -8,7 +8,7 @@ use super::driver::{Driver, Graph, Module, Properties, Recorded, refused_recordi
 use super::launch::{Arguments, LaunchShape, Source};
 use super::pool::{MemoryStatistics, Pending, Pool, block_bytes};
 use super::product::Product;
-use super::{GpuOptions, lock, nvrtc};
+use super::{GpuOptions, SHARED_BYTES_LEAST, lock, nvrtc};
 use crate::error::{KernelError, Result};
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaStream, DriverError, result,
@@ -35,9 +35,6 @@ const ARCH_MIN: u32 = 80;
 /// Shared memory that a block may ask for.
 const SHARED_BYTES: sys::CUdevice_attribute =
     sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-
-/// Shared memory that the largest blocks ask for: what architecture 80 has.
-const SHARED_BYTES_MIN: u32 = 163 << 10;
 
 /// A device.
 pub(super) struct Nvidia {
@@ -137,11 +134,10 @@ impl Nvidia {
             return Err(absent(device, reason));
         }
         let shared = context.attribute(SHARED_BYTES).map_err(refused)?;
-        if shared < SHARED_BYTES_MIN as i32 {
-            let (wanted, found) = (SHARED_BYTES_MIN >> 10, shared >> 10);
-            let reason = format!(
-                "expected {wanted} KiB of shared memory for a block, as A100, H100 and H200 have; found {found}"
-            );
+        if shared < SHARED_BYTES_LEAST as i32 {
+            let (wanted, found) = (SHARED_BYTES_LEAST >> 10, shared >> 10);
+            let reason =
+                format!("expected {wanted} KiB of shared memory for a block, found {found}");
             return Err(absent(device, reason));
         }
         // SAFETY: arrays are ordered by the one stream they are used on.

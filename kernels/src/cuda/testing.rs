@@ -2,7 +2,7 @@
 //!
 //! Leaves out: golden fixtures. Invariant: every test runs in the emulator, and on a real device where there is one.
 
-use super::{Gpu, GpuOptions};
+use super::Gpu;
 use crate::error::Result;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -14,7 +14,7 @@ pub(crate) fn for_each_device(test: impl Fn(&Gpu) -> Result<()>) {
     if !wanted {
         run(Gpu::emulated().unwrap());
     }
-    match REAL.get_or_init(open) {
+    match REAL.get_or_init(Gpu::first_for_tests) {
         Ok(gpu) => {
             // What another test tells the device would become part of what this one records.
             let _alone = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,15 +24,18 @@ pub(crate) fn for_each_device(test: impl Fn(&Gpu) -> Result<()>) {
     }
 }
 
+/// Runs `test` in the emulator of a device whose blocks have little shared memory; not where a real device is required.
+pub(crate) fn for_small_device(test: impl Fn(&Gpu) -> Result<()>) {
+    if std::env::var_os("GLMEVAL_REQUIRE_GPU").is_none() {
+        let gpu = Gpu::emulated_small().unwrap();
+        test(&gpu).unwrap_or_else(|error| panic!("{gpu:?}: {error}"));
+    }
+}
+
 /// The first NVIDIA device, opened once for all tests of a process: opening takes longer than most of them.
 static REAL: OnceLock<Result<Gpu>> = OnceLock::new();
 /// Held by the test that uses it.
 static TURN: Mutex<()> = Mutex::new(());
-
-fn open() -> Result<Gpu> {
-    let cache = std::env::var_os("GLMEVAL_KERNEL_CACHE").map(Into::into);
-    Gpu::open(0, &GpuOptions { cache, memory_max: None })
-}
 
 /// Moves every seed; 0 unless `GLMEVAL_TEST_SEED` says otherwise.
 fn seed_offset() -> u64 {

@@ -209,11 +209,7 @@ impl BertConfig {
     /// The tensors that `weights` should hold: a head or pooler is whole or absent, and its bias
     /// stands under one name at least.
     pub fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
-        let mut expected = self.expected_tensors();
-        for part in PARTS {
-            let is_there = weights.names().any(|name| name.starts_with(part));
-            expected.retain(|tensor| is_there || !tensor.name.starts_with(part));
-        }
+        let mut expected = weights.without_absent(self.expected_tensors(), &PARTS);
         for tensor in &mut expected {
             tensor.required &= tensor.name != BIASES[0] || !weights.contains(BIASES[1]);
         }

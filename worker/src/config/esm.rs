@@ -247,10 +247,7 @@ impl EsmConfig {
 
     /// The tensors that `weights` should hold: a head is either whole or, where only embeddings were published, absent.
     pub fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
-        let has_head = weights.names().any(|name| name.starts_with(HEAD));
-        let mut expected = self.expected_tensors();
-        expected.retain(|tensor| has_head || !tensor.name.starts_with(HEAD));
-        expected
+        weights.without_absent(self.expected_tensors(), &[HEAD])
     }
 }
 

@@ -89,7 +89,7 @@ impl GpnConfig {
             vocab_size: size("vocab_size", VOCABULARY_MAX)?,
             first_kernel_size,
             rest_kernel_size,
-            dilations: dilations(&config, layer_count)?,
+            dilations: dilations(&config, (layer_count, is_later))?,
             byte_net,
             config,
         };
@@ -181,10 +181,7 @@ impl GpnConfig {
 
     /// The tensors that `weights` should hold: a head is either whole or, where only embeddings were published, absent.
     pub fn expected_in(&self, weights: &Weights) -> Vec<ExpectedTensor> {
-        let has_head = weights.names().any(|name| name.starts_with(HEAD));
-        let mut expected = self.expected_tensors();
-        expected.retain(|tensor| has_head || !tensor.name.starts_with(HEAD));
-        expected
+        weights.without_absent(self.expected_tensors(), &[HEAD])
     }
 
     fn stored_sizes(&self, is_later: bool) -> Vec<StoredSize<'_>> {
@@ -219,7 +216,8 @@ impl ByteNetForm {
         if config.optional_bool("depthwise")?.unwrap_or(false) {
             return Err(config.error("depthwise", "false, dense convolutions (limit)", true));
         }
-        let is_learned = config.one_of("embedding", &["one_hot", "embedding"])? == "embedding";
+        let embedding = config.optional_one_of("embedding", &["one_hot", "embedding"])?;
+        let is_learned = embedding == Some("embedding");
         let is_tied = config.optional_bool("tie_word_embeddings")?.unwrap_or(false);
         if is_tied && !is_learned {
             let expected = "false, as a one-hot has no table to share";
@@ -271,11 +269,13 @@ fn layers_key(is_later: bool) -> &'static str {
 /// ```text
 /// dilation[i] = min(max, base ^ floor((i mod cycle) / double_every))
 /// ```
-fn dilations(config: &Config, layer_count: usize) -> Result<Vec<usize>> {
-    let number = |key| config.u32(key, 1..=u32::MAX);
-    let (max, cycle) = (number("dilation_max")?, number("dilation_cycle")?);
-    let base = config.optional_u32("dilation_base", 1..=u32::MAX)?.unwrap_or(2);
-    let every = config.optional_u32("dilation_double_every", 1..=u32::MAX)?.unwrap_or(1);
+fn dilations(config: &Config, (layer_count, is_later): (usize, bool)) -> Result<Vec<usize>> {
+    // What is absent is the default of the form's own config class.
+    let number =
+        |key, default| config.optional_u32(key, 1..=u32::MAX).map(|found| found.unwrap_or(default));
+    let (max, cycle) = if is_later { (9_999, 8) } else { (32, 6) };
+    let (max, cycle) = (number("dilation_max", max)?, number("dilation_cycle", cycle)?);
+    let (base, every) = (number("dilation_base", 2)?, number("dilation_double_every", 1)?);
     let layers = 0..u32::try_from(layer_count).unwrap_or(u32::MAX);
     Ok(layers.map(|i| base.saturating_pow(i % cycle / every).min(max) as usize).collect())
 }

@@ -67,8 +67,10 @@ pub struct HyenaDnaConfig {
     pub inner_count: usize,
     /// Positions, and most tokens of a sequence.
     pub length_max: usize,
-    /// Added to the variance of every layer norm.
+    /// Added to the variance by the layer norm after the last block.
     pub layer_norm_eps: f64,
+    /// Added to the variance by the layer norms of blocks.
+    pub block_norm_eps: f64,
     /// What the filter's sines start with before training.
     pub frequency: f64,
     /// Whether the head is the embedding.
@@ -106,6 +108,7 @@ impl HyenaDnaConfig {
         }
         let positions = mixer.u32(positions_key(layout), 2..=POSITIONS_MAX)?;
         let frequency = mixer.optional_f64(key_of(is_original, "w", "activation_freq"))?;
+        let layer_norm_eps = config.optional_f64("layer_norm_epsilon")?.unwrap_or(LAYER_NORM_EPS);
         Ok(Self {
             layout,
             width,
@@ -116,9 +119,12 @@ impl HyenaDnaConfig {
             filter_width: size(mixer, "filter_order", WIDTH_MAX)?,
             inner_count: mixer.optional_u32("num_inner_mlps", 0..=INNER_MAX)?.unwrap_or(2) as usize,
             length_max: positions as usize,
-            layer_norm_eps: config.optional_f64("layer_norm_epsilon")?.unwrap_or(LAYER_NORM_EPS),
+            layer_norm_eps,
+            // The Hub's code tells its number to the last norm alone.
+            block_norm_eps: if is_original { layer_norm_eps } else { LAYER_NORM_EPS },
             frequency: frequency.unwrap_or(FREQUENCY),
-            is_tied: is_original || config.optional_bool("tie_word_embeddings")?.unwrap_or(false),
+            // Configs are written without what is the Hub's default, to share.
+            is_tied: is_original || config.optional_bool("tie_word_embeddings")?.unwrap_or(true),
             config: Some(config),
         })
     }
@@ -150,6 +156,7 @@ impl HyenaDnaConfig {
             inner_count,
             length_max: of(&features, 3, 1)?,
             layer_norm_eps: LAYER_NORM_EPS,
+            block_norm_eps: LAYER_NORM_EPS,
             frequency: FREQUENCY,
             is_tied: layout == HyenaDnaLayout::Original,
         })

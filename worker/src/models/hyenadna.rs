@@ -67,7 +67,7 @@ impl Architecture for HyenaDna {
     }
 
     fn read(&self, checkpoint: &Checkpoint, options: &ModelOptions) -> Result<Box<dyn Blueprint>> {
-        let config = if checkpoint.config().is_some() {
+        let mut config = if checkpoint.config().is_some() {
             HyenaDnaConfig::read(&checkpoint.config_path())?
         } else {
             let layout = if checkpoint.any_name_ends(WORDS) {
@@ -77,22 +77,23 @@ impl Architecture for HyenaDna {
             };
             HyenaDnaConfig::from_weights(&checkpoint.weights(self)?, layout)?
         };
-        let eps = options.layer_norm_eps.unwrap_or(config.layer_norm_eps);
-        if !(eps > 0.0 && eps.is_finite()) {
-            return Err(Error::invalid(format!("expected layer_norm_eps > 0, found {eps}")));
+        if let Some(eps) = options.layer_norm_eps {
+            if !(eps > 0.0 && eps.is_finite()) {
+                return Err(Error::invalid(format!("expected layer_norm_eps > 0, found {eps}")));
+            }
+            (config.layer_norm_eps, config.block_norm_eps) = (eps, eps);
         }
         if config.embedding_rows < CharacterTokenizer::EMBEDDING_ROWS_MIN {
             let (least, found) = (CharacterTokenizer::EMBEDDING_ROWS_MIN, config.embedding_rows);
             return Err(config.rows_error(least, found, checkpoint.path()));
         }
-        Ok(Box::new(Plan { config, eps, options: *options }))
+        Ok(Box::new(Plan { config, options: *options }))
     }
 }
 
 /// A checked config and the choices it is opened with.
 struct Plan {
     config: HyenaDnaConfig,
-    eps: f64,
     options: ModelOptions,
 }
 
@@ -119,7 +120,7 @@ impl Blueprint for Plan {
 
     fn identity(&self) -> Vec<(&'static str, u64)> {
         let config = &self.config;
-        vec![
+        let mut facts = vec![
             ("d_model", config.width as u64),
             ("d_inner", config.feed_forward_width as u64),
             ("n_layer", config.layer_count as u64),
@@ -128,11 +129,15 @@ impl Blueprint for Plan {
             ("filter_order", config.filter_width as u64),
             ("num_inner_mlps", config.inner_count as u64),
             ("l_max", config.length_max as u64),
-            ("layer_norm_eps", self.eps.to_bits()),
+            ("layer_norm_eps", config.layer_norm_eps.to_bits()),
             // Whatever `bias` or `use_bias` of a config says: the published code reads neither.
             ("skip", 1),
             ("tied", u64::from(config.is_tied)),
-        ]
+        ];
+        if config.block_norm_eps != config.layer_norm_eps {
+            facts.push(("block_norm_eps", config.block_norm_eps.to_bits()));
+        }
+        facts
     }
 
     fn expected_tensors(&self) -> Vec<ExpectedTensor> {
@@ -167,12 +172,12 @@ impl Blueprint for Plan {
     }
 
     fn load(&self, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        let (config, eps, precision) = (&self.config, self.eps as f32, self.options.precision);
+        let (config, precision) = (&self.config, self.options.precision);
         let extents = (config.embedding_rows, config.width);
         let words = tensors.take_f32(WORDS, &[extents.0, extents.1])?;
         let spectra_bytes_max = SPECTRA_BYTES_MAX / config.layer_count.max(1);
         let blocks = (0..config.layer_count)
-            .map(|index| Block::load(config, index, (eps, precision, spectra_bytes_max), tensors))
+            .map(|index| Block::load(config, index, (precision, spectra_bytes_max), tensors))
             .collect::<Result<_>>()?;
         let head = if config.is_tied {
             Some(pack(&words, None, extents, precision)?)
@@ -185,7 +190,12 @@ impl Blueprint for Plan {
         Ok(Box::new(Backbone {
             words,
             blocks,
-            final_norm: LayerNorm::load(FINAL_NORM, config.width, eps, tensors)?,
+            final_norm: LayerNorm::load(
+                FINAL_NORM,
+                config.width,
+                config.layer_norm_eps as f32,
+                tensors,
+            )?,
             head,
             width: config.width,
             feed_forward_width: config.feed_forward_width,
@@ -199,7 +209,7 @@ impl Blueprint for Plan {
     }
 
     fn load_on(&self, gpu: &Gpu, tensors: &mut dyn TensorSource) -> Result<Box<dyn Network>> {
-        cuda::load(gpu, &self.config, (self.eps as f32, self.options.precision), tensors)
+        cuda::load(gpu, &self.config, self.options.precision, tensors)
     }
 }
 

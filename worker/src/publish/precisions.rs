@@ -11,8 +11,8 @@ use glmeval_common::ids::SetId;
 use glmeval_common::plan::Plan;
 use glmeval_common::representation::Pooling;
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::cover::{Piece, cover_range};
-use glmeval_common::store::embeddings::{committed_ranges, read_piece_shard};
+use glmeval_common::store::embeddings::cover::Piece;
+use glmeval_common::store::embeddings::{committed_ranges, cover_of, read_piece_shard};
 
 /// Runs of examples that are read of a data set, and examples of each: every run costs a shard or two of
 /// both sets.
@@ -73,8 +73,8 @@ async fn of_pair(store: &Store, pair: &PrecisionPair<'_>, rows: u64) -> Result<V
     let fine_ranges = committed_ranges(store, &pair.fine.id).await?;
     let coarse_ranges = committed_ranges(store, &pair.coarse.id).await?;
     for run in runs(rows) {
-        let fine = cover(&pair.fine.id, &fine_ranges, run)?;
-        let coarse = cover(&pair.coarse.id, &coarse_ranges, run)?;
+        let fine = cover_of(store, &pair.fine.id, &fine_ranges, run)?;
+        let coarse = cover_of(store, &pair.coarse.id, &coarse_ranges, run)?;
         for (from, to, fine, coarse) in overlaps(&fine, &coarse) {
             let a = shards.0.load(store, &pair.fine.id, fine).await?;
             let b = shards.1.load(store, &pair.coarse.id, coarse).await?;
@@ -91,13 +91,6 @@ async fn of_pair(store: &Store, pair: &PrecisionPair<'_>, rows: u64) -> Result<V
         min: sums.min,
     };
     Ok(all.into_iter().filter(|sums| sums.vectors > 0).map(of).collect())
-}
-
-/// The committed shards that hold the examples `start..end`.
-fn cover(set: &SetId, ranges: &[(u64, u64)], (start, end): (u64, u64)) -> Result<Vec<Piece>> {
-    cover_range(ranges, start, end).map_err(|gaps| {
-        Error::not_found(format!("embedding set {set}: no shard for examples {gaps:?}"))
-    })
 }
 
 /// The shard that is being read.

@@ -3,15 +3,15 @@
 //! Leaves out: running them. Invariant: no kernel spills, has a stack frame, or uses more registers or shared memory than its
 //! source says.
 
-use crate::cuda::{Budget, Source, compile};
+use crate::cuda::{Budget, Instance, SHARED_BYTES_LEAST, SHARED_BYTES_MOST, Source, compile};
 use crate::error::Result;
 use crate::ops::SOURCES;
 
-/// What kernels are compiled for: an A100 and an H100 or H200.
-pub const TARGETS: [&str; 2] = ["sm_80", "sm_90a"];
+/// What kernels are compiled for: an A100; an L4, L40S or RTX 40, which stand for all with little shared memory; an H100 or H200.
+pub const TARGETS: [&str; 3] = ["sm_80", "sm_89", "sm_90a"];
 
 /// Shared memory that a block may ask for, in bytes, on each target.
-const SHARED_BYTES_MAX: [u32; 2] = [163 << 10, 227 << 10];
+const SHARED_BYTES_MAX: [u32; 3] = [163 << 10, SHARED_BYTES_LEAST, SHARED_BYTES_MOST];
 
 /// What one kernel costs, as the assembler says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +26,15 @@ pub struct Cost {
     pub complaint: String,
 }
 
-/// Compiles every instance of every source for `target`.
+/// Compiles every instance of every source for `target`; not those of wide tiles where no launch on a small device asks for
+/// them.
 ///
 /// # Errors
 /// `NoDevice` without NVRTC; `Compile` for the first source that does not compile.
 pub fn check(target: &str) -> Result<Vec<Cost>> {
     let mut costs = Vec::new();
     for source in SOURCES {
-        for instance in source.instances {
+        for instance in source.instances.iter().filter(|one| !is_too_wide(one, target)) {
             let compiled = compile(source, instance.defines, target)?;
             let name = describe(source, instance.defines);
             for kernel in source.kernels {
@@ -45,6 +46,17 @@ pub fn check(target: &str) -> Result<Vec<Cost>> {
         }
     }
     Ok(costs)
+}
+
+/// Whether an instance needs more shared memory than the least that devices have, which is what `target` has.
+fn is_too_wide(instance: &Instance, target: &str) -> bool {
+    let most = shared_bytes_max(target);
+    let too_much = |budget: &Budget| budget.shared_bytes > most;
+    most == SHARED_BYTES_LEAST && instance.budgets.iter().any(too_much)
+}
+
+fn shared_bytes_max(target: &str) -> u32 {
+    TARGETS.iter().position(|known| *known == target).map_or(0, |at| SHARED_BYTES_MAX[at])
 }
 
 fn describe(source: &Source, defines: &[(&str, i64)]) -> String {
@@ -75,8 +87,7 @@ fn cost(name: &str, log: &str, budget: Budget, target: &str) -> Cost {
             local_bytes = line.split("bytes").map(last_number).max().unwrap_or(0);
         }
     }
-    let most =
-        TARGETS.iter().position(|known| *known == target).map_or(0, |at| SHARED_BYTES_MAX[at]);
+    let most = shared_bytes_max(target);
     let complaint = if !said {
         format!("the assembler says nothing of it: {log}")
     } else if local_bytes > 0 {

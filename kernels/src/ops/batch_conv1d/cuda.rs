@@ -8,7 +8,7 @@ use crate::cuda::{Arguments, Budget, Instance, Kernel, LaunchShape, Source, View
 use crate::error::{Result, check_length, check_rows};
 use crate::ops::conv1d::cuda::{
     ConvClass, ConvValue, DeviceEpilogue, Filters, Gather, STAGES, THREADS, TILE_ROWS,
-    bytes_by_step, convolve, is_vector, tile_columns,
+    bytes_by_step, convolve, is_vector, tile_columns, tile_columns_on,
 };
 
 /// Slices of a sum over positions at most; tiles and slices together that are enough to fill a device.
@@ -204,7 +204,7 @@ impl BatchConv1d {
     ) -> Result<()> {
         let shape = self.shape;
         let (slices, slice_rows) = self.slices(batch);
-        let tile = tile_columns(shape.output_width);
+        let tile = tile_columns_on(x.gpu(), shape.output_width);
         let mut grid = LaunchShape::line(
             shape.steps().div_ceil(TILE_ROWS) * shape.output_width.div_ceil(tile),
             THREADS,
@@ -264,14 +264,14 @@ impl BatchConv1d {
         let defines = [
             ("CLASS", self.class as i64),
             ("TILE_M", TILE_ROWS as i64),
-            ("TILE_N", tile_columns(self.shape.output_width) as i64),
+            ("TILE_N", tile_columns_on(x.gpu(), self.shape.output_width) as i64),
             ("LEFT_VECTOR", i64::from(is_vector(x, self.shape.input_width))),
             ("RIGHT_VECTOR", i64::from(is_vector(dy, self.shape.output_width))),
         ];
         x.gpu().kernel(&SOURCE, name, &defines)
     }
 
-    /// How many slices the sums over positions have, and positions of each but the last.
+    /// How many slices the sums over positions have, and positions of each but the last; on every device alike.
     fn slices(&self, batch: usize) -> (usize, usize) {
         let rows = batch * self.shape.output_length;
         let tile = tile_columns(self.shape.output_width);

@@ -13,7 +13,7 @@ use crate::sequences::Sequences;
 pub use launch::{ConvClass, ConvValue, DeviceActivation, DeviceEpilogue, Residual};
 pub(crate) use launch::{
     Filters, Gather, SOURCE, STAGES, THREADS, TILE_ROWS, bytes_by_step, convolve, is_vector,
-    tile_columns,
+    tile_columns, tile_columns_on,
 };
 pub use weights::DeviceConv1d;
 

@@ -269,7 +269,8 @@ impl HyenaMixer {
     }
 
     fn block_spectrum(&self, points: usize) -> Result<Spectrum> {
-        let block = Block::mixing(points);
+        let room = self.gpu.properties().shared_bytes_max as usize;
+        let block = Block::mixing(points, room);
         let roots = DeviceArray::from_slice(&self.gpu, &plan::roots(points, true))?;
         let length = points.min(self.filter.length_max());
         let hidden = self.filter.hidden(length)?;

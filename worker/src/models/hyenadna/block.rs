@@ -52,10 +52,11 @@ impl Block {
     pub(super) fn load(
         config: &HyenaDnaConfig,
         index: usize,
-        (eps, precision, spectra_bytes_max): (f32, Precision, usize),
+        (precision, spectra_bytes_max): (Precision, usize),
         tensors: &mut dyn TensorSource,
     ) -> Result<Self> {
         let (width, wide, block) = (config.width, config.feed_forward_width, block_name(index));
+        let eps = config.block_norm_eps as f32;
         let name = |part: &str| format!("{block}.{part}");
         let linear_of = |part: &str, extents, tensors: &mut dyn TensorSource| {
             load_linear(&name(part), extents, precision, tensors)

@@ -37,13 +37,13 @@ const HEAD_ROWS: usize = 1 << 16;
 pub(super) fn load(
     gpu: &Gpu,
     config: &HyenaDnaConfig,
-    (eps, precision): (f32, Precision),
+    precision: Precision,
     tensors: &mut dyn TensorSource,
 ) -> Result<Box<dyn Network>> {
     let mut loader = DeviceLoader { gpu, tensors, precision };
     match precision {
-        Precision::F32 | Precision::Tf32 => load_as::<f32>(&mut loader, config, eps),
-        Precision::Bf16 => load_as::<Bf16>(&mut loader, config, eps),
+        Precision::F32 | Precision::Tf32 => load_as::<f32>(&mut loader, config),
+        Precision::Bf16 => load_as::<Bf16>(&mut loader, config),
     }
 }
 
@@ -51,7 +51,6 @@ pub(super) fn load(
 fn load_as<T: Held>(
     loader: &mut DeviceLoader<'_>,
     config: &HyenaDnaConfig,
-    eps: f32,
 ) -> Result<Box<dyn Network>> {
     let width = config.width;
     let extents = (config.embedding_rows, width);
@@ -68,13 +67,13 @@ fn load_as<T: Held>(
     let spectra_bytes = free / SPECTRA_PART / config.layer_count.max(1) as u64;
     let spectra_bytes = usize::try_from(spectra_bytes).unwrap_or(usize::MAX);
     let blocks = (0..config.layer_count)
-        .map(|index| Block::load(loader, (config, index), (eps, spectra_bytes)))
+        .map(|index| Block::load(loader, (config, index), spectra_bytes))
         .collect::<Result<_>>()?;
     Ok(Box::new(Backbone::<T> {
         gpu: loader.gpu.clone(),
         words: loader.array(&words)?,
         blocks,
-        final_norm: loader.norm(FINAL_NORM, (width, true), eps)?,
+        final_norm: loader.norm(FINAL_NORM, (width, true), config.layer_norm_eps as f32)?,
         head,
         width,
         embedding_rows: config.embedding_rows,
@@ -115,9 +114,10 @@ impl<T: Held> Block<T> {
     fn load(
         loader: &mut DeviceLoader<'_>,
         (config, index): (&HyenaDnaConfig, usize),
-        (eps, spectra_bytes): (f32, usize),
+        spectra_bytes: usize,
     ) -> Result<Self> {
         let (width, wide, block) = (config.width, config.feed_forward_width, block_name(index));
+        let eps = config.block_norm_eps as f32;
         let name = |part: &str| format!("{block}.{part}");
         let gpu = loader.gpu;
         let mixer = take_mixer(config, &name("mixer"), loader.tensors, |weights| {

@@ -3,7 +3,7 @@
 //! Leaves out: sequences that a block holds whole (`short`). Invariant: tiles follow from a sequence's length.
 
 use super::Call;
-use super::table::{LONG_ROWS, SequenceTable};
+use super::table::{Entries, LONG_ROWS, SequenceTable};
 use crate::cuda::{Bf16, Budget, Instance, LaunchShape, Source};
 use crate::error::Result;
 
@@ -45,7 +45,11 @@ const fn shared_bytes(width: usize) -> usize {
 
 /// Attends within every sequence that is in no short form.
 pub(super) fn attend(call: &Call<'_, Bf16>, table: &SequenceTable) -> Result<()> {
-    let entries = table.long();
+    launch(call, &table.long())
+}
+
+/// Attends within the tiles of `entries`, of [`LONG_ROWS`] rows at most.
+pub(super) fn launch(call: &Call<'_, Bf16>, entries: &Entries<'_>) -> Result<()> {
     if entries.count == 0 {
         return Ok(());
     }
@@ -55,5 +59,5 @@ pub(super) fn attend(call: &Call<'_, Bf16>, table: &SequenceTable) -> Result<()>
     let shape = LaunchShape::line(entries.count.saturating_mul(call.heads), THREADS)
         .shared(shared_bytes(call.width));
     // SAFETY: entries name rows of qkv and out, whose lengths `attention` checked; a block writes its own rows.
-    unsafe { kernel.launch(shape, call.arguments(&entries)) }
+    unsafe { kernel.launch(shape, call.arguments(entries)) }
 }

@@ -2,8 +2,8 @@
 //!
 //! Leaves out: longer sequences (`long`). Invariant: a sequence's form follows from its length.
 
-use super::Call;
 use super::table::{Entries, SHORT, SequenceTable};
+use super::{Call, long};
 use crate::cuda::{Bf16, Budget, Instance, LaunchShape, Source};
 use crate::error::Result;
 
@@ -129,10 +129,15 @@ const fn shared_bytes(width: usize, form: Form) -> usize {
     3 * form.keys * (form.heads * width.next_multiple_of(16) + 8) * 2
 }
 
-/// Attends within every sequence that is short enough.
+/// Attends within every sequence that is short enough, tile by tile where a block has no room for it.
 pub(super) fn attend(call: &Call<'_, Bf16>, table: &SequenceTable) -> Result<()> {
+    let room = call.qkv.gpu().properties().shared_bytes_max as usize;
     for (list, form) in FORMS.into_iter().enumerate() {
-        launch(call, &table.short(list), form)?;
+        if shared_bytes(call.width, form) <= room {
+            launch(call, &table.short(list), form)?;
+        } else {
+            long::launch(call, &table.short(list))?;
+        }
     }
     Ok(())
 }

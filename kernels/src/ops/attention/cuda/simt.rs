@@ -45,6 +45,14 @@ pub(crate) static SOURCE: Source = Source {
             &[budget(255, 256, TILED_WIDE)],
         ),
         instance(
+            &[("WIDTH", 128), ("ROWS_EACH", 4), ("KEYS_EACH", 4), ("IS_BF16", 0)],
+            &[budget(168, 128, (4, 4))],
+        ),
+        instance(
+            &[("WIDTH", 256), ("ROWS_EACH", 4), ("KEYS_EACH", 1), ("IS_BF16", 0)],
+            &[budget(255, 256, (4, 1))],
+        ),
+        instance(
             &[("WIDTH", 20), ("ROWS_EACH", 4), ("KEYS_EACH", 8), ("IS_BF16", 1)],
             &[budget(128, 20, TILED)],
         ),
@@ -76,9 +84,16 @@ pub(super) fn attend<T: Element>(
     table: &SequenceTable,
     is_bf16: bool,
 ) -> Result<()> {
-    launch(call, &table.small_whole(), WHOLE, is_bf16)?;
+    let room = call.qkv.gpu().properties().shared_bytes_max as usize;
+    launch(call, &table.small_whole(), fitting(WHOLE, call.width, room), is_bf16)?;
     let tiled = if call.width <= 128 { TILED } else { TILED_WIDE };
-    launch(call, &table.small(), tiled, is_bf16)
+    launch(call, &table.small(), fitting(tiled, call.width, room), is_bf16)
+}
+
+/// A form with as many keys of `form`'s as a block has room for.
+fn fitting((rows, keys): (usize, usize), width: usize, room: usize) -> (usize, usize) {
+    let halves = std::iter::successors(Some(keys), |keys| (*keys > 1).then_some(keys / 2));
+    (rows, halves.filter(|keys| shared_bytes(width, (rows, *keys)) <= room).max().unwrap_or(1))
 }
 
 fn launch<T: Element>(

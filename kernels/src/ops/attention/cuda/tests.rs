@@ -3,7 +3,7 @@
 //! Leaves out: golden fixtures. Invariant: lengths lie on both sides of every tile's edge.
 
 use super::*;
-use crate::cuda::testing::{assert_close, draw, for_each_device};
+use crate::cuda::testing::{assert_close, draw, for_each_device, for_small_device};
 use crate::cuda::{DeviceArray, Gpu};
 use crate::ops::attention::{PositionBias, alibi_slopes, attention as on_cpu};
 
@@ -224,6 +224,20 @@ fn bf16_heads_of_any_width_are_near_the_cpu() {
     for_each_device(|gpu| {
         for (width, has_slopes) in [(4, true), (20, false), (7, false), (136, true)] {
             batch(2, width, &[1, 17, 50], has_slopes).check::<Bf16>(gpu, attention, 5e-3)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn blocks_with_little_shared_memory_attend_in_narrower_tiles() {
+    for_small_device(|gpu| {
+        batch(1, 128, &[100, 128, 97, 20], true).check::<Bf16>(gpu, attention, 5e-3)?;
+        batch(1, 128, &[66, 40], true).check::<f32>(gpu, attention_tf32, 2e-3)?;
+        for width in [128, 160, 256] {
+            let batch = batch(1, width, &[49, 9, 48], false);
+            batch.check::<f32>(gpu, attention, 2e-6)?;
+            batch.check_alone::<f32>(gpu, attention)?;
         }
         Ok(())
     });

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cuda::testing::{assert_close, draw, for_each_device};
+use crate::cuda::testing::{assert_close, draw, for_each_device, for_small_device};
 use crate::cuda::{Bf16, DeviceArray, Gpu};
 use crate::ops::batch_conv1d::{BatchConv1d as OnCpu, Input};
 use crate::ops::linear::Epilogue;
@@ -102,6 +102,21 @@ fn classes_of_matrix_units_are_near_the_cpu() {
         near(on_device::<Bf16>(gpu, &step, ConvClass::Bf16)?, &step, 1e-2);
         let step = Step::draw(BatchConv1dShape::valid(13, 5, 3, 4, 2), 2);
         near(on_device::<Bf16>(gpu, &step, ConvClass::Bf16)?, &step, 1e-2);
+        Ok(())
+    });
+}
+
+#[test]
+fn blocks_with_little_shared_memory_have_narrower_tiles_and_the_same_bits() {
+    for_small_device(|small| {
+        let large = Gpu::emulated()?;
+        let step = Step::draw(BatchConv1dShape::same(40, 8, 128, 3, 1), 2);
+        for class in [ConvClass::F32, ConvClass::Tf32] {
+            let found = on_device::<f32>(small, &step, class)?;
+            assert_eq!(found, on_device::<f32>(&large, &step, class)?, "{class:?}");
+        }
+        let found = on_device::<Bf16>(small, &step, ConvClass::Bf16)?;
+        assert_eq!(found, on_device::<Bf16>(&large, &step, ConvClass::Bf16)?);
         Ok(())
     });
 }

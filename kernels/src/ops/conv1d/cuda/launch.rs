@@ -2,7 +2,7 @@
 //!
 //! Leaves out: who owns weights. Invariant: operands are checked before the launch.
 
-use crate::cuda::{Arguments, Bf16, Budget, Instance, LaunchShape, Source, View, ViewMut};
+use crate::cuda::{Arguments, Bf16, Budget, Gpu, Instance, LaunchShape, Source, View, ViewMut};
 use crate::error::{KernelError, Result, check_length};
 
 const OP: &str = "conv1d";
@@ -13,6 +13,8 @@ pub(crate) const STAGES: usize = 3;
 /// Bytes of a tile's row of steps, and those with its padding.
 const LINE_BYTES: usize = 128;
 const LINE_BYTES_PADDED: usize = LINE_BYTES + 16;
+/// Shared memory of a tile of 128 columns and [`TILE_ROWS`] rows.
+const WIDE_SHARED_BYTES: u32 = 112_640;
 /// Values that a step of a tile stored by step is padded by.
 const STEP_PADDING: usize = 8;
 
@@ -40,9 +42,11 @@ macro_rules! instance {
             budgets: match tile_rows($class == 3, $flipped == 1, $columns) {
                 // Three products a value leave room for one block alone.
                 TILE_ROWS if $class == 1 => {
-                    &[Budget { kernel: OP, registers: 192, shared_bytes: 112_640 }]
+                    &[Budget { kernel: OP, registers: 192, shared_bytes: WIDE_SHARED_BYTES }]
                 }
-                TILE_ROWS => &[Budget { kernel: OP, registers: 128, shared_bytes: 112_640 }],
+                TILE_ROWS => {
+                    &[Budget { kernel: OP, registers: 128, shared_bytes: WIDE_SHARED_BYTES }]
+                }
                 _ => &[Budget { kernel: OP, registers: 255, shared_bytes: 166_912 }],
             },
         }
@@ -230,6 +234,13 @@ pub(crate) fn tile_columns(width: usize) -> usize {
     }
 }
 
+/// Columns of a tile on this device: the widest leave no room where blocks have little shared memory. A sum is the same in
+/// each.
+pub(crate) fn tile_columns_on(gpu: &Gpu, width: usize) -> usize {
+    let has_room = gpu.properties().shared_bytes_max >= WIDE_SHARED_BYTES;
+    tile_columns(width).min(if has_room { 128 } else { 64 })
+}
+
 /// Whether rows of `width` values can be read 16 bytes at a time.
 pub(crate) fn is_vector<T: ConvValue>(view: &View<'_, T>, width: usize) -> bool {
     view.address().is_multiple_of(16) && (width * size_of::<T>()).is_multiple_of(16)
@@ -266,7 +277,7 @@ pub(crate) fn convolve<T: ConvValue, O: ConvValue>(
             residual.address()
         }
     };
-    let tile = tile_columns(filters.output_width);
+    let tile = tile_columns_on(x.gpu(), filters.output_width);
     let tile_rows = tile_rows(T::IS_BF16, filters.is_flipped, tile);
     let left_vector = is_vector(&x, gather.width)
         && (!filters.is_flipped || is_vector(&filters.kernel, gather.width));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cuda::Bf16;
-use crate::cuda::testing::{assert_close, draw, for_each_device};
+use crate::cuda::testing::{assert_close, draw, for_each_device, for_small_device};
 use crate::ops::conv1d::{PackedConv1d, conv1d as on_cpu};
 use crate::ops::linear::Epilogue;
 
@@ -73,6 +73,24 @@ fn f32_has_the_bits_of_the_cpu_on_odd_shapes() {
             let found = operands.device::<f32>(gpu, ConvClass::F32, DeviceActivation::None)?;
             assert_eq!(found, operands.cpu(Epilogue::None), "{shape:?}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn blocks_with_little_shared_memory_have_narrower_tiles_and_the_same_bits() {
+    for_small_device(|small| {
+        let large = Gpu::emulated()?;
+        let operands = Operands::draw(shape(128, 8, 3, 2), &[33, 100]);
+        let none = DeviceActivation::None;
+        let found = operands.device::<f32>(small, ConvClass::F32, none)?;
+        assert_eq!(found, operands.cpu(Epilogue::None));
+        for class in [ConvClass::Tf32x3, ConvClass::Tf32] {
+            let found = operands.device::<f32>(small, class, none)?;
+            assert_eq!(found, operands.device::<f32>(&large, class, none)?, "{class:?}");
+        }
+        let found = operands.device::<Bf16>(small, ConvClass::Bf16, none)?;
+        assert_eq!(found, operands.device::<Bf16>(&large, ConvClass::Bf16, none)?);
         Ok(())
     });
 }

@@ -29,9 +29,9 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// A block that does all of a transform: more channels where points are few, so that its warps are busy; fewer where
-    /// shared memory ends.
-    pub(super) fn mixing(points: usize) -> Self {
+    /// A block that does all of a transform: more channels where points are few, so that its warps are busy; as many as
+    /// `room`, bytes of shared memory, holds where it ends.
+    pub(super) fn mixing(points: usize, room: usize) -> Self {
         let series = match points {
             0..=64 => 32,
             65..=128 => 16,
@@ -39,7 +39,11 @@ impl Block {
             1025..=4096 => 4,
             _ => 2,
         };
-        Self { points, series, quarter: true, column: false }
+        let mut block = Self { points, series, quarter: true, column: false };
+        while block.shared_bytes() > room && block.series > 1 {
+            block.series /= 2;
+        }
+        block
     }
 
     /// A block of neighbouring columns.
@@ -142,7 +146,12 @@ mod tests {
     fn blocks_fit_the_shared_memory_of_every_target() {
         for points in (4..14).flat_map(|twos| [1, 3, 5].map(|odd| odd << twos)) {
             if (16..=BLOCK_POINTS_MAX).contains(&points) {
-                assert!(Block::mixing(points).shared_bytes() <= 163 << 10, "{points}");
+                for room in [99 << 10, 163 << 10, 227 << 10] {
+                    let block = Block::mixing(points, room);
+                    assert!(block.shared_bytes() <= room, "{points}");
+                }
+                let all = Block::mixing(points, usize::MAX);
+                assert_eq!(Block::mixing(points, 163 << 10), all, "{points}");
             }
             if (80..=1024).contains(&points) {
                 assert!(Block::columns(points, 1024).shared_bytes() <= 72 << 10, "{points}");

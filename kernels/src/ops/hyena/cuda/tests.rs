@@ -1,6 +1,6 @@
 use super::*;
 use crate::cuda::Bf16;
-use crate::cuda::testing::{assert_close, draw, for_each_device};
+use crate::cuda::testing::{assert_close, draw, for_each_device, for_small_device};
 use crate::ops::hyena::{HyenaOperator, HyenaWeights, ImplicitFilter};
 use crate::ops::precision::Precision;
 
@@ -150,6 +150,16 @@ fn the_longest_transform_of_one_block_is_as_on_the_cpu() {
     for_each_device(|gpu| {
         let given = Given::new(1, 8192);
         check(&given.mixer(gpu, 0), &given, &[8192])
+    });
+}
+
+#[test]
+fn blocks_with_little_shared_memory_hold_fewer_channels() {
+    for_small_device(|gpu| {
+        let given = Given::new(3, 6000);
+        let mixer = given.mixer(gpu, usize::MAX);
+        check(&mixer, &given, &[4000, 3900])?;
+        check(&mixer, &given, &[6000])
     });
 }
 
