@@ -3,7 +3,7 @@
 //! Leaves out: that machine. Invariant: the bundle holds all that `run.sh` needs but the driver, CUDA's libraries and Python, and,
 //! where it is bare, a checkout; it stays small enough to be carried.
 
-use crate::{run as run_command, say};
+use crate::{forget_package, run as run_command, say};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -189,7 +189,8 @@ fn place(
         command.arg(format!("--{kind}")).arg(name);
     }
     say(&format!("$ {command:?}"));
-    let output = command.current_dir(root).stderr(std::process::Stdio::inherit()).output()?;
+    command.current_dir(root).stderr(std::process::Stdio::inherit());
+    let output = forget_package(&mut command).output()?;
     if !output.status.success() {
         bail!("{command:?} ended with {}", output.status);
     }

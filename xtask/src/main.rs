@@ -61,6 +61,18 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
+/// Hides from a command what `cargo xtask` tells this program of its own package: a build script that reads the same names,
+/// ring's, would run again whenever cargo is called by hand or from here in turn, and all that is built on it be built again.
+fn forget_package(command: &mut Command) -> &mut Command {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let of_package =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+    for name in names.filter(|name| name.to_str().is_some_and(of_package)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs a command in `root`, printing it first.
 fn sh(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {
     run(Command::new(program).args(arguments).current_dir(root))
@@ -69,7 +81,7 @@ fn sh(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {
 fn run(command: &mut Command) -> Result<()> {
     let line = format!("{command:?}");
     say(&format!("$ {line}"));
-    let status = command.status()?;
+    let status = forget_package(command).status()?;
     if !status.success() {
         bail!("{line} ended with {status}");
     }
