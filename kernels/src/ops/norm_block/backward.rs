@@ -137,6 +137,9 @@ impl<'a> Back<'a> {
     }
 }
 
+/// Channels whose rows are looked for at once.
+const CHANNELS_AT_ONCE: usize = 16;
+
 per_isa!(
     /// Gathers the rows that were picked, named from `first` on, and scales their gradients.
     fn gather(
@@ -154,12 +157,27 @@ fn gather_rows(
     (after, before): (f32, f32),
     (x, dy): (&mut [f32], &mut [f32]),
 ) {
-    for (j, row) in rows.chunks_exact(x.len()).enumerate() {
-        // Channels whose row lies elsewhere get any value, here that of the first row.
-        let name = (first + j) as u16;
-        for ((x, &picked), &value) in x.iter_mut().zip(picked).zip(row) {
-            *x = if (picked == name) | (j == 0) { value } else { *x };
+    let width = x.len();
+    // Channels whose row lies elsewhere get any value, here that of the first row.
+    x.copy_from_slice(&rows[..width]);
+    let (groups, rest) = x.as_chunks_mut::<CHANNELS_AT_ONCE>();
+    let (names, names_of_rest) = picked.as_chunks::<CHANNELS_AT_ONCE>();
+    for (group, (x, names)) in groups.iter_mut().zip(names).enumerate() {
+        // Chosen by masks: of a choice of values the compiler makes a jump for each channel, which is mispredicted as often as not.
+        let (names, mut kept) = (names.map(u32::from), x.map(f32::to_bits));
+        for (j, row) in rows.chunks_exact(width).enumerate() {
+            let (row, name) = (&row.as_chunks::<CHANNELS_AT_ONCE>().0[group], (first + j) as u32);
+            for ((kept, &picked), &value) in kept.iter_mut().zip(&names).zip(row) {
+                let mask = u32::from(picked == name).wrapping_neg();
+                *kept = (value.to_bits() & mask) | (*kept & !mask);
+            }
         }
+        *x = kept.map(f32::from_bits);
+    }
+    let start = width - rest.len();
+    for (c, (x, &picked)) in rest.iter_mut().zip(names_of_rest).enumerate() {
+        let at = usize::from(picked).checked_sub(first).map(|j| j * width + start + c);
+        *x = at.and_then(|at| rows.get(at)).copied().unwrap_or(*x);
     }
     dy.iter_mut().for_each(|dy| *dy = *dy * after * before);
 }

@@ -100,6 +100,23 @@ fn dilations_double_within_a_cycle_up_to_the_largest() {
 }
 
 #[test]
+fn what_a_config_leaves_out_is_the_default_of_its_class() {
+    let without = |mut config: Value, keys: &[&str]| {
+        for key in keys {
+            config.as_object_mut().unwrap().remove(*key);
+        }
+        read(&config).unwrap().identity()
+    };
+    let keys = ["dilation_max", "dilation_cycle", "dilation_double_every", "dilation_base"];
+    assert_eq!(without(conv_net(16, 8), &keys), read(&conv_net(16, 8)).unwrap().identity());
+    let identity = read(&byte_net()).unwrap().identity();
+    assert_eq!(without(byte_net(), &keys), identity);
+    let mut one_hot = byte_net();
+    one_hot["embedding"] = json!("one_hot");
+    assert_eq!(without(byte_net(), &["embedding"]), read(&one_hot).unwrap().identity());
+}
+
+#[test]
 fn combinations_that_are_not_supported_are_refused_with_their_key() {
     let refusal = |config: Value, key: &str, value: Value| {
         let mut config = config;

@@ -152,6 +152,36 @@ fn layers_end_with_the_final_norm_and_no_later_token_changes_a_state() {
 }
 
 #[test]
+fn the_hubs_epsilon_is_that_of_the_last_norm_alone() {
+    let with = |config: Value, eps: f64| {
+        let mut config = config;
+        config["layer_norm_epsilon"] = json!(eps);
+        let model = random(&config, &ModelOptions::default());
+        [2, 3].map(|layer| states(&model, &[7, 8, 9, 10, 1], layer))
+    };
+    let hub = [1e-5, 1e-2].map(|eps| with(hugging_face(16, 2, 20), eps));
+    assert_eq!(hub[0][0], hub[1][0]);
+    assert_ne!(hub[0][1], hub[1][1]);
+    let ours = [1e-5, 1e-2].map(|eps| with(original(16, 2, 20), eps));
+    assert_ne!(ours[0][0], ours[1][0]);
+    assert_ne!(ours[0][1], ours[1][1]);
+}
+
+#[test]
+fn the_hub_shares_the_embedding_unless_told_otherwise() {
+    let mut config = hugging_face(16, 1, 20);
+    let has_head = |config: &Value| {
+        let tensors = read(config).unwrap().initial_tensors();
+        tensors.iter().any(|tensor| tensor.name == super::HEAD)
+    };
+    assert!(has_head(&config));
+    config.as_object_mut().unwrap().remove("tie_word_embeddings");
+    assert!(!has_head(&config));
+    let model = random(&config, &ModelOptions::default());
+    assert_eq!(model.logits(&TokenBatch::pack([[7, 8].as_slice()])).unwrap().len(), 2 * 16);
+}
+
+#[test]
 fn rows_past_one_block_of_the_feed_forward_part_have_the_same_bits() {
     let model = random(&hugging_face(16, 1, 20), &ModelOptions::default());
     let ids: Vec<Vec<u32>> =
