@@ -24,6 +24,8 @@ mod local;
 mod primitives;
 #[path = "store_conformance/records.rs"]
 mod records;
+#[path = "store_conformance/sweeps.rs"]
+mod sweeps;
 
 /// Runs `check` on an empty store of each kind.
 async fn for_each_store(check: impl AsyncFn(Store)) {

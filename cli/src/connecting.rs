@@ -36,6 +36,22 @@ pub(crate) struct TrustArguments {
 }
 
 impl TrustArguments {
+    /// The first of these flags that was given, rather than found in the environment.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let files = [
+            ("--tls", "GLMEVAL_TLS", &self.tls),
+            ("--tls-ca", "GLMEVAL_TLS_CA", &self.tls_ca),
+            ("--tls-cert", "GLMEVAL_TLS_CERT", &self.tls_cert),
+            ("--tls-key", "GLMEVAL_TLS_KEY", &self.tls_key),
+            ("--token-file", "GLMEVAL_TOKEN_FILE", &self.token_file),
+        ];
+        let is_given = |variable: &str, value: &Option<PathBuf>| {
+            value.is_some() && *value != std::env::var_os(variable).map(PathBuf::from)
+        };
+        let file = files.into_iter().find(|(_, variable, value)| is_given(variable, value));
+        file.map(|(flag, ..)| flag).or(self.insecure.then_some("--insecure"))
+    }
+
     /// Where the files of `role` lie; `None` without TLS.
     fn files(&self, role: Role) -> Result<Option<TlsFiles>> {
         let single = [&self.tls_ca, &self.tls_cert, &self.tls_key];

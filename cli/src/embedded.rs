@@ -4,14 +4,16 @@
 //! cluster runs.
 
 use crate::full_disk::StopWhenFull;
+use crate::interruption;
 use crate::output::complain;
 use crate::planning::Planned;
 use crate::progress::Progress;
+use crate::report_folder;
 use clap::Args;
 use futures::StreamExt;
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::{Control, JobStatus};
-use glmeval_common::error::{Error, InputError, Result};
+use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, SetId, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
@@ -180,6 +182,8 @@ async fn follow(
     let mut statuses = coordinator.watch(job).await?;
     let mut last = None;
     let mut interrupted = false;
+    // One listener for the whole loop: none is there between two of them.
+    let mut asked = std::pin::pin!(interruption::asked());
     loop {
         tokio::select! {
             status = statuses.next() => match status {
@@ -191,7 +195,7 @@ async fn follow(
                 None => break,
             },
             _ = source.stopped() => break,
-            signal = tokio::signal::ctrl_c() => {
+            signal = &mut asked => {
                 signal.map_err(|e| Error::unavailable("listen for signals").with_source(e))?;
                 interrupted = true;
                 stop.stop(INTERRUPT_GRACE_MS, "interrupted");
@@ -221,16 +225,7 @@ pub(crate) async fn write_report(store: &Store, job: &JobId, folder: &Path) -> R
     let plan = read_plan(store, job).await?;
     let gathered = Gathered::read(store, &plan).await?;
     let files = tokio::task::block_in_place(|| gathered.render(&plan))?;
-    std::fs::create_dir_all(folder).map_err(|e| glmeval_common::error::io_error(folder, e))?;
-    for file in files {
-        let plain = |part| matches!(part, std::path::Component::Normal(_));
-        if !Path::new(&file.name).components().all(plain) {
-            let expected = "file names without `..` that do not start at the root";
-            return Err(InputError::new("report", "", expected, format!("{:?}", file.name)).into());
-        }
-        write_whole(&folder.join(&file.name), &file.bytes)?;
-    }
-    Ok(folder.join("report.html"))
+    report_folder::write(folder, files)
 }
 
 /// Writes a file so that nobody sees half of it.

@@ -1,4 +1,4 @@
-//! Work of one process that Ctrl-C ends between two steps, leaving nothing half-written.
+//! Work of one process that Ctrl-C or SIGTERM ends between two steps, leaving nothing half-written.
 //!
 //! Leaves out: jobs, which resume (`stopping`). Invariant: what was interrupted ends with exit code 130.
 
@@ -24,6 +24,24 @@ impl Interruption {
     }
 }
 
+/// Waits for Ctrl-C, or for SIGTERM, by which time limits, Slurm and containers ask a program to end.
+///
+/// # Errors
+/// Those of listening for signals.
+pub(crate) async fn asked() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupt = tokio::signal::ctrl_c() => interrupt,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
 /// Runs `work`, which asks now and then and removes what it has not finished.
 ///
 /// # Errors
@@ -33,7 +51,7 @@ pub(crate) async fn run(work: impl FnOnce(&Interruption) -> Result<ExitCode>) ->
     let listening = tokio::spawn({
         let interrupted = Arc::clone(&interrupted);
         async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
+            if asked().await.is_ok() {
                 interrupted.store(true, Ordering::Relaxed);
             }
         }

@@ -22,6 +22,7 @@ mod opening;
 mod output;
 mod planning;
 mod progress;
+mod report_folder;
 mod sequences;
 mod source_arguments;
 mod stopping;

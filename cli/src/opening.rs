@@ -58,7 +58,7 @@ pub(crate) async fn probe(path: &Path, weights: Option<&Path>) -> Result<NamedPr
     }
     let stored = place.rsplit_once("/probes/").filter(|(_, fit)| !fit.contains(['/', '.']));
     if let Some((url, fit)) = stored {
-        let (store, fit) = (Store::open(url)?, FitId::parse(fit)?);
+        let (store, fit) = (Store::open_existing(url)?, FitId::parse(fit)?);
         let scores = find_scores(&store, &fit).await?;
         let scores = scores.ok_or_else(|| Error::not_found(format!("fit {fit} in {url}")))?;
         return decoded(read_weights(&store, &scores).await?);

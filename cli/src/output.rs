@@ -16,12 +16,35 @@ pub(crate) enum Format {
     Tsv,
 }
 
-/// Prints `text` and a line end on stdout. A closed pipe ends the program quietly.
+/// Exit code once nobody reads stdout any more: 128 + SIGPIPE, as shells tell it of other programs.
+const CLOSED_PIPE: u8 = 141;
+/// Exit code once stdout takes no more.
+const FAILED: u8 = 1;
+
+/// Prints `text` and a line end on stdout, as [`say_bytes`].
 pub(crate) fn say(text: &str) {
+    say_bytes(format!("{text}\n").as_bytes());
+}
+
+/// Prints `bytes` on stdout.
+///
+/// Where they cannot be written the program ends, never as if it had been done: quietly with 141 once
+/// the reader has closed the pipe, else with the reason on stderr and 1.
+pub(crate) fn say_bytes(bytes: &[u8]) {
     use std::io::Write;
     let mut stdout = std::io::stdout().lock();
-    if writeln!(stdout, "{text}").is_err() {
-        std::process::exit(0);
+    if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        let (code, reason) = unwritten(&error);
+        reason.iter().for_each(|reason| complain(reason));
+        std::process::exit(code.into());
+    }
+}
+
+/// The exit code for output that could not be written, and what is said of it.
+fn unwritten(error: &std::io::Error) -> (u8, Option<String>) {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => (CLOSED_PIPE, None),
+        _ => (FAILED, Some(format!("error: stdout: {error}"))),
     }
 }
 
@@ -128,6 +151,14 @@ mod tests {
         assert_eq!(bytes(2_777_946), "2.8 MB");
         assert_eq!(flops(1.5e12), "1.5 TFLOP");
         assert_eq!(seconds(200.0), "3 min 20 s");
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_quietly_and_a_full_disk_with_its_reason() {
+        let ended = |kind: std::io::ErrorKind| unwritten(&kind.into());
+        assert_eq!(ended(std::io::ErrorKind::BrokenPipe), (141, None));
+        let (code, reason) = ended(std::io::ErrorKind::StorageFull);
+        assert_eq!((code, reason.as_deref()), (1, Some("error: stdout: no storage space")));
     }
 
     #[test]

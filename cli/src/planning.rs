@@ -14,6 +14,7 @@ use std::path::Path;
 
 mod absent;
 pub(crate) mod fetching;
+mod longest;
 mod padding;
 #[cfg(test)]
 mod tests;
@@ -102,7 +103,8 @@ fn plan_with(mut job: Job, kind: &str, what_is_absent: WhatIsAbsent) -> Result<P
         }
     };
     let classes = NumericClasses { embeddings: &embeddings, training: &training };
-    let plan = glmeval_coordinator::plan::plan_in(&job, &datasets, &models, &classes)?;
+    let plan = glmeval_coordinator::plan::plan_in(&job, &datasets, &models, &classes)
+        .map_err(|error| longest::named(error, &job, &datasets))?;
     for dataset in &plan.datasets {
         for line in dataset.facts.leakage_lines() {
             complain(&format!("warning: data set {}: {line}", dataset.name));

@@ -8,7 +8,7 @@ use glmeval_common::dataset::{DatasetSource, TableColumns, TaskName};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, Result};
 use glmeval_common::readers;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Examples of one read.
 const ROWS_PER_READ: usize = 1_024;
@@ -39,6 +39,15 @@ pub(crate) struct Sequences {
 }
 
 impl SequenceArguments {
+    /// The file and its argument.
+    pub(crate) fn file(&self) -> Option<(&'static str, &Path)> {
+        match (&self.fasta, &self.tsv) {
+            (Some(path), _) => Some(("--fasta", path)),
+            (None, Some((path, _))) => Some(("--tsv", path)),
+            (None, None) => None,
+        }
+    }
+
     /// Reads all of them.
     ///
     /// # Errors

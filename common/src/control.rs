@@ -157,6 +157,8 @@ pub enum Outcome {
         kind: ErrorKind,
         /// The whole error chain on one line.
         chain: String,
+        /// Whether no single row is at fault, so that a part of the unit would fail too.
+        of_all_rows: bool,
     },
     /// Not done and not failed: the worker is going away.
     HandedBack,

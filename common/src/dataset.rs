@@ -89,6 +89,25 @@ pub struct TableColumns {
     pub missing: bool,
 }
 
+/// What reports call the average over several targets.
+const MEAN_TARGET: &str = "mean";
+
+impl TableColumns {
+    /// The first target whose rows of scores would be taken for others: its column, expected and found.
+    pub(crate) fn confused_target(&self) -> Option<(&str, &'static str, String)> {
+        for (index, name) in self.targets.iter().enumerate() {
+            if self.targets.iter().take(index).any(|known| known == name) {
+                return Some((name, "targets that differ", format!("{name} twice")));
+            }
+            if self.targets.len() > 1 && name == MEAN_TARGET {
+                let expected = "another name beside other targets, whose average is called so";
+                return Some((name, expected, format!("target {name}")));
+            }
+        }
+        None
+    }
+}
+
 /// Says to serde that a field stands as it did before it was there, so that content ids stay.
 fn is_false(value: &bool) -> bool {
     !value

@@ -3,6 +3,7 @@
 //! Invariant: fields are length-prefixed, so two different descriptions never share a digest input.
 
 use crate::error::{Result, io_error};
+use crate::regular_file;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::Path;
@@ -17,7 +18,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// # Errors
 /// `NotFound`, `Invalid` or `Unavailable` with the path when it cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(|e| io_error(path, e))?;
+    let mut file = regular_file::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0_u8; 1 << 20];
     loop {

@@ -77,6 +77,7 @@ impl ErrorKind {
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
+    of_all_rows: bool,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -87,7 +88,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error of `kind`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, of_all_rows: false, message: message.into(), source: None }
     }
 
     /// Makes an [`ErrorKind::Invalid`] error.
@@ -118,7 +119,8 @@ impl Error {
     /// Wraps the error in one more line that says what was being done; the kind stays.
     #[must_use]
     pub fn context(self, message: impl Into<String>) -> Self {
-        Self { kind: self.kind, message: message.into(), source: Some(Box::new(self)) }
+        let (kind, of_all_rows) = (self.kind, self.of_all_rows);
+        Self { kind, of_all_rows, message: message.into(), source: Some(Box::new(self)) }
     }
 
     /// Keeps `source` as the cause.
@@ -126,6 +128,17 @@ impl Error {
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
+    }
+
+    /// Says that no single row is at fault, so that fewer rows would fail too.
+    #[must_use]
+    pub fn of_all_rows(self) -> Self {
+        Self { of_all_rows: true, ..self }
+    }
+
+    /// Whether fewer rows would fail too.
+    pub fn is_of_all_rows(&self) -> bool {
+        self.of_all_rows
     }
 
     /// What the caller does next.
@@ -220,6 +233,7 @@ pub fn io_error(path: &std::path::Path, error: std::io::Error) -> Error {
         std::io::ErrorKind::PermissionDenied
         | std::io::ErrorKind::IsADirectory
         | std::io::ErrorKind::NotADirectory
+        | std::io::ErrorKind::AlreadyExists
         | std::io::ErrorKind::InvalidInput
         | std::io::ErrorKind::InvalidData => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
@@ -252,6 +266,15 @@ mod tests {
     fn input_error_names_file_place_expected_and_found() {
         let defect = InputError::new("a.bed", "line 6", "end <= 7004", 7011);
         assert_eq!(defect.to_string(), "a.bed: line 6: expected end <= 7004, found 7011");
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_no_reason_to_try_again() {
+        let of = |kind: std::io::ErrorKind| io_error(std::path::Path::new("a"), kind.into()).kind();
+        for kind in [std::io::ErrorKind::AlreadyExists, std::io::ErrorKind::NotADirectory] {
+            assert_eq!((of(kind), of(kind).exit_code()), (ErrorKind::Invalid, 1));
+        }
+        assert_eq!(of(std::io::ErrorKind::StorageFull), ErrorKind::Unavailable);
     }
 
     #[test]

@@ -405,7 +405,9 @@ impl Job {
         let text = std::fs::read_to_string(path).map_err(|e| io_error(path, e))?;
         let base = std::path::absolute(path).map_err(|e| io_error(path, e))?;
         let folder = base.parent().unwrap_or(Path::new("/"));
-        Self::parse_with(&text, &path.display().to_string(), folder, sets)
+        // One job whichever way its path is written; a link to the file itself keeps the link's folder.
+        let folder = std::fs::canonicalize(folder).map_err(|e| io_error(folder, e))?;
+        Self::parse_with(&text, &path.display().to_string(), &folder, sets)
     }
 
     /// Checks the text of a job file; relative paths start at `folder`.

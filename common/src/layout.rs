@@ -21,11 +21,17 @@
 //! in for earlier ones whose data is damaged (of a report: out of date); of a job's `cancelled` and
 //! `failed` records, it speaks of round n.
 //!
+//! `<…-id>`, `<attempt>` and what else the store draws or digests are 32 hexadecimal digits ([`is_written`]).
+//!
 //! Invariant: an object under `data/` exists for readers only once a commit names it.
 
 use crate::error::{Error, Result};
 use crate::ids::{Attempt, DatasetId, FitId, JobId, ModelId, SetId, WorkerId};
 use serde::{Deserialize, Serialize};
+
+mod written;
+
+pub use written::is_written;
 
 /// Format version of manifests and commits written by this program.
 pub const FORMAT_VERSION: u32 = 1;

@@ -22,6 +22,7 @@ pub mod model;
 pub mod network;
 pub mod plan;
 pub mod readers;
+mod regular_file;
 pub mod representation;
 pub mod rng;
 pub mod score;

@@ -163,7 +163,11 @@ impl Cluster {
     fn report(&mut self, index: usize) {
         let Some(lease) = self.held[index].pop_front() else { return };
         let outcome = match self.rng.below(100) {
-            0 => Outcome::Failed { kind: ErrorKind::Unavailable, chain: "store".to_owned() },
+            0 => Outcome::Failed {
+                kind: ErrorKind::Unavailable,
+                chain: "store".to_owned(),
+                of_all_rows: false,
+            },
             1 => Outcome::HandedBack,
             _ => Outcome::Committed,
         };

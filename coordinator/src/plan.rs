@@ -21,6 +21,7 @@ mod attribution;
 mod cost;
 mod effects;
 mod fits;
+mod known;
 mod memory;
 mod probes;
 mod quirks;

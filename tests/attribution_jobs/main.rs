@@ -80,6 +80,8 @@ async fn by_command(folder: &Path, store: &str, fit: &Fit) -> (Vec<u8>, Value) {
         &model,
         "--tsv",
         "tested.tsv:seq",
+        "--id-column",
+        "id",
         "--split-column",
         "part",
         "--top",

@@ -78,7 +78,9 @@ fn plan() -> Plan {
         nucleotides: 200_000,
         length_min: 200,
         length_max: 200,
-        split_rows: BTreeMap::new(),
+        split_rows: [("train", 800), ("test", 200)]
+            .map(|(split, rows)| (split.to_owned(), rows))
+            .into(),
         notes: Vec::new(),
         leakage: Vec::new(),
         target_titles: Vec::new(),

@@ -102,15 +102,21 @@ async fn a_sweep_deletes_orphans_and_no_committed_data() {
     succeeds(folder, &["run", "job.toml", "--store", "store"]).await;
     let before = glmeval_tests::results::listing(&folder.join("store"));
     let set = std::fs::read_dir(folder.join("store/embeddings")).unwrap().next().unwrap().unwrap();
-    let orphan = set.path().join("data/0000000000-0000000064.abandoned.safetensors");
+    let token = "0a".repeat(16);
+    let orphan = set.path().join(format!("data/0000000000-0000000064.{token}.safetensors"));
     std::fs::write(&orphan, "half").unwrap();
     let file = std::fs::File::options().write(true).open(&orphan).unwrap();
     file.set_modified(std::time::UNIX_EPOCH).unwrap();
     let sweep = ["store", "gc", "--store", "store", "--grace-hours", "1"];
     let told = succeeds(folder, &[&sweep[..], &["--dry-run"]].concat()).await;
-    assert!(told.contains("abandoned") && orphan.exists(), "{told}");
+    assert!(told.contains(&token) && orphan.exists(), "{told}");
     succeeds(folder, &sweep).await;
     assert_eq!(glmeval_tests::results::listing(&folder.join("store")), before);
+    for sweep in [["store", "gc", "--store", "stroe"], ["store", "gc", "--store", "job.toml"]] {
+        let ended = glmeval(folder, &sweep).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    }
+    assert!(!folder.join("stroe").exists(), "a store that is swept is not made");
 }
 
 #[tokio::test]

@@ -98,7 +98,61 @@ async fn an_export_asks_which_tensor_where_there_are_several() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("--layer: expected one of 1, 3"), "{ended:?}");
     assert!(!folder.join("a.npy").exists());
-    succeeds(folder, &[&export[..], &["--layer", "3", "--pool", "full"]].concat()).await;
+    let full = [&export[..], &["--layer", "3", "--pool", "full"]].concat();
+    let ended = glmeval(folder, &full).await;
     let ((rows, width), _) = read_npy(&folder.join("a.npy"));
     assert_eq!((rows > 4, width), (true, 64), "token rows of both sequences: {rows}");
+    assert!(ended.stderr.contains(&format!("{rows} rows of layer 3 full")), "{ended:?}");
+}
+
+/// Takes back the commit of the last shard of the one set of `store`.
+fn forget_last_shard(store: &Path) {
+    let set = std::fs::read_dir(store.join("embeddings")).unwrap().next().unwrap().unwrap();
+    let commits = std::fs::read_dir(set.path().join("commit")).unwrap();
+    let last = commits.map(|entry| entry.unwrap().path()).max().unwrap();
+    std::fs::remove_file(last).unwrap();
+}
+
+#[tokio::test]
+async fn an_unfinished_set_is_not_exported_as_if_it_were_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let model = model().display().to_string();
+    let genome = Draw::new(5).dna(600);
+    let records = (0..6).map(|n| format!(">r{n}\n{}\n", &genome[100 * n..100 * (n + 1)]));
+    std::fs::write(folder.join("r.fa"), records.collect::<String>()).unwrap();
+    std::fs::write(folder.join("genome.fa"), format!(">chr1\n{genome}\n")).unwrap();
+    let windows = &["--genome", "genome.fa", "--window", "100", "--stride", "100"][..];
+    for (store, source) in [("records", &["--fasta", "r.fa"][..]), ("windows", windows)] {
+        let embed = ["embed", "--model", &model, "--out", store, "--shard-rows", "2"];
+        succeeds(folder, &[&embed, source].concat()).await;
+        forget_last_shard(&folder.join(store));
+        for format in ["npy", "parquet", "h5ad"] {
+            let export = ["export", store, "--format", format, "--out", "file"];
+            let ended = glmeval(folder, &export).await;
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+            assert!(ended.stderr.contains("no shard for examples 4-6"), "{ended:?}");
+        }
+    }
+    assert!(!folder.join("file").exists());
+    // Without its plan nothing says how many windows there are.
+    std::fs::remove_dir_all(folder.join("windows/jobs")).unwrap();
+    let export = ["export", "windows", "--format", "npy", "--out", "x.npy"];
+    let ended = glmeval(folder, &export).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("does not say how many examples"), "{ended:?}");
+    assert_eq!(read_npy(&folder.join("x.npy")).0, (4, 64));
+}
+
+#[tokio::test]
+async fn an_export_makes_no_store_and_reads_none_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("r.fa"), ">a\nACGT\n").unwrap();
+    for (store, expected) in [("typo", "no such folder"), ("r.fa", "found a file")] {
+        let ended = glmeval(folder, &["export", store, "--format", "npy", "--out", "x.npy"]).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    }
+    assert!(!folder.join("typo").exists());
 }

@@ -142,10 +142,16 @@ async fn scans_spacings_pairs_and_maps_share_one_set_of_shuffles() {
 
 /// A safetensors file of the tensor `maps`.
 fn write_maps(path: &Path, values: &[f32], length: usize) {
+    write_maps_of(path, values, length, None);
+}
+
+/// As [`write_maps`], with the ids of the maps in its header.
+fn write_maps_of(path: &Path, values: &[f32], length: usize, ids: Option<&[String]>) {
+    let texts = ids.map(|ids| [("ids".to_owned(), serde_json::to_string(ids).unwrap())].into());
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let shape = vec![values.len() / length, length];
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &bytes);
-    safetensors::serialize_to_file([("maps", view.unwrap())], None, path).unwrap();
+    safetensors::serialize_to_file([("maps", view.unwrap())], texts, path).unwrap();
 }
 
 #[tokio::test]
@@ -241,6 +247,59 @@ async fn motifs_are_found_in_sequences_and_enriched_at_peaks() {
     let enriched = std::fs::read_to_string(folder.join("enriched.csv")).unwrap();
     assert_eq!(enriched.lines().count(), 3);
     assert!(enriched.starts_with("motif,name,windows,sequences,shuffled_share,fold,p,q\nM1,xM1,"));
+}
+
+#[tokio::test]
+async fn maps_with_ids_are_found_by_them_in_any_order_and_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    scan_inputs(folder);
+    // The peak of s0 to s4 is at the motif, that of the others behind it.
+    let row = |i: usize| (0..100).map(move |at| f32::from(at == if i < 5 { 44 } else { 80 }));
+    let maps: Vec<Vec<f32>> = (0..10).map(|i| row(i).collect()).collect();
+    let ids: Vec<String> = (0..10).map(|i| format!("s{i}")).collect();
+    let (mut back, mut back_ids) = (maps.clone(), ids.clone());
+    back.reverse();
+    back_ids.reverse();
+    write_maps_of(&folder.join("a.safetensors"), &maps.concat(), 100, Some(&ids));
+    write_maps_of(&folder.join("b.safetensors"), &back.concat(), 100, Some(&back_ids));
+    write_maps_of(&folder.join("c.safetensors"), &back[..3].concat(), 100, Some(&back_ids[..3]));
+    let scan = ["scan-motifs", "--motifs", "m.meme", "--fasta", "s.fa"];
+    for name in ["a", "b"] {
+        let (maps, out) = (format!("{name}.safetensors"), format!("{name}.tsv"));
+        succeeds(folder, &[&scan[..], &["--maps", &maps, "--out", &out]].concat()).await;
+    }
+    let [a, b] = ["a.tsv", "b.tsv"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
+    assert_eq!(a, b);
+    assert!(a.contains("s4\t40") && !a.contains("s5\t40"), "{a}");
+    let logo = ["logo", "--maps", "c.safetensors", "--fasta", "s.fa", "--out", "l.svg", "--record"];
+    succeeds(folder, &[&logo[..], &["s9"]].concat()).await;
+    let ended = refused(folder, &[&logo[..], &["s2"]].concat()).await;
+    let reason = "c.safetensors: sequence s2: expected a map of that id, found none among 3";
+    assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn outputs_that_are_inputs_or_each_other_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    scan_inputs(folder);
+    let scan = ["scan-motifs", "--motifs", "m.meme", "--fasta", "s.fa", "--maps"];
+    let out = ["maps.safetensors", "--out", "h.tsv", "--enrichment", "./h.tsv"];
+    let ended = refused(folder, &[&scan[..], &out].concat()).await;
+    assert!(
+        ended.stderr.contains("--enrichment: expected another file than that of --out"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!folder.join("h.tsv").exists());
+    let table = "chrom\tpos\tref\talt\n1\t2\tA\tC\n";
+    std::fs::write(folder.join("v.tsv"), table).unwrap();
+    let (_, probe) = inputs(folder);
+    let line = ["score-variants", "--probe", &probe, "--genome", "s.fa", "--variants", "v.tsv"];
+    let ended = refused(folder, &[&line[..], &["--out", "v.tsv"]].concat()).await;
+    assert!(ended.stderr.contains("--out: expected another file than that of --variants"));
+    assert_eq!(std::fs::read_to_string(folder.join("v.tsv")).unwrap(), table);
 }
 
 #[tokio::test]

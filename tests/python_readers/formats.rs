@@ -93,6 +93,42 @@ parquet = table['embedding'].chunk(0).flatten().to_numpy().reshape(len(ids), -1)
     }
 }
 
+#[tokio::test]
+async fn an_h5ad_file_of_windows_has_their_places() {
+    let Some(python) = python::python("windows in anndata") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let undefined = "N".repeat(40);
+    std::fs::write(
+        at.join("genome.fa"),
+        format!(">chr2\n{}{undefined}{}\n", "ACGT".repeat(10), "TTGA".repeat(10)),
+    )
+    .unwrap();
+    let model = model();
+    let model = model.to_str().unwrap();
+    let embed = ["embed", "--model", model, "--genome", "genome.fa", "--window", "40"];
+    let embed = [&embed[..], &["--stride", "40", "--out", "set"]].concat();
+    succeed(glmeval(&embed, &[]).current_dir(at)).await;
+    let export = ["export", "set", "--format", "h5ad", "--out", "x.h5ad"];
+    succeed(glmeval(&export, &[]).current_dir(at)).await;
+    let script = "
+import anndata, json
+obs = anndata.read_h5ad('x.h5ad').obs
+columns = ['chrom', 'start', 'end', 'strand']
+print(json.dumps([list(obs.index), list(obs.columns)] + [obs[name].tolist() for name in columns]))
+";
+    let columns = ["chrom", "start", "end", "strand"];
+    let expected = json!([
+        ["chr2:0-40", "chr2:80-120"],
+        columns,
+        ["chr2", "chr2"],
+        [0, 80],
+        [40, 120],
+        ["+", "+"]
+    ]);
+    assert_eq!(value(&python, at, script).await, expected);
+}
+
 /// A table of random DNA with a target, and a job over it.
 fn write_job(folder: &Path) {
     let mut rng = Rng::derive(1, "python readers");

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use glmeval_common::error::ErrorKind;
+use glmeval_common::ids::{Attempt, SetId};
+use glmeval_common::layout;
+use glmeval_common::rng::random_token;
 use glmeval_common::store::gc;
 use glmeval_tests::s3::ceph::ceph;
 use glmeval_tests::s3::proxy::{Fault, Proxy};
@@ -92,9 +95,11 @@ async fn a_sweep_ends_uploads_that_never_ended_and_only_those_of_its_own_store()
         bucket = bucket.with_config(name.to_ascii_lowercase().parse().unwrap(), value);
     }
     let bucket = bucket.build().unwrap();
+    let (set, attempt) = (SetId::new("5e".repeat(16)), Attempt::new(random_token()));
+    let shard = layout::shard_data_path(&set, 0, 64, &attempt);
     // A worker that is killed says nothing more.
     for folder in [prefix.to_owned(), format!("{prefix}-other")] {
-        let path = format!("{folder}/embeddings/set/data/a.bin");
+        let path = format!("{folder}/{shard}");
         let mut upload = bucket.put_multipart(&path.as_str().into()).await.unwrap();
         upload.put_part(pattern(5 * MIB).into()).await.unwrap();
     }
@@ -109,7 +114,7 @@ async fn a_sweep_ends_uploads_that_never_ended_and_only_those_of_its_own_store()
         }
     };
     let paths: Vec<&str> = found.iter().map(|upload| upload.path.as_str()).collect();
-    assert_eq!(paths, ["embeddings/set/data/a.bin"]);
+    assert_eq!(paths, [shard.as_str()]);
     gc::sweep(&store, Duration::ZERO, true).await.unwrap();
     assert_eq!(store.uploads().await.unwrap(), []);
     store.abort_upload(&found[0]).await.unwrap();

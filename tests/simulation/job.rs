@@ -16,7 +16,6 @@ use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{Pooling, StoredDtype};
 use glmeval_common::rng::Rng;
 use glmeval_common::unit::{ExtractUnit, Fit, ProbeSpec, WorkUnit};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Numeric class of every simulated worker.
@@ -127,7 +126,9 @@ fn plan(
         nucleotides: rows * 12,
         length_min: 12,
         length_max: 12,
-        split_rows: BTreeMap::new(),
+        split_rows: [("train", rows / 2), ("test", rows / 2)]
+            .map(|(split, rows)| (split.to_owned(), rows))
+            .into(),
         notes: Vec::new(),
         leakage: Vec::new(),
         target_titles: Vec::new(),

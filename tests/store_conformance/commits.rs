@@ -1,18 +1,18 @@
-//! The commit rule: what is visible, who wins, what is checked, what is swept.
+//! The commit rule: what is visible, who wins, what is checked.
 
 use crate::for_each_store;
 use bytes::Bytes;
 use glmeval_common::clock::ManualClock;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
 use glmeval_common::error::ErrorKind;
-use glmeval_common::ids::{Attempt, DatasetId, Generation, JobId, ModelId, SetId, WorkerId};
+use glmeval_common::ids::{Attempt, DatasetId, Generation, ModelId, SetId, WorkerId};
 use glmeval_common::layout;
 use glmeval_common::limits;
 use glmeval_common::representation::{Pooling, StoredDtype};
+use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::{
     ShardAttempt, commit_shard, committed_ranges, find_commit, read_rows, read_shard,
 };
-use glmeval_common::store::{Store, gc};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,71 +182,6 @@ async fn shards_of_two_sizes_are_read_as_one_run_of_rows() {
         assert_eq!(rows.ids, (3..10).map(|e| format!("id{e}")).collect::<Vec<_>>());
         let expected: Vec<f32> = (3..10).flat_map(|e| [e as f32, 2.0 * e as f32]).collect();
         assert_eq!(rows.values, expected);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_sweep_takes_old_orphans_and_never_committed_data() {
-    for_each_store(async |store: Store| {
-        assert!(commit(&store, 0, 4, "kept").await);
-        let orphan = layout::shard_data_path(&set(), 4, 8, &Attempt::new("orphan"));
-        store.put_data("shard", &orphan, Bytes::from_static(b"half")).await.unwrap();
-        let loser = layout::shard_data_path(&set(), 0, 4, &Attempt::new("loser"));
-        store.put_data("shard", &loser, Bytes::from_static(b"half")).await.unwrap();
-        let young = gc::sweep(&store, gc::default_grace(), true).await.unwrap();
-        assert_eq!((young.orphans.len(), young.examined), (0, 3));
-        let found = wait_until_old(&store, Duration::ZERO).await;
-        assert_eq!(found, [loser.clone(), orphan.clone()]);
-        assert!(store.exists(&orphan).await.unwrap(), "a dry run deletes nothing");
-        gc::sweep(&store, Duration::ZERO, true).await.unwrap();
-        assert!(!store.exists(&orphan).await.unwrap() && !store.exists(&loser).await.unwrap());
-        let standing = find_commit(&store, &set(), 0, 4).await.unwrap().unwrap();
-        assert_eq!(read_shard(&store, &standing).await.unwrap(), shard(0, 4));
-    })
-    .await;
-}
-
-/// Dry sweeps until the store's clock has moved past the objects written before.
-async fn wait_until_old(store: &Store, grace: Duration) -> Vec<String> {
-    loop {
-        let found = gc::sweep(store, grace, false).await.unwrap().orphans;
-        if found.len() == 2 {
-            return found.into_iter().map(|entry| entry.path).collect();
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_sweep_keeps_what_an_unreadable_or_newer_commit_may_name() {
-    for_each_store(async |store: Store| {
-        for (start, text) in [(0, "{"), (4, r#"{"version": 9}"#)] {
-            let path = layout::shard_data_path(&set(), start, start + 4, &Attempt::new("a"));
-            store.put_data("shard", &path, Bytes::from_static(b"data")).await.unwrap();
-            let commit = layout::shard_commit_path(&set(), start, start + 4);
-            store.create(&commit, Bytes::from(text)).await.unwrap();
-        }
-        let orphan = layout::shard_data_path(&set(), 8, 12, &Attempt::new("a"));
-        store.put_data("shard", &orphan, Bytes::from_static(b"data")).await.unwrap();
-        let orphan2 = layout::shard_data_path(&set(), 12, 16, &Attempt::new("a"));
-        store.put_data("shard", &orphan2, Bytes::from_static(b"data")).await.unwrap();
-        assert_eq!(wait_until_old(&store, Duration::ZERO).await, [orphan, orphan2]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_sweep_keeps_the_two_newest_snapshots_of_a_job() {
-    for_each_store(async |store: Store| {
-        for (job, number) in [("a", 1), ("a", 2), ("a", 10), ("a", 11), ("b", 4)] {
-            let path = layout::snapshot_path(&JobId::new(job), number);
-            store.create(&path, Bytes::from(path.clone())).await.unwrap();
-        }
-        let old = wait_until_old(&store, Duration::ZERO).await;
-        assert_eq!(old, [1, 2].map(|number| layout::snapshot_path(&JobId::new("a"), number)));
-        gc::sweep(&store, Duration::ZERO, true).await.unwrap();
-        assert_eq!(store.list("jobs").await.unwrap().len(), 3);
     })
     .await;
 }

@@ -16,21 +16,23 @@ const CHILD_FOLDER: &str = "GLMEVAL_TEST_CHILD_FOLDER";
 async fn a_staging_file_of_a_killed_writer_is_invisible_harmless_and_swept() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().to_str().unwrap()).unwrap();
-    let commit = folder.path().join("embeddings/set/commit");
-    std::fs::create_dir_all(&commit).unwrap();
-    let staged = commit.join("0000000000-0000000004.json#1");
-    std::fs::write(&staged, b"{\"version\"").unwrap();
-    let foreign = folder.path().join("notes#1");
-    std::fs::write(&foreign, b"not ours").unwrap();
+    let path = format!("embeddings/{}/commit/0000000000-0000000004.json", "5e".repeat(16));
+    let staged = folder.path().join(format!("{path}#1"));
+    let foreign = ["notes#1", "examples/notes#1"].map(|name| folder.path().join(name));
+    for (file, text) in
+        [(&staged, "{\"version\""), (&foreign[0], "not ours"), (&foreign[1], "not ours")]
+    {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
     assert_eq!(store.list("").await.unwrap().iter().filter(|e| e.path.contains("json")).count(), 0);
-    let path = "embeddings/set/commit/0000000000-0000000004.json";
-    assert_eq!(store.create(path, Bytes::from_static(b"whole")).await.unwrap(), Created::Won);
+    assert_eq!(store.create(&path, Bytes::from_static(b"whole")).await.unwrap(), Created::Won);
     assert_eq!(gc::sweep(&store, gc::default_grace(), true).await.unwrap().staging_files.len(), 0);
     while gc::sweep(&store, Duration::ZERO, true).await.unwrap().staging_files.is_empty() {
         tokio::task::yield_now().await;
     }
-    assert!(!staged.exists() && foreign.exists());
-    assert_eq!(store.get(path).await.unwrap(), Bytes::from_static(b"whole"));
+    assert!(!staged.exists() && foreign.iter().all(|file| file.exists()));
+    assert_eq!(store.get(&path).await.unwrap(), Bytes::from_static(b"whole"));
 }
 
 #[tokio::test]

@@ -141,3 +141,24 @@ fn urls_that_make_no_store_say_what_would() {
     }
     assert!(Store::open("gs://bucket").unwrap_err().to_string().contains("Google"));
 }
+
+#[test]
+fn a_store_that_is_only_read_is_not_made_and_a_file_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("r.fa"), ">a\nACGT\n").unwrap();
+    for absent in [at("typo"), format!("file://{}", at("typo"))] {
+        let error = Store::open_existing(&absent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
+    assert!(!folder.path().join("typo").exists());
+    for open in [Store::open, Store::open_existing] {
+        for file in ["r.fa", "r.fa/store"] {
+            let error = open(&at(file)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            assert!(error.chain().ends_with("expected a folder, found a file"), "{error}");
+        }
+    }
+    Store::open(&at("new")).unwrap();
+    Store::open_existing(&at("new")).unwrap();
+}

@@ -24,7 +24,9 @@ pub use file::MapFile;
 pub use glmeval_common::attribution::MapKind;
 pub use gradient::{EmbeddingGradient, EmbeddingGradients};
 pub use mapper::{Mapped, Mapper};
-pub use mapping::{MapStage, MapTables, Named, Ranking, Sequences, TakeMaps, letters, map_all};
+pub use mapping::{
+    MAP_IDS_BYTES_MAX, MapStage, MapTables, Named, Ranking, Sequences, TakeMaps, letters, map_all,
+};
 pub use saliency::{Saliency, saliency};
 pub use selection::Highest;
 pub use spool::{EntropyReader, EntropySpool};

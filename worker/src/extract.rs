@@ -165,7 +165,8 @@ fn strand_tokens(
     let mut lengths = Vec::new();
     if set.options.needs_token_lengths() {
         if model.facts().states_fixed.is_some() {
-            return Err(Error::invalid("states of this gLM do not stand for nucleotides"));
+            let error = Error::invalid("states of this gLM do not stand for nucleotides");
+            return Err(error.of_all_rows());
         }
         lengths = model.tokenizer().lengths(sequence.as_str())?;
         let covered: usize = lengths.iter().map(|&length| length as usize).sum();

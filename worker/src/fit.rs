@@ -22,19 +22,24 @@ mod effects;
 mod evaluation;
 mod linear;
 mod measured;
+mod memory;
 mod networks;
 mod reading;
+mod refused;
 #[cfg(test)]
 mod tests;
 mod watching;
 mod work;
 
+use refused::Refused;
+pub(crate) use refused::reasons;
+
 /// Fits, scores and commits each probe of a unit that is not committed yet; networks on `device` if that
-/// is what was planned.
+/// is what was planned. A fit that cannot be made keeps no other from being committed.
 ///
 /// # Errors
-/// `Invalid` when examples lack splits or targets or do not suit the probe, or when the unit was planned for
-/// another kind of device; `Unavailable` once told to stop; `Corrupt`; store errors.
+/// `Invalid` at the end, with the reason of each fit whose examples lack splits or targets or do not suit the
+/// probe; at once when nothing can be read, or when the unit was planned for another kind of device; `Unavailable` once told to stop; `Corrupt`; store errors.
 pub(crate) async fn fit(
     context: &UnitContext<'_>,
     unit: &FitUnit,
@@ -64,10 +69,12 @@ async fn fit_within(
     let manifest = read_manifest(store, &unit.dataset).await.map_err(lost_input)?;
     let (open, compared): (Vec<&Fit>, Vec<&Fit>) =
         open.into_iter().partition(|fit| fit.probe.is_fitted());
+    let mut refused = Refused::new(unit);
+    let read_from = (&manifest, budget_bytes);
     let mut is_won =
-        effects::evaluate_all(context, unit, &compared, (&manifest, budget_bytes)).await?;
+        effects::evaluate_all(context, unit, &compared, read_from, &mut refused).await?;
     if open.is_empty() {
-        return Ok(is_won);
+        return refused.end(is_won);
     }
     let examples =
         reading::read(store, (&unit.features, unit.validated_on), &manifest, budget_bytes).await?;
@@ -76,16 +83,17 @@ async fn fit_within(
     let (networks, linear): (Vec<&Fit>, Vec<&Fit>) = open.into_iter().partition(is_network);
     for fit in linear {
         context.check_stop()?;
-        let (evaluated, weights) =
-            tokio::task::block_in_place(|| linear::evaluate(unit, fit, names, &examples))?;
+        let made = tokio::task::block_in_place(|| linear::evaluate(unit, fit, names, &examples));
+        let Some((evaluated, weights)) = refused.sort_out(fit, made)? else { continue };
         is_won |= commit(context, fit, evaluated, (Some(weights), None)).await?;
     }
     let _turn = match gpu.filter(|_| !networks.is_empty()) {
         Some(_) => device.alone(context).await?,
         None => None,
     };
-    is_won |= networks::fit_all((context, gpu), unit, &networks, (names, &examples)).await?;
-    Ok(is_won)
+    let read = (names.as_slice(), &examples);
+    is_won |= networks::fit_all((context, gpu), unit, &networks, read, &mut refused).await?;
+    refused.end(is_won)
 }
 
 /// What the networks of a unit are trained on; `None` for the CPU.

@@ -15,7 +15,7 @@ mod tests;
 
 pub use experiment::{Experiment, PlacedMotif, flanks, position_scan, spacings};
 pub use figure::figure;
-pub use maps::{check_maps, read_maps};
+pub use maps::{MatchedMaps, read_maps};
 pub use outcome::{Analysis, Comparison, Importance, Predict, compare, interaction};
 pub use shuffle::{shuffled, shuffles};
 pub use sites::{ImportantSites, MapForm, important_sites, kept};

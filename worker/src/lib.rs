@@ -84,11 +84,13 @@ pub fn bf16_kind() -> &'static str {
 /// Sizes the pool of threads that all kernels share; `None` = one per CPU thread.
 ///
 /// # Errors
-/// `Invalid` for zero threads; `Unavailable` if threads cannot be started.
+/// `Invalid` for zero threads or more than 1,024; `Unavailable` if threads cannot be started.
 pub fn start_threads(threads: Option<usize>) -> glmeval_common::error::Result<()> {
     use glmeval_common::error::Error;
-    if threads == Some(0) {
-        return Err(Error::invalid("--threads: expected at least 1, found 0"));
+    const THREADS_MAX: usize = 1024;
+    if let Some(found) = threads.filter(|threads| !(1..=THREADS_MAX).contains(threads)) {
+        let message = format!("--threads: expected 1 to {THREADS_MAX}, found {found}");
+        return Err(Error::invalid(message));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     pool.build_global().map_err(|e| Error::unavailable("start threads").with_source(e))

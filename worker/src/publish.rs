@@ -5,16 +5,18 @@
 
 use crate::attempt::UnitContext;
 use crate::attribution::StoredMaps;
+use crate::fit::reasons;
 use crate::report::{
     AttributionResult, FitResult, PairCloseness, Predictions, ReportFile, ReportInput,
-    needs_predictions, render,
+    needs_predictions, render, scores_tsv,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use glmeval_common::attribution::REPRESENTATION;
 use glmeval_common::error::Result;
-use glmeval_common::plan::Plan;
+use glmeval_common::ids::DatasetId;
+use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::score::FitScores;
 use glmeval_common::store::Store;
 use glmeval_common::store::fits::{
@@ -22,7 +24,7 @@ use glmeval_common::store::fits::{
 };
 use glmeval_common::store::jobs::{failed_units, read_plan};
 use glmeval_common::store::reports::commit_report;
-use glmeval_common::unit::{Fit, ReportUnit};
+use glmeval_common::unit::{Fit, FitUnit, ReportUnit};
 use std::collections::BTreeMap;
 
 mod cost;
@@ -48,22 +50,22 @@ impl<'a> Gathered<'a> {
     /// `Corrupt` for objects that are not what their commit says; store errors.
     pub async fn read(store: &Store, plan: &'a Plan) -> Result<Self> {
         let mut reads: Vec<BoxFuture<'_, Result<Option<FitScores>>>> = Vec::new();
-        let mut planned = Vec::new();
-        for (index, unit) in plan.fit_units() {
+        for (_, unit) in plan.fit_units() {
             for fit in &unit.fits {
                 reads.push(Box::pin(scores(store, plan, fit)));
-                planned.push((index, fit));
             }
         }
         let found: Vec<Option<FitScores>> =
             futures::stream::iter(reads).buffered(REQUESTS_MAX).try_collect().await?;
-        let reasons = failed_units(store, &plan.job).await?;
-        let mut failed = Vec::new();
-        for ((index, fit), scores) in planned.into_iter().zip(&found) {
-            if scores.is_none() {
-                let reason = reasons.get(&index).map_or("not done", |failed| &failed.error);
-                failed.push(format!("{}: {reason}", fit.label()));
-            }
+        let given_up = failed_units(store, &plan.job).await?;
+        let (mut failed, mut rest) = (Vec::new(), found.as_slice());
+        for (index, unit) in plan.fit_units() {
+            let (of_unit, others) = rest.split_at(unit.fits.len().min(rest.len()));
+            let reason = given_up.get(&index).map(|failed| failed.error.as_str());
+            let facts = facts(plan, &unit.dataset);
+            let named = |line: String| facts.map_or(line.clone(), |facts| titled(facts, &line));
+            failed.extend(missing(unit, of_unit, reason).into_iter().map(named));
+            rest = others;
         }
         let is_of_maps = |scores: &FitScores| scores.identity.representation == REPRESENTATION;
         let found: Vec<FitScores> = found.into_iter().flatten().collect();
@@ -91,8 +93,17 @@ impl<'a> Gathered<'a> {
     /// # Errors
     /// `Bug` if a table cannot be encoded.
     pub fn render(&self, plan: &Plan) -> Result<Vec<ReportFile>> {
+        render(&self.input(plan))
+    }
+
+    /// The table `scores` as tab-separated lines.
+    pub fn scores_tsv(&self, plan: &Plan) -> String {
+        scores_tsv(&self.input(plan))
+    }
+
+    fn input<'b>(&'b self, plan: &'b Plan) -> ReportInput<'b> {
         let Self { fits, attributions, precisions, failed, cost } = self;
-        render(&ReportInput { plan, fits, attributions, precisions, failed, cost })
+        ReportInput { plan, fits, attributions, precisions, failed, cost }
     }
 }
 
@@ -100,20 +111,42 @@ async fn scores(store: &Store, plan: &Plan, fit: &Fit) -> Result<Option<FitScore
     let Some(mut scores) = find_scores(store, fit.id()).await? else { return Ok(None) };
     // Equal fits of several jobs share one commit; the names are this job's.
     scores.identity = fit.identity.clone();
-    let mut datasets = plan.datasets.iter();
-    if let Some(dataset) = datasets.find(|one| one.facts.id == fit.identity.dataset_id) {
-        let facts = &dataset.facts;
+    if let Some(facts) = facts(plan, &fit.identity.dataset_id) {
         for statistic in &mut scores.statistics {
             statistic.target = facts.target_title(&statistic.target);
         }
-        for (name, end) in facts.schema.targets.iter().flat_map(|name| [(name, ','), (name, ':')]) {
-            let title = facts.target_title(name);
-            for note in scores.notes.iter_mut().filter(|_| title != *name) {
-                *note = note.replace(&format!(" of {name}{end}"), &format!(" of {title}{end}"));
-            }
-        }
+        scores.notes.iter_mut().for_each(|note| *note = titled(facts, note));
     }
     Ok(Some(scores))
+}
+
+fn facts<'a>(plan: &'a Plan, dataset: &DatasetId) -> Option<&'a DatasetFacts> {
+    let mut all = plan.datasets.iter().map(|dataset| &dataset.facts);
+    all.find(|facts| facts.id == *dataset)
+}
+
+/// A line with what people call targets instead of their names.
+fn titled(facts: &DatasetFacts, line: &str) -> String {
+    let mut line = line.to_owned();
+    for name in &facts.schema.targets {
+        let title = facts.target_title(name);
+        let places = [(" of ", ','), (" of ", ':'), ("target ", ':')];
+        for (before, after) in places.into_iter().filter(|_| title != *name) {
+            let [from, to] = [name, &title].map(|text| format!("{before}{text}{after}"));
+            line = line.replace(&from, &to);
+        }
+    }
+    line
+}
+
+/// A line on each fit of `unit` without scores: why it failed itself, as `reason`, that of the unit, says.
+fn missing(unit: &FitUnit, found: &[Option<FitScores>], reason: Option<&str>) -> Vec<String> {
+    let own = reason.map(|reason| reasons(unit, reason)).unwrap_or_default();
+    let fits = unit.fits.iter().zip(found).filter(|(_, scores)| scores.is_none());
+    let line = |(fit, _): (&Fit, _)| {
+        format!("{}: {}", fit.label(), own.get(fit.id()).unwrap_or(&"not done"))
+    };
+    fits.map(line).collect()
 }
 
 /// Maps with as many sequences as the plan wants logos of.
@@ -178,4 +211,70 @@ pub(crate) async fn publish(context: &UnitContext<'_>, unit: &ReportUnit) -> Res
         files.into_iter().map(|file| (file.name, file.bytes.into())).collect();
     let (attempt, worker) = (context.attempt, context.worker);
     Ok(commit_report(context.store, &unit.job, attempt, worker, files).await?.is_won())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glmeval_common::dataset::TaskName;
+    use glmeval_common::ids::FitId;
+    use glmeval_common::representation::{FeatureSource, SequenceFeature};
+    use glmeval_common::score::FitIdentity;
+    use glmeval_common::unit::ProbeSpec;
+
+    fn unit(probes: &[ProbeSpec]) -> FitUnit {
+        let dataset = DatasetId::new("d");
+        let fit = |probe: &ProbeSpec| Fit {
+            identity: FitIdentity {
+                fit: FitId::new(probe.label()),
+                task: "classification".to_owned(),
+                dataset: "R".to_owned(),
+                dataset_id: dataset.clone(),
+                model: None,
+                model_id: None,
+                layer: None,
+                representation: "one-hot".to_owned(),
+                probe: probe.label(),
+                factor: 1.0,
+                fraction: 1.0,
+                repeat: 0,
+                seed: 3,
+                protocol: "published".to_owned(),
+                trained_on: None,
+            },
+            probe: probe.clone(),
+        };
+        FitUnit {
+            fits: probes.iter().map(fit).collect(),
+            dataset: dataset.clone(),
+            task: TaskName::Classification,
+            features: FeatureSource::Sequence(SequenceFeature::OneHot),
+            validated_on: None,
+            training_class: None,
+        }
+    }
+
+    fn check(probes: &[ProbeSpec], reason: Option<&str>, expected: &[&str]) {
+        let found: Vec<_> = probes.iter().map(|_| None).collect();
+        assert_eq!(missing(&unit(probes), &found, reason), expected);
+    }
+
+    #[test]
+    fn a_missing_fit_has_its_own_reason_and_never_anothers() {
+        let ridge = ProbeSpec::Ridge { alpha: 2.0 };
+        let both = [ridge.clone(), ProbeSpec::LeastSquares];
+        let listed = "fit ridge, alpha 2 on one-hot of R and 1 more: 1 of 2 fits cannot be made: \
+                      ridge, alpha 2 on one-hot of R: target b: expected a value";
+        let least = "least-squares on one-hot of R: ";
+        let own = "ridge, alpha 2 on one-hot of R: target b: expected a value";
+        check(&both, Some(listed), &[own, &format!("{least}not done")]);
+        let not_done =
+            ["ridge, alpha 2 on one-hot of R: ", least].map(|fit| format!("{fit}not done"));
+        check(&both, None, &[&not_done[0], &not_done[1]]);
+        let alone = "fit ridge, alpha 2 on one-hot of R: target b: expected a value";
+        check(&[ridge], Some(alone), &[own]);
+        let of_unit = "fit ridge, alpha 2 on one-hot of R and 1 more: the store is gone";
+        let all = ["ridge, alpha 2 on one-hot of R: ", least].map(|fit| format!("{fit}{of_unit}"));
+        check(&both, Some(of_unit), &[&all[0], &all[1]]);
+    }
 }

@@ -89,6 +89,11 @@ pub fn text_table(input: &ReportInput<'_>) -> String {
     tables::text_table(input, &maps)
 }
 
+/// The table `scores` as tab-separated lines.
+pub fn scores_tsv(input: &ReportInput<'_>) -> String {
+    tables::scores_table(&view::View::new(input)).tsv()
+}
+
 /// Renders `report.html`, the tables `scores`, `summary`, `comparisons`, `agreement` and `orderings` (and `histories`, `attributions`
 /// and `precisions`, if there are any) as CSV and Parquet, `scores.txt` and `figures/*.svg`.
 ///

@@ -86,10 +86,10 @@ impl Runner {
         self
     }
 
-    /// The gLM of a unit, opened once and checked against the id that was planned.
+    /// The gLM of a unit, opened once and checked against the id that was planned; any rows need it.
     fn model(&self, model: &ModelRef) -> Result<Arc<Model>> {
         let key = (model.id.clone(), model.options.precision, model.options.quirk);
-        self.models.get(key, || {
+        let opened = self.models.get(key, || {
             let opened = crate::models::open_on(&model.source, &model.options, self.device.get())?;
             let opened = Arc::new(opened);
             let found = &opened.facts().id;
@@ -101,7 +101,8 @@ impl Runner {
                 )));
             }
             Ok(opened)
-        })
+        });
+        opened.map_err(Error::of_all_rows)
     }
 
     /// The gLM of a unit of maps, if this worker is of the numeric class that was planned.

@@ -30,6 +30,6 @@ pub use ranking::{accuracy, auroc, average_precision};
 pub use repeats::{RepeatSummary, two_level_interval};
 pub use scores::{
     Resampled, ScoreContext, Scored, ScoredVariants, compared_statistic, effect_statistics,
-    primary_statistic, resampled, scores,
+    is_logistic, primary_statistic, resampled, scores,
 };
 pub use splicing::{splicing_exons, splicing_tissues};

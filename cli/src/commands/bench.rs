@@ -72,10 +72,11 @@ pub(crate) struct Arguments {
     probe: Option<ProbeName>,
     /// Examples of a step, positions and channels of each; repeat for more.
     #[arg(long = "shape", value_name = "BATCHxPOSITIONSxCHANNELS", requires = "probe",
-        value_parser = StepShape::parse)]
+        conflicts_with = "model", value_parser = StepShape::parse)]
     shapes: Vec<StepShape>,
     /// Channels that a rep-cnn reduces its input to.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 128, requires = "probe", conflicts_with = "model",
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
     reduce: u32,
     /// Layers that are handed out, the deepest ends the pass; repeat for more [default: last].
     #[arg(long = "layer", value_name = "LAYER", requires = "model")]

@@ -1,5 +1,6 @@
 //! `glmeval completions SHELL`.
 
+use crate::output::say_bytes;
 use clap::Args;
 use clap_complete::Shell;
 use glmeval_common::error::Result;
@@ -16,6 +17,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, command: &mut clap::Command) -> Result<ExitCode> {
-    clap_complete::generate(arguments.shell, command, "glmeval", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, command, "glmeval", &mut script);
+    say_bytes(&script);
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,9 @@ use glmeval_common::wire::GrpcControl;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// What the coordinator says of rows that it gave up.
+const QUARANTINED: &str = " are quarantined: ";
+
 /// Where the coordinator is.
 #[derive(Args)]
 pub(crate) struct Coordinator {
@@ -291,12 +294,23 @@ fn cost_lines(cost: &JobCost) -> String {
     text
 }
 
-/// Names every unit that was given up, on stderr.
+/// Names every unit that was given up, on stderr; of one that was cut only the rows at fault.
 pub(crate) fn complain_of_failures(status: &JobStatus) {
     for notice in &status.notices {
         complain(notice);
     }
-    for failure in &status.failures {
-        complain(&format!("failed: {}: {}", failure.label, failure.reason));
+    // A unit that was cut repeats what its rows say.
+    let is_cut = |reason: &str| reason.starts_with("examples ") && reason.contains(QUARANTINED);
+    let has_rows = status.failures.iter().any(|failure| !is_cut(&failure.reason));
+    let told = status.failures.iter().filter(|failure| !(has_rows && is_cut(&failure.reason)));
+    for failure in told {
+        // So do those that wait for it: the first rows stand for all.
+        let reason = failure.reason.split("; examples ").next().unwrap_or_default();
+        let label = format!("{}: ", failure.label);
+        complain(&format!("failed: {label}{}", reason.strip_prefix(&label).unwrap_or(reason)));
+    }
+    let failed: u64 = status.kinds.iter().map(|counts| counts.failed).sum();
+    if failed > 1 {
+        complain(&format!("{failed} units failed in all, parts that were cut again among them"));
     }
 }

@@ -9,14 +9,14 @@ use crate::planning::plan_job;
 use crate::source_arguments::SourceArguments;
 use clap::{Args, ValueEnum};
 use glmeval_common::control::JobPhase;
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::job::{Job, JobSpec, LayerChoice, RepresentationSpec};
 use glmeval_common::representation::{FullRows, MeanOver, Pooling, StoredDtype, Strands};
 use glmeval_common::store::Store;
 use std::process::ExitCode;
 
 /// How token states become rows.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Pool {
     /// Token 0.
     Cls,
@@ -107,6 +107,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    check(&arguments)?;
     arguments.machine.start_threads()?;
     let job = job(&arguments)?;
     // A cluster's workers have their own devices; only the kind of them matters here.
@@ -139,6 +140,23 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         say(&format!("{}/embeddings/{set}", arguments.out.trim_end_matches('/')));
     }
     Ok(code)
+}
+
+/// Refuses options that would change nothing.
+fn check(arguments: &Arguments) -> Result<()> {
+    let pools = &arguments.pools;
+    let idle = if arguments.per_nucleotide && !pools.contains(&Pool::Full) {
+        Some(("--per-nucleotide", "--pool full"))
+    } else if arguments.mean_over.is_some() && !pools.contains(&Pool::Mean) {
+        Some(("--mean-over", "--pool mean"))
+    } else if arguments.coordinator.is_none() {
+        arguments.trust.given().map(|flag| (flag, "--coordinator"))
+    } else {
+        None
+    };
+    let Some((flag, other)) = idle else { return Ok(()) };
+    let expected = format!("{other} beside it");
+    Err(InputError::new("command line", flag, expected, format!("no {other}")).into())
 }
 
 /// The job file that these arguments stand for.

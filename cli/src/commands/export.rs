@@ -8,7 +8,7 @@ use glmeval_common::ids::SetId;
 use glmeval_common::representation::Pooling;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::{SetManifest, committed_ranges, read_rows, read_set};
+use glmeval_common::store::embeddings::{SetManifest, read_rows, read_set};
 use glmeval_common::store::examples::read_manifest;
 use std::fs::File;
 use std::io::BufWriter;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod anndata;
+mod extent;
 
 /// Examples in memory at a time.
 const ROWS_PER_READ: u64 = 4_096;
@@ -39,8 +40,8 @@ enum FileFormat {
   glmeval export embeddings --pool mean --format h5ad --out embeddings.h5ad
   glmeval export s3://lab/glmeval --set 3f2a… --layer 12 --pool mean --format npy --out x.npy
 
-Rows stand in the order of the examples. Read with pandas.read_parquet, duckdb, polars, numpy.load, or
-anndata.read_h5ad.")]
+Rows stand in the order of the examples; a set that is not whole is refused. Read with pandas.read_parquet,
+duckdb, polars, numpy.load, or anndata.read_h5ad.")]
 pub(crate) struct Arguments {
     /// Folder or URL that `embed --out` or `run --store` wrote to, or one set below it.
     embeddings: String,
@@ -63,7 +64,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let (url, named) = split_set(&arguments.embeddings);
-    let store = Store::open(url)?;
+    let store = Store::open_existing(url)?;
     let set = match arguments.set.as_deref().or(named) {
         Some(id) => SetId::parse(id)?,
         None => only_set(&store).await?,
@@ -167,7 +168,7 @@ async fn sequence_names(store: &Store, set: &SetManifest, count: usize) -> Resul
     Ok((0..count).map(|sequence| sequence.to_string()).collect())
 }
 
-/// Writes the file under a name of its own and renames it when it is whole.
+/// Writes the file under a name of its own and renames it when it is whole; the number of its rows.
 async fn write(
     store: &Store,
     manifest: &SetManifest,
@@ -198,8 +199,7 @@ async fn write_partial(
 ) -> Result<u64> {
     let failed = |e| io_error(path, e);
     let mut file = Some(BufWriter::new(File::create(path).map_err(failed)?));
-    let end = committed_ranges(store, &manifest.set).await?.iter().map(|range| range.1).max();
-    let end = end.ok_or_else(|| Error::not_found(format!("shards of set {}", manifest.set)))?;
+    let end = extent::extent(store, manifest).await?.end;
     let mut writer: Option<Writer> = None;
     let (mut start, mut count) = (0, 0);
     while start < end {
@@ -218,7 +218,12 @@ async fn write_partial(
         if let Some(writer) = &mut writer {
             writer.push(&rows.ids, &rows.token_counts, &rows.values)?;
         }
-        count += rows.ids.len() as u64;
+        count += match pooling {
+            Pooling::Full => rows.token_counts.iter().sum(),
+            Pooling::Cls | Pooling::Mean | Pooling::AfterCls | Pooling::Effect => {
+                rows.ids.len() as u64
+            }
+        };
         start = next;
     }
     let writer = writer.ok_or_else(|| Error::not_found(format!("rows of set {}", manifest.set)))?;

@@ -109,8 +109,9 @@ pub(crate) struct Arguments {
     /// Two motifs together and each alone: NAME=LETTERS@START,LETTERS@START; repeat for more.
     #[arg(long = "interaction", value_name = "PAIR", value_parser = Experiment::parse)]
     interactions: Vec<Experiment>,
-    /// Maps of the sequences of --fasta, safetensors [sequences, length]: bases above the 95th percentile
-    /// and 2 nt on each side are kept, of the map and of its absolute values.
+    /// Maps of the sequences of --fasta, safetensors [sequences, length], found by id where the file has
+    /// ids: bases above the 95th percentile and 2 nt on each side are kept, of the map and of its absolute
+    /// values.
     #[arg(long, value_name = "FILE")]
     maps: Option<PathBuf>,
     /// Tensor of --maps [default: the only one].
@@ -150,10 +151,37 @@ impl Arguments {
         self.probe.as_deref().or(self.embedding_probe.as_deref())
     }
 
+    /// Refuses outputs that would take the place of something else.
+    fn check_outputs(&self) -> Result<()> {
+        let outputs = [
+            ("--out", Some(&self.out)),
+            ("--per-sequence", self.per_sequence.as_ref()),
+            ("--figure", self.figure.as_ref()),
+        ];
+        let inputs = [
+            ("--probe", self.probe.as_ref()),
+            ("--embedding-probe", self.embedding_probe.as_ref()),
+            ("--probe-weights", self.probe_weights.as_ref()),
+            ("--fasta", self.fasta.as_ref()),
+            ("--maps", self.maps.as_ref()),
+            ("--backgrounds", self.backgrounds.as_ref()),
+        ];
+        let outputs: Vec<_> = outputs.into_iter().filter_map(given).collect();
+        let inputs: Vec<_> = inputs.into_iter().filter_map(given).collect();
+        writing::check_outputs(&outputs, &inputs)
+    }
+
     /// Whether there may be several sequences.
     fn is_set(&self) -> bool {
         self.all || self.top.is_some()
     }
+}
+
+/// An argument's name with its path, if it is there.
+fn given<'p>(
+    (name, path): (&'static str, Option<&'p PathBuf>),
+) -> Option<(&'static str, &'p Path)> {
+    path.map(|path| (name, path.as_path()))
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -174,6 +202,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         return Err(wrong("--per-sequence", "--top or --all", "one sequence"));
     }
     let path = arguments.network().ok_or_else(|| Error::bug("no network"))?;
+    arguments.check_outputs()?;
     let named = opening::probe(path, arguments.probe_weights.as_deref()).await?;
     interruption::run(|interruption| analyse(&arguments, named, interruption)).await
 }
@@ -201,18 +230,20 @@ fn analyse(
     let model = arguments.model.as_ref();
     let model = model.map(|model| opening::model(model, &arguments.device)).transpose()?;
     let mut network = Network::new(arguments, named, model.as_ref())?;
-    let records = records(arguments, &mut network, interruption)?;
-    let maps = arguments.maps.as_deref();
-    let maps = maps.map(|path| read_maps(path, arguments.maps_name.as_deref())).transpose()?;
+    let (records, ids) = records(arguments, &mut network, interruption)?;
+    let (maps, name) = (arguments.maps.as_deref(), arguments.maps_name.as_deref());
+    let maps = maps.map(|path| read_maps(path, name, &ids)).transpose()?;
     // A motif without room is told of before anything is predicted.
     let mut planned = Vec::with_capacity(records.len());
-    for (place, _, sequence) in &records {
-        planned.push(experiments::planned(arguments, maps.as_deref(), (*place, sequence))?);
+    for record in &records {
+        planned.push(experiments::planned(arguments, maps.as_ref(), record)?);
     }
     let given = arguments.backgrounds.as_deref().map(fasta).transpose()?.map(|found| found.1);
     let count = given.as_ref().map_or(arguments.shuffles, |given| given.len() as u64);
     let runs = planned.iter().map(|list| list.len() + 3 * arguments.interactions.len() + 1);
-    let mut progress = RowProgress::new("predict", runs.sum::<usize>() as u64 * count);
+    // Beside runs over the backgrounds, each sequence as it is.
+    let rows = runs.sum::<usize>() as u64 * count + records.len() as u64;
+    let mut progress = RowProgress::new("predict", rows);
     let mut predict = |sequences: &[DnaSequence]| -> Result<Vec<f64>> {
         interruption.check()?;
         let found = network.predict(sequences)?;
@@ -271,16 +302,17 @@ fn of_record(
     Ok(Findings { id, wild_type, analysis, experiments, interactions })
 }
 
-/// The sequences that are looked at, each checked.
+/// The sequences that are looked at, each checked; and the ids of all there were.
 fn records(
     arguments: &Arguments,
     network: &mut Network<'_>,
     interruption: &Interruption,
-) -> Result<Vec<Record>> {
+) -> Result<(Vec<Record>, Vec<String>)> {
     let Some(path) = arguments.fasta.clone() else {
         let sequence = arguments.sequence.clone().ok_or_else(|| Error::bug("no sequence"))?;
         network.check("--sequence", "sequence", &sequence)?;
-        return Ok(vec![(0, "sequence".to_owned(), sequence)]);
+        let id = "sequence".to_owned();
+        return Ok((vec![(0, id.clone(), sequence)], vec![id]));
     };
     let file = path.display().to_string();
     let (ids, sequences) = fasta(&path)?;
@@ -289,7 +321,8 @@ fn records(
         let (place, sequence) = all.pick(arguments.record.as_deref())?;
         let id = all.ids.get(place).cloned().unwrap_or_default();
         network.check(&file, &id, sequence)?;
-        return Ok(vec![(place, id, sequence.clone())]);
+        let record = (place, id, sequence.clone());
+        return Ok((vec![record], all.ids));
     }
     for (id, sequence) in ids.iter().zip(&sequences) {
         network.check(&file, id, sequence)?;
@@ -314,7 +347,7 @@ fn records(
     if found.is_empty() {
         return Err(InputError::new(file, "", "at least one record", "none").into());
     }
-    Ok(found)
+    Ok((found, ids))
 }
 
 /// Ids and sequences of a FASTA file.

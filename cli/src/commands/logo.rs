@@ -6,7 +6,7 @@ use crate::writing;
 use clap::{ArgGroup, Args};
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::readers::motifs;
-use glmeval_worker::importance::{check_maps, read_maps};
+use glmeval_worker::importance::read_maps;
 use glmeval_worker::logo::{attribution_logo, information_logo};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Identifier or name of the motif [default: the first].
     #[arg(long, requires = "motifs")]
     id: Option<String>,
-    /// Maps of the sequences, safetensors [sequences, length].
+    /// Maps of the sequences, safetensors [sequences, length], found by id where the file has ids.
     #[arg(long, value_name = "FILE", requires = "sequences")]
     maps: Option<PathBuf>,
     /// Tensor of --maps [default: the only one].
@@ -46,6 +46,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let drawn = [("--motifs", &arguments.motifs), ("--maps", &arguments.maps)];
+    let drawn = drawn.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?)));
+    let inputs: Vec<_> = drawn.chain(arguments.sequences.file()).collect();
+    writing::check_outputs(&[("--out", &arguments.out)], &inputs)?;
     let logo = match (&arguments.motifs, &arguments.maps) {
         (Some(path), _) => {
             let set = motifs::read(path)?;
@@ -63,11 +67,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         (None, Some(path)) => {
             let all = arguments.sequences.read()?;
             let (place, sequence) = all.pick(arguments.record.as_deref())?;
-            let maps = read_maps(path, arguments.maps_name.as_deref())?;
-            let map = maps.get(place).map(std::slice::from_ref).unwrap_or_default();
-            check_maps(path, map, &[sequence.len()])?;
-            let title = all.ids.get(place).map_or("", String::as_str);
-            attribution_logo(sequence, map.first().map_or(&[], Vec::as_slice), title)?
+            let maps = read_maps(path, arguments.maps_name.as_deref(), &all.ids)?;
+            let id = all.ids.get(place).map_or("", String::as_str);
+            attribution_logo(sequence, maps.of((place, id), sequence.len())?, id)?
         }
         (None, None) => return Err(Error::bug("neither --motifs nor --maps")),
     };

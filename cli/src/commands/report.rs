@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let store = Store::open(&arguments.store)?;
+    let store = Store::open_existing(&arguments.store)?;
     let file = PathBuf::from(&arguments.job);
     let job = if file.is_file() {
         plan_file(&file, &arguments.device.kind()?)?.plan.job

@@ -10,6 +10,8 @@ use glmeval_common::error::Result;
 use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
 use glmeval_common::store::fits::find_scores;
+use glmeval_common::store::jobs::read_plan;
+use glmeval_worker::publish::Gathered;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,17 +51,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let has_fits = planned.plan.fit_units().next().is_some();
     if has_fits && finished.status.phase.is_over() {
         let page = embedded::write_report(&store, &planned.plan.job, &arguments.report).await?;
-        print_scores(&store, &planned.plan, &arguments, &page).await?;
+        print_scores(&store, &planned.plan, &arguments).await?;
+        crate::output::complain(&format!("report: {}", page.display()));
     }
     Ok(embedded::exit_code(&finished))
 }
 
-async fn print_scores(
-    store: &Store,
-    plan: &Plan,
-    arguments: &Arguments,
-    page: &std::path::Path,
-) -> Result<()> {
+async fn print_scores(store: &Store, plan: &Plan, arguments: &Arguments) -> Result<()> {
     if arguments.format == Format::Json {
         let mut scores = Vec::new();
         for fit in plan.fit_units().flat_map(|(_, unit)| &unit.fits) {
@@ -67,11 +65,14 @@ async fn print_scores(
         }
         return say_json(&scores);
     }
-    let name = if arguments.format == Format::Tsv { "scores.csv" } else { "scores.txt" };
-    let path = arguments.report.join(name);
+    if arguments.format == Format::Tsv {
+        let plan = read_plan(store, &plan.job).await?;
+        say(Gathered::read(store, &plan).await?.scores_tsv(&plan).trim_end());
+        return Ok(());
+    }
+    let path = arguments.report.join("scores.txt");
     let text =
         std::fs::read_to_string(&path).map_err(|e| glmeval_common::error::io_error(&path, e))?;
     say(text.trim_end());
-    crate::output::complain(&format!("report: {}", page.display()));
     Ok(())
 }

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use glmeval_common::dna::{DnaSequence, Strand};
 use glmeval_common::error::{InputError, Result};
 use glmeval_common::readers::motifs::{self, MotifSet};
-use glmeval_worker::importance::{MapForm, check_maps, read_maps};
+use glmeval_worker::importance::{MapForm, read_maps};
 use glmeval_worker::motifs::{
     Background, Enrichment, Hit, PeakScan, Scan, ScanOptions, Scanner, enrichment, peak_windows,
 };
@@ -75,7 +75,8 @@ pub(crate) struct Arguments {
     /// Sites of the background that are added to those of a motif.
     #[arg(long, default_value_t = 0.1, value_parser = pseudocount)]
     pseudocount: f64,
-    /// Maps of the sequences, safetensors [sequences, length]: only their peaks are scanned.
+    /// Maps of the sequences, safetensors [sequences, length], found by id where the file has ids: only
+    /// their peaks are scanned.
     #[arg(long, value_name = "FILE")]
     maps: Option<PathBuf>,
     /// Tensor of --maps [default: the only one].
@@ -129,6 +130,7 @@ fn scan(arguments: &Arguments, interruption: &Interruption) -> Result<ExitCode> 
         Some(path) => Some((path, writing::table_format("--enrichment", path)?)),
         None => None,
     };
+    check_outputs(arguments)?;
     let set = motifs::read(&arguments.motifs)?;
     let given = arguments.sequences.read()?;
     let options = ScanOptions {
@@ -171,14 +173,24 @@ fn scan(arguments: &Arguments, interruption: &Interruption) -> Result<ExitCode> 
     summary::tell(arguments, &set, &scan, found.as_deref())
 }
 
+/// Refuses outputs that would take the place of something else.
+fn check_outputs(arguments: &Arguments) -> Result<()> {
+    let mut outputs = vec![("--out", arguments.out.as_path())];
+    outputs.extend(arguments.enrichment.as_deref().map(|path| ("--enrichment", path)));
+    let mut inputs = vec![("--motifs", arguments.motifs.as_path())];
+    inputs.extend(arguments.sequences.file());
+    inputs.extend(arguments.maps.as_deref().map(|path| ("--maps", path)));
+    writing::check_outputs(&outputs, &inputs)
+}
+
 /// Stretches around the peaks of each sequence; none without maps.
 fn peaks(arguments: &Arguments, given: &Sequences) -> Result<Option<Peaks>> {
     let Some(path) = &arguments.maps else { return Ok(None) };
-    let maps = read_maps(path, arguments.maps_name.as_deref())?;
-    let lengths: Vec<usize> = given.sequences.iter().map(DnaSequence::len).collect();
-    check_maps(path, &maps, &lengths)?;
+    let maps = read_maps(path, arguments.maps_name.as_deref(), &given.ids)?;
     let form = if arguments.absolute { MapForm::Absolute } else { MapForm::Signed };
-    let peaks = maps.iter().zip(&given.ids).map(|(map, id)| {
+    let records = given.ids.iter().zip(&given.sequences).enumerate();
+    let peaks = records.map(|(place, (id, sequence))| {
+        let map = maps.of((place, id), sequence.len())?;
         peak_windows(map, form, arguments.reach)
             .map_err(|error| error.context(format!("{}: sequence {id}", path.display())))
     });

@@ -6,9 +6,9 @@ mod summary;
 
 use crate::interruption::{self, Interruption};
 use crate::model_arguments::{DeviceArguments, ModelArguments};
-use crate::opening;
 use crate::output::Format;
 use crate::progress::rows::RowProgress;
+use crate::{opening, writing};
 use clap::{ArgGroup, Args, ValueEnum};
 use engine::Engine;
 use glmeval_common::error::{Error, InputError, Result, io_error};
@@ -145,6 +145,7 @@ impl ScoreName {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     glmeval_worker::start_threads(arguments.threads)?;
+    check_out(&arguments)?;
     let probe = match &arguments.probe {
         None => None,
         Some(path) => {
@@ -153,6 +154,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     };
     interruption::run(|interrupted| score(&arguments, probe, interrupted)).await
+}
+
+/// Refuses to write over what is read.
+fn check_out(arguments: &Arguments) -> Result<()> {
+    let mut inputs = arguments.input.files();
+    let probes = [("--probe", &arguments.probe), ("--probe-weights", &arguments.probe_weights)];
+    inputs.extend(probes.into_iter().filter_map(|(name, path)| Some((name, path.clone()?))));
+    let inputs: Vec<_> = inputs.iter().map(|(name, path)| (*name, path.as_path())).collect();
+    writing::check_outputs(&[("--out", &arguments.out)], &inputs)
 }
 
 fn score(
@@ -211,14 +221,15 @@ fn write(
     (format, path): (TableFormat, &Path),
 ) -> Result<()> {
     let failed = |e| io_error(path, e);
+    let named = |e: Error| e.context(path.display().to_string());
     let file = BufWriter::new(File::create(path).map_err(failed)?);
     let columns = engine.columns();
-    let mut table = VariantTable::new(file, format, input.fields()?, &columns)?;
+    let mut table = VariantTable::new(file, format, input.fields()?, &columns).map_err(named)?;
     input.each(VARIANTS_PER_READ, &mut |rows| {
         let scored = score_rows(engine, run, rows)?;
-        table.push(&scored)
+        table.push(&scored).map_err(named)
     })?;
-    let file = table.finish()?.into_inner().map_err(|e| failed(e.into_error()))?;
+    let file = table.finish().map_err(named)?.into_inner().map_err(|e| failed(e.into_error()))?;
     file.sync_all().map_err(failed)
 }
 

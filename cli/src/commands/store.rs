@@ -33,7 +33,7 @@ pub(crate) struct GcArguments {
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let Command::Gc(arguments) = command;
-    let store = Store::open(&arguments.store)?;
+    let store = Store::open_existing(&arguments.store)?;
     let grace = Duration::from_secs(arguments.grace_hours.saturating_mul(3_600));
     let sweep = gc::sweep(&store, grace, !arguments.dry_run).await?;
     for entry in &sweep.orphans {

@@ -89,13 +89,16 @@ impl TrainingRuns {
     pub(crate) fn log(&mut self, running: bool) -> Vec<String> {
         let mut lines = Vec::new();
         let ended: Vec<FitProgress> = self.untold.drain(..).collect();
-        let told = ended.iter().take(LOGGED_MAX).map(|fit| format!("ended: {}", sentence(fit)));
+        let told = ended
+            .iter()
+            .take(LOGGED_MAX)
+            .map(|fit| format!("ended: {}", sentence("last seen at epoch", fit)));
         lines.extend(told);
         lines.extend(rest(ended.len(), "ended"));
         if running && !self.running.is_empty() {
             lines.push(self.headline(None));
             let shown = self.running.iter().take(LOGGED_MAX);
-            lines.extend(shown.map(|fit| format!("training: {}", sentence(fit))));
+            lines.extend(shown.map(|fit| format!("training: {}", sentence("epoch", fit))));
             lines.extend(rest(self.running.len(), "running"));
         }
         lines
@@ -175,9 +178,10 @@ fn cells([bar, epoch, loss, monitor, rate]: [&str; 5], fit: &str) -> String {
     format!("{bar} {epoch:>9} {loss:>10} {monitor:>10} {rate:>8}  {fit}")
 }
 
-fn sentence(fit: &FitProgress) -> String {
+/// `at`: what the epoch is. One that ended was looked at before, and may have gone on for some epochs, or be resumed.
+fn sentence(at: &str, fit: &FitProgress) -> String {
     format!(
-        "{}: epoch {}/{}, loss {}, monitor {}, rate {}",
+        "{}: {at} {}/{}, loss {}, monitor {}, rate {}",
         fit.fit,
         fit.epoch,
         fit.epochs_max,
@@ -287,7 +291,7 @@ mod tests {
         assert_eq!(runs.log(true).len(), 1 + LOGGED_MAX + 1);
         runs.look(Vec::new());
         let lines = runs.log(true);
-        let first = "ended: cnn on full of D0: epoch 9/100, loss 0.5321, monitor -, rate 2.0e-4";
+        let first = "ended: cnn on full of D0: last seen at epoch 9/100, loss 0.5321, monitor -, rate 2.0e-4";
         assert_eq!((lines.len(), lines[0].as_str()), (LOGGED_MAX + 1, first));
         assert_eq!(lines[LOGGED_MAX], "and 5 more ended");
         assert!(runs.log(true).is_empty());

@@ -18,6 +18,7 @@ mod layers;
 mod own;
 mod probes;
 mod raw;
+mod strays;
 
 const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, variants, psi, peaks, tfrecord, archive";
 
@@ -154,13 +155,11 @@ fn check_dataset(
     seed: u64,
 ) -> Result<JobDataset, InputError> {
     if let Some(archive) = &spec.archive {
-        return grid::archived((place, key), spec, archive);
-    }
-    if spec.set.is_some() {
-        return Err(place.wrong(&format!("{key}.set"), "archive with set", "no archive"));
+        let dataset = grid::archived((place, key), spec, archive)?;
+        strays::check_dataset((place, key), spec, "archive")?;
+        return Ok(dataset);
     }
     let variants = spec.variants.as_ref().and_then(|patterns| patterns.first().cloned());
-    raw::check_strays(place, key, spec)?;
     let named = [
         ("variants", &variants),
         ("fasta", &spec.fasta),
@@ -174,7 +173,8 @@ fn check_dataset(
     let given: Vec<_> =
         named.iter().filter_map(|(name, path)| path.as_ref().map(|path| (*name, path))).collect();
     let built = raw::given(spec);
-    if let (&[], &[_]) = (given.as_slice(), built.as_slice()) {
+    if let (&[], &[kind]) = (given.as_slice(), built.as_slice()) {
+        strays::check_dataset((place, key), spec, kind)?;
         let source = raw::source(place, key, spec, seed)?;
         let source = own::check(place, key, spec, source)?;
         return Ok(JobDataset { name: spec.name.clone(), task: spec.task, source });
@@ -184,10 +184,10 @@ fn check_dataset(
         let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
         return Err(place.wrong(key, SOURCE_KEYS, found));
     };
+    strays::check_dataset((place, key), spec, kind)?;
     if *kind == "variants" {
         return effects::variants(place, key, spec);
     }
-    effects::refuse_keys_of_variants(place, key, spec)?;
     let path = place.existing(&format!("{key}.{kind}"), path)?;
     let genome = || -> Result<PathBuf, InputError> {
         let key = format!("{key}.genome");
@@ -277,6 +277,7 @@ fn check_representation(
     protocol: Protocol,
     models: &mut Vec<JobModel>,
 ) -> Result<Checked, InputError> {
+    strays::check_representation((place, key), spec)?;
     let one_of = "exactly one of model, one_hot = true, kmer, nucleotides = true";
     let flags = (spec.one_hot.unwrap_or(false), spec.nucleotides.unwrap_or(false));
     match (&spec.model, flags, spec.kmer) {
@@ -328,10 +329,6 @@ fn check_representation(
                 zero_shot,
             };
             Ok(Checked::Embedding(embedding))
-        }
-        (None, ..) if grid::has_habits(spec) => {
-            let expected = "model with pad_to, padding or undefined_bases";
-            Err(place.wrong(key, expected, "no model"))
         }
         (None, (true, false), None) => Ok(Checked::Feature(SequenceFeature::OneHot)),
         (None, (false, true), None) => Ok(Checked::Feature(SequenceFeature::Nucleotides)),

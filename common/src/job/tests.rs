@@ -133,6 +133,8 @@ fn values_out_of_range_are_refused_with_the_range() {
         let error = refused("lenti-mpra", &format!("kind = \"rep-cnn\"\n{keys}\n"));
         assert!(error.contains("probe[0].") && error.contains(expected), "{error}");
     }
+    let error = refused("eclip", "kind = \"logistic\"\niterations_max = 0\n");
+    assert!(error.contains("probe[0].iterations_max: expected at least 1, found 0"), "{error}");
 }
 
 #[test]
@@ -210,8 +212,13 @@ fn layers_that_say_too_little_or_too_much_are_refused() {
     }
     let twice = format!("{OWN}[[probe]]\n{OWN}");
     assert!(refused("regression", &twice).contains("probe[1].name"));
-    let taken = OWN.replace("\"mine\"", "\"resnet\"");
-    assert!(refused("regression", &taken).contains("no kind of probe has"));
+    for kind in ["resnet", "ridge", "Logistic", "least-squares", "linear", "network", "published"] {
+        let taken = OWN.replace("mine", kind);
+        assert!(refused("regression", &taken).contains("no kind of probe has"), "{kind}");
+    }
+    let applied = OWN.replace("mine", "variant-effect");
+    assert!(refused("regression", &applied).contains("found \"variant-effect\""));
+    own(&OWN.replace("name = \"mine\"\n", ""));
     let left = "kind = \"network\"\ninputs = [\"left\"]\nlayers = [{ kind = \"flatten\" }]\n";
     assert!(refused("regression", left).contains("[\"left\", \"right\"] for splicing"));
 }
@@ -311,5 +318,72 @@ fn what_a_data_set_says_twice_or_in_vain_is_refused() {
     for (keys, expected) in cases {
         let error = dataset(&keys).unwrap_err();
         assert!(error.contains("job.toml") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn keys_of_other_sources_are_refused_with_what_they_belong_to() {
+    let path = "= \"Cargo.toml\"";
+    let table = format!("table {path}\ncolumns = {{ sequence = \"s\" }}\n");
+    let hdf5 = format!("hdf5 {path}\nlayout = \"binary\"\n");
+    let fasta = format!("fasta {path}\n");
+    let bed = format!("bed {path}\ngenome {path}\n");
+    let variants = format!("variants = [\"Cargo.toml\"]\ngenome {path}\nwindow = 4\n");
+    let archive = "task = \"eclip\"\narchive = \"x\"\n".to_owned();
+    for source in [&table, &hdf5, &fasta, &bed, &variants, &archive] {
+        dataset(source).unwrap();
+    }
+    let (window, columns) = ("window = 3", "columns = { sequence = \"s\" }");
+    let (genome, split) = (format!("genome {path}"), "split = { fractions = [0.8, 0.1, 0.1] }");
+    let strays: [(&str, &str, &[&String]); 16] = [
+        (window, "bed, narrowpeak, windows, variants or peaks", &[&table, &hdf5, &fasta, &archive]),
+        ("stride = 3", "windows", &[&table, &hdf5, &fasta, &bed, &variants, &archive]),
+        ("undefined_share_max = 0.1", "windows", &[&table, &hdf5, &fasta, &bed]),
+        ("layout = \"binary\"", "hdf5", &[&table, &fasta, &bed, &variants, &archive]),
+        ("length = 10", "hdf5", &[&table, &fasta, &bed, &variants, &archive]),
+        ("keys = { sequence = \"x\" }", "hdf5", &[&table, &fasta, &archive]),
+        (&genome, "bed, narrowpeak, variants, psi, peaks or archive", &[&table, &hdf5, &fasta]),
+        (columns, "table or parquet", &[&hdf5, &fasta, &bed, &variants, &archive]),
+        ("seed = 3", "peaks", &[&table, &hdf5, &fasta, &bed, &variants, &archive]),
+        ("negatives = \"accessible\"", "peaks", &[&table, &variants, &archive]),
+        ("same_chromosomes = true", "peaks", &[&fasta, &archive]),
+        ("tissues = [\"Liver\"]", "psi", &[&fasta, &archive]),
+        ("elements = [\"F9\"]", "variants", &[&fasta, &table, &archive]),
+        ("indels = \"skip\"", "variants", &[&fasta, &archive]),
+        (split, "tfrecord", &[&variants, &archive]),
+        ("set = \"a\"", "archive", &[&fasta, &variants]),
+    ];
+    for (key, of, sources) in strays {
+        let name = key.split_once(' ').map_or(key, |(name, _)| name);
+        for source in sources {
+            let error = dataset(&format!("{source}{key}\n")).unwrap_err();
+            let place = format!("job.toml: dataset[0].{name}: expected no such key, as it belongs");
+            assert!(error.contains(&place) && error.contains(&format!("{of}, found")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn keys_of_a_gl_m_are_refused_on_features_of_the_sequence() {
+    let keys = [
+        "layers = \"last\"",
+        "pooling = [\"mean\"]",
+        "dtype = \"f16\"",
+        "strands = \"averaged\"",
+        "mean_over = \"all\"",
+        "full_rows = \"tokens\"",
+        "scores = [\"dot\"]",
+        "zero_shot = true",
+        "both_strands = true",
+        "padding = \"masked\"",
+    ];
+    for feature in ["kmer = 2", "one_hot = true", "nucleotides = true"] {
+        for key in keys {
+            let error = parse("eclip", &format!("[[representation]]\n{feature}\n{key}\n"));
+            let error = error.unwrap_err().chain();
+            let name = key.split_once(' ').map_or(key, |(name, _)| name);
+            let expected = format!("representation[1].{name}: expected no such key, as it belongs");
+            assert!(error.contains(&expected) && error.contains("to model"), "{error}");
+        }
     }
 }

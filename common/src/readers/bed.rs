@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::example::{Example, ExampleSchema};
 use crate::readers::ExampleReader;
 use crate::readers::genome::Genome;
-use regions::{Columns, Region, RegionReader};
+use regions::{Columns, Region, RegionReader, Repeats};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ pub(super) mod regions;
 
 /// Reads a BED file and cuts its intervals from a genome, strand applied.
 ///
-/// Ids are the name column, or `chromosome:start-end` of what was cut where it is `.` or absent.
+/// Ids are the name column, or where it is `.` or absent `chromosome:start-end` of what was cut, with
+/// `(+)` or `(-)` behind it where the line has a strand. An id that comes again is refused.
 pub struct BedReader(RegionReader);
 
 impl BedReader {
@@ -33,7 +34,7 @@ impl BedReader {
     /// # Errors
     /// When `path` cannot be opened; `Invalid` for a window out of range.
     pub fn new(path: &Path, genome: Arc<Genome>, window: Option<u64>) -> Result<Self> {
-        Ok(Self(RegionReader::open(path, genome, window, parse)?))
+        Ok(Self(RegionReader::open(path, genome, window, (parse, Repeats::Refused))?))
     }
 }
 

@@ -89,7 +89,13 @@ impl DividedReader {
                     if self.values.len() < VALUES_KEPT_MAX && !self.values.contains(label) {
                         self.values.insert(label.to_owned());
                     }
-                    values.place(label).ok_or_else(|| self.unknown(values, label, row))?
+                    values.place(label).ok_or_else(|| {
+                        let place = match self.labels.line(i) {
+                            Some(line) => format!("line {line}, {}", self.place()),
+                            None => format!("{} row {row}", self.place()),
+                        };
+                        self.unknown(values, label, &place)
+                    })?
                 }
                 SplitRule::Fractions { .. } => match self.drawn.get(row) {
                     Some(split) => Place::In(*split),
@@ -110,7 +116,7 @@ impl DividedReader {
         InputError::new(&self.file, format!("row {row}"), expected, "more").into()
     }
 
-    fn unknown(&self, values: &SplitValues, label: &str, row: usize) -> Error {
+    fn unknown(&self, values: &SplitValues, label: &str, place: &str) -> Error {
         let expected = match values.are_names() {
             true => "train, valid or test, as the rule lists no values".to_owned(),
             false => {
@@ -118,7 +124,6 @@ impl DividedReader {
                 format!("one of {}, or the value in leave_out", known.join(", "))
             }
         };
-        let place = format!("{} row {row}", self.place());
         InputError::new(&self.file, place, expected, format!("{label:?}")).into()
     }
 

@@ -8,9 +8,8 @@ use crate::error::{InputError, Result};
 use crate::example::{Example, ExampleSchema};
 use crate::limits::SEQUENCE_NT_MAX;
 use crate::readers::ExampleReader;
+use crate::readers::text::unique::{self, UniqueIds};
 use crate::readers::text::{TextReader, batch, excerpt, utf8};
-use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a letter of a sequence may be, as an error says it.
@@ -21,7 +20,7 @@ pub struct FastaReader {
     text: TextReader,
     schema: ExampleSchema,
     length: Option<u64>,
-    ids: BTreeSet<u128>,
+    ids: UniqueIds,
     header: Option<(String, u64)>,
 }
 
@@ -36,7 +35,7 @@ impl FastaReader {
 
     fn new(text: TextReader, length: Option<u64>) -> Self {
         let schema = ExampleSchema::sequences_only();
-        Self { text, schema, length, ids: BTreeSet::new(), header: None }
+        Self { text, schema, length, ids: UniqueIds::default(), header: None }
     }
 
     fn next_example(&mut self) -> Result<Option<Example>> {
@@ -103,11 +102,9 @@ impl FastaReader {
             Ok(id) => id.to_owned(),
             Err(found) => return Err(self.text.defect("", "an id in UTF-8", found).into()),
         };
-        if !self.ids.insert(fingerprint(&id)) {
-            return Err(self
-                .text
-                .defect("", "unique ids", format_args!("id {id} again (a duplicate)"))
-                .into());
+        if let Some(first) = self.ids.insert(&id, self.text.line_number()) {
+            let found = format_args!("id {id} again (a duplicate of line {first})");
+            return Err(self.text.defect("", unique::EXPECTED, found).into());
         }
         Ok((id, self.text.line_number()))
     }
@@ -141,12 +138,6 @@ impl ExampleReader for FastaReader {
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
         batch::collect(rows, || self.next_example()).map_err(|error| self.text.explain(error))
     }
-}
-
-/// 128 bits of the id's sha256: ids of any length take 16 bytes, and no two ids ever meet.
-fn fingerprint(id: &str) -> u128 {
-    let digest = Sha256::digest(id.as_bytes());
-    digest.iter().take(16).fold(0, |bits, &byte| (bits << 8) | u128::from(byte))
 }
 
 #[cfg(test)]
@@ -196,7 +187,9 @@ mod tests {
         assert!(error("> a\nA\n").contains("line 1: expected an id"));
         assert!(error(">a\n>b\nA").contains("line 1, record a: expected a sequence"));
         assert!(error(">a\nA\n>b\n\n").contains("line 3, record b: expected a sequence"));
-        assert!(error(">a\nA\n>a x\nC").contains("line 3: expected unique ids, found id a again"));
+        assert!(
+            error(">a\nA\n>a x\nC").contains("line 3: expected unique ids, found id a again (a")
+        );
         assert!(error("A\n>a\nA").contains("line 1: expected a header"));
         assert!(error("\n\n").contains("0 records"));
     }

@@ -8,7 +8,7 @@
 use crate::error::Result;
 use crate::example::{Example, ExampleSchema};
 use crate::readers::ExampleReader;
-use crate::readers::bed::regions::{Columns, Region, RegionReader};
+use crate::readers::bed::regions::{Columns, Region, RegionReader, Repeats};
 use crate::readers::genome::Genome;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ const SUMMIT_COLUMN: usize = 9;
 
 /// Reads a narrowPeak file and cuts windows around its summits from a genome, strand applied.
 ///
-/// Ids are the name column, or `chromosome:start-end` of what was cut where it is `.`.
+/// Ids are as in [`BedReader`](crate::readers::bed::BedReader), but may come again, since published
+/// peaks have the name of the experiment or one interval for several summits; a note tells of it.
 pub struct NarrowPeakReader(RegionReader);
 
 impl NarrowPeakReader {
@@ -35,13 +36,17 @@ impl NarrowPeakReader {
     /// # Errors
     /// When `path` cannot be opened; `Invalid` for a window out of range.
     pub fn new(path: &Path, genome: Arc<Genome>, window: Option<u64>) -> Result<Self> {
-        Ok(Self(RegionReader::open(path, genome, window, parse)?))
+        Ok(Self(RegionReader::open(path, genome, window, (parse, Repeats::Noted))?))
     }
 }
 
 impl ExampleReader for NarrowPeakReader {
     fn schema(&self) -> &ExampleSchema {
         self.0.schema()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.0.notes()
     }
 
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {

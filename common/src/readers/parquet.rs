@@ -11,11 +11,13 @@ mod tests;
 
 use crate::dataset::{TableColumns, TaskName};
 use crate::dna::DnaSequence;
-use crate::error::{Error, InputError, Result, io_error};
+use crate::error::{Error, InputError, Result};
 use crate::example::{Example, ExampleSchema, Split};
 use crate::limits::SEQUENCE_NT_MAX;
 use crate::readers::ExampleReader;
 use crate::readers::isolate::isolated;
+use crate::readers::text::unique::{self, UniqueIds};
+use crate::regular_file;
 use arrow_array::RecordBatch;
 use column::Column;
 use parquet::arrow::ProjectionMask;
@@ -24,7 +26,6 @@ use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::fs::File;
 use std::path::Path;
 
 /// Rows decoded at once at most.
@@ -42,6 +43,7 @@ pub struct ParquetReader {
     task: TaskName,
     batches: ParquetRecordBatchReader,
     decoded: VecDeque<Example>,
+    ids: UniqueIds,
     /// Row of the file that the next batch starts at.
     row: u64,
 }
@@ -78,7 +80,10 @@ impl ParquetReader {
     /// `NotFound` without the file, `Invalid` with file, column, expected and found.
     pub fn open(path: &Path, columns: &TableColumns, task: TaskName) -> Result<Self> {
         let file = path.display().to_string();
-        let source = File::open(path).map_err(|e| io_error(path, e))?;
+        if let Some((column, expected, found)) = columns.confused_target() {
+            return Err(InputError::new(file, format!("column {column}"), expected, found).into());
+        }
+        let source = regular_file::open(path)?;
         let opened = isolated(&file, "footer", || {
             let builder = ParquetRecordBatchReaderBuilder::try_new(source)
                 .map_err(|e| InputError::new(&file, "footer", "a Parquet file", e))?;
@@ -104,13 +109,26 @@ impl ParquetReader {
             has_intervals: false,
             has_splits: columns.split.is_some(),
         };
-        let (columns, decoded) = (columns.clone(), VecDeque::new());
-        Ok(Self { file, schema, columns, task, batches, decoded, row: 0 })
+        let (columns, decoded, ids) = (columns.clone(), VecDeque::new(), UniqueIds::default());
+        Ok(Self { file, schema, columns, task, batches, decoded, ids, row: 0 })
     }
 
     /// Whether a null or NaN is a target that was not measured.
     fn may_miss(&self) -> bool {
         self.columns.missing && self.task.may_lack_targets()
+    }
+
+    /// Refuses ids that came earlier.
+    fn check_ids(&mut self, examples: &[Example]) -> Result<()> {
+        let Some(column) = &self.columns.id else { return Ok(()) };
+        for (example, row) in examples.iter().zip(self.row..) {
+            if let Some(first) = self.ids.insert(&example.id, row) {
+                let place = format!("column {column} row {row}");
+                let found = format!("id {} again (a duplicate of row {first})", example.id);
+                return Err(InputError::new(&self.file, place, unique::EXPECTED, found).into());
+            }
+        }
+        Ok(())
     }
 
     /// Decodes the next batch; false once the file has ended.
@@ -127,6 +145,7 @@ impl ParquetReader {
         };
         let decoder = Decoder { reader: self, batch: &batch };
         let examples = decoder.examples()?;
+        self.check_ids(&examples)?;
         self.row += batch.num_rows() as u64;
         self.decoded.extend(examples);
         Ok(true)

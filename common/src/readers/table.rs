@@ -1,7 +1,8 @@
 //! TSV and CSV with a header line, plain or gzip: one row is one example.
 //!
 //! Leaves out: columns that nobody asked for. Invariant: a row has as many fields as the header, and
-//! every target is a finite number, 0 or 1 where the task is binary, or missing where the source says so.
+//! every target is a finite number, 0 or 1 where the task is binary, or missing where the source says so;
+//! no two rows share an id.
 
 use crate::dataset::{TableColumns, TaskName};
 use crate::dna::DnaSequence;
@@ -10,6 +11,7 @@ use crate::example::{Example, ExampleSchema, Split};
 use crate::limits::SEQUENCE_NT_MAX;
 use crate::readers::ExampleReader;
 use crate::readers::fasta::EXPECTED_LETTER;
+use crate::readers::text::unique::{self, UniqueIds};
 use crate::readers::text::{batch, excerpt};
 use record::RecordReader;
 use std::fmt;
@@ -31,6 +33,7 @@ pub struct TableReader {
     task: TaskName,
     may_miss: bool,
     row_index: u64,
+    ids: UniqueIds,
     schema: ExampleSchema,
 }
 
@@ -54,7 +57,8 @@ impl TableReader {
     /// Opens `path` and finds `columns` in its header. `task` decides which targets are allowed.
     ///
     /// # Errors
-    /// `Invalid` for an empty file, a header with a name twice, or a column that is absent.
+    /// `Invalid` for an empty file, a header with a name twice, a column that is absent, or a target
+    /// that is there twice or called as their average is.
     pub fn open(path: &Path, columns: &TableColumns, task: TaskName) -> Result<Self> {
         Self::new(RecordReader::open(path)?, columns, task)
     }
@@ -70,7 +74,8 @@ impl TableReader {
             ..ExampleSchema::sequences_only()
         };
         let may_miss = wanted.missing && task.may_lack_targets();
-        Ok(Self { records, columns, task, may_miss, row_index: 0, schema })
+        let ids = UniqueIds::default();
+        Ok(Self { records, columns, task, may_miss, row_index: 0, ids, schema })
     }
 
     fn next_example(&mut self) -> Result<Option<Example>> {
@@ -95,6 +100,12 @@ impl TableReader {
                 Role::Split => example.split = Some(self.split(column)?),
                 Role::Target => example.targets.push(self.target(column)?),
             }
+        }
+        if let Some(column) = self.columns.iter().find(|column| matches!(column.role, Role::Id))
+            && let Some(first) = self.ids.insert(&example.id, self.records.line_number())
+        {
+            let found = format!("id {} again (a duplicate of line {first})", example.id);
+            return Err(self.defect(column, unique::EXPECTED, found));
         }
         self.row_index += 1;
         Ok(Some(example))
@@ -167,6 +178,9 @@ impl ExampleReader for TableReader {
 
 /// The columns that `wanted` names, by their place in `header`.
 fn find(records: &RecordReader, header: &[String], wanted: &TableColumns) -> Result<Vec<Column>> {
+    if let Some((column, expected, found)) = wanted.confused_target() {
+        return Err(records.defect(format_args!("header, column {column}"), expected, found));
+    }
     let roles = [(&wanted.sequence, Role::Sequence)]
         .into_iter()
         .chain(wanted.id.iter().map(|name| (name, Role::Id)))

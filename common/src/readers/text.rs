@@ -4,13 +4,14 @@
 //! and a damaged gzip stream is an error, never an early end.
 
 use crate::error::{Error, InputError, Result, io_error};
+use crate::regular_file;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 pub(super) mod batch;
 pub(super) mod gzip;
+pub(super) mod unique;
 
 use gzip::GzipReader;
 
@@ -33,9 +34,9 @@ impl TextReader {
     /// Opens `path`; lines longer than `line_bytes_max` bytes are refused.
     ///
     /// # Errors
-    /// When the file cannot be opened or its first bytes cannot be read.
+    /// When the file cannot be opened or its first bytes cannot be read; `Invalid` for a pipe.
     pub fn open(path: &Path, line_bytes_max: usize) -> Result<Self> {
-        let file = File::open(path).map_err(|e| io_error(path, e))?;
+        let file = regular_file::open(path)?;
         Self::from_read(path, Box::new(file), line_bytes_max)
     }
 

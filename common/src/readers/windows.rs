@@ -121,6 +121,18 @@ impl WindowReader {
         let index = WindowIndex::new(genome.contigs(), options.window, options.stride)?;
         let count = index.count();
         let rest = range.unwrap_or(0..count);
+        if let Some(longest) = genome.contigs().iter().max_by_key(|contig| contig.length)
+            && count == 0
+        {
+            return Err(Error::invalid(format!(
+                "{}: expected a chromosome of at least {} nucleotides (the window), found {} of {} \
+                 nucleotides as the longest",
+                genome.path().display(),
+                options.window,
+                longest.name,
+                longest.length
+            )));
+        }
         if count == 0 || rest.end > count {
             return Err(Error::invalid(format!(
                 "{}: expected windows {} to {} of {} nucleotides, found {count} windows",
@@ -229,7 +241,10 @@ mod tests {
     #[test]
     fn windows_that_are_not_there_are_refused() {
         assert!(read(">a\nACGT\n", OPTIONS, Some(0..2)).is_err());
-        assert!(read(">a\nACG\n", OPTIONS, None).is_err());
+        let error = read(">a\nAC\n>b\nACG\n>c\nA\n", OPTIONS, None).unwrap_err().chain();
+        let expected = "g.fa: expected a chromosome of at least 4 nucleotides (the window), found b of 3 \
+                        nucleotides as the longest";
+        assert!(error.ends_with(expected), "{error}");
         assert!(read(">a\nACGT\n", WindowOptions { stride: 0, ..OPTIONS }, None).is_err());
         assert!(read(">a\nACGT\n", WindowOptions { window: 0, ..OPTIONS }, None).is_err());
         let share = WindowOptions { undefined_share_max: f64::NAN, ..OPTIONS };

@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Shards read at a time; each is in memory whole.
 const SHARDS_IN_FLIGHT_MAX: usize = 4;
+/// Gaps that an error names.
+const GAPS_NAMED_MAX: usize = 8;
 
 pub mod models;
 
@@ -313,7 +315,7 @@ pub async fn pieces(store: &Store, set: &SetId, (start, end): (u64, u64)) -> Res
 /// As [`pieces`], of `ranges` that [`committed_ranges`] gave.
 ///
 /// # Errors
-/// `NotFound` naming the first gaps when examples are not among them.
+/// `NotFound` naming the first gaps and the number of others when examples are not among them.
 pub fn cover_of(
     store: &Store,
     set: &SetId,
@@ -321,9 +323,16 @@ pub fn cover_of(
     (start, end): (u64, u64),
 ) -> Result<Vec<Piece>> {
     cover_range(ranges, start, end).map_err(|gaps| {
-        let gaps: Vec<String> = gaps.iter().take(8).map(|(a, b)| format!("{a}-{b}")).collect();
-        let (gaps, url) = (gaps.join(", "), store.url());
-        Error::not_found(format!("embedding set {set} in {url}: no shard for examples {gaps}"))
+        let named: Vec<String> =
+            gaps.iter().take(GAPS_NAMED_MAX).map(|(a, b)| format!("{a}-{b}")).collect();
+        let more = match gaps.len().saturating_sub(GAPS_NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (named, url) = (named.join(", "), store.url());
+        Error::not_found(format!(
+            "embedding set {set} in {url}: no shard for examples {named}{more}"
+        ))
     })
 }
 
@@ -367,4 +376,23 @@ pub async fn read_piece(
     };
     let ids = shard.row_ids.get(range).unwrap_or_default().to_vec();
     Ok(Rows { ids, sequences, width, values, token_counts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_eight_gaps_and_counts_the_others() {
+        let gaps_of = |ranges: &[(u64, u64)], end| {
+            let error = cover_of(&Store::memory(), &SetId::new("s"), ranges, (0, end)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+            error.to_string().rsplit_once("examples ").unwrap().1.to_owned()
+        };
+        assert_eq!(gaps_of(&[(0, 880)], 3_000), "880-3000");
+        let shards = |count: u64| (0..count).map(|n| (2 * n + 1, 2 * n + 2)).collect::<Vec<_>>();
+        assert_eq!(gaps_of(&shards(8), 16), "0-1, 2-3, 4-5, 6-7, 8-9, 10-11, 12-13, 14-15");
+        let ten = "0-1, 2-3, 4-5, 6-7, 8-9, 10-11, 12-13, 14-15 and 2 more";
+        assert_eq!(gaps_of(&shards(10), 20), ten);
+    }
 }

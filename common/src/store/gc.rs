@@ -2,8 +2,8 @@
 //! snapshots that newer ones stand for.
 //!
 //! Leaves out: when to sweep (command line). Invariant: an object goes only if it is older than the grace
-//! by the store's own clock, and every commit that could name it was read and does not or a commit
-//! supersedes it.
+//! by the store's own clock, its path has the form of those that are written here, and every commit that could
+//! name it was read and does not or a commit supersedes it.
 
 use super::record::mentions;
 use super::{ObjectEntry, Store};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod uploads;
@@ -68,7 +68,8 @@ pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep
         let entries = store.list(prefix).await?;
         let commits = commits_by_first(&entries);
         let mut old: Vec<(ObjectEntry, Vec<String>)> = Vec::new();
-        for entry in entries {
+        // The user's folder may hold other things than a store, under the same names.
+        for entry in entries.into_iter().filter(|entry| layout::is_written(&entry.path)) {
             let superseding = layout::superseding_path_of(&entry.path);
             if superseding.is_some_and(|commit| commits.contains_key(&commit)) {
                 found.examined += 1;
@@ -93,7 +94,7 @@ pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep
     }
     found.orphans.extend(old_snapshots(store, newest_ms).await?);
     found.uploads = store.uploads().await?;
-    found.uploads.retain(|upload| upload.begun_ms < newest_ms);
+    found.uploads.retain(|upload| upload.begun_ms < newest_ms && layout::is_written(&upload.path));
     found.orphans.sort_by(|a, b| a.path.cmp(&b.path));
     found.staging_files = staging_files(store, newest_ms);
     if delete {
@@ -116,7 +117,7 @@ async fn old_snapshots(store: &Store, newest_ms: i64) -> Result<Vec<ObjectEntry>
     for job in store.list_folders(layout::JOBS_PREFIX).await? {
         let prefix = layout::snapshots_prefix(&JobId::new(job));
         let mut snapshots = store.list(&prefix).await?;
-        snapshots.retain(|entry| layout::parse_number(&entry.path).is_some());
+        snapshots.retain(|entry| layout::is_written(&entry.path));
         snapshots.sort_by_key(|entry| layout::parse_number(&entry.path));
         snapshots.truncate(snapshots.len().saturating_sub(SNAPSHOTS_KEPT));
         old.extend(snapshots.into_iter().filter(|entry| entry.last_modified_ms < newest_ms));
@@ -176,7 +177,6 @@ fn is_known(bytes: &[u8], path: &str) -> bool {
 fn staging_files(store: &Store, newest_ms: i64) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Some(root) = store.folder.as_deref() else { return found };
-    // The user's folder may hold other things than a store.
     let mut folders: Vec<PathBuf> =
         layout::TOP_FOLDERS.iter().map(|name| root.join(name)).collect();
     while let Some(folder) = folders.pop() {
@@ -184,8 +184,8 @@ fn staging_files(store: &Store, newest_ms: i64) -> Vec<PathBuf> {
         for entry in entries.flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(kind) if kind.is_file() && is_staging(&entry) && is_older(&entry, newest_ms) => {
-                    found.push(entry.path());
+                Ok(kind) if kind.is_file() && is_older(&entry, newest_ms) => {
+                    found.extend(Some(entry.path()).filter(|path| is_staging(root, path)));
                 }
                 _ => {}
             }
@@ -195,10 +195,12 @@ fn staging_files(store: &Store, newest_ms: i64) -> Vec<PathBuf> {
     found
 }
 
-fn is_staging(entry: &std::fs::DirEntry) -> bool {
-    let name = entry.file_name();
-    let suffix = name.to_str().and_then(|name| name.rsplit_once('#')).map(|(_, suffix)| suffix);
-    suffix.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+fn is_staging(root: &Path, path: &Path) -> bool {
+    let within = path.strip_prefix(root).ok().and_then(Path::to_str);
+    within.and_then(|within| within.rsplit_once('#')).is_some_and(|(object, digits)| {
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        is_number && layout::is_written(object)
+    })
 }
 
 fn is_older(entry: &std::fs::DirEntry, newest_ms: i64) -> bool {

@@ -42,27 +42,36 @@ impl Store {
     /// # Errors
     /// As [`Store::open`], and `Invalid` for a variable that an S3 client does not know.
     pub fn open_with(url: &str, variables: &[(&str, String)]) -> Result<Self> {
+        if let Some(folder) = folder_of(url)? {
+            return open_folder(url, folder);
+        }
         match url.split_once(':') {
             Some(("memory", "" | "//" | "///")) => Ok(Self::memory()),
             Some(("s3", rest)) => open_s3(url, rest, variables),
-            Some(("file", rest)) => {
-                let folder = rest.strip_prefix("//").unwrap_or(rest);
-                let folder = folder.strip_prefix("localhost").unwrap_or(folder);
-                if !folder.starts_with('/') {
-                    return Err(bad_url(url, "an absolute path such as file:///data/store"));
-                }
-                open_folder(url, PathBuf::from(decoded(url, folder)?))
-            }
             Some(("gs" | "az", _)) => Err(Error::invalid(format!(
                 "store {url}: this build has no client for Google or Azure storage; \
                  expected file://, s3://, memory: or a folder"
             ))),
-            Some((_, rest)) if rest.starts_with("//") => {
-                Err(bad_url(url, "file://, s3://, memory: or a folder"))
-            }
-            _ if url.is_empty() => Err(bad_url(url, "file://, s3://, memory: or a folder")),
-            _ => open_folder(url, PathBuf::from(url)),
+            _ => Err(bad_url(url, "file://, s3://, memory: or a folder")),
         }
+    }
+
+    /// As [`Store::open`] for whoever only reads or sweeps: a local folder is not made.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and `NotFound` for a folder that is not there.
+    pub fn open_existing(url: &str) -> Result<Self> {
+        if let Some(folder) = folder_of(url)? {
+            match std::fs::metadata(&folder) {
+                Ok(about) if !about.is_dir() => return Err(not_a_folder(url)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(Error::not_found(format!("store {url}: no such folder")));
+                }
+                // Opening tells of the others.
+                _ => {}
+            }
+        }
+        Self::open(url)
     }
 
     /// An empty store in memory; clones share it.
@@ -106,6 +115,28 @@ fn prefixed(inner: Arc<dyn ObjectStore>, prefix: &str) -> Result<Arc<dyn ObjectS
     Ok(Arc::new(PrefixStore::new(inner, location(prefix)?)))
 }
 
+/// The folder a URL stands for; `None` for a store that is none, and for what is no store.
+fn folder_of(url: &str) -> Result<Option<PathBuf>> {
+    match url.split_once(':') {
+        Some(("file", rest)) => {
+            let folder = rest.strip_prefix("//").unwrap_or(rest);
+            let folder = folder.strip_prefix("localhost").unwrap_or(folder);
+            if !folder.starts_with('/') {
+                return Err(bad_url(url, "an absolute path such as file:///data/store"));
+            }
+            Ok(Some(PathBuf::from(decoded(url, folder)?)))
+        }
+        Some(("memory", "" | "//" | "///") | ("s3" | "gs" | "az", _)) => Ok(None),
+        Some((_, rest)) if rest.starts_with("//") => Ok(None),
+        _ if url.is_empty() => Ok(None),
+        _ => Ok(Some(PathBuf::from(url))),
+    }
+}
+
+fn not_a_folder(url: &str) -> Error {
+    Error::invalid(format!("store {url}: expected a folder, found a file"))
+}
+
 fn bad_url(url: &str, expected: &str) -> Error {
     Error::invalid(format!("store {url:?}: expected {expected}"))
 }
@@ -129,8 +160,10 @@ fn decoded(url: &str, path: &str) -> Result<String> {
 }
 
 fn open_folder(url: &str, folder: PathBuf) -> Result<Store> {
-    std::fs::create_dir_all(&folder)
-        .map_err(|e| io_error(&folder, e).context(format!("open store {url}")))?;
+    std::fs::create_dir_all(&folder).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => not_a_folder(url),
+        _ => io_error(&folder, e).context(format!("open store {url}")),
+    })?;
     let folder =
         std::fs::canonicalize(&folder).map_err(|e| io_error(&folder, e).context("open store"))?;
     // A commit must not outlive a power cut that its data, or its own bytes, did not survive.

@@ -277,9 +277,9 @@ pub(super) fn report_out(report: &Report) -> proto::ReportRequest {
         Outcome::Committed => Wire::Committed(proto::Empty {}),
         Outcome::Lost => Wire::Lost(proto::Empty {}),
         Outcome::HandedBack => Wire::HandedBack(proto::Empty {}),
-        Outcome::Failed { kind, chain } => {
-            let code = i32::from(kind.grpc_code());
-            Wire::Failed(proto::Failure { code, chain: chain.clone() })
+        Outcome::Failed { kind, chain, of_all_rows } => {
+            let (code, of_all_rows) = (i32::from(kind.grpc_code()), *of_all_rows);
+            Wire::Failed(proto::Failure { code, chain: chain.clone(), of_all_rows })
         }
     };
     proto::ReportRequest {
@@ -296,9 +296,9 @@ pub(super) fn report_in(message: proto::ReportRequest) -> Result<Report> {
         Wire::Committed(_) => Outcome::Committed,
         Wire::Lost(_) => Outcome::Lost,
         Wire::HandedBack(_) => Outcome::HandedBack,
-        Wire::Failed(proto::Failure { code, chain }) => {
+        Wire::Failed(proto::Failure { code, chain, of_all_rows }) => {
             let kind = ErrorKind::from_grpc_code(tonic::Code::from_i32(code));
-            Outcome::Failed { kind, chain: one_line(&chain) }
+            Outcome::Failed { kind, chain: one_line(&chain), of_all_rows }
         }
     };
     let lease = lease_in(message.lease)?;

@@ -182,7 +182,8 @@ fn maps_planned_before_rows_were_told_are_read() {
 fn every_kind_of_failure_returns_from_the_wire() {
     for kind in [ErrorKind::Invalid, ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Bug] {
         let lease = LeaseKey { job: JobId::new("j"), unit: 3, generation: Generation::default() };
-        let outcome = Outcome::Failed { kind, chain: "shard: sha256".into() };
+        let of_all_rows = kind == ErrorKind::Invalid;
+        let outcome = Outcome::Failed { kind, chain: "shard: sha256".into(), of_all_rows };
         let report = Report { worker: WorkerId::new("w"), lease, outcome, seconds: 1.5 };
         assert_eq!(report_in(report_out(&report)).unwrap(), report);
     }

@@ -328,7 +328,11 @@ async fn what_a_replaced_coordinator_gives_up_is_no_part_of_the_next_round() {
                 work(&world, name, &grant).await;
                 continue;
             }
-            let outcome = Outcome::Failed { kind: ErrorKind::Invalid, chain: "no targets".into() };
+            let outcome = Outcome::Failed {
+                kind: ErrorKind::Invalid,
+                chain: "no targets".into(),
+                of_all_rows: false,
+            };
             let (worker, lease) = (WorkerId::new(name), grant.lease);
             let report = Report { worker, lease, outcome, seconds: 1.0 };
             world.coordinator.report(report).await.unwrap();

@@ -5,6 +5,7 @@
 //! the unit that makes it.
 
 use super::fits::fit_id;
+use super::known::Known;
 use super::reads::{Features, extents};
 use super::sets::PlannedSet;
 use super::{Planner, UnitRange};
@@ -48,6 +49,7 @@ pub(super) fn add_zero_shot(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> R
             input: ProbeInput::Pooled,
             set: Some(&set.spec),
             model: None,
+            model_name: Some(&set.spec.model.name),
             layer,
             extents: Vec::new(),
             uneven: None,
@@ -82,7 +84,7 @@ fn identity(
         task: job.datasets[dataset].task.name().to_owned(),
         dataset: job.datasets[dataset].name.clone(),
         dataset_id: planner.datasets[dataset].id.clone(),
-        model: features.set.map(|set| set.model.name.clone()),
+        model: features.model_name.map(str::to_owned),
         model_id: features.set.map(|set| set.model.id.clone()),
         layer: features.layer,
         representation: features.name.clone(),
@@ -141,6 +143,7 @@ pub(super) fn add_applied(
     sets: &[PlannedSet],
     first: u32,
 ) -> Result<()> {
+    let mut known = Known::default();
     for probe in &planner.job.probes {
         let ProbeChoice::Effects(choice) = &probe.choice else { continue };
         for &dataset in &probe.dataset_indices {
@@ -157,7 +160,16 @@ pub(super) fn add_applied(
                 return Err(table.nothing_suits());
             }
             for applied in all {
-                let Applied { dataset, features, shards, unit, fits, flops } = applied;
+                let Applied { dataset, features, shards, unit, mut fits, flops } = applied;
+                let mut is_new = Vec::new();
+                for fit in &fits {
+                    is_new.push(known.is_new(planner, &probe.key, &fit.identity)?);
+                }
+                let mut is_new = is_new.into_iter();
+                fits.retain(|_| is_new.next().unwrap_or(true));
+                if fits.is_empty() {
+                    continue;
+                }
                 let prepared = planner.prepared_range(dataset);
                 let made = [(unit, unit + 1)];
                 let before = prepared.into_iter().chain(shards).chain(made).collect();
@@ -327,6 +339,7 @@ impl Table<'_> {
             input: ProbeInput::Pooled,
             set: set.map(|set| &set.spec),
             model: None,
+            model_name: fit.identity.model.as_deref(),
             layer: fit.identity.layer,
             extents: Vec::new(),
             uneven: None,

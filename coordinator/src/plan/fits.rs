@@ -4,6 +4,7 @@
 //! covers everything that decides its score and nothing else, so equal fits of other jobs are found;
 //! names are no part of it. Fits of one unit read the same features.
 
+use super::known::Known;
 use super::probes::{Fitting, ProbeOn};
 use super::reads::{Features, dataset_features};
 use super::sets::PlannedSet;
@@ -17,7 +18,6 @@ use glmeval_common::plan::{EntrySpec, PlanEntry};
 use glmeval_common::representation::{FeatureSource, Pooling};
 use glmeval_common::score::FitIdentity;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec};
-use std::collections::BTreeSet;
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +49,7 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
         let expected = "at least one data set with targets that the probe suits";
         return Err(planner.wrong(&format!("{}.datasets", probe.key), expected, "none").into());
     }
-    let mut known = BTreeSet::new();
+    let mut known = Known::default();
     for dataset in 0..job.datasets.len() {
         let is_fitted = |probe: &&JobProbe| !matches!(probe.choice, ProbeChoice::Effects(_));
         let probes = job.probes.iter().filter(is_fitted);
@@ -69,7 +69,8 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
             let fittings = ProbeOn { planner, probe, dataset }.fittings(&all)?;
             for ((features, fittings), fits) in all.iter().zip(&fittings).zip(&mut fits_of) {
                 for fitting in fittings {
-                    add_repeats(planner, dataset, (features, fitting), &mut known, fits)?;
+                    let at = (probe.key.as_str(), dataset);
+                    add_repeats(planner, at, (features, fitting), &mut known, fits)?;
                 }
             }
         }
@@ -97,9 +98,9 @@ pub(super) fn add_report(planner: &mut Planner<'_>, first: u32) -> Result<()> {
 /// Adds the fits of every fraction and repeat that are not `known` yet.
 fn add_repeats(
     planner: &Planner<'_>,
-    dataset: usize,
+    (key, dataset): (&str, usize),
     (features, fitting): (&Features<'_>, &Fitting),
-    known: &mut BTreeSet<FitId>,
+    known: &mut Known,
     fits: &mut Vec<Costed>,
 ) -> Result<()> {
     let (job, facts) = (planner.job, &planner.datasets[dataset]);
@@ -127,7 +128,7 @@ fn add_repeats(
                 task: job.datasets[dataset].task.name().to_owned(),
                 dataset: job.datasets[dataset].name.clone(),
                 dataset_id: facts.id.clone(),
-                model: features.set.map(|set| set.model.name.clone()),
+                model: features.model_name.map(str::to_owned),
                 model_id: features.set.map(|set| set.model.id.clone()),
                 layer: features.layer,
                 representation: features.name.clone(),
@@ -141,7 +142,7 @@ fn add_repeats(
             };
             let class = fitting.network.as_ref().map(|(_, class)| class);
             identity.fit = fit_id(&identity, features, (&fitting.probe, class), validated_on)?;
-            if known.insert(identity.fit.clone()) {
+            if known.is_new(planner, key, &identity)? {
                 let fit = Fit { identity, probe: fitting.probe.clone() };
                 let training_class = class.and_then(TrainingClass::required);
                 fits.push(Costed { fit, flops, bytes, validated_on, training_class });

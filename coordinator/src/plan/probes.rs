@@ -113,7 +113,7 @@ impl ProbeOn<'_> {
         };
         let asked = |one: &&Features<'_>| {
             named(representations, Some(one.word))
-                && named(models, one.set.map(|set| set.model.name.as_str()))
+                && named(models, one.model_name)
                 && layers.as_ref().is_none_or(|list| one.layer.is_some_and(|l| list.contains(&l)))
         };
         let mut first_reason = None;
@@ -121,7 +121,10 @@ impl ProbeOn<'_> {
         for one in features {
             lists.push(if asked(&one) {
                 match self.on(one) {
-                    Ok(list) => list,
+                    Ok(list) => {
+                        list.iter().try_for_each(|fitting| self.check_fractions(fitting))?;
+                        list
+                    }
                     Err(Refused::Unsuited(reason)) => {
                         first_reason.get_or_insert(reason);
                         Vec::new()
@@ -170,7 +173,7 @@ impl ProbeOn<'_> {
     fn on(&self, features: &Features<'_>) -> Result<Vec<Fitting>, Refused> {
         match &self.probe.choice {
             ProbeChoice::Linear(probe) if Suits::Vectors.reads(features.input) => {
-                Ok(vec![linear(probe.clone(), self.probe.fractions.clone())])
+                Ok(vec![self.linear(probe.clone(), self.probe.fractions.clone(), features)?])
             }
             ProbeChoice::Linear(_) => {
                 Err(Refused::Unsuited("a token sequence is no vector".to_owned()))
@@ -185,8 +188,10 @@ impl ProbeOn<'_> {
             ProbeChoice::Effects(_) => Ok(Vec::new()),
             ProbeChoice::Published => {
                 let (probe, kinds) = published_probes(self.task(), features.input);
-                let mut list: Vec<Fitting> =
-                    probe.into_iter().map(|probe| linear(probe, None)).collect();
+                let mut list = Vec::new();
+                if let Some(probe) = probe {
+                    list.push(self.linear(probe, None, features)?);
+                }
                 for kind in kinds {
                     list.extend(self.network(&NetworkChoice::of(kind), features)?);
                 }
@@ -195,19 +200,27 @@ impl ProbeOn<'_> {
         }
     }
 
+    /// A linear probe, which draws nothing, so that repeats would be the same.
+    fn linear(
+        &self,
+        probe: ProbeSpec,
+        fractions: Option<Vec<f64>>,
+        features: &Features<'_>,
+    ) -> Result<Fitting, Refused> {
+        self.check_lengths(probe.name(), features)?;
+        self.check_splits(probe.name(), &[Split::Train, Split::Test])?;
+        let (label, fractions) = (probe.label(), fractions.unwrap_or_else(|| vec![1.0]));
+        Ok(Fitting { probe, label, factor: 1.0, fractions, repeats: 1, network: None })
+    }
+
     /// A network with each of its factors.
     fn network(
         &self,
         choice: &NetworkChoice,
         features: &Features<'_>,
     ) -> Result<Vec<Fitting>, Refused> {
-        if let Some((least, most)) = features.uneven {
-            let expected = format!("examples of one length for {} on a sequence", name_of(choice));
-            let name = &self.planner.job.datasets[self.dataset].name;
-            let found = format!("{least} to {most} positions of {} in {name:?}", features.name);
-            return Err(Refused::Wrong(self.wrong("datasets", expected, found)));
-        }
-        self.check_splits(choice)?;
+        self.check_lengths(name_of(choice), features)?;
+        self.check_splits(name_of(choice), &Split::ALL)?;
         let (task, protocol) = (self.task(), self.planner.job.protocol);
         let targets = self.planner.datasets[self.dataset].schema.targets.len();
         let has_width = matches!(choice.kind, NetworkKind::RepCnn | NetworkKind::RepMlp);
@@ -262,16 +275,44 @@ impl ProbeOn<'_> {
         Ok(list)
     }
 
-    /// Refuses data sets that lack a split training needs, before anything is embedded for it.
-    fn check_splits(&self, choice: &NetworkChoice) -> Result<(), Refused> {
+    fn name(&self) -> &str {
+        &self.planner.job.datasets[self.dataset].name
+    }
+
+    fn rows(&self, split: Split) -> u64 {
         let facts = &self.planner.datasets[self.dataset];
-        let lacks =
-            |split: &Split| facts.split_rows.get(split.name()).is_none_or(|&rows| rows == 0);
-        let Some(split) = Split::ALL.iter().find(|split| lacks(split)) else { return Ok(()) };
-        let name = &self.planner.job.datasets[self.dataset].name;
-        let expected = format!("data sets with train, valid and test for {}", name_of(choice));
-        let found = format!("{name:?} without {split}");
+        facts.split_rows.get(split.name()).copied().unwrap_or(0)
+    }
+
+    /// Refuses positions of examples that are not as many in each.
+    fn check_lengths(&self, probe: &str, features: &Features<'_>) -> Result<(), Refused> {
+        let Some((least, most)) = features.uneven else { return Ok(()) };
+        let expected = format!("examples of one length for {probe} on a sequence");
+        let (of, name) = (&features.name, self.name());
+        let found = format!("{least} to {most} positions of {of} in {name:?}");
         Err(Refused::Wrong(self.wrong("datasets", expected, found)))
+    }
+
+    /// Refuses data sets that lack a split the probe needs, before anything is embedded for it.
+    fn check_splits(&self, probe: &str, needed: &[Split]) -> Result<(), Refused> {
+        let lacking = needed.iter().find(|split| self.rows(**split) == 0);
+        let Some(lacking) = lacking else { return Ok(()) };
+        let all =
+            if needed.contains(&Split::Valid) { "train, valid and test" } else { "train and test" };
+        let expected = format!("data sets with {all} for {probe}");
+        let found = format!("{:?} without {lacking}", self.name());
+        Err(Refused::Wrong(self.wrong("datasets", expected, found)))
+    }
+
+    /// Refuses fractions of which no example to train on is left.
+    fn check_fractions(&self, fitting: &Fitting) -> Result<()> {
+        let rows = self.rows(Split::Train);
+        // The floor, as the examples of a fraction are counted.
+        let is_empty = |fraction: &&f64| (**fraction * rows as f64) < 1.0;
+        let Some(fraction) = fitting.fractions.iter().find(is_empty) else { return Ok(()) };
+        let expected = format!("fractions that leave one of {rows} examples to train on");
+        let found = format!("{fraction} for {} on {:?}", fitting.label, self.name());
+        Err(self.wrong("fractions", expected, found))
     }
 
     /// Refuses a precision that nothing multiplies in where the network is trained.
@@ -315,12 +356,6 @@ enum Refused {
     Unsuited(String),
     /// It should be, and cannot.
     Wrong(Error),
-}
-
-/// A linear probe draws nothing, so repeats would be the same.
-fn linear(probe: ProbeSpec, fractions: Option<Vec<f64>>) -> Fitting {
-    let (label, fractions) = (probe.label(), fractions.unwrap_or_else(|| vec![1.0]));
-    Fitting { probe, label, factor: 1.0, fractions, repeats: 1, network: None }
 }
 
 /// The name in reports.

@@ -27,6 +27,8 @@ pub(super) struct Features<'a> {
     pub(super) input: ProbeInput,
     pub(super) set: Option<&'a SetSpec>,
     pub(super) model: Option<&'a ModelFacts>,
+    /// As the job calls the gLM; the set, which two names may share, has the first one's.
+    pub(super) model_name: Option<&'a str>,
     pub(super) layer: Option<u32>,
     /// Extents of what a network reads, one per side of an example.
     pub(super) extents: Vec<Extent>,
@@ -68,6 +70,7 @@ pub(super) fn dataset_features<'a>(
                     input: input_of(model, pooling),
                     set: Some(&set.spec),
                     model: Some(model),
+                    model_name: Some(&planner.job.models[embedding.model_index].name),
                     layer: Some(layer),
                     extents,
                     uneven: is_full.then(|| uneven(facts, model, set.spec.options)).flatten(),
@@ -94,6 +97,7 @@ pub(super) fn dataset_features<'a>(
             input,
             set: None,
             model: None,
+            model_name: None,
             layer: None,
             uneven: is_uneven.then_some(lengths),
             shards: None,

@@ -65,6 +65,8 @@ pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>>
             let index = *known.entry(key).or_insert(sets.len());
             if index == sets.len() {
                 sets.push(fresh);
+            } else {
+                check_names(planner, embedding, &fresh, &sets[index])?;
             }
             let spec = &mut sets[index].spec;
             merge(&mut spec.layers, &layers);
@@ -76,6 +78,27 @@ pub(super) fn add_extracts(planner: &mut Planner<'_>) -> Result<Vec<PlannedSet>>
         set.shards = add_shards(planner, index, set)?;
     }
     Ok(sets)
+}
+
+/// Refuses scores that are compared under other names already; states are probed under names of their own.
+fn check_names(
+    planner: &Planner<'_>,
+    embedding: &JobEmbedding,
+    fresh: &PlannedSet,
+    known: &PlannedSet,
+) -> Result<()> {
+    let has_effects = !planner.datasets[fresh.dataset].schema.targets.is_empty();
+    let dataset = |set: &PlannedSet| planner.job.datasets[set.dataset].name.as_str();
+    let [fresh_names, known_names] =
+        [fresh, known].map(|set| (set.spec.model.name.as_str(), dataset(set)));
+    if fresh.spec.effects.is_none() || !has_effects || fresh_names == known_names {
+        return Ok(());
+    }
+    let [fresh, known] = [fresh_names, known_names]
+        .map(|(model, dataset)| format!("gLM {model} on data set {dataset}"));
+    let expected = format!("scores of its own for {fresh}");
+    let found = format!("those of {known} under another name");
+    Err(planner.wrong(&embedding.key, expected, found).into())
 }
 
 fn merge<T: Ord + Copy>(into: &mut Vec<T>, more: &[T]) {

@@ -21,7 +21,9 @@ pub(crate) fn dataset_facts(id: &str, rows: u64) -> DatasetFacts {
         nucleotides: rows * 200,
         length_min: 200,
         length_max: 200,
-        split_rows: BTreeMap::new(),
+        split_rows: [("train", 7), ("valid", 1), ("test", 2)]
+            .map(|(split, tenths)| (split.to_owned(), (rows * tenths).div_ceil(10)))
+            .into(),
         notes: Vec::new(),
         leakage: Vec::new(),
         target_titles: Vec::new(),

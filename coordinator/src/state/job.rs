@@ -24,6 +24,8 @@ mod split;
 
 use children::Children;
 use failed::FailedUnits;
+#[cfg(test)]
+pub(super) use split::FRUITLESS_CUTS_MAX;
 pub use split::Quarantined;
 use split::Splits;
 

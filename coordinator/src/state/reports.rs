@@ -1,7 +1,8 @@
 //! Pure: how attempts end, and what becomes of the unit.
 //!
 //! Leaves out: grants. Invariant: a commit counts whoever reports it and however late, unless it is
-//! doubted or the store says otherwise; a failure counts only under a lease that is still alive.
+//! doubted or the store says otherwise; a failure counts only under a lease that is still alive. A
+//! failure of all rows is never cut.
 
 use super::State;
 use super::event::Effect;
@@ -21,6 +22,14 @@ pub(super) struct Ended {
     pub(super) ran_ms: u64,
     /// What the store says of a commit.
     pub(super) evidence: Evidence,
+}
+
+/// The last failure of a unit.
+struct Failure {
+    kind: ErrorKind,
+    chain: String,
+    /// Whether a part of the unit would fail too.
+    of_all_rows: bool,
 }
 
 impl State {
@@ -74,7 +83,7 @@ impl State {
                 }
             }
             Outcome::HandedBack => job.release(unit),
-            Outcome::Failed { kind, chain } if lease.is_some() => {
+            Outcome::Failed { kind, chain, of_all_rows } if lease.is_some() => {
                 let kind = job.kind_of_failure(unit, kind);
                 if !kind.is_transient()
                     && let Some(host) = &host
@@ -83,7 +92,8 @@ impl State {
                 }
                 let who = (ended.worker, host);
                 job.failures.entry(unit).or_default().count(kind, who, now_ms);
-                self.after_failure(&ended.lease, kind, chain, now_ms, effects);
+                let failure = Failure { kind, chain, of_all_rows };
+                self.after_failure(&ended.lease, failure, now_ms, effects);
             }
             Outcome::Failed { .. } => {}
         }
@@ -113,14 +123,19 @@ impl State {
     fn after_failure(
         &mut self,
         lease: &LeaseKey,
-        kind: ErrorKind,
-        chain: String,
+        failure: Failure,
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
+        let Failure { kind, chain, of_all_rows } = failure;
+        let is_whole = of_all_rows && !kind.is_transient();
         let Some(job) = self.jobs.get(&lease.job) else { return };
         let Some(failures) = job.failures.get(&lease.unit) else { return };
-        if self.fails_everywhere(job, lease.unit, failures) {
+        if is_whole && self.fails_everywhere(job, lease.unit, (failures, 1)) {
+            return self.give_up(&lease.job, lease.unit, chain, effects);
+        }
+        let failures_min = self.settings.unit_failures_max;
+        if self.fails_everywhere(job, lease.unit, (failures, failures_min)) {
             return self.cut_or_quarantine(lease, chain, effects);
         }
         if self.is_hopeless(failures, now_ms) {
@@ -141,9 +156,14 @@ impl State {
     }
 
     /// A unit that fails for good, often enough and on several workers and machines, where there are.
-    fn fails_everywhere(&self, job: &JobState, unit: u32, failures: &Failures) -> bool {
+    fn fails_everywhere(
+        &self,
+        job: &JobState,
+        unit: u32,
+        (failures, failures_min): (&Failures, u32),
+    ) -> bool {
         let settings = &self.settings;
-        if failures.deterministic < settings.unit_failures_max {
+        if failures.deterministic < failures_min {
             return false;
         }
         // Up to the number that is asked for: there may be thousands of workers.

@@ -21,7 +21,12 @@ pub(super) fn status(job: &JobState, notices: Vec<String>, now_ms: u64) -> JobSt
             rows_per_second += leases.iter().map(|lease| lease.rows_per_second).sum::<f64>();
         }
     }
-    let failures = job.failed.iter().take(FAILURES_SHOWN_MAX).map(|(unit, reason)| UnitFailure {
+    // Parts that were cut in turn say no more than their parts.
+    let told = job
+        .failed
+        .iter()
+        .filter(|(unit, _)| !(job.children.is_beyond(*unit) && job.splits.is_cut(*unit)));
+    let failures = told.take(FAILURES_SHOWN_MAX).map(|(unit, reason)| UnitFailure {
         unit,
         label: job.work_unit(unit).map_or(String::new(), |work| work.label()),
         reason: reason.to_owned(),

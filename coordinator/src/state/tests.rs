@@ -107,7 +107,11 @@ impl Bench {
 
     pub(super) fn fail(&mut self, name: &str, lease: &LeaseKey, transient: bool) -> Vec<Effect> {
         let kind = if transient { ErrorKind::Unavailable } else { ErrorKind::Invalid };
-        self.report(name, lease, Outcome::Failed { kind, chain: "broken".into() })
+        self.report(
+            name,
+            lease,
+            Outcome::Failed { kind, chain: "broken".into(), of_all_rows: false },
+        )
     }
 
     pub(super) fn pass(&mut self, ms: u64) {

@@ -381,5 +381,6 @@ fn attempt_span(lease: &LeaseKey, work: &WorkUnit, worker: &WorkerId, trace: &st
 }
 
 fn failure(error: &Error) -> Outcome {
-    Outcome::Failed { kind: error.kind(), chain: error.chain() }
+    let of_all_rows = error.is_of_all_rows();
+    Outcome::Failed { kind: error.kind(), chain: error.chain(), of_all_rows }
 }

@@ -126,6 +126,9 @@ pub fn map_all(
     Ok(maximum)
 }
 
+/// Most bytes that ids take in the header of a file of maps, quotes and commas counted.
+pub const MAP_IDS_BYTES_MAX: usize = 4 << 20;
+
 /// Maps as safetensors, and a table with a row for each sequence, while they are written.
 pub struct MapTables<W: Write + Send> {
     maps: MapFile,
@@ -137,15 +140,23 @@ pub struct MapTables<W: Write + Send> {
 impl<W: Write + Send> MapTables<W> {
     /// Starts both for `count` sequences of at most `length` nucleotides.
     ///
+    /// `ids` are theirs in the order of the maps, by which readers find them. `None` is for more ids than
+    /// [`MAP_IDS_BYTES_MAX`] alone: the maps must then be those of a whole source in its order.
+    ///
     /// # Errors
-    /// As [`MapFile::new`] and [`RowTable::new`].
+    /// `Invalid` for more bytes of ids; as [`MapFile::new`] and [`RowTable::new`].
     pub fn new(
         (file, path): (File, &Path),
         (rows, format): (W, TableFormat),
         kinds: &[MapKind],
         (count, length): (u64, u64),
+        ids: Option<&[&str]>,
     ) -> Result<Self> {
-        let texts = BTreeMap::from([("format".to_owned(), "glmeval/maps/1".to_owned())]);
+        let order = match ids {
+            Some(ids) => ("ids".to_owned(), ids_text(ids)?),
+            None => ("order".to_owned(), "source".to_owned()),
+        };
+        let texts = BTreeMap::from([("format".to_owned(), "glmeval/maps/1".to_owned()), order]);
         let maps = MapFile::on((file, path), kinds, (count, length), &texts)?;
         let correlations = MapCorrelations::new(kinds);
         let columns = columns(&correlations);
@@ -202,6 +213,17 @@ impl<W: Write + Send> MapTables<W> {
     pub fn finish(self) -> Result<(File, W, Vec<PairCorrelation>)> {
         Ok((self.maps.finish()?, self.rows.finish()?, self.correlations.means()))
     }
+}
+
+/// Ids as a JSON list.
+fn ids_text(ids: &[&str]) -> Result<String> {
+    let text = serde_json::to_string(ids).map_err(|e| Error::bug("encode ids").with_source(e))?;
+    if text.len() > MAP_IDS_BYTES_MAX {
+        let found = format!("{} of {} sequences", text.len(), ids.len());
+        let expected = format!("at most {MAP_IDS_BYTES_MAX} bytes of ids");
+        return Err(Error::invalid(format!("maps: expected {expected}, found {found}")));
+    }
+    Ok(text)
 }
 
 /// Columns of the table of sequences.

@@ -272,7 +272,9 @@ fn map(
     let stages = if mapper.entropies().is_some() { 2 } else { 1 };
     context.progress().set_rows_total(context.progress().rows_total() + stages * size.0);
     let rows = (Vec::new(), TableFormat::Parquet);
-    let mut tables = MapTables::new((nameless_file()?, &place), rows, &kinds, size)?;
+    let ids: Vec<&str> = ranked.held.iter().map(|one| one.id.as_str()).collect();
+    let file = (nameless_file()?, place.as_path());
+    let mut tables = MapTables::new(file, rows, &kinds, size, Some(&ids))?;
     let maximum = map_all(
         mapper,
         ranked,

@@ -8,6 +8,7 @@ use super::commit;
 use super::evaluation::{Evaluated, undefined};
 use super::measured::Measured;
 use super::reading::{self, Examples};
+use super::refused::Refused;
 use crate::attempt::{UnitContext, lost_input};
 use crate::probe::{FittedProbe, Link, Matrix};
 use crate::statistics::{ScoredVariants, effect_statistics};
@@ -28,16 +29,18 @@ use safetensors::{Dtype, SafeTensors};
 /// Variants that a network looks at at a time.
 const VARIANTS_PER_PASS: usize = 32;
 
-/// Compares and commits `fits`, none of which is trained; whether one of the commits is this attempt's.
+/// Compares and commits those of `fits`, none of which is trained, that are not `refused`; whether one of the
+/// commits is this attempt's.
 ///
 /// # Errors
-/// `Invalid` naming what does not fit; `Corrupt` where a fit or a set that was committed is gone;
+/// `Invalid` naming what no fit can read; `Corrupt` where a fit or a set that was committed is gone;
 /// `Unavailable` once told to stop; store errors.
-pub(super) async fn evaluate_all(
+pub(super) async fn evaluate_all<'a>(
     context: &UnitContext<'_>,
     unit: &FitUnit,
-    fits: &[&Fit],
+    fits: &[&'a Fit],
     (manifest, budget_bytes): (&DatasetManifest, u64),
+    refused: &mut Refused<'a>,
 ) -> Result<bool> {
     let names = &manifest.schema.targets;
     let (mut scores, mut windows) = (None, None);
@@ -62,10 +65,9 @@ pub(super) async fn evaluate_all(
                     windows = Some(read.await?);
                 }
                 let Some(examples) = &windows else { continue };
-                let found = applied(context, base).await?;
-                let label = fit.label();
-                let (values, note) = tokio::task::block_in_place(|| effects(examples, found))
-                    .map_err(|error| error.context(label))?;
+                let left = left_by(context, base).await?;
+                let made = tokio::task::block_in_place(|| effects(examples, left.open()?));
+                let Some((values, note)) = refused.sort_out(fit, made)? else { continue };
                 let measured = &examples.measured;
                 let compared = Compared { fit, names, measured, values };
                 tokio::task::block_in_place(|| compared.evaluate(targets, Form::Signed, note))
@@ -192,22 +194,39 @@ enum Base {
     Nothing(Vec<String>),
 }
 
+/// What a fit of another data set left, as it is stored.
+enum Left {
+    /// Weights, and where they lie.
+    Weights(Bytes, String),
+    /// Nothing, as the fit itself says.
+    Nothing(Vec<String>),
+}
+
+impl Left {
+    fn open(self) -> Result<Base> {
+        let (bytes, place) = match self {
+            Self::Weights(bytes, place) => (bytes, place),
+            Self::Nothing(notes) => return Ok(Base::Nothing(notes)),
+        };
+        match linear(&bytes, &place)? {
+            Some(fitted) => Ok(Base::Linear(fitted)),
+            None => Ok(Base::Network(Box::new(VariantProbe::of_fit(&bytes, &place)?))),
+        }
+    }
+}
+
 /// Reads the fit `base`, which an earlier unit committed.
-async fn applied(context: &UnitContext<'_>, base: &FitId) -> Result<Base> {
+async fn left_by(context: &UnitContext<'_>, base: &FitId) -> Result<Left> {
     let store = context.store;
     let found = find_scores(store, base).await?;
     let scores: FitScores = found.ok_or_else(|| {
         lost_input(Error::not_found(format!("fit {base} in {}, which is applied", store.url())))
     })?;
     if !scores.objects.iter().any(|object| object.role == "weights") {
-        return Ok(Base::Nothing(scores.notes));
+        return Ok(Left::Nothing(scores.notes));
     }
     let bytes = read_weights(store, &scores).await.map_err(lost_input)?;
-    let place = format!("weights of fit {base} in {}", store.url());
-    tokio::task::block_in_place(|| match linear(&bytes, &place)? {
-        Some(fitted) => Ok(Base::Linear(fitted)),
-        None => Ok(Base::Network(Box::new(VariantProbe::of_fit(&bytes, &place)?))),
-    })
+    Ok(Left::Weights(bytes, format!("weights of fit {base} in {}", store.url())))
 }
 
 /// The closed form that `bytes` holds; `None` for a network.

@@ -10,7 +10,6 @@ use glmeval_common::example::Split;
 use glmeval_common::score::Statistic;
 use glmeval_common::store::fits::Prediction;
 use glmeval_common::unit::Fit;
-use std::collections::BTreeSet;
 
 /// Statistics named one by one in a note.
 const NAMED_MAX: usize = 4;
@@ -39,6 +38,9 @@ pub(super) struct Evaluated {
 impl Predicted<'_> {
     /// Scores the predictions.
     pub(super) fn evaluate(mut self) -> Evaluated {
+        // Scores are those of the predictions that are kept, which are f32.
+        let kept = self.predictions.iter_mut().flatten();
+        kept.for_each(|prediction| *prediction = f64::from(*prediction as f32));
         let values = self.predictions.iter().flatten();
         let (all, bad) = (values.clone().count(), values.filter(|p| !p.is_finite()).count());
         if bad > 0 && self.failure.is_none() {
@@ -64,10 +66,7 @@ impl Predicted<'_> {
                 rows
             }
             None => {
-                let mut rows = scores(&context, self.target_names, &targets, &self.predictions);
-                if self.task.is_binary() {
-                    void_areas_of_one_class(&mut rows, self.target_names, &targets);
-                }
+                let rows = scores(&context, self.target_names, &targets, &self.predictions);
                 notes.extend(undefined(&rows));
                 rows
             }
@@ -99,28 +98,6 @@ impl Predicted<'_> {
 
 fn void(row: &mut Statistic) {
     (row.value, row.low, row.high) = (None, None, None);
-}
-
-/// Areas under curves say nothing where one class is missing, though Keras gives zero.
-fn void_areas_of_one_class(rows: &mut [Statistic], names: &[String], targets: &[Vec<f64>]) {
-    let is_mixed = |column: &Vec<f64>| {
-        let known = column.iter().filter(|target| target.is_finite());
-        known.clone().any(|&target| target > 0.5) && known.clone().any(|&target| target <= 0.5)
-    };
-    let of_one_class: BTreeSet<&str> = names
-        .iter()
-        .zip(targets)
-        .filter(|(_, column)| !is_mixed(column))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let no_target_left = of_one_class.len() == names.len();
-    for row in rows {
-        let is_area = row.name.starts_with("auroc") || row.name.starts_with("aupr");
-        let is_mean = !names.contains(&row.target) && no_target_left;
-        if is_area && (is_mean || of_one_class.contains(row.target.as_str())) {
-            void(row);
-        }
-    }
 }
 
 /// A line on the statistics without a value.

@@ -32,7 +32,14 @@ pub(super) fn evaluate(
         rows.extend(chosen.valid);
         rows.sort_unstable();
     }
-    let fitted = probe.fit(&examples.matrix(&rows)?, &measured.targets_of(&rows))?;
+    let targets = measured.targets_of(&rows);
+    let is_unknown = |(_, column): &(&String, &Vec<f64>)| column.iter().all(|value| value.is_nan());
+    if let Some((name, _)) = target_names.iter().zip(&targets).find(is_unknown) {
+        let splits: Vec<&str> = probe.splits().iter().map(|split| split.name()).collect();
+        let message = format!("expected a value in the examples of {}", splits.join(" and "));
+        return Err(Error::invalid(format!("target {name}: {message}, found none")));
+    }
+    let fitted = probe.fit(&examples.matrix(&rows)?, &targets)?;
     let predicted = Predicted {
         task: unit.task,
         fit,
@@ -43,8 +50,18 @@ pub(super) fn evaluate(
         failure: None,
     };
     let mut evaluated = predicted.evaluate();
-    evaluated.notes.splice(0..0, fitted.notes.clone());
+    evaluated.notes.splice(0..0, fitted.notes.iter().map(|note| named(note, target_names)));
     Ok((evaluated, encode_weights(&fitted)?))
+}
+
+/// A note of a probe, which knows targets by their number, with the name instead.
+fn named(note: &str, target_names: &[String]) -> String {
+    let numbered = note.strip_prefix("target ").and_then(|rest| rest.split_once(": "));
+    let of_name = numbered.and_then(|(number, what)| {
+        let name = target_names.get(number.parse::<usize>().ok()?)?;
+        Some(format!("target {name}: {what}"))
+    });
+    of_name.unwrap_or_else(|| note.to_owned())
 }
 
 /// The fitted probe as safetensors of f64.

@@ -1,16 +1,19 @@
 //! Network fits of a unit: what each trains on, which share batches, how many run at a time.
 //!
 //! Leaves out: the loop over epochs (training), what is kept of it (watching). Invariant: all that can
-//! be refused is refused before the first step.
+//! be refused is refused before the first step of any fit, and keeps no other from being trained.
 
-use super::measured::{Measured, choose, missing};
+use super::measured::{Chosen, Measured, choose, missing};
+use super::memory::check_memory;
 use super::reading::Examples;
+use super::refused::Refused;
 use super::watching::{FitWatcher, resume};
 use super::work::{Blueprint, Layout, Prepared, Work};
 use crate::attempt::UnitContext;
 use crate::network::Network;
 use crate::statistics::splicing_tissues;
 use crate::training::batches::Targets;
+use crate::training::cache::memory_left;
 use crate::training::networks::Networks;
 use crate::training::on_device::OnDevice;
 use crate::training::residence::Residence;
@@ -33,15 +36,17 @@ const THREADS_PER_RUN: usize = 8;
 /// Bytes of activations of all runs that are trained at a time.
 const ACTIVATION_BYTES_MAX: usize = 8 << 30;
 
-/// Trains, scores and commits `fits`, on a device if there is one; whether one of the commits is this attempt's.
+/// Trains, scores and commits those of `fits` that are not `refused`, on a device if there is one; whether one of
+/// the commits is this attempt's.
 ///
 /// # Errors
-/// `Invalid` naming what does not fit; `Unavailable` once told to stop; store errors.
-pub(super) async fn fit_all(
+/// `Unavailable` once told to stop; store errors.
+pub(super) async fn fit_all<'a>(
     (context, gpu): (&UnitContext<'_>, Option<&Gpu>),
-    unit: &FitUnit,
-    fits: &[&Fit],
+    unit: &'a FitUnit,
+    fits: &[&'a Fit],
     (target_names, examples): (&[String], &Examples),
+    refused: &mut Refused<'a>,
 ) -> Result<bool> {
     if fits.is_empty() {
         return Ok(false);
@@ -61,7 +66,8 @@ pub(super) async fn fit_all(
             targets: BTreeMap::new(),
         };
         for fit in fits {
-            work.add(fit).map_err(|error| error.context(fit.label()))?;
+            let added = work.add(fit);
+            refused.sort_out(fit, added)?;
         }
         work.train()
     })
@@ -105,6 +111,7 @@ impl<'a> Work<'a> {
             return Err(missing(dataset, Split::Valid, purpose));
         }
         let network = self.compile(architecture, training, outputs)?;
+        self.check_memory(network, training, &chosen)?;
         let inputs = self.blueprints.get(network).map_or(&[][..], |b| b.inputs.as_slice());
         let input_values = inputs.iter().map(|extent| extent.values()).collect();
         self.targets.entry(layout).or_insert_with(|| targets(measured, layout, outputs));
@@ -153,6 +160,15 @@ impl<'a> Work<'a> {
         self.networks.push(network);
         self.blueprints.push(blueprint);
         Ok(self.networks.len() - 1)
+    }
+
+    /// Refuses a network that cannot be trained in the memory that is left.
+    fn check_memory(&self, network: usize, spec: &TrainingSpec, chosen: &Chosen) -> Result<()> {
+        let Some(network) = self.networks.get(network) else { return Ok(()) };
+        let longest = [&chosen.train, &chosen.valid, &chosen.test].map(Vec::len).into_iter().max();
+        let rows = usize::try_from(spec.batch_rows).unwrap_or(usize::MAX);
+        let rows = rows.min(longest.unwrap_or(0));
+        check_memory(network.resolved(), (rows, self.residence.is_some()), memory_left())
     }
 
     /// Fits that share batches, in the order of the first of each; on a device, which holds the examples

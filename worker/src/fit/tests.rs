@@ -13,6 +13,7 @@ mod devices;
 mod effects;
 mod missing;
 mod refusals;
+mod refused;
 mod splicing;
 mod world;
 

@@ -29,7 +29,8 @@ pub struct Enrichment {
     pub sequences: u64,
     /// Share of shuffles with an occurrence at the same places.
     pub shuffled_share: f64,
-    /// Share of sequences over share of shuffles, one half added to every count.
+    /// Share of sequences over share of shuffles, one half added to the count of sequences and to that of
+    /// a set of shuffles, one for each sequence: a motif that is nowhere has 1.
     pub fold: f64,
     /// Chance of so many sequences if they were drawn from all: Fisher's exact test, one-sided.
     pub p: f64,
@@ -77,11 +78,10 @@ pub fn enrichment(
             let counts = each.iter().filter_map(|counts| counts.get(motif));
             let (here, there) =
                 counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
-            let share = |hits: u64, all: u64| (hits as f64 + 0.5) / (all as f64 + 1.0);
             Enrichment {
                 sequences: here,
                 shuffled_share: if shuffles == 0 { 0.0 } else { there as f64 / shuffles as f64 },
-                fold: share(here, sequences) / share(there, shuffles),
+                fold: fold(here, there, given.shuffles),
                 p: fisher((here, sequences), (there, shuffles)),
                 q: 1.0,
             }
@@ -92,6 +92,15 @@ pub fn enrichment(
         motif.q = q;
     }
     Ok((scan, found))
+}
+
+/// Ratio of `here` to the mean of `there` over `shuffles` sets, each of as many sequences.
+///
+/// ```text
+/// (here + 1/2) / (n + 1)  :  (there / shuffles + 1/2) / (n + 1)
+/// ```
+pub(super) fn fold(here: u64, there: u64, shuffles: u64) -> f64 {
+    (here as f64 + 0.5) / (there as f64 / shuffles.max(1) as f64 + 0.5)
 }
 
 /// Chance of at least `hits` of `all` being in the first group if the hits of both were dealt at random.

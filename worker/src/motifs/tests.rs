@@ -1,4 +1,4 @@
-use super::enrichment::fisher;
+use super::enrichment::{fisher, fold};
 use super::*;
 use crate::importance::MapForm;
 use crate::statistics::benjamini_hochberg;
@@ -152,6 +152,22 @@ fn a_planted_motif_is_enriched_at_peaks_and_another_is_not() {
     assert!(found[0].p < 1e-9 && found[0].q < 1e-8 && found[0].fold > 5.0, "{:?}", found[0]);
     assert!(found[1].p > 0.01, "{:?}", found[1]);
     assert_eq!(enrichment(&scanner, &given, &mut |_| Ok(())).unwrap().1, found);
+}
+
+#[test]
+fn a_motif_that_is_nowhere_is_not_enriched() {
+    // Without hits, and with as many in each set of shuffles as in the sequences.
+    assert_eq!((fold(0, 0, 20), fold(12, 240, 20)), (1.0, 1.0));
+    assert_eq!((fold(12, 0, 20), fold(0, 50, 20)), (25.0, 1.0 / 6.0));
+    let sequences: Vec<DnaSequence> = (0..40).map(|i| dna(500 + i, 60)).collect();
+    let peaks = vec![vec![(0, 60)]; 40];
+    let motifs = [of_letters("ACGTTGCATGACCATG")];
+    let options = ScanOptions { p_max: 1e-9, ..ScanOptions::default() };
+    let scanner = Scanner::new(&motifs, Background::UNIFORM, options);
+    let given = PeakScan { sequences: &sequences, peaks: &peaks, shuffles: 20, seed: 1 };
+    let (scan, found) = enrichment(&scanner, &given, &mut |_| Ok(())).unwrap();
+    assert!(scan.hits.is_empty());
+    assert_eq!((found[0].fold, found[0].p), (1.0, 1.0));
 }
 
 #[test]

@@ -58,6 +58,22 @@ impl Cholesky {
         }
     }
 
+    /// The smallest eigenvalue of A, from above: inverse iteration, from the same vector each time.
+    pub(super) fn smallest_value(&self) -> f64 {
+        const STEPS: usize = 8;
+        // No symmetry of features is a symmetry of this vector.
+        let mut vector: Vec<f64> =
+            (0..self.side).map(|i| 1.0 + 0.5 * ((i * 7919 + 13) as f64).sin()).collect();
+        let mut smallest = f64::INFINITY;
+        for _ in 0..STEPS {
+            let length = dot(&vector, &vector).sqrt();
+            vector.iter_mut().for_each(|x| *x /= length);
+            self.solve(&mut vector);
+            smallest = smallest.min(1.0 / dot(&vector, &vector).sqrt());
+        }
+        smallest
+    }
+
     /// Smallest over largest diagonal entry of L: a cheap bound on how singular A is.
     pub(super) fn diagonal_ratio(&self) -> f64 {
         let diagonal = (0..self.side).map(|i| self.lower[i * self.side + i]);

@@ -3,7 +3,7 @@
 //! Leaves out: penalties (ridge). Invariant: the fast path is taken only where its refinement
 //! converges, which it does not for singular or nearly singular features.
 //!
-//! Source: scikit-learn 1.2.2 `LinearRegression` (centring, then `scipy.linalg.lstsq`).
+//! Source: scikit-learn `LinearRegression` (centring, then `scipy.linalg.lstsq`; its cut-off since 1.9).
 
 use super::cholesky::Cholesky;
 use super::design::{Design, check_side, dot, fit_targets};
@@ -14,6 +14,9 @@ use crate::probe::{FittedProbe, Link, Matrix, Probe};
 use glmeval_common::error::Result;
 use glmeval_common::example::Split;
 
+/// Singular values below this part of the largest count as zero. Features are f32: what is collinear but for their rounding,
+/// such as shares that sum to one or states after a layer norm, has 1e-7.
+const SINGULAR_MIN: f64 = 1e-6;
 /// Below this ratio of pivots the normal equations lose too many digits to refine.
 const PIVOT_RATIO_MIN: f64 = 1e-6;
 const REFINEMENTS_MAX: usize = 12;
@@ -30,7 +33,7 @@ impl Probe for LeastSquares {
         fit_targets(x, targets, Link::Identity, &|x, targets| {
             Ok(solve_centred(x, targets, |design, centred| {
                 solve_regular(design, centred)
-                    .unwrap_or_else(|| orthogonal::solve(design, centred, 0.0))
+                    .unwrap_or_else(|| orthogonal::solve(design, centred, (0.0, SINGULAR_MIN)))
             }))
         })
     }
@@ -79,8 +82,15 @@ fn solve_wide(design: &Design<'_>, targets: &[Vec<f64>]) -> Option<Vec<Vec<f64>>
     targets.iter().map(|target| refine(design, target, &step)).collect()
 }
 
+/// The factor of a system of products whose singular values are far from what counts as zero. Pivots alone do not tell: they
+/// are sums of rounding errors over all columns.
 fn well_conditioned(system: Vec<f64>, side: usize) -> Option<Cholesky> {
-    Cholesky::factor(system, side).filter(|factor| factor.diagonal_ratio() >= PIVOT_RATIO_MIN)
+    let trace: f64 = system.iter().step_by(side + 1).sum();
+    Cholesky::factor(system, side).filter(|factor| {
+        // The largest value is at most the trace.
+        let is_regular = || (factor.smallest_value() / trace).sqrt() >= SINGULAR_MIN;
+        factor.diagonal_ratio() >= PIVOT_RATIO_MIN && is_regular()
+    })
 }
 
 /// Adds the step that each residual asks for until the steps vanish; `None` if they do not.
@@ -123,9 +133,32 @@ mod tests {
         let design = Design::new(&x);
         let target: Vec<f64> = (0..rows).map(|_| rng.normal()).collect();
         let fast = solve_regular(&design, std::slice::from_ref(&target)).unwrap();
-        let orthogonal = orthogonal::solve(&design, &[target], 0.0);
+        let orthogonal = orthogonal::solve(&design, &[target], (0.0, SINGULAR_MIN));
         for (a, b) in fast[0].iter().zip(&orthogonal[0]) {
             assert!((a - b).abs() < 1e-12 * b.abs().max(1e-2), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn features_that_are_collinear_but_for_their_rounding_get_the_smallest_weights() {
+        let mut rng = Rng::derive(5, "least-squares");
+        for (rows, columns) in [(100, 4), (300, 120), (40, 64)] {
+            // Shares that sum to one, each rounded to f32.
+            let mut values = Vec::new();
+            for _ in 0..rows {
+                let row: Vec<f64> = (0..columns).map(|_| rng.normal().abs() + 0.1).collect();
+                let sum: f64 = row.iter().sum();
+                values.extend(row.iter().map(|x| (x / sum) as f32));
+            }
+            let x = Matrix::new(rows, columns, values).unwrap();
+            let target: Vec<f64> = (0..rows).map(|_| rng.normal()).collect();
+            let fitted = LeastSquares.fit(&x, &[target]).unwrap();
+            let weights = &fitted.coefficients[0];
+            let largest = weights.iter().fold(0.0_f64, |most, w| most.max(w.abs()));
+            // The shares' own directions allow weights of some hundreds; rounding alone asks for 1e7.
+            assert!(largest < 1e5 * columns as f64, "{rows} x {columns}: {largest}");
+            let sum: f64 = weights.iter().sum();
+            assert!(sum.abs() < 1e-3 * largest, "{rows} x {columns}: {sum} of {largest}");
         }
     }
 

@@ -18,8 +18,12 @@ type Row = Vec<f64>;
 
 /// Minimum-norm `w[y,:]` of `min ||Y - Xc w||^2 + alpha ||w||^2` for centred targets.
 ///
-/// Singular values up to max(rows, columns) x machine epsilon of the largest count as zero.
-pub(super) fn solve(design: &Design<'_>, targets: &[Vec<f64>], alpha: f64) -> Vec<Vec<f64>> {
+/// Singular values up to `cutoff` of the largest count as zero.
+pub(super) fn solve(
+    design: &Design<'_>,
+    targets: &[Vec<f64>],
+    (alpha, cutoff): (f64, f64),
+) -> Vec<Vec<f64>> {
     let (rows, columns) = (design.rows(), design.columns());
     let mut system =
         if rows > columns { triangle(design, targets) } else { plain(design, targets) };
@@ -27,7 +31,7 @@ pub(super) fn solve(design: &Design<'_>, targets: &[Vec<f64>], alpha: f64) -> Ve
     let squares: Vec<f64> =
         system.iter().map(|row| dot(&row[..columns], &row[..columns])).collect();
     let largest = squares.iter().fold(0.0_f64, |a, &b| a.max(b)).sqrt();
-    let cutoff = largest * f64::EPSILON * rows.max(columns) as f64;
+    let cutoff = largest * cutoff;
     let mut weights = vec![vec![0.0; columns]; targets.len()];
     for (row, square) in system.iter().zip(squares) {
         if square.sqrt() <= cutoff {

@@ -31,8 +31,10 @@ impl Probe for Ridge {
         check_side("ridge", x.rows().min(x.columns()))?;
         fit_targets(x, targets, Link::Identity, &|x, targets| {
             Ok(solve_centred(x, targets, |design, centred| {
-                solve_regular(design, centred, self.alpha)
-                    .unwrap_or_else(|| orthogonal::solve(design, centred, self.alpha))
+                solve_regular(design, centred, self.alpha).unwrap_or_else(|| {
+                    let extent = design.rows().max(design.columns()) as f64;
+                    orthogonal::solve(design, centred, (self.alpha, f64::EPSILON * extent))
+                })
             }))
         })
     }

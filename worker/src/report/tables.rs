@@ -86,18 +86,23 @@ impl Table {
             let name = format!("{}.{extension}", self.name);
             ReportFile { name, bytes }
         };
-        Ok([file("csv", self.csv().into_bytes()), file("parquet", self.parquet()?)])
+        Ok([file("csv", self.lines(",", quoted).into_bytes()), file("parquet", self.parquet()?)])
+    }
+
+    /// As lines of tab-separated fields; tabs and line ends within one are spaces.
+    pub(super) fn tsv(&self) -> String {
+        self.lines("\t", |field| field.replace(['\t', '\n', '\r'], " "))
     }
 
     /// Header and rows; empty = `None`.
-    fn csv(&self) -> String {
+    fn lines(&self, separator: &str, written: impl Fn(&str) -> String) -> String {
         let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-        let mut out = format!("{}\n", names.join(","));
+        let mut out = format!("{}\n", names.join(separator));
         let rows = self.columns.first().map_or(0, |(_, values)| values.len());
         for row in 0..rows {
             for (i, (_, values)) in self.columns.iter().enumerate() {
-                out.push_str(if i == 0 { "" } else { "," });
-                out.push_str(&quoted(&values.field(row)));
+                out.push_str(if i == 0 { "" } else { separator });
+                out.push_str(&written(&values.field(row)));
             }
             out.push('\n');
         }

@@ -5,7 +5,7 @@
 use super::published::{self, Reference};
 use super::{AttributionResult, FitResult, ReportInput};
 use crate::attribution::MapKind;
-use crate::statistics::compared_statistic;
+use crate::statistics::{compared_statistic, is_logistic};
 use glmeval_common::dataset::TaskName;
 use glmeval_common::job::Protocol;
 use glmeval_common::plan::{Plan, PlannedDataset};
@@ -180,7 +180,7 @@ pub(super) fn paper_statistic(task: TaskName, identity: &FitIdentity) -> &'stati
         TaskName::VariantEffect if identity.representation == "zero-shot" => "r_reported",
         TaskName::VariantEffect => "pearson_mean",
         _ if !task.is_binary() => compared_statistic(task),
-        _ if is_published && identity.probe.starts_with("logistic") => "auroc_hard",
+        _ if is_published && is_logistic(&identity.probe) => "auroc_hard",
         _ => "auroc_keras",
     }
 }

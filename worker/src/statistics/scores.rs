@@ -238,6 +238,7 @@ struct Means {
 }
 
 impl Means {
+    /// Targets that do not define a statistic on the examples themselves count in none of its resamples.
     fn add(&mut self, of_target: &OfTarget) {
         if self.names.is_empty() {
             self.names.clone_from(&of_target.names);
@@ -245,7 +246,8 @@ impl Means {
             self.sums = vec![vec![(0.0, 0); of_target.rows.len()]; self.names.len()];
         }
         for (s, (once, sums)) in self.once.iter_mut().zip(&mut self.sums).enumerate() {
-            once.extend(of_target.once.get(s).copied().flatten());
+            let Some(value) = of_target.once.get(s).copied().flatten() else { continue };
+            once.push(value);
             for (sum, value) in sums.iter_mut().zip(of_target.series(s)) {
                 if let Some(value) = value {
                     *sum = (sum.0 + value, sum.1 + 1);
@@ -259,9 +261,12 @@ impl Means {
         (!values.is_empty()).then(|| mean(values))
     }
 
+    /// Undefined where one of the targets is: means over other targets are no resamples of this one.
     fn series(&self, statistic: usize) -> impl Iterator<Item = Option<f64>> {
         let sums = self.sums.get(statistic).map_or(&[][..], Vec::as_slice);
-        sums.iter().map(|&(sum, count)| (count > 0).then(|| sum / f64::from(count)))
+        let targets = self.once.get(statistic).map_or(0, Vec::len);
+        let is_whole = move |count: u32| count > 0 && count as usize == targets;
+        sums.iter().map(move |&(sum, count)| is_whole(count).then(|| sum / f64::from(count)))
     }
 }
 
@@ -288,7 +293,12 @@ pub fn primary_statistic(task: TaskName, protocol: Protocol, probe: &str) -> &'s
 
 /// The published logistic rows score predicted labels, not probabilities.
 fn scores_hard_labels(protocol: Protocol, probe: &str) -> bool {
-    protocol == Protocol::Published && probe.starts_with("logistic")
+    protocol == Protocol::Published && is_logistic(probe)
+}
+
+/// Whether a probe's label, its kind before what differs from the paper's, is that of logistic regression.
+pub fn is_logistic(label: &str) -> bool {
+    label.split(',').next() == Some("logistic")
 }
 
 type Named<'a> = (&'static str, Counted<'a>);
@@ -333,20 +343,25 @@ fn real<'a>(targets: &'a [f64], predictions: &'a [f64]) -> Vec<Named<'a>> {
 
 fn binary<'a>(targets: &'a [f64], predictions: &'a [f64], hard: bool) -> Vec<Named<'a>> {
     let labels: Vec<f64> = predictions.iter().map(|&p| if p > 0.5 { 1.0 } else { 0.0 }).collect();
+    // An area says nothing where one class is missing, though Keras makes it zero.
+    let area = |area: Counted<'a>| -> Counted<'a> {
+        Box::new(move |counts| if is_mixed(targets, counts) { area(counts) } else { None })
+    };
     let hits = hits(targets, predictions);
     let accuracy: Named<'a> = ("accuracy", Box::new(move |counts| accuracy_counted(&hits, counts)));
     let ranked = || RankedBinary::new(targets, predictions);
     let (roc, precision) = (ranked(), ranked());
     let exact: [Named<'a>; 2] = [
-        ("auroc_exact", Box::new(move |counts| roc.auroc(counts))),
-        ("aupr", Box::new(move |counts| precision.average_precision(counts))),
+        ("auroc_exact", area(Box::new(move |counts| roc.auroc(counts)))),
+        ("aupr", area(Box::new(move |counts| precision.average_precision(counts)))),
     ];
     let mut named: Vec<Named<'a>> = Vec::new();
     if hard {
         let (roc, precision) =
             (RankedBinary::new(targets, &labels), RankedBinary::new(targets, &labels));
-        named.push(("auroc_hard", Box::new(move |counts| roc.auroc(counts))));
-        named.push(("aupr_hard", Box::new(move |counts| precision.average_precision(counts))));
+        named.push(("auroc_hard", area(Box::new(move |counts| roc.auroc(counts)))));
+        let precision = move |counts: &[u32]| precision.average_precision(counts);
+        named.push(("aupr_hard", area(Box::new(precision))));
         named.push(accuracy);
         named.extend(exact);
     } else {
@@ -363,9 +378,18 @@ fn binary<'a>(targets: &'a [f64], predictions: &'a [f64], hard: bool) -> Vec<Nam
         }
         sums
     };
-    named.push(("auroc_keras", Box::new(move |counts| keras(&buckets, counts).roc())));
-    named.push(("aupr_keras", Box::new(move |counts| keras(&of_curve, counts).precision_recall())));
+    named.push(("auroc_keras", area(Box::new(move |counts| keras(&buckets, counts).roc()))));
+    let precision = move |counts: &[u32]| keras(&of_curve, counts).precision_recall();
+    named.push(("aupr_keras", area(Box::new(precision))));
     named
+}
+
+/// Whether both classes are among the examples that count.
+fn is_mixed(targets: &[f64], counts: &[u32]) -> bool {
+    let has = |class: bool| {
+        targets.iter().zip(counts).any(|(&target, &count)| count > 0 && (target > 0.5) == class)
+    };
+    has(true) && has(false)
 }
 
 #[cfg(test)]

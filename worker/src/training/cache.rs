@@ -187,9 +187,14 @@ pub(crate) fn nameless_file() -> Result<File> {
     Ok(file)
 }
 
-/// Bytes of examples to keep in memory: half of what the machine, or the group this process is
-/// confined to, has left.
+/// Bytes of examples to keep in memory: half of what is left.
 pub fn default_budget() -> u64 {
+    memory_left().map_or(limits::EXAMPLE_CACHE_BYTES, |left| left / 2)
+}
+
+/// Bytes of memory that the machine, or the group this process is confined to, has left; `None` where it does
+/// not say.
+pub(crate) fn memory_left() -> Option<u64> {
     let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
@@ -203,8 +208,7 @@ pub fn default_budget() -> u64 {
         let used = number("memory.current")?.saturating_sub(files.trim().parse().ok()?);
         Some(most.saturating_sub(used))
     });
-    let left = [available, confined].into_iter().flatten().min();
-    left.map_or(limits::EXAMPLE_CACHE_BYTES, |left| left / 2)
+    [available, confined].into_iter().flatten().min()
 }
 
 #[cfg(test)]

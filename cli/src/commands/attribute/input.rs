@@ -12,10 +12,13 @@ use glmeval_common::error::{Error, InputError, Result};
 use glmeval_common::example::{Example, Split};
 use glmeval_common::job::{Job, JobSpec, Protocol, RepresentationSpec};
 use glmeval_common::readers;
-use glmeval_worker::attribution::{Mapper, Named, Ranking, Sequences};
+use glmeval_worker::attribution::{MAP_IDS_BYTES_MAX, Mapper, Named, Ranking, Sequences};
 
 /// Sequences in memory at a time, but for those that a ranking keeps.
 const SEQUENCES_PER_READ: usize = 64;
+
+/// Bytes that an id takes in a file of maps beside its letters.
+const ID_BYTES: usize = 3;
 
 /// What was chosen.
 pub(super) struct Chosen {
@@ -27,6 +30,18 @@ pub(super) struct Chosen {
     pub(super) candidates: u64,
     /// In the order of their ranks; `None` = all, in the order of the source.
     held: Option<Vec<Named>>,
+    /// Ids of all in the order of the source; `None` for a ranking, or if they are too long to be told.
+    ids: Option<Vec<String>>,
+}
+
+impl Chosen {
+    /// Ids in the order of the maps, unless these are all of the source and their ids too long.
+    pub(super) fn ids(&self) -> Option<Vec<&str>> {
+        match &self.held {
+            Some(held) => Some(held.iter().map(|one| one.id.as_str()).collect()),
+            None => Some(self.ids.as_ref()?.iter().map(String::as_str).collect()),
+        }
+    }
 }
 
 /// What was chosen of a source.
@@ -89,10 +104,14 @@ impl Input {
         interrupted: &Interruption,
     ) -> Result<Chosen> {
         let (mut candidates, mut length) = (0, 0);
+        let (mut ids, mut bytes) = (top.is_none().then(Vec::new), 0);
         self.read(&mut |sequences| {
             candidates += sequences.len() as u64;
             length = sequences.iter().map(|one| one.sequence.len() as u64).fold(length, u64::max);
             interrupted.check()?;
+            bytes += sequences.iter().map(|one| one.id.len() + ID_BYTES).sum::<usize>();
+            ids = ids.take().filter(|_| bytes < MAP_IDS_BYTES_MAX);
+            ids.iter_mut().for_each(|ids| ids.extend(sequences.iter().map(|one| one.id.clone())));
             let check =
                 |one: &Named| mapper.check_length(&one.sequence).map_err(|e| self.told(one, e));
             sequences.iter().try_for_each(check)
@@ -102,7 +121,7 @@ impl Input {
             return Err(InputError::new(&self.place, "", "at least one sequence", found).into());
         }
         let Some(top) = top else {
-            return Ok(Chosen { count: candidates, length, candidates, held: None });
+            return Ok(Chosen { count: candidates, length, candidates, held: None, ids });
         };
         let mut ranking = Ranking::new(top);
         let mut progress = RowProgress::new("rank", candidates);
@@ -116,7 +135,7 @@ impl Input {
         progress.finish();
         let held = ranking.finish();
         let length = held.iter().map(|one| one.sequence.len() as u64).max().unwrap_or(0);
-        Ok(Chosen { count: held.len() as u64, length, candidates, held: Some(held) })
+        Ok(Chosen { count: held.len() as u64, length, candidates, held: Some(held), ids: None })
     }
 
     fn told(&self, one: &Named, error: Error) -> Error {

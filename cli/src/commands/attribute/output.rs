@@ -103,7 +103,8 @@ impl<'f> Files<'f> {
         let create = |path: &Path| File::create(path).map_err(|e| io_error(path, e));
         let rows = (BufWriter::new(create(&sequences)?), TableFormat::Tsv);
         let size = (chosen.count, chosen.length);
-        let tables = MapTables::new((create(&maps)?, &maps), rows, kinds, size)?;
+        let file = (create(&maps)?, maps.as_path());
+        let tables = MapTables::new(file, rows, kinds, size, chosen.ids().as_deref())?;
         let mut columns = vec![
             ("index", ColumnKind::Whole),
             ("id", ColumnKind::Text),
@@ -137,7 +138,7 @@ impl<'f> Files<'f> {
             places.into_iter().chain(letter).chain(values).collect()
         };
         let rows: Vec<Vec<Cell<'_>>> = (0..letters.len()).map(row).collect();
-        self.table.1.push(&rows)
+        self.table.1.push(&rows).map_err(|e| e.context(self.table.0.display().to_string()))
     }
 
     /// Ends them and adds what is known of all sequences, which `summary` makes of the correlations.

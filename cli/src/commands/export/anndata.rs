@@ -2,13 +2,16 @@
 //!
 //! Leaves out: the format (common). Invariant: an example's columns stand beside its own row.
 
+use super::extent::{Extent, extent};
 use super::{ROWS_PER_READ, sequence_names};
+use glmeval_common::dna::{Interval, Strand};
 use glmeval_common::embedding::anndata::AnnDataExport;
-use glmeval_common::error::{Error, ErrorKind, InputError, Result, io_error};
+use glmeval_common::error::{Error, InputError, Result, io_error};
+use glmeval_common::example::Example;
 use glmeval_common::representation::Pooling;
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::{SetManifest, committed_ranges, read_rows};
-use glmeval_common::store::examples::{read_examples, read_manifest};
+use glmeval_common::store::embeddings::{SetManifest, read_rows};
+use glmeval_common::store::examples::read_examples;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -28,14 +31,8 @@ pub(super) async fn write(
         let expected = "cls or mean for h5ad: one row for each example";
         return Err(InputError::new("command line", "--pool", expected, pooling).into());
     }
-    let examples = match read_manifest(store, &set.dataset).await {
-        Ok(manifest) => Some(manifest),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let Extent { end, examples, is_windows } = extent(store, set).await?;
     let targets = examples.as_ref().map_or_else(Vec::new, |found| found.schema.targets.clone());
-    let end = committed_ranges(store, &set.set).await?.iter().map(|range| range.1).max();
-    let end = end.ok_or_else(|| Error::not_found(format!("shards of set {}", set.set)))?;
     let mut export: Option<AnnDataExport> = None;
     let (mut start, mut count) = (0, 0);
     while start < end {
@@ -58,6 +55,12 @@ pub(super) async fn write(
                 return Err(Error::corrupt(message));
             }
             export.describe(&described);
+        } else if is_windows {
+            let windows: Option<Vec<Example>> = rows.ids.iter().map(|id| window(id)).collect();
+            let windows = windows.ok_or_else(|| {
+                Error::corrupt(format!("set {}: expected the places of windows as ids", set.set))
+            })?;
+            export.describe(&windows);
         }
         count += rows.ids.len() as u64;
         start = next;
@@ -71,6 +74,22 @@ pub(super) async fn write(
     Ok(count)
 }
 
+/// What the id of a window over a genome tells of it.
+fn window(id: &str) -> Option<Example> {
+    let (chromosome, range) = id.rsplit_once(':')?;
+    let (start, end) = range.split_once('-')?;
+    let (start, end) = (start.parse().ok()?, end.parse().ok()?);
+    let chromosome = chromosome.to_owned();
+    let interval = Interval { chromosome, start, end, strand: Strand::Forward };
+    Some(Example {
+        id: id.to_owned(),
+        sequences: Vec::new(),
+        interval: Some(interval),
+        split: None,
+        targets: Vec::new(),
+    })
+}
+
 fn provenance(set: &SetManifest, (layer, pooling): (u32, Pooling)) -> BTreeMap<String, String> {
     let text = |name: &str, value: String| (name.to_owned(), value);
     BTreeMap::from([
@@ -82,4 +101,19 @@ fn provenance(set: &SetManifest, (layer, pooling): (u32, Pooling)) -> BTreeMap<S
         text("program", concat!("glmeval ", env!("CARGO_PKG_VERSION")).to_owned()),
         text("set", set.set.to_string()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_window_is_its_place() {
+        let place = |id| window(id).and_then(|example| example.interval);
+        for (id, expected) in [("chr1:0-200", ("chr1", 0, 200)), ("HLA:A:5-9", ("HLA:A", 5, 9))] {
+            let found = place(id).unwrap();
+            assert_eq!((found.chromosome.as_str(), found.start, found.end), expected);
+        }
+        assert_eq!([place("chr1"), place("chr1:5"), place("chr1:a-9")], [None, None, None]);
+    }
 }

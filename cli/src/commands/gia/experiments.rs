@@ -2,11 +2,11 @@
 //!
 //! Leaves out: predictions. Invariant: no two experiments have one name.
 
-use super::Arguments;
+use super::{Arguments, Record};
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::error::{Error, InputError, Result};
 use glmeval_worker::importance::{
-    Experiment, MapForm, PlacedMotif, check_maps, important_sites, kept, position_scan, spacings,
+    Experiment, MapForm, MatchedMaps, PlacedMotif, important_sites, kept, position_scan, spacings,
 };
 use std::collections::BTreeSet;
 
@@ -113,11 +113,11 @@ fn named(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// All experiments on `sequence`, which stands at `place` of its file.
+/// All experiments on a sequence.
 pub(super) fn planned(
     arguments: &Arguments,
-    maps: Option<&[Vec<f64>]>,
-    (place, sequence): (usize, &DnaSequence),
+    maps: Option<&MatchedMaps>,
+    (place, id, sequence): &Record,
 ) -> Result<Vec<Planned>> {
     let mut all: Vec<Planned> = Vec::new();
     let mut add = |group: Group, experiments: Vec<Experiment>| {
@@ -137,11 +137,10 @@ pub(super) fn planned(
         }
         add(Group::Pair, vec![pair.clone()]);
     }
-    if let (Some(path), Some(maps)) = (&arguments.maps, maps) {
-        let map = maps.get(place).map(std::slice::from_ref).unwrap_or_default();
-        check_maps(path, map, &[sequence.len()])?;
+    if let Some(maps) = maps {
+        let map = maps.of((*place, id), sequence.len())?;
         for (name, form) in [("kept map", MapForm::Signed), ("kept |map|", MapForm::Absolute)] {
-            let sites = important_sites(map.first().map_or(&[], Vec::as_slice), form, REACH)?;
+            let sites = important_sites(map, form, REACH)?;
             add(Group::Kept, vec![kept(name, sequence, &sites.kept)]);
         }
     }

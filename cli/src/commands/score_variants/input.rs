@@ -4,7 +4,7 @@
 //! computed, so they must not change in between.
 
 use clap::{Args, ValueEnum};
-use glmeval_common::error::Result;
+use glmeval_common::error::{InputError, Result};
 use glmeval_common::readers::genome::Genome;
 use glmeval_common::readers::variants::{
     self, VariantColumn, VariantFormat, VariantOptions, VariantReader, examples,
@@ -60,6 +60,37 @@ pub(super) struct InputArguments {
     indels: IndelName,
 }
 
+impl InputArguments {
+    /// All that is read, each beside its argument.
+    pub(super) fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let beside = self.variants.iter().filter(|path| self.is_archive(path));
+        let beside = beside.filter_map(|path| variants::archive_table(path));
+        let variants = self.variants.iter().cloned().chain(beside).map(|path| ("--variants", path));
+        variants.chain(self.genome.clone().map(|path| ("--genome", path))).collect()
+    }
+
+    /// Refuses names of columns where no file is a table.
+    fn check_columns(&self) -> Result<()> {
+        let is_table = |path: &PathBuf| match self.input {
+            Some(name) => matches!(name, InputName::Table),
+            None => VariantFormat::of(path) == VariantFormat::Table,
+        };
+        if self.columns.is_empty() || self.variants.iter().any(is_table) {
+            return Ok(());
+        }
+        let expected = "a table among --variants, whose columns it names";
+        Err(InputError::new("command line", "--column", expected, "no table").into())
+    }
+
+    fn is_archive(&self, path: &Path) -> bool {
+        match self.input {
+            Some(InputName::Archive) => true,
+            Some(_) => false,
+            None => VariantFormat::of(path) == VariantFormat::Archive,
+        }
+    }
+}
+
 fn column(text: &str) -> Result<(VariantColumn, String), String> {
     let parts = text.split_once('=').filter(|(_, name)| !name.is_empty());
     let found = parts.and_then(|(column, name)| Some((VariantColumn::parse(column)?, name)));
@@ -90,6 +121,7 @@ pub(super) struct Input {
 impl Input {
     /// Opens the genome; windows have `window` nucleotides, unless the files hold windows.
     pub(super) fn open(arguments: &InputArguments, window: u64) -> Result<Self> {
+        arguments.check_columns()?;
         let options = VariantOptions {
             format: arguments.input.map(|name| match name {
                 InputName::Vcf => VariantFormat::Vcf,
@@ -165,11 +197,6 @@ impl Input {
 
 /// The window length of stored windows; `None` where no file holds some.
 pub(super) fn stored_window(arguments: &InputArguments) -> Result<Option<u64>> {
-    let is_archive = |path: &PathBuf| match arguments.input {
-        Some(InputName::Archive) => true,
-        Some(_) => false,
-        None => VariantFormat::of(path) == VariantFormat::Archive,
-    };
-    let path = arguments.variants.iter().find(|path| is_archive(path));
+    let path = arguments.variants.iter().find(|path| arguments.is_archive(path));
     path.map(|path| examples::stored_window(path)).transpose()
 }

@@ -62,25 +62,6 @@ pub(super) fn variants(
     Ok(JobDataset { name: spec.name.clone(), task: TaskName::VariantEffect, source })
 }
 
-/// Refuses keys that only a data set of variants has.
-pub(super) fn refuse_keys_of_variants(
-    place: &Place<'_>,
-    key: &str,
-    spec: &DatasetSpec,
-) -> Result<(), InputError> {
-    let keys = [
-        ("elements", spec.elements.is_some()),
-        ("variant_columns", spec.variant_columns.is_some()),
-        ("indels", spec.indels.is_some()),
-    ];
-    match keys.into_iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((name, _)) => {
-            Err(place.wrong(&format!("{key}.{name}"), "no such key", "a data set without variants"))
-        }
-    }
-}
-
 /// The files that `patterns` name, sorted, each once.
 fn files(place: &Place<'_>, key: &str, patterns: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
     let key = format!("{key}.variants");

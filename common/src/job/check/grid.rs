@@ -88,9 +88,10 @@ pub(super) fn archived(
         ("windows", spec.windows.is_some()),
         ("table", spec.table.is_some()),
         ("parquet", spec.parquet.is_some()),
-        ("columns", spec.columns.is_some()),
-        ("layout", spec.layout.is_some()),
-        ("length", spec.length.is_some()),
+        ("variants", spec.variants.is_some()),
+        ("psi", spec.psi.is_some()),
+        ("peaks", spec.peaks.is_some()),
+        ("tfrecord", spec.tfrecord.is_some()),
     ];
     if let Some((other, _)) = others.iter().find(|(_, given)| *given) {
         let expected = "no source but archive, and hdf5 for where below it the file lies";
@@ -156,11 +157,6 @@ pub(super) fn model(at: At<'_>, spec: &ModelSpec, job: &JobSpec) -> Result<JobMo
         options: spec.options_over(habits),
         published: spec.published.clone(),
     })
-}
-
-/// Whether a representation says how its gLM is opened.
-pub(super) fn has_habits(spec: &RepresentationSpec) -> bool {
-    spec.pad_to.is_some() || spec.undefined_bases.is_some() || spec.padding.is_some()
 }
 
 /// Index of the gLM `model` as a representation wants it opened; added if it is not there yet.

@@ -28,9 +28,6 @@ pub(super) fn check(
         }
         _ => (None, false),
     };
-    if spec.keys.is_some() && spec.hdf5.is_none() {
-        return Err(place.wrong(&format!("{key}.keys"), "no such key without hdf5", "keys"));
-    }
     if missing && !spec.task.may_lack_targets() {
         let expected = "missing = true with the task regression or classification";
         let found = format!("task {}", spec.task.name());

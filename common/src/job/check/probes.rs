@@ -20,6 +20,9 @@ const REPEATS_MAX: u32 = 10_000;
 const FACTOR_MAX: f64 = 64.0;
 /// Largest batch; its activations are in memory at once.
 const BATCH_ROWS_MAX: u32 = 1 << 20;
+/// Kinds of probes that [`NetworkChoice::names`] leaves out.
+const OTHER_KINDS: [&str; 6] =
+    ["ridge", "least-squares", "logistic", "network", "published", "variant-effect"];
 /// Names of what probes read.
 const REPRESENTATIONS: [&str; 6] = ["one-hot", "kmer", "nucleotides", "cls", "mean", "full"];
 
@@ -158,7 +161,9 @@ fn choice(written: &Written<'_>, datasets: &[JobDataset]) -> Result<ProbeChoice,
         "least-squares" => ProbeChoice::Linear(ProbeSpec::LeastSquares),
         "logistic" => ProbeChoice::Linear(ProbeSpec::Logistic {
             c: written.positive("c", table.c)?.unwrap_or(LOGISTIC_C),
-            iterations_max: table.iterations_max.unwrap_or(LOGISTIC_ITERATIONS_MAX).max(1),
+            iterations_max: written
+                .checked("iterations_max", table.iterations_max, "at least 1", |count| *count >= 1)?
+                .unwrap_or(LOGISTIC_ITERATIONS_MAX),
         }),
         "published" => ProbeChoice::Published,
         "variant-effect" => effects::applied(written.place, &written.key, table, datasets)?,
@@ -166,7 +171,8 @@ fn choice(written: &Written<'_>, datasets: &[JobDataset]) -> Result<ProbeChoice,
             let name = table.name.clone().unwrap_or_else(|| "network".to_owned());
             super::check_name(written.place, &format!("{}.name", written.key), &name)?;
             // Reports would show two different probes under one name.
-            if NetworkChoice::find(&name).is_some() {
+            let mut kinds = NetworkChoice::names().chain(OTHER_KINDS);
+            if table.name.is_some() && kinds.any(|kind| kind.eq_ignore_ascii_case(&name)) {
                 let expected = "a name that no kind of probe has";
                 return Err(written.wrong("name", expected, format!("{name:?}")));
             }

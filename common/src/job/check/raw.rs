@@ -33,28 +33,6 @@ pub(super) fn source(
     }
 }
 
-/// Refuses keys that say something of `peaks` or `psi` in a table without it.
-pub(super) fn check_strays(
-    place: &Place<'_>,
-    key: &str,
-    spec: &DatasetSpec,
-) -> Result<(), InputError> {
-    let strays = [
-        ("tissues", "psi", spec.tissues.is_some() && spec.psi.is_none()),
-        ("negatives", "peaks", spec.negatives.is_some() && spec.peaks.is_none()),
-        ("accessible", "peaks", spec.accessible.is_some() && spec.peaks.is_none()),
-        ("exclude", "peaks", spec.exclude.is_some() && spec.peaks.is_none()),
-        ("same_chromosomes", "peaks", spec.same_chromosomes.is_some() && spec.peaks.is_none()),
-    ];
-    match strays.iter().find(|(_, _, is_stray)| *is_stray) {
-        Some((name, source, _)) => {
-            let expected = format!("no such key, as it belongs to {source}");
-            Err(place.wrong(&format!("{key}.{name}"), expected, format!("{name} without {source}")))
-        }
-        None => Ok(()),
-    }
-}
-
 fn genome(place: &Place<'_>, key: &str, spec: &DatasetSpec) -> Result<PathBuf, InputError> {
     let key = format!("{key}.genome");
     let genome = spec.genome.as_ref();

@@ -121,7 +121,10 @@ fn a_representation_opens_its_gl_m_as_it_says_and_the_unread_one_goes() {
     let indices: Vec<_> = job.embeddings.iter().map(|one| one.model_index).collect();
     assert_eq!(indices, [1, 2, 0]);
     let error = refused("[[representation]]\none_hot = true\npad_to = 3\n");
-    assert!(error.contains("representation[0]: expected model with pad_to, padding"), "{error}");
+    assert!(
+        error.contains("representation[0].pad_to: expected no such key, as it belongs to model"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::error::{Error, InputError, Result};
 use crate::example::{Example, ExampleSchema};
 use crate::limits::{SEQUENCE_NT_MAX, TABLE_LINE_BYTES_MAX};
 use crate::readers::genome::Genome;
+use crate::readers::text::unique::{self, UniqueIds};
 use crate::readers::text::{TextReader, batch, excerpt, utf8};
 use crate::readers::windows::check_window;
 use std::fmt;
@@ -26,13 +27,27 @@ pub(in crate::readers) struct Region {
     /// The base that a window is centred on, 0-based.
     pub(in crate::readers) centre: u64,
     pub(in crate::readers) strand: Strand,
+    /// Whether the line names the strand.
+    has_strand: bool,
     name: Option<String>,
 }
+
+/// What becomes of an id that comes again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::readers) enum Repeats {
+    /// An error with both lines.
+    Refused,
+    /// One note for all of them.
+    Noted,
+}
+
+/// Makes a region of a line.
+type Parse = fn(&Columns<'_>) -> Result<Region>;
 
 /// Reads the regions of a file.
 pub(in crate::readers) struct RegionLines {
     text: TextReader,
-    parse: fn(&Columns<'_>) -> Result<Region>,
+    parse: Parse,
     has_regions: bool,
 }
 
@@ -42,14 +57,15 @@ pub(in crate::readers) struct RegionReader {
     genome: Arc<Genome>,
     window: Option<u64>,
     schema: ExampleSchema,
+    ids: UniqueIds,
+    repeats: Repeats,
+    /// Ids that came again, and the first of them with both lines.
+    repeated: (u64, Option<(String, u64, u64)>),
 }
 
 impl RegionLines {
     /// Opens `path`, whose lines `parse` understands.
-    pub(in crate::readers) fn open(
-        path: &Path,
-        parse: fn(&Columns<'_>) -> Result<Region>,
-    ) -> Result<Self> {
+    pub(in crate::readers) fn open(path: &Path, parse: Parse) -> Result<Self> {
         let text = TextReader::open(path, TABLE_LINE_BYTES_MAX)?;
         Ok(Self { text, parse, has_regions: false })
     }
@@ -109,16 +125,27 @@ impl RegionReader {
         path: &Path,
         genome: Arc<Genome>,
         window: Option<u64>,
-        parse: fn(&Columns<'_>) -> Result<Region>,
+        (parse, repeats): (Parse, Repeats),
     ) -> Result<Self> {
         window.map_or(Ok(()), check_window)?;
         let lines = RegionLines::open(path, parse)?;
         let schema = ExampleSchema { has_intervals: true, ..ExampleSchema::sequences_only() };
-        Ok(Self { lines, genome, window, schema })
+        let (ids, repeated) = (UniqueIds::default(), (0, None));
+        Ok(Self { lines, genome, window, schema, ids, repeats, repeated })
     }
 
     pub(in crate::readers) fn schema(&self) -> &ExampleSchema {
         &self.schema
+    }
+
+    /// What readers should know of ids that came again.
+    pub(in crate::readers) fn notes(&self) -> Vec<String> {
+        let (count, Some((id, first, again))) = &self.repeated else { return Vec::new() };
+        let path = self.lines.text.path().display();
+        vec![format!(
+            "{path}: {count} rows have the id of an earlier row, such as {id} of lines {first} and \
+             {again}; their order tells them apart"
+        )]
     }
 
     pub(in crate::readers) fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
@@ -127,12 +154,26 @@ impl RegionReader {
 
     fn next_example(&mut self) -> Result<Option<Example>> {
         let Some(region) = self.lines.next_region()? else { return Ok(None) };
-        self.cut(region).map(Some)
+        let example = self.cut(region)?;
+        self.check_id(&example.id)?;
+        Ok(Some(example))
+    }
+
+    fn check_id(&mut self, id: &str) -> Result<()> {
+        let line = self.lines.text.line_number();
+        let Some(first) = self.ids.insert(id, line) else { return Ok(()) };
+        if self.repeats == Repeats::Refused {
+            let found = format!("id {id} again (a duplicate of line {first})");
+            return Err(self.lines.defect(unique::EXPECTED, found));
+        }
+        self.repeated.0 += 1;
+        self.repeated.1.get_or_insert_with(|| (id.to_owned(), first, line));
+        Ok(())
     }
 
     fn cut(&self, region: Region) -> Result<Example> {
         let length = self.lines.check(&region, &self.genome)?;
-        let Region { chromosome, start, end, centre, strand, name } = region;
+        let Region { chromosome, start, end, centre, strand, has_strand, name } = region;
         let (start, end) = match self.window {
             None => (start, end),
             Some(window) => {
@@ -157,10 +198,15 @@ impl RegionReader {
             Strand::Forward => sequence,
             Strand::Reverse => sequence.reverse_complement(),
         };
+        let interval = Interval { chromosome, start, end, strand };
+        let id = name.unwrap_or_else(|| match has_strand {
+            true => interval.to_string(),
+            false => format!("{}:{start}-{end}", interval.chromosome),
+        });
         Ok(Example {
-            id: name.unwrap_or_else(|| format!("{chromosome}:{start}-{end}")),
+            id,
             sequences: vec![sequence],
-            interval: Some(Interval { chromosome, start, end, strand }),
+            interval: Some(interval),
             split: None,
             targets: Vec::new(),
         })
@@ -240,6 +286,7 @@ impl<'a> Columns<'a> {
             end,
             centre: start + (end - start) / 2,
             strand,
+            has_strand: matches!(self.get(5), "+" | "-"),
             name: name.map(str::to_owned),
         })
     }

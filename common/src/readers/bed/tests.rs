@@ -44,8 +44,33 @@ fn columns_give_name_and_strand() {
     let text = "#c\ntrack name=x\nbrowser\n\nchr1\t0\t4\nchr1\t1\t4\tn\nchr2 0 3 . 7 -\r\n";
     assert_eq!(
         bed(text),
-        ["chr1:0-4 chr1:0-4(+) AACC", "n chr1:1-4(+) ACC", "chr2:0-3 chr2:0-3(-) ATC"]
+        ["chr1:0-4 chr1:0-4(+) AACC", "n chr1:1-4(+) ACC", "chr2:0-3(-) chr2:0-3(-) ATC"]
     );
+}
+
+#[test]
+fn both_strands_of_an_interval_have_ids_of_their_own_and_a_repeated_id_is_refused() {
+    let both = bed("chr1\t0\t4\t.\t0\t+\nchr1\t0\t4\t.\t0\t-\nchr1\t0\t4\t.\t0\t.\n");
+    let ids: Vec<&str> = both.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(ids, ["chr1:0-4(+)", "chr1:0-4(-)", "chr1:0-4"]);
+    let again = "line 3: expected unique ids, found id x again (a duplicate of line 1)";
+    assert_eq!(error("chr1\t0\t4\tx\nchr1\t1\t4\ty\nchr1\t2\t4\tx\n", false, None), again);
+    let again = "line 2: expected unique ids, found id chr1:0-4 again (a duplicate of line 1)";
+    assert_eq!(error("chr1\t0\t4\nchr1\t0\t4\n", false, None), again);
+}
+
+#[test]
+fn a_repeated_id_of_narrow_peak_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, genome) = (folder.path().join("t.narrowPeak"), folder.path().join("g.fa"));
+    std::fs::write(&genome, GENOME).unwrap();
+    let line = |summit| format!("chr1\t2\t7\tRBFOX2_K562\t0\t+\t1\t1\t1\t{summit}\n");
+    std::fs::write(&path, [line(1), line(2), line(3)].concat()).unwrap();
+    let mut reader = NarrowPeakReader::open(&path, &genome, Some(4)).unwrap();
+    assert_eq!(reader.read(9).unwrap().len(), 3);
+    let notes = reader.notes();
+    let expected = "2 rows have the id of an earlier row, such as RBFOX2_K562 of lines 1 and 2";
+    assert!(notes.len() == 1 && notes[0].contains(expected), "{notes:?}");
 }
 
 #[test]

@@ -52,6 +52,14 @@ impl Labels {
         })
     }
 
+    /// Line of example `index` of those that were read last, where the source is a table.
+    pub(super) fn line(&self, index: usize) -> Option<u64> {
+        match self {
+            Self::Table(labels) => labels.line(index),
+            Self::None | Self::Chromosome | Self::Id | Self::Parquet(_) | Self::Hdf5(_) => None,
+        }
+    }
+
     /// The values of the next examples, which are `examples`.
     ///
     /// # Errors

@@ -95,11 +95,16 @@ fn values_and_splits_that_are_not_there_are_named_with_what_is() {
             "valid 1, test 1; values 10, 9",
         ),
         (&["1", "", "9"], folds(), "line 3, column part: expected a value", "empty field"),
-        (&["a", "b"], SplitValues::default(), "row 0: expected train, valid", "found \"a\""),
+        (
+            &["a", "b"],
+            SplitValues::default(),
+            "line 2, column part: expected train, valid",
+            "found \"a\"",
+        ),
         (
             &["1", "10", "3"],
             SplitValues { train: Some(list(&["1"])), valid: Vec::new(), ..folds() },
-            "row 2: expected one of 1, 10, or the value in leave_out",
+            "line 4, column part: expected one of 1, 10, or the value in leave_out",
             "found \"3\"",
         ),
     ];

@@ -6,6 +6,7 @@
 use super::bgzf::Bgzf;
 use crate::error::{InputError, Result, io_error};
 use crate::readers::text::{decode, gzip, read_error};
+use crate::regular_file;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -30,7 +31,7 @@ impl Bytes {
     /// # Errors
     /// `Invalid` for damaged blocks and for gzip beyond what memory may hold.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| io_error(path, e))?;
+        let file = regular_file::open(path)?;
         let size = file.metadata().map_err(|e| io_error(path, e))?.len();
         let mut start = Vec::with_capacity(gzip::START_BYTES);
         (&file)
@@ -77,7 +78,7 @@ impl Bytes {
 }
 
 fn decompress(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|e| io_error(path, e))?;
+    let file = regular_file::open(path)?;
     let source = decode(path, Box::new(file)).map_err(|e| read_error(path, e))?;
     let mut bytes = Vec::new();
     source.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(|e| read_error(path, e))?;

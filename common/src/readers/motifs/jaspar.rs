@@ -65,7 +65,11 @@ fn matrix(lines: &mut Lines, id: &str) -> Result<(Vec<[f64; 4]>, Option<f64>)> {
     let columns = a.iter().zip(&c).zip(g.iter().zip(&t));
     let columns: Vec<[f64; 4]> = columns.map(|((&a, &c), (&g, &t))| [a, c, g, t]).collect();
     let totals: Vec<f64> = columns.iter().map(|column| column.iter().sum()).collect();
-    if let Some(empty) = totals.iter().position(|total| !(*total > 0.0 && total.is_finite())) {
+    if let Some(over) = totals.iter().position(|total| !total.is_finite()) {
+        let found = format!("a larger one at position {}", over + 1);
+        return Err(lines.defect(place, format!("totals of at most {:e}", f64::MAX), found));
+    }
+    if let Some(empty) = totals.iter().position(|total| *total <= 0.0) {
         let expected = "at least one count at every position";
         return Err(lines.defect(place, expected, format!("none at position {}", empty + 1)));
     }

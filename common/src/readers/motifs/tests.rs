@@ -105,6 +105,9 @@ fn defects_name_line_expected_and_found() {
     assert!(error(">a\n1 2\n1\n1\n1\n").contains("line 3, motif a: expected 2 numbers"));
     assert!(error(">a\nA 1\nA 1\nG 1\nT 1\n").contains("each of A, C, G and T once"));
     assert!(error(">a\n0\n0\n0\n0\n").contains("none at position 1"));
+    let over = error(">a\n1 1e308\n1 1e308\n1 0\n1 0\n");
+    assert!(over.contains("motif a: expected totals of at most 1.79"), "{over}");
+    assert!(over.contains("found a larger one at position 2"), "{over}");
     assert!(error(">a\n1\n-1\n0\n0\n").contains("line 3: expected counts of at least 0"));
     assert!(error(">a\n1\n0\n0\n0\n>a x\n").contains("line 6: expected unique identifiers"));
     assert!(error(">\n1\n").contains("line 1: expected an identifier"));

@@ -4,12 +4,12 @@
 
 use super::column::Column;
 use super::{find, rows_per_batch};
-use crate::error::{Error, InputError, Result, io_error};
+use crate::error::{Error, InputError, Result};
 use crate::readers::isolate::isolated;
+use crate::regular_file;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::Path;
 
 /// A column, read batch by batch.
@@ -28,7 +28,7 @@ impl ParquetLabels {
     /// `Invalid` with the columns there are, or the type that holds no such values.
     pub(in crate::readers) fn open(path: &Path, column: &str) -> Result<Self> {
         let file = path.display().to_string();
-        let source = File::open(path).map_err(|e| io_error(path, e))?;
+        let source = regular_file::open(path)?;
         let wrong = |e: parquet::errors::ParquetError| {
             Error::from(InputError::new(&file, "footer", "a Parquet file", e))
         };

@@ -52,6 +52,18 @@ fn sequences() -> ArrayRef {
 }
 
 #[test]
+fn targets_that_rows_of_scores_would_not_tell_apart_are_refused() {
+    let values: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0]));
+    let bytes = bytes_of(vec![("seq", sequences()), ("y", values.clone()), ("mean", values)]);
+    let refused = |targets: &[&str]| message(read(&bytes, &columns(targets), TaskName::Regression));
+    let error = refused(&["y", "y"]);
+    assert_eq!(error, "column y: expected targets that differ, found y twice");
+    let error = refused(&["mean", "y"]);
+    assert!(error.starts_with("column mean: expected another name"), "{error}");
+    assert_eq!(read(&bytes, &columns(&["mean"]), TaskName::Regression).unwrap().len(), 3);
+}
+
+#[test]
 fn every_common_compression_is_read() {
     use parquet::basic::{Compression, GzipLevel, ZstdLevel};
     let gzip = Compression::GZIP(GzipLevel::default());
@@ -93,6 +105,16 @@ fn named_columns_become_examples_in_file_order() {
     let unnamed = read(&bytes, &columns(&[]), TaskName::None).unwrap();
     assert_eq!(unnamed[2].id, "row2");
     assert_eq!(unnamed[2].split, None);
+}
+
+#[test]
+fn an_id_that_comes_again_is_refused_with_both_rows() {
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "a"]));
+    let bytes = bytes_of(vec![("name", names), ("seq", sequences())]);
+    let named = TableColumns { id: Some("name".to_owned()), ..columns(&[]) };
+    let error = message(read(&bytes, &named, TaskName::None));
+    let expected = "expected unique ids, found id a again (a duplicate of row 0)";
+    assert_eq!(error, format!("column name row 2: {expected}"));
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(in crate::readers) struct TableLabels {
     records: RecordReader,
     index: usize,
     column: String,
+    /// Lines of the rows read last.
+    lines: Vec<u64>,
 }
 
 impl TableLabels {
@@ -25,7 +27,7 @@ impl TableLabels {
         let found = records.read_header().and_then(|header| find(&records, &header, &wanted));
         let found = found.map_err(|error| records.explain(error))?;
         let index = found.first().map_or(0, |column| column.index);
-        Ok(Self { records, index, column: column.to_owned() })
+        Ok(Self { records, index, column: column.to_owned(), lines: Vec::new() })
     }
 
     /// The values of the next `rows` rows.
@@ -34,6 +36,7 @@ impl TableLabels {
     /// `Invalid` for a row without a value, or a file that ends before.
     pub(in crate::readers) fn read(&mut self, rows: usize) -> Result<Vec<String>> {
         let mut values = Vec::with_capacity(rows);
+        self.lines.clear();
         for _ in 0..rows {
             let is_row = self.records.next_record().map_err(|error| self.records.explain(error))?;
             if !is_row {
@@ -46,7 +49,13 @@ impl TableLabels {
                 return Err(self.records.defect(place, "a value", "an empty field"));
             }
             values.push(value.to_owned());
+            self.lines.push(self.records.line_number());
         }
         Ok(values)
+    }
+
+    /// Line of row `index` of those that were read last.
+    pub(in crate::readers) fn line(&self, index: usize) -> Option<u64> {
+        self.lines.get(index).copied()
     }
 }

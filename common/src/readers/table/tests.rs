@@ -57,6 +57,20 @@ fn rows_without_an_id_column_are_numbered() {
 }
 
 #[test]
+fn targets_that_rows_of_scores_would_not_tell_apart_are_refused() {
+    let refused = |targets: &[&str]| {
+        let targets = targets.iter().map(|&name| name.to_owned()).collect();
+        let wanted = TableColumns { targets, id: None, split: None, ..columns() };
+        read(b"seq,y,mean\nA,1,2\n", &wanted, TaskName::Regression).map_err(|e| e.chain())
+    };
+    let error = refused(&["y", "mean", "y"]).unwrap_err();
+    assert!(error.contains("t.txt") && error.contains("column mean: expected another"), "{error}");
+    let error = refused(&["y", "y"]).unwrap_err();
+    assert!(error.contains("column y: expected targets that differ, found y twice"), "{error}");
+    assert_eq!(refused(&["mean"]).unwrap()[0].targets, [2.0], "alone it has no average");
+}
+
+#[test]
 fn a_binary_task_takes_0_and_1_only() {
     assert!(
         read(b"id,seq,y,split\na,A,1,test\nb,A,0.0,test\n", &columns(), TaskName::ChipSeq).is_ok()
@@ -88,6 +102,8 @@ fn missing_and_repeated_columns_are_refused() {
     assert!(error("").contains("an empty file"));
     assert!(error("id,seq,y,split\n,A,1,test\n").contains("column id: expected an id"));
     assert!(error("id,seq,y,split\na,,1,test\n").contains("column seq: expected a sequence"));
+    let again = "line 5, column id: expected unique ids, found id a again (a duplicate of line 2)";
+    assert!(error("id,seq,y,split\na,A,1,test\nb,C,1,test\n\na,G,1,test\n").contains(again));
     assert!(error("id,seq,y,split\na,A,1e39,test\n").contains("range"));
 }
 

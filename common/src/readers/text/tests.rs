@@ -135,3 +135,14 @@ proptest! {
         prop_assert_eq!(lines(&packed, 100).unwrap(), lines(bytes, 100).unwrap());
     }
 }
+
+#[test]
+fn a_pipe_is_refused_since_files_are_read_twice() {
+    let (reader, _writer) = io::pipe().unwrap();
+    let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let expected = format!("{path}: expected a regular file, as it is read twice, found a pipe");
+    let opened = TextReader::open(Path::new(&path), 100);
+    assert_eq!(opened.err().unwrap().chain(), expected);
+    let digest = crate::digest::sha256_file(Path::new(&path));
+    assert_eq!(digest.unwrap_err().chain(), expected);
+}

@@ -6,9 +6,10 @@
 //! Source: TensorFlow `core/lib/io/record_writer.h`.
 
 use super::zlib::ZlibReader;
-use crate::error::{Error, InputError, Result, io_error};
+use crate::error::{Error, InputError, Result};
 use crate::limits::PARSER_ALLOCATION_BYTES_MAX;
 use crate::readers::text::read_error;
+use crate::regular_file;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -58,7 +59,7 @@ impl FramedReader {
     /// # Errors
     /// `NotFound` without the file.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| io_error(path, e))?;
+        let file = regular_file::open(path)?;
         let source = ZlibReader::new(path, BufReader::new(file));
         Ok(Self { path: path.to_owned(), source, payload: Vec::new(), records: 0 })
     }

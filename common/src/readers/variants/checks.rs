@@ -31,7 +31,7 @@ pub(super) fn position(field: Field<'_>, defect: Defect<'_>) -> Result<u64> {
         .ok_or_else(|| defect(field.column, "an integer from 1 on", excerpt(field.text.as_bytes())))
 }
 
-/// Both alleles in upper case.
+/// Both alleles, those of letters alone in upper case.
 pub(super) fn alleles(
     reference: Field<'_>,
     alternative: Field<'_>,
@@ -40,8 +40,9 @@ pub(super) fn alleles(
 ) -> Result<(String, String)> {
     let [from, to] = [reference, alternative].map(|field| {
         let allele = field.text.trim_ascii();
-        // Names of symbolic alleles keep their case.
-        if allele.starts_with('<') { allele.to_owned() } else { allele.to_ascii_uppercase() }
+        // Symbolic alleles and breakends hold names, which keep their case.
+        let is_letters = allele.bytes().all(|letter| letter.is_ascii_alphabetic());
+        if is_letters { allele.to_ascii_uppercase() } else { allele.to_owned() }
     });
     for (field, allele) in [(reference, &from), (alternative, &to)] {
         if base(allele).is_none() && (allele.is_empty() || indels == Indels::Refuse) {

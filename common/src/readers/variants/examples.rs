@@ -229,7 +229,8 @@ pub fn stored_window(path: &Path) -> Result<u64> {
     })
 }
 
-/// A reason for a missing window without the numbers and letters of its row.
+/// A reason for a missing window or score without the numbers and letters of its row; one that is not
+/// known stays whole.
 pub fn reason_kind(reason: &str) -> String {
     if reason.starts_with("the genome has ") {
         return "the genome has another base for the reference".to_owned();
@@ -237,8 +238,11 @@ pub fn reason_kind(reason: &str) -> String {
     if reason.starts_with("window ") {
         return "the window leaves the chromosome".to_owned();
     }
-    let words = reason.split(|letter: char| letter.is_ascii_digit()).next();
-    words.unwrap_or(reason).trim_end().to_owned()
+    if reason.contains(" ends at ") && reason.contains(", before ") {
+        return "the chromosome ends before the variant".to_owned();
+    }
+    let place = reason.strip_prefix("tokenise column ").and_then(|rest| rest.split_once(": "));
+    place.map_or_else(|| reason.to_owned(), |(_, letters)| format!("tokenise: {letters}"))
 }
 
 #[cfg(test)]
@@ -287,6 +291,25 @@ mod tests {
             "1 of 4 variants left out: the window leaves the chromosome",
         ];
         assert_eq!(facts.notes, notes);
+    }
+
+    #[test]
+    fn reasons_are_told_without_the_numbers_of_a_row_and_never_cut() {
+        for (reason, kind) in [
+            (
+                "the genome has A for the reference G",
+                "the genome has another base for the reference",
+            ),
+            ("window -1 to 3 leaves chr1 (0 to 10)", "the window leaves the chromosome"),
+            ("chr1 ends at 10, before 11", "the chromosome ends before the variant"),
+            (
+                "tokenise column 41: expected A, C, G, T or N, found 'R'",
+                "tokenise: expected A, C, G, T or N, found 'R'",
+            ),
+            ("512 tokens, expected at most 40", "512 tokens, expected at most 40"),
+        ] {
+            assert_eq!(reason_kind(reason), kind);
+        }
     }
 
     #[test]

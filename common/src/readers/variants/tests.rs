@@ -49,6 +49,17 @@ fn indels_are_refused_with_their_line_unless_they_are_to_be_skipped() {
 }
 
 #[test]
+fn names_in_alternatives_keep_their_case() {
+    let text = format!("{HEADER}1\t7\t.\ta\t]chr2_random:100]A,<dup>,t\n1\t8\t.\tac\tg\n");
+    let options = VariantOptions { indels: Indels::Skip, ..VariantOptions::default() };
+    let variants = read("a.vcf", &text, &options).unwrap();
+    let found: Vec<_> =
+        variants.iter().map(|v| (v.reference.as_str(), v.alternative.as_str())).collect();
+    let expected = [("A", "]chr2_random:100]A"), ("A", "<dup>"), ("A", "T"), ("AC", "G")];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn columns_of_a_table_are_found_by_usual_names_or_by_those_given() {
     let text = "#CHROM,Position,value,ref,alt,element\nchr1,5,0.5,A,T,LDLR\nchr1,6,,C,T,\n";
     let variants = read("a.csv", text, &VariantOptions::default()).unwrap();

@@ -135,15 +135,19 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn fit() -> FitId {
+        FitId::new("f".repeat(32))
+    }
+
     async fn write(store: &Store, epoch: u32, text: &'static str) {
-        let who = (&Attempt::new("a"), &WorkerId::new("w"));
+        let who = (&Attempt::new("a".repeat(32)), &WorkerId::new("w"));
         let bytes = Bytes::from_static(text.as_bytes());
-        commit_checkpoint(store, &FitId::new("f"), epoch, bytes, who).await.unwrap();
+        commit_checkpoint(store, &fit(), epoch, bytes, who).await.unwrap();
     }
 
     async fn newest(store: &Store) -> Option<(u32, Bytes)> {
         let read = |_, bytes: &Bytes, _: &str| Ok(bytes.clone());
-        newest_checkpoint(store, &FitId::new("f"), read).await.unwrap()
+        newest_checkpoint(store, &fit(), read).await.unwrap()
     }
 
     #[tokio::test]
@@ -153,16 +157,16 @@ mod tests {
         for (epoch, text) in [(2, "two"), (9, "nine"), (10, "ten")] {
             write(&store, epoch, text).await;
         }
-        assert_eq!(store.list("probes/f/epochs").await.unwrap().len(), 4);
+        assert_eq!(store.list(&layout::checkpoints_prefix(&fit())).await.unwrap().len(), 4);
         assert_eq!(newest(&store).await, Some((10, Bytes::from_static(b"ten"))));
-        let path = layout::checkpoint_data_path(&FitId::new("f"), 10, &Attempt::new("a"));
+        let path = layout::checkpoint_data_path(&fit(), 10, &Attempt::new("a".repeat(32)));
         store.delete(&path).await.unwrap();
         assert_eq!(newest(&store).await, Some((9, Bytes::from_static(b"nine"))));
-        let who = (&Attempt::new("b"), &WorkerId::new("w"));
+        let who = (&Attempt::new("b".repeat(32)), &WorkerId::new("w"));
         let bytes = Bytes::from_static(b"ten");
-        commit_checkpoint(&store, &FitId::new("f"), 10, bytes, who).await.unwrap();
+        commit_checkpoint(&store, &fit(), 10, bytes, who).await.unwrap();
         assert_eq!(newest(&store).await, Some((10, Bytes::from_static(b"ten"))));
-        delete_checkpoints(&store, &FitId::new("f")).await.unwrap();
+        delete_checkpoints(&store, &fit()).await.unwrap();
         assert_eq!(store.list("probes").await.unwrap(), []);
     }
 
@@ -177,10 +181,10 @@ mod tests {
 
     #[tokio::test]
     async fn checkpoints_are_swept_once_the_scores_are_there() {
-        let (store, fit) = (Store::memory(), FitId::new("f"));
+        let (store, fit) = (Store::memory(), fit());
         write(&store, 3, "three").await;
         // Written later, so once it is gone the checkpoint was old enough to go as well.
-        let orphan = layout::checkpoint_data_path(&fit, 4, &Attempt::new("b"));
+        let orphan = layout::checkpoint_data_path(&fit, 4, &Attempt::new("b".repeat(32)));
         store.put_data("checkpoint", &orphan, Bytes::from_static(b"four")).await.unwrap();
         assert_eq!(swept(&store).await.len(), 2);
         let scores = layout::scores_path(&fit);

@@ -135,6 +135,32 @@ fn what_cannot_be_scored_or_applied_is_refused_by_its_key() {
 }
 
 #[test]
+fn scores_and_applied_fits_have_one_name_of_their_data_set() {
+    let planned = |job: &Job| {
+        let facts = [dataset_facts("d", 1_000), variant_facts(200), variant_facts(200)];
+        let class = |precision: Precision| format!("{}.cpu.1", precision.name());
+        plan(job, &facts, &[model_facts("m")], &class).map_err(|error| error.chain())
+    };
+    let mut job = variants_job();
+    job.datasets.push(JobDataset { name: "W".into(), ..job.datasets[1].clone() });
+    planned(&job).unwrap();
+    let mut scored = job.clone();
+    scored.embeddings[1].dataset_indices = Some(BTreeSet::from([1, 2]));
+    let error = planned(&scored).unwrap_err();
+    let expected =
+        "scores of its own for gLM NT on data set W, found those of gLM NT on data set V";
+    assert!(error.contains("representation[0]") && error.contains(expected), "{error}");
+    let mut applied = job.clone();
+    applied.probes[1].dataset_indices = vec![1, 2];
+    let error = planned(&applied).unwrap_err();
+    assert!(error.contains("on data set W, found those of data set V under another"), "{error}");
+    // Tables that apply the same fits apply them once.
+    let mut twice = job.clone();
+    twice.probes.push(twice.probes[1].clone());
+    assert_eq!(planned(&twice).unwrap().entries, planned(&job).unwrap().entries);
+}
+
+#[test]
 fn windows_are_padded_to_the_table_or_to_the_longest_of_the_data_set() {
     let model = ModelFacts { architecture: "dnabert-2".into(), ..model_facts("m") };
     let mut job = variants_job();

@@ -2,8 +2,10 @@ use super::*;
 use crate::plan::tests::{dataset_facts, job, model_facts};
 use crate::plan::{NumericClasses, plan, plan_in, verify, worker_memory};
 use glmeval_common::dataset::TaskName;
+use glmeval_common::example::Split;
 use glmeval_common::job::{
-    Job, JobProbe, NetworkChoice, NetworkKind, ProbeChoice, Protocol, TrainingChanges,
+    Job, JobDataset, JobEmbedding, JobModel, JobProbe, NetworkChoice, NetworkKind, ProbeChoice,
+    Protocol, TrainingChanges,
 };
 use glmeval_common::model::{ModelFacts, Precision};
 use glmeval_common::network::named::{mprann, resnet};
@@ -11,7 +13,7 @@ use glmeval_common::network::{Architecture, ChipFront, Loss, ResolvedNetwork, Tr
 use glmeval_common::plan::UnitSpec;
 use glmeval_common::plan::{DatasetFacts, Plan};
 use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn class(precision: Precision) -> String {
     format!("{}.cpu.1", precision.name())
@@ -23,6 +25,13 @@ fn split_facts(rows: u64) -> DatasetFacts {
         split_rows: split_rows.map(|(name, rows)| (name.to_owned(), rows)).into(),
         ..dataset_facts("d", rows)
     }
+}
+
+/// A hundred examples, those of `splits` in none.
+fn without(splits: &[Split]) -> DatasetFacts {
+    let mut facts = split_facts(100);
+    facts.split_rows.retain(|name, _| splits.iter().all(|split| split.name() != name));
+    facts
 }
 
 fn network(kind: NetworkKind) -> JobProbe {
@@ -204,7 +213,7 @@ fn probes_that_cannot_be_fitted_are_refused_with_the_reason() {
     let uneven = DatasetFacts { length_min: 180, ..split_facts(100) };
     let error = refused(&convolutions, uneven);
     assert!(error.contains("one length") && error.contains("180 to 200"), "{error}");
-    let error = refused(&convolutions, dataset_facts("d", 100));
+    let error = refused(&convolutions, without(&Split::ALL));
     assert!(error.contains("\"D\" without train"), "{error}");
     let short = DatasetFacts { length_min: 20, length_max: 20, ..split_facts(100) };
     let error = refused(&convolutions, short);
@@ -217,6 +226,48 @@ fn probes_that_cannot_be_fitted_are_refused_with_the_reason() {
     let probe = JobProbe { training: changes, ..network(NetworkKind::Named(&resnet::NETWORK)) };
     let error = refused(&job_of(TaskName::LentiMpra, vec![probe]), split_facts(100));
     assert!(error.contains("probe.loss") && error.contains("lenti-mpra"), "{error}");
+}
+
+#[test]
+fn a_linear_probe_needs_examples_to_fit_and_to_score() {
+    let ridge = JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0]);
+    let job = job_of(TaskName::LentiMpra, vec![ridge.clone()]);
+    let plan = |job: &Job, facts| planned(job, facts, "gpn").map_err(|error| error.chain());
+    for (lacking, name) in [(&Split::ALL[..], "train"), (&[Split::Train], "train")] {
+        let error = plan(&job, without(lacking)).unwrap_err();
+        assert!(error.contains("train and test for ridge"), "{error}");
+        assert!(error.contains(&format!("found \"D\" without {name}")), "{error}");
+    }
+    let error = plan(&job, without(&[Split::Test])).unwrap_err();
+    assert!(error.contains("probe.datasets") && error.contains("without test"), "{error}");
+    plan(&job, without(&[Split::Valid])).unwrap();
+    let uneven = DatasetFacts { length_min: 180, ..split_facts(100) };
+    let error = plan(&job, uneven.clone()).unwrap_err();
+    assert!(error.contains("one length for ridge") && error.contains("180 to 200"), "{error}");
+    let counted =
+        JobProbe { representations: Some(vec!["kmer".into(), "mean".into()]), ..ridge.clone() };
+    plan(&job_of(TaskName::LentiMpra, vec![counted]), uneven).unwrap();
+    let published = JobProbe { choice: ProbeChoice::Published, ..ridge };
+    let mut binding = job_of(TaskName::ChipSeq, vec![published]);
+    (binding.embeddings, binding.features) = (Vec::new(), vec![SequenceFeature::kmer(2).into()]);
+    let error = plan(&binding, without(&[Split::Test])).unwrap_err();
+    assert!(error.contains("train and test for logistic"), "{error}");
+}
+
+#[test]
+fn a_fraction_that_leaves_no_example_is_refused() {
+    let ridge = JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0]);
+    for mut probe in [ridge, network(NetworkKind::RepMlp)] {
+        let plan = |probe: &JobProbe| {
+            planned(&job_of(TaskName::LentiMpra, vec![probe.clone()]), split_facts(100), "gpn")
+        };
+        probe.fractions = Some(vec![1.0, 1.0 / 70.0]);
+        assert_eq!(fits(&plan(&probe).unwrap()).len() % 2, 0, "one of 70 is left");
+        probe.fractions = Some(vec![1.0, 0.014]);
+        let error = plan(&probe).unwrap_err().chain();
+        let expected = "probe.fractions: expected fractions that leave one of 70 examples";
+        assert!(error.contains(expected) && error.contains("found 0.014 for"), "{error}");
+    }
 }
 
 #[test]
@@ -255,6 +306,78 @@ fn training_costs_products_of_every_example_over_the_epochs_and_is_held_in_memor
     let features = 1_000 * 230;
     assert!(memory.training > weights + features && memory.training < 1 << 30);
     assert_eq!(memory.total(), memory.weights + memory.program + memory.training);
+}
+
+/// The network of a user under a name of its own, with so many repeats.
+fn own_network(name: &str, repeats: u32) -> JobProbe {
+    let text = r#"{"inputs": ["sequence"], "layers": [
+        {"name": "out", "inputs": ["sequence"], "kind": {"dense": {"units": 1, "bias": true,
+            "activation": "linear", "initializer": "glorot-uniform", "l2": 0.0}}}]}"#;
+    let (name, network) = (name.to_owned(), serde_json::from_str(text).unwrap());
+    JobProbe {
+        key: format!("probe {name}"),
+        repeats: Some(repeats),
+        representations: Some(vec!["kmer".to_owned()]),
+        ..self::network(NetworkKind::Own { name, network })
+    }
+}
+
+#[test]
+fn one_fit_under_two_names_is_refused_with_both() {
+    let mut job = job_of(TaskName::LentiMpra, vec![own_network("p", 3), own_network("q", 4)]);
+    let error = planned(&job, split_facts(100), "gpn").unwrap_err().chain();
+    let expected = "job.toml: probe q: expected fits of its own for probe q on data set D, found \
+                    those of probe p under another name";
+    assert_eq!(error, expected);
+    // Another name is another fit where a single setting differs.
+    job.probes[1].training.epochs_max = Some(3);
+    assert_eq!(fits(&planned(&job, split_facts(100), "gpn").unwrap()).len(), 7);
+
+    let mut twice = job_of(TaskName::LentiMpra, vec![own_network("p", 1), own_network("q", 1)]);
+    twice.datasets.push(JobDataset { name: "R".into(), ..twice.datasets[0].clone() });
+    let plan_both = |job: &Job| {
+        let facts = [split_facts(100), split_facts(100)];
+        plan(job, &facts, &[model_facts("m")], &class).map_err(|error| error.chain())
+    };
+    plan_both(&twice).unwrap_err();
+    twice.probes.truncate(1);
+    assert_eq!(fits(&plan_both(&twice).unwrap()).len(), 1, "a second name of no fit is no harm");
+    twice.probes[0].dataset_indices = vec![0, 1];
+    let error = plan_both(&twice).unwrap_err();
+    assert!(error.contains("on data set R, found those of data set D under"), "{error}");
+
+    let ridge = JobProbe::linear(ProbeSpec::Ridge { alpha: 1.0 }, vec![0]);
+    let mut models = job_of(TaskName::LentiMpra, vec![ridge]);
+    models.models.push(JobModel { name: "B".into(), ..models.models[0].clone() });
+    models.embeddings[0].poolings = vec![Pooling::Mean];
+    models.embeddings.push(JobEmbedding { model_index: 1, ..models.embeddings[0].clone() });
+    let plan_both = |job: &Job| {
+        let facts = [model_facts("m"), model_facts("m")];
+        plan(job, &[split_facts(100)], &facts, &class).map_err(|error| error.chain())
+    };
+    let error = plan_both(&models).unwrap_err();
+    assert!(error.contains("of gLM B on data set D, found those of gLM NT under"), "{error}");
+    models.embeddings[1].poolings = vec![Pooling::Cls];
+    let plan = plan_both(&models).unwrap();
+    let names: BTreeSet<_> = fits(&plan)
+        .iter()
+        .filter_map(|fit| Some((fit.identity.model.clone()?, fit.identity.representation.clone())))
+        .collect();
+    let expected = [("B", "cls"), ("NT", "mean")];
+    assert_eq!(names, expected.map(|(model, on)| (model.to_owned(), on.to_owned())).into());
+}
+
+#[test]
+fn tables_that_overlap_under_the_same_names_are_fitted_once() {
+    let published = JobProbe { choice: ProbeChoice::Published, ..network(NetworkKind::RepCnn) };
+    let mut one = network(NetworkKind::RepMlp);
+    one.fractions = Some(vec![0.5, 1.0]);
+    let plan =
+        |probes| planned(&job_of(TaskName::LentiMpra, probes), split_facts(100), "gpn").unwrap();
+    let found = plan(vec![published.clone(), one]);
+    assert_eq!(fits(&found).len(), fits(&plan(vec![published])).len() + 5, "the new fraction");
+    let found = plan(vec![own_network("p", 2), own_network("p", 5)]);
+    assert_eq!(fits(&found).len(), 5, "a longer list of repeats");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Pure: a shard that fails for good is cut in halves, and these again, down to the rows at fault.
 //!
 //! Leaves out: when (reports). Invariant: a shard that was cut is through when all its parts are; its
-//! rows are all in its parts, each in one.
+//! rows are all in its parts, each in one. What fails in all its rows is not cut down to each of them.
 
 use super::{JobState, UnitState};
 use std::collections::BTreeMap;
+
+/// Cuts of a job all of whose parts failed; from there on shards that fail are given up whole.
+pub(in crate::state) const FRUITLESS_CUTS_MAX: u32 = 256;
 
 /// Rows that are given up, with the unit of the plan they belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Quarantined {
 pub(in crate::state) struct Splits {
     parts: BTreeMap<u32, Vec<u32>>,
     ended: Vec<u32>,
+    /// Cuts all of whose parts failed, where one of these was to be cut again.
+    pub(in crate::state) fruitless: u32,
 }
 
 impl Splits {
@@ -39,13 +44,29 @@ impl Splits {
 }
 
 impl JobState {
-    /// Cuts a shard in halves that can be run; `false` if it is one row, or no shard.
+    /// Cuts a shard in halves that can be run; `false` if it is one row, or no shard, or if cuts have
+    /// shown too often that no single row is at fault.
     pub(in crate::state) fn split(&mut self, unit: u32) -> bool {
         let Some((start, end)) = self.rows(unit).filter(|(start, end)| end - start > 1) else {
             return false;
         };
+        if self.is_last_to_fail(unit) {
+            self.splits.fruitless = self.splits.fruitless.saturating_add(1);
+        }
+        if self.splits.fruitless > FRUITLESS_CUTS_MAX {
+            return false;
+        }
         let middle = start + (end - start) / 2;
         self.cut(unit, &[(start, middle), (middle, end)]).is_some()
+    }
+
+    /// Whether a part of a cut fails as all others did.
+    fn is_last_to_fail(&self, unit: u32) -> bool {
+        let parent = self.children.get(unit).map(|child| child.parent);
+        let parts = parent.and_then(|parent| self.splits.parts.get(&parent));
+        let failed =
+            |part: &u32| matches!(self.unit(*part), Some(UnitState::Split | UnitState::Failed));
+        parts.is_some_and(|parts| parts.iter().filter(|part| **part != unit).all(failed))
     }
 
     /// Cuts a shard into parts that tile its rows; returns their numbers.

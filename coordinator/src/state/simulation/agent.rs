@@ -340,5 +340,5 @@ impl World {
 }
 
 fn failed(kind: ErrorKind) -> Outcome {
-    Outcome::Failed { kind, chain: format!("{kind:?}") }
+    Outcome::Failed { kind, chain: format!("{kind:?}"), of_all_rows: false }
 }

@@ -1,6 +1,7 @@
 //! Shards that fail are cut down to the rows at fault.
 
 use super::*;
+use crate::state::job::FRUITLESS_CUTS_MAX;
 
 /// Two workers run all there is; shards that hold a row of `poison` fail. Returns what was told.
 fn run(bench: &mut Bench, poison: &[u64]) -> Vec<Effect> {
@@ -70,6 +71,63 @@ fn a_shard_whose_parts_all_run_counts_as_committed_with_its_rows_once() {
     assert_eq!((quarantined(&told), bench.phase()), (vec![], JobPhase::Finished));
     let status = bench.state.status(&bench.plan.job, 0).expect("known");
     assert_eq!(status.rows_done, 250);
+}
+
+#[test]
+fn a_failure_of_all_rows_is_never_cut_and_waits_for_no_third_attempt() {
+    let mut bench = Bench::new();
+    bench.register("a", vec![]);
+    let lease = bench.ask_one("a");
+    bench.report("a", &lease, Outcome::Committed);
+    let broken = |kind| Outcome::Failed { kind, chain: "weights".into(), of_all_rows: true };
+    let lease = bench.ask_one("a");
+    let unit = lease.unit;
+    bench.report("a", &lease, broken(ErrorKind::Unavailable));
+    assert!(matches!(bench.unit(unit), UnitState::Cooling { .. }));
+    let lease = bench.ask_one("a");
+    assert_ne!(lease.unit, unit);
+    let told = bench.report("a", &lease, broken(ErrorKind::Invalid));
+    let reason = "weights".to_owned();
+    let record = Effect::RecordFailed { job: lease.job.clone(), unit: lease.unit, reason };
+    assert!(told.contains(&record), "{told:?}");
+    assert_eq!(bench.unit(lease.unit), UnitState::Failed);
+    assert_eq!(quarantined(&told), []);
+}
+
+#[test]
+fn after_too_many_fruitless_cuts_shards_that_fail_are_given_up_whole() {
+    let mut bench = Bench::new();
+    let job = bench.plan.job.clone();
+    let poison: Vec<u64> = (100..200).collect();
+    let rows = quarantined(&run(&mut bench, &poison));
+    assert_eq!(rows.len(), 100, "few enough to find them all");
+    let fruitless = bench.state.jobs[&job].splits.fruitless;
+    assert!(fruitless > 0 && fruitless < 100, "{fruitless}");
+
+    let mut bench = Bench::new();
+    let state = bench.state.jobs.get_mut(&job).expect("known");
+    state.splits.fruitless = FRUITLESS_CUTS_MAX - 3;
+    let mut rows = quarantined(&run(&mut bench, &poison));
+    rows.sort_by_key(|rows| rows.start);
+    assert!(rows.len() < 50, "{rows:?}");
+    let mut next = 100;
+    for Quarantined { start, end, .. } in rows {
+        assert_eq!(start, next, "no row is lost, none given up twice");
+        next = end;
+    }
+    assert_eq!(next, 200);
+    let status = bench.state.status(&job, 0).expect("known");
+    assert_eq!((status.rows, status.rows_done), (250, 150));
+}
+
+#[test]
+fn levels_of_a_cut_between_a_unit_and_its_rows_at_fault_are_not_told() {
+    let mut bench = Bench::new();
+    run(&mut bench, &[107, 180]);
+    let failures = bench.state.status(&bench.plan.job, 0).expect("known").failures;
+    let parts: Vec<&str> = failures.iter().map(|failure| &*failure.label).collect();
+    let parts: Vec<&str> = parts.into_iter().filter(|label| label.starts_with("extract")).collect();
+    assert_eq!(parts.len(), 3, "the unit and two rows: {parts:?}");
 }
 
 #[test]

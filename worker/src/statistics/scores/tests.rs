@@ -134,3 +134,62 @@ fn resampled_statistic_has_the_reported_value_and_interval() {
     assert_eq!((Some(low), Some(high)), (reported.low, reported.high));
     assert_eq!(resampled(&context, &input, &["auroc_exact"], 10), []);
 }
+
+#[test]
+fn a_target_of_one_class_has_no_area_and_counts_in_no_mean() {
+    let mut rng = Rng::derive(3, "classes");
+    let mixed: Vec<f64> = (0..40).map(|i| f64::from(i % 2)).collect();
+    let guess: Vec<f64> = mixed.iter().map(|y| 0.5 * y + 0.5 * rng.uniform()).collect();
+    let both = ["a".to_owned(), "b".to_owned()];
+    for one_class in [0.0, 1.0] {
+        let targets = [mixed.clone(), vec![one_class; 40]];
+        let predictions = [guess.clone(), guess.clone()];
+        for probe in ["network", "logistic"] {
+            let context = context(TaskName::ChipSeq, Protocol::Published, probe);
+            let rows = scores(&context, &both, &targets, &predictions);
+            let alone = scores(&context, &both[..1], &targets[..1], &predictions[..1]);
+            for of_mixed in alone.iter().filter(|row| row.name.starts_with("au")) {
+                let of = |target: &str| {
+                    let mut named = rows.iter().filter(|row| row.name == of_mixed.name);
+                    named.find(|row| row.target == target).unwrap()
+                };
+                let (mean, nothing) = (of("mean"), of("b"));
+                assert_eq!((mean.value, mean.low), (of_mixed.value, of_mixed.low), "{mean:?}");
+                assert_eq!((nothing.value, nothing.low), (None, None), "{nothing:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn areas_that_few_resamples_define_have_no_interval() {
+    // A positive is in about seven of eight resamples.
+    let targets = [(0..40).map(|i| if i < 2 { 1.0 } else { 0.0 }).collect::<Vec<f64>>()];
+    let predictions = [(0..40).map(|i| f64::from(i % 7) / 7.0).collect::<Vec<f64>>()];
+    let context = context(TaskName::ChipSeq, Protocol::Corrected, "network");
+    let rows = scores(&context, &["bound".to_owned()], &targets, &predictions);
+    for row in rows.iter().filter(|row| row.name.starts_with("au")) {
+        assert!(row.value.is_some() && row.low.is_none(), "{row:?}");
+    }
+}
+
+#[test]
+fn a_mean_is_resampled_over_the_same_targets_each_time() {
+    let mut rng = Rng::derive(8, "few");
+    let truth: Vec<f64> = (0..30).map(|_| rng.normal()).collect();
+    let guess: Vec<f64> = truth.iter().map(|y| y + rng.normal()).collect();
+    // Known on one example, which a third of the resamples lack.
+    let sparse = (0..30).map(|i| if i == 0 { 5.0 } else { f64::NAN }).collect();
+    let context = context(TaskName::Regression, Protocol::Corrected, "ridge");
+    let both = ["a".to_owned(), "b".to_owned()];
+    let rows = scores(&context, &both, &[truth, sparse], &[guess.clone(), guess]);
+    let mean = rows.iter().find(|row| row.name == "mse" && row.target == "mean").unwrap();
+    assert!(mean.value.is_some() && mean.low.is_none(), "{mean:?}");
+}
+
+#[test]
+fn a_network_named_like_logistic_regression_is_none() {
+    let named = |label| primary_statistic(TaskName::ChipSeq, Protocol::Published, label);
+    assert_eq!(named("logistic, C 0.1"), "auroc_hard");
+    assert_eq!(named("logistic-cnn, 3 epochs"), "auroc_exact");
+}

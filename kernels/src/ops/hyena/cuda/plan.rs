@@ -73,6 +73,8 @@ impl Block {
         let resident = match threads {
             512.. => 1,
             256.. if self.column && self.points < 96 => 2,
+            // These stand alone where shared memory is small; three stages of sixteen points need more.
+            256.. if !self.column && self.points > 2560 => 1,
             256.. => 3,
             128.. => 5,
             64.. => 10,
