@@ -227,20 +227,3 @@ pub(crate) async fn write_report(store: &Store, job: &JobId, folder: &Path) -> R
     let files = tokio::task::block_in_place(|| gathered.render(&plan))?;
     report_folder::write(folder, files)
 }
-
-/// Writes a file so that nobody sees half of it.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e| glmeval_common::error::io_error(path, e);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", random_token()));
-    let partial = path.with_file_name(name);
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        // The half-written file is of no use; the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.map_err(failed)
-}

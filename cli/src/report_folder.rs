@@ -3,8 +3,8 @@
 //! Leaves out: what they hold. Invariant: the page comes last, so that it names nothing that is not there; of what the folder held
 //! before, only files that its last page named and this one does not have are removed.
 
-use crate::embedded::write_whole;
 use glmeval_common::error::{InputError, Result, io_error};
+use glmeval_common::rng::random_token;
 use glmeval_worker::report::ReportFile;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -53,6 +53,23 @@ fn named_by(page: &str) -> BTreeSet<String> {
     let tables = TABLES.iter().filter(|table| page.contains(&format!("<dt>{table}</dt>")));
     let tables = tables.flat_map(|table| ["csv", "parquet"].map(|form| format!("{table}.{form}")));
     links.filter(is_figure).map(str::to_owned).chain(tables).collect()
+}
+
+/// Writes a file so that nobody sees half of it.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e| io_error(path, e);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", random_token()));
+    let partial = path.with_file_name(name);
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    if written.is_err() {
+        // The half-written file is of no use; the first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written.map_err(failed)
 }
 
 #[cfg(test)]
