@@ -21,13 +21,15 @@ use glmeval_common::store::Store;
 use glmeval_common::store::jobs::read_plan;
 use glmeval_coordinator::driver::Recovery;
 use glmeval_coordinator::{Coordinator, CoordinatorRecord, Settings, StoredJobs};
-use glmeval_worker::agent::{Agent, AgentSettings, StopHandle, StopSource, stop_pair};
+use glmeval_worker::agent::{Agent, AgentExit, AgentSettings, StopHandle, StopSource, stop_pair};
 use glmeval_worker::device::{Device, DeviceChoice};
 use glmeval_worker::publish::Gathered;
 use glmeval_worker::runner::Runner;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// Where `run` keeps its store unless told otherwise.
 pub(crate) const STORE_DEFAULT: &str = "glmeval-store";
@@ -46,7 +48,7 @@ pub(crate) struct MachineArguments {
     #[arg(long)]
     threads: Option<usize>,
     /// Where gLMs run and networks are trained: cpu, cuda, cuda:N, cuda:N,M for several, or emulated (slow, for tests).
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", env = "GLMEVAL_DEVICE")]
     device: DeviceChoice,
 }
 
@@ -120,10 +122,8 @@ pub(crate) async fn run(
     let boards = agents.iter().map(Agent::board).collect();
     let progress = Progress::of_workers(&planned.plan, boards);
     let running: Vec<_> = agents.into_iter().map(|agent| tokio::spawn(agent.run())).collect();
-    let interrupted = follow(&coordinator, &job, progress, (stop, source)).await?;
-    for agent in running {
-        agent.await.map_err(|e| Error::bug("run a worker").with_source(e))??;
-    }
+    let working = std::pin::pin!(all_of(running));
+    let interrupted = follow((&coordinator, &job), progress, (stop, source), working).await?;
     ticking.abort();
     if let Some(error) = runners.iter().find_map(|(_, runner)| runner.take_error()) {
         return Err(error);
@@ -172,16 +172,29 @@ fn agents_of(
         .collect()
 }
 
-/// Shows progress until the job is over or stopped; returns whether the user interrupted it.
+/// Ends as the last of `workers` does, with the first error.
+async fn all_of(workers: Vec<JoinHandle<Result<AgentExit>>>) -> Result<()> {
+    let mut first = Ok(());
+    for worker in workers {
+        let ended = worker.await.map_err(|e| Error::bug("run a worker").with_source(e))?;
+        first = first.and(ended.map(drop));
+    }
+    first
+}
+
+/// Shows progress until the job is over or stopped, and waits for its workers; returns whether the user interrupted it.
+///
+/// # Errors
+/// What ended the workers, at once if none is left: nobody else would ever end the job.
 async fn follow(
-    coordinator: &Coordinator,
-    job: &JobId,
+    (coordinator, job): (&Coordinator, &JobId),
     mut progress: Progress,
     (stop, source): (StopHandle, StopSource),
+    mut working: Pin<&mut impl Future<Output = Result<()>>>,
 ) -> Result<bool> {
     let mut statuses = coordinator.watch(job).await?;
     let mut last = None;
-    let mut interrupted = false;
+    let (mut interrupted, mut is_worked) = (false, false);
     // One listener for the whole loop: none is there between two of them.
     let mut asked = std::pin::pin!(interruption::asked());
     loop {
@@ -195,6 +208,10 @@ async fn follow(
                 None => break,
             },
             _ = source.stopped() => break,
+            ended = &mut working, if !is_worked => {
+                ended?;
+                is_worked = true;
+            }
             signal = &mut asked => {
                 signal.map_err(|e| Error::unavailable("listen for signals").with_source(e))?;
                 interrupted = true;
@@ -206,6 +223,9 @@ async fn follow(
     }
     if let Some(status) = &last {
         progress.finish(status);
+    }
+    if !is_worked {
+        working.await?;
     }
     Ok(interrupted)
 }

@@ -42,7 +42,7 @@ enum WhatIsAbsent {
 #[derive(Args, Clone)]
 pub(crate) struct KindArguments {
     /// Kind of device that embeds and trains: cpu, cuda-sm80, cuda-sm90, or that of this machine's cuda.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "GLMEVAL_DEVICE")]
     device: DeviceChoice,
 }
 

@@ -55,21 +55,35 @@ impl MetricsArguments {
         metrics: MetricsText,
         (trust, is_secured): (&Trust, bool),
     ) -> Result<()> {
-        let Some(address) = &self.metrics_addr else { return Ok(()) };
+        serve_metrics(self.bind((trust, is_secured)).await?, metrics);
+        Ok(())
+    }
+
+    /// Binds the address of metrics, if there is one, as `trust` secures it.
+    pub(crate) async fn bind(&self, (trust, is_secured): (&Trust, bool)) -> Result<Option<Bound>> {
+        let Some(address) = &self.metrics_addr else { return Ok(None) };
         let access = match &self.metrics_token_file {
             Some(file) => Access::of_file(file)?,
             None => Access::default(),
         };
         let listener = listen(address).await?;
         let access = secured(access, &listener, trust, is_secured)?;
-        announce("metrics", (&listener, &access), "/metrics");
-        tokio::spawn(async move {
-            if let Err(error) = dashboard::serve_metrics(listener, access, metrics).await {
-                tracing::error!(error = error.chain(), "metrics are served no more");
-            }
-        });
-        Ok(())
+        Ok(Some((listener, access)))
     }
+}
+
+/// A socket, and who may read what is served there.
+pub(crate) type Bound = (TcpListener, Access);
+
+/// Starts to serve `metrics` where a socket was bound; says where.
+pub(crate) fn serve_metrics(bound: Option<Bound>, metrics: MetricsText) {
+    let Some((listener, access)) = bound else { return };
+    announce("metrics", (&listener, &access), "/metrics");
+    tokio::spawn(async move {
+        if let Err(error) = dashboard::serve_metrics(listener, access, metrics).await {
+            tracing::error!(error = error.chain(), "metrics are served no more");
+        }
+    });
 }
 
 /// Binds a socket for people or Prometheus.

@@ -1,7 +1,6 @@
 //! The commit rule: what is visible, who wins, what is checked.
 
 use crate::for_each_store;
-use bytes::Bytes;
 use glmeval_common::clock::ManualClock;
 use glmeval_common::embedding::{EmbeddingShard, ShardIdentity, ShardTensor, narrow};
 use glmeval_common::error::ErrorKind;

@@ -134,6 +134,7 @@ pub(crate) async fn status(arguments: StatusArguments) -> Result<ExitCode> {
         say_json(&status)?;
     } else {
         say(&describe(&status, arguments.format));
+        complain_of_failures(&status);
     }
     Ok(ExitCode::SUCCESS)
 }

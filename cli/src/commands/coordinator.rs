@@ -4,7 +4,7 @@ use crate::commands::doctor::store::check_once;
 use crate::connecting::{TrustArguments, coordinator_name, host_name};
 use crate::exit;
 use crate::output::{complain, say};
-use crate::planning::{KindArguments, plan_file};
+use crate::planning::{KindArguments, Planned, plan_file};
 use crate::telemetry::{self, MetricsArguments};
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
@@ -14,6 +14,7 @@ use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
 use glmeval_common::store::coordinators::{Claim, end};
+use glmeval_common::store::jobs::cancelled;
 use glmeval_common::trust::{Role, Token};
 use glmeval_coordinator::dashboard::{self, Access};
 use glmeval_coordinator::{
@@ -91,33 +92,23 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Serves dashboard and metrics where that is asked for.
-    async fn serve_telemetry(&self, coordinator: &Coordinator, trust: &Trust) -> Result<()> {
-        if self.dashboard.is_none() && !self.metrics.wanted() {
-            return Ok(());
-        }
-        let metrics = telemetry::start_metrics()?;
-        if let Some(address) = &self.dashboard {
-            let file = self.dashboard_token_file.as_ref().or(self.operator_token_file.as_ref());
-            let access = match file {
-                Some(file) => Access::of_file(file)?,
-                None => Access::default(),
-            };
-            let listener = telemetry::listen(address).await?;
-            access.check_address(&listener)?;
-            let access = telemetry::secured(access, &listener, trust, self.dashboard_tls)?;
-            telemetry::announce("dashboard", (&listener, &access), "/");
-            let serving =
-                dashboard::serve(coordinator.clone(), listener, access, Arc::clone(&metrics));
-            tokio::spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::error!(error = error.chain(), "the dashboard is served no more");
-                }
-            });
-        }
-        let coordinator = coordinator.clone();
-        let text = Arc::new(move || dashboard::metrics_text(&coordinator, &metrics));
-        self.metrics.serve(text, (trust, self.dashboard_tls)).await
+    /// Binds what dashboard and metrics are asked to listen on.
+    async fn bind_telemetry(&self, trust: &Trust) -> Result<[Option<telemetry::Bound>; 2]> {
+        let dashboard = match &self.dashboard {
+            Some(address) => {
+                let file = self.dashboard_token_file.as_ref().or(self.operator_token_file.as_ref());
+                let access = match file {
+                    Some(file) => Access::of_file(file)?,
+                    None => Access::default(),
+                };
+                let listener = telemetry::listen(address).await?;
+                access.check_address(&listener)?;
+                let access = telemetry::secured(access, &listener, trust, self.dashboard_tls)?;
+                Some((listener, access))
+            }
+            None => None,
+        };
+        Ok([dashboard, self.metrics.bind((trust, self.dashboard_tls)).await?])
     }
 
     fn trust(&self) -> Result<Trust> {
@@ -158,18 +149,23 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let name = &arguments.name;
     let recovery =
         if arguments.jobs.is_empty() { Recovery::AllJobs } else { Recovery::SubmittedOnly };
+    // What may fail on this machine fails before the epoch is taken, which ends the coordinator that runs.
+    let health = match &arguments.health_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let pages = arguments.bind_telemetry(&trust).await?;
+    let kind = arguments.device.kind()?;
+    let plan = |job: &PathBuf| tokio::task::block_in_place(|| plan_file(job, &kind));
+    let planned: Vec<Planned> = arguments.jobs.iter().map(plan).collect::<Result<_>>()?;
     let coordinator = Coordinator::start(name, jobs, clock, settings, &record, recovery).await?;
     let told = told_to_stop(&arguments, &coordinator)?;
-    if let Some(address) = &arguments.health_listen {
-        let listener = bind(address).await?;
+    if let Some(listener) = health {
         tokio::spawn(service::serve_health(listener));
     }
-    for job in &arguments.jobs {
-        let planned = tokio::task::block_in_place(|| plan_file(job, &arguments.device.kind()?))?;
-        say(coordinator.submit(&planned.job.toml, planned.plan).await?.as_str());
-    }
+    submit_all(&coordinator, &store, planned).await?;
     complain(&format!("coordinator {name} epoch {} listens on {bound}", coordinator.epoch()));
-    arguments.serve_telemetry(&coordinator, &trust).await?;
+    serve_telemetry(&coordinator, pages)?;
     service::serve_trusted(coordinator.clone(), listener, trust, told).await?;
     let claim = Claim {
         token: random_token(),
@@ -179,6 +175,44 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         started_unix_ms: record.started_unix_ms,
     };
     leave(&arguments, &coordinator, &store, &claim).await
+}
+
+/// Hands over the jobs of the command line, but for cancelled ones: a coordinator that is started again with the same words is
+/// no wish to resume them.
+async fn submit_all(coordinator: &Coordinator, store: &Store, jobs: Vec<Planned>) -> Result<()> {
+    for Planned { job, plan, .. } in jobs {
+        if cancelled(store, &plan.job).await?.is_some() {
+            say(plan.job.as_str());
+            complain(&format!("job {} was cancelled: `glmeval submit` resumes it", plan.job));
+            continue;
+        }
+        say(coordinator.submit(&job.toml, plan).await?.as_str());
+    }
+    Ok(())
+}
+
+/// Serves dashboard and metrics on what was bound for them.
+fn serve_telemetry(
+    coordinator: &Coordinator,
+    [dashboard, metrics]: [Option<telemetry::Bound>; 2],
+) -> Result<()> {
+    if dashboard.is_none() && metrics.is_none() {
+        return Ok(());
+    }
+    let text = telemetry::start_metrics()?;
+    if let Some((listener, access)) = dashboard {
+        telemetry::announce("dashboard", (&listener, &access), "/");
+        let serving = dashboard::serve(coordinator.clone(), listener, access, Arc::clone(&text));
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(error = error.chain(), "the dashboard is served no more");
+            }
+        });
+    }
+    let coordinator = coordinator.clone();
+    let text = Arc::new(move || dashboard::metrics_text(&coordinator, &text));
+    telemetry::serve_metrics(metrics, text);
+    Ok(())
 }
 
 async fn bind(address: &str) -> Result<TcpListener> {

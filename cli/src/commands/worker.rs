@@ -1,5 +1,6 @@
 //! `glmeval worker`: units for a coordinator, or a static share of a job without one.
 
+use crate::commands::doctor::store::check_once;
 use crate::connecting::{TrustArguments, coordinator_name};
 use crate::discovery::Wanted;
 use crate::embedded::MachineArguments;
@@ -274,6 +275,7 @@ async fn partition(
         return Err(InputError::new("--device", "", expected, "several").into());
     };
     let planned = tokio::task::block_in_place(|| plan_file(job, &device.kind()))?;
+    check_once(store).await?;
     let jobs = StoredJobs::shared(store.clone());
     jobs.put_job(&planned.job.toml, &planned.plan).await?;
     let worker = PartitionWorker {

@@ -102,11 +102,12 @@ pub async fn claim_epoch(store: &Store, name: &str, claim: &Claim) -> Result<Coo
     for _ in 0..CLAIMS_MAX {
         let epoch = newest_epoch(store, name).await?.unwrap_or(0).saturating_add(1);
         let record = claim.record(name, epoch);
-        match store.create_record(&layout::coordinator_path(name, epoch), record).await {
+        let path = layout::coordinator_path(name, epoch);
+        match store.create_record(&path, record).await {
             Ok(Outcome::Won(record)) => return Ok(record),
             Ok(Outcome::Lost(_)) => {}
-            // A record that cannot be read takes its number all the same.
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) => {
+            // A record that cannot be read takes its number all the same; one that could not be written is none.
+            Err(error) if is_unreadable(store, &path, &error).await? => {
                 tracing::warn!(name, epoch, error = %error.chain(), "unreadable coordinator record");
             }
             Err(error) => return Err(error),
@@ -119,6 +120,12 @@ pub async fn claim_epoch(store: &Store, name: &str, claim: &Claim) -> Result<Coo
             store.url()
         ),
     ))
+}
+
+/// Whether `error` is that of a record that is there and cannot be read.
+async fn is_unreadable(store: &Store, path: &str, error: &Error) -> Result<bool> {
+    let is_content = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid);
+    Ok(is_content && store.exists(path).await?)
 }
 
 /// Writes down that a worker lied to coordinators of `name`; the first reason stays.
@@ -136,7 +143,7 @@ pub async fn record_refused(
     let record = RefusedWorker { version: FORMAT_VERSION, worker, reason };
     match store.create_record(&path, record).await {
         // One that cannot be read refuses its worker all the same.
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Invalid) => Ok(()),
+        Err(error) if is_unreadable(store, &path, &error).await? => Ok(()),
         written => written.map(drop),
     }
 }

@@ -291,6 +291,7 @@ fn an_example_beyond_the_bytes_has_a_shard_of_its_own() {
     job.embeddings[0].poolings = vec![Pooling::Full];
     let facts =
         DatasetFacts { length_max: 12_000_000, nucleotides: 30_000_000, ..dataset_facts("d", 3) };
+    job.probes.clear();
     let model = ModelFacts { tokens_max: u64::MAX, ..model_facts("m") };
     let plan = plan(&job, &[facts], &[model], &class).unwrap();
     assert_eq!(count(&plan, UnitKind::Extract), 3);

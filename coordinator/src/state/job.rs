@@ -189,10 +189,11 @@ impl JobState {
         for (first, past) in ranges_of(committed, units) {
             job.commit_recovered(first, past, &mut reports);
         }
-        job.recut(ended.quarantined);
+        // First what was given up whole: its rows are no parts that anybody waits for.
         for (unit, reason) in ended.failed {
             job.fail(unit, reason);
         }
+        job.recut(ended.quarantined);
         for unit in reports {
             // One made before all it tells of was through is out of date.
             if job.idle(unit) == UnitState::Ready {

@@ -167,7 +167,8 @@ pub(super) fn narrowed(
     datasets: &[JobDataset],
 ) -> Result<Option<BTreeSet<usize>>, InputError> {
     match spec.zero_shot {
-        Some(true) => of_variants(at, chosen, datasets).map(Some),
+        // Without a gLM the key is refused as such.
+        Some(true) if spec.model.is_some() => of_variants(at, chosen, datasets).map(Some),
         _ => Ok(chosen),
     }
 }

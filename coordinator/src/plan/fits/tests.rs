@@ -372,10 +372,11 @@ fn tables_that_overlap_under_the_same_names_are_fitted_once() {
     let published = JobProbe { choice: ProbeChoice::Published, ..network(NetworkKind::RepCnn) };
     let mut one = network(NetworkKind::RepMlp);
     one.fractions = Some(vec![0.5, 1.0]);
+    one.representations = Some(vec!["cls".into(), "mean".into()]);
     let plan =
         |probes| planned(&job_of(TaskName::LentiMpra, probes), split_facts(100), "gpn").unwrap();
     let found = plan(vec![published.clone(), one]);
-    assert_eq!(fits(&found).len(), fits(&plan(vec![published])).len() + 5, "the new fraction");
+    assert_eq!(fits(&found).len(), fits(&plan(vec![published])).len() + 4, "the new fraction");
     let found = plan(vec![own_network("p", 2), own_network("p", 5)]);
     assert_eq!(fits(&found).len(), 5, "a longer list of repeats");
 }
