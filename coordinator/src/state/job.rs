@@ -189,11 +189,10 @@ impl JobState {
         for (first, past) in ranges_of(committed, units) {
             job.commit_recovered(first, past, &mut reports);
         }
-        // First what was given up whole: its rows are no parts that anybody waits for.
+        job.recut(ended.quarantined);
         for (unit, reason) in ended.failed {
             job.fail(unit, reason);
         }
-        job.recut(ended.quarantined);
         for unit in reports {
             // One made before all it tells of was through is out of date.
             if job.idle(unit) == UnitState::Ready {
