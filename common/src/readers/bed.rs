@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::example::{Example, ExampleSchema};
 use crate::readers::ExampleReader;
 use crate::readers::genome::Genome;
-use regions::{Columns, Region, RegionReader, Repeats};
+use regions::{Columns, Region, RegionReader};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) mod regions;
 /// Reads a BED file and cuts its intervals from a genome, strand applied.
 ///
 /// Ids are the name column, or where it is `.` or absent `chromosome:start-end` of what was cut, with
-/// `(+)` or `(-)` behind it where the line has a strand. An id that comes again is refused.
+/// `(+)` or `(-)` behind it where the line has a strand. Names that come again are noted.
 pub struct BedReader(RegionReader);
 
 impl BedReader {
@@ -34,13 +34,17 @@ impl BedReader {
     /// # Errors
     /// When `path` cannot be opened; `Invalid` for a window out of range.
     pub fn new(path: &Path, genome: Arc<Genome>, window: Option<u64>) -> Result<Self> {
-        Ok(Self(RegionReader::open(path, genome, window, (parse, Repeats::Refused))?))
+        Ok(Self(RegionReader::open(path, genome, window, parse)?))
     }
 }
 
 impl ExampleReader for BedReader {
     fn schema(&self) -> &ExampleSchema {
         self.0.schema()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.0.notes()
     }
 
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {

@@ -8,7 +8,7 @@
 use crate::error::Result;
 use crate::example::{Example, ExampleSchema};
 use crate::readers::ExampleReader;
-use crate::readers::bed::regions::{Columns, Region, RegionReader, Repeats};
+use crate::readers::bed::regions::{Columns, Region, RegionReader};
 use crate::readers::genome::Genome;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl NarrowPeakReader {
     /// # Errors
     /// When `path` cannot be opened; `Invalid` for a window out of range.
     pub fn new(path: &Path, genome: Arc<Genome>, window: Option<u64>) -> Result<Self> {
-        Ok(Self(RegionReader::open(path, genome, window, (parse, Repeats::Noted))?))
+        Ok(Self(RegionReader::open(path, genome, window, parse)?))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::example::{Example, ExampleSchema, Split};
 use crate::limits::SEQUENCE_NT_MAX;
 use crate::readers::ExampleReader;
 use crate::readers::isolate::isolated;
-use crate::readers::text::unique::{self, UniqueIds};
+use crate::readers::text::unique::RepeatedIds;
 use crate::regular_file;
 use arrow_array::RecordBatch;
 use column::Column;
@@ -43,7 +43,7 @@ pub struct ParquetReader {
     task: TaskName,
     batches: ParquetRecordBatchReader,
     decoded: VecDeque<Example>,
-    ids: UniqueIds,
+    ids: RepeatedIds,
     /// Row of the file that the next batch starts at.
     row: u64,
 }
@@ -109,26 +109,13 @@ impl ParquetReader {
             has_intervals: false,
             has_splits: columns.split.is_some(),
         };
-        let (columns, decoded, ids) = (columns.clone(), VecDeque::new(), UniqueIds::default());
+        let (columns, decoded, ids) = (columns.clone(), VecDeque::new(), RepeatedIds::default());
         Ok(Self { file, schema, columns, task, batches, decoded, ids, row: 0 })
     }
 
     /// Whether a null or NaN is a target that was not measured.
     fn may_miss(&self) -> bool {
         self.columns.missing && self.task.may_lack_targets()
-    }
-
-    /// Refuses ids that came earlier.
-    fn check_ids(&mut self, examples: &[Example]) -> Result<()> {
-        let Some(column) = &self.columns.id else { return Ok(()) };
-        for (example, row) in examples.iter().zip(self.row..) {
-            if let Some(first) = self.ids.insert(&example.id, row) {
-                let place = format!("column {column} row {row}");
-                let found = format!("id {} again (a duplicate of row {first})", example.id);
-                return Err(InputError::new(&self.file, place, unique::EXPECTED, found).into());
-            }
-        }
-        Ok(())
     }
 
     /// Decodes the next batch; false once the file has ended.
@@ -145,7 +132,11 @@ impl ParquetReader {
         };
         let decoder = Decoder { reader: self, batch: &batch };
         let examples = decoder.examples()?;
-        self.check_ids(&examples)?;
+        if self.columns.id.is_some() {
+            for (example, row) in examples.iter().zip(self.row..) {
+                self.ids.look(&example.id, row);
+            }
+        }
         self.row += batch.num_rows() as u64;
         self.decoded.extend(examples);
         Ok(true)
@@ -155,6 +146,10 @@ impl ParquetReader {
 impl ExampleReader for ParquetReader {
     fn schema(&self) -> &ExampleSchema {
         &self.schema
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.ids.notes(&self.file, "rows")
     }
 
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {

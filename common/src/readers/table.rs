@@ -1,8 +1,7 @@
 //! TSV and CSV with a header line, plain or gzip: one row is one example.
 //!
 //! Leaves out: columns that nobody asked for. Invariant: a row has as many fields as the header, and
-//! every target is a finite number, 0 or 1 where the task is binary, or missing where the source says so;
-//! no two rows share an id.
+//! every target is a finite number, 0 or 1 where the task is binary, or missing where the source says so.
 
 use crate::dataset::{TableColumns, TaskName};
 use crate::dna::DnaSequence;
@@ -11,7 +10,7 @@ use crate::example::{Example, ExampleSchema, Split};
 use crate::limits::SEQUENCE_NT_MAX;
 use crate::readers::ExampleReader;
 use crate::readers::fasta::EXPECTED_LETTER;
-use crate::readers::text::unique::{self, UniqueIds};
+use crate::readers::text::unique::RepeatedIds;
 use crate::readers::text::{batch, excerpt};
 use record::RecordReader;
 use std::fmt;
@@ -33,7 +32,7 @@ pub struct TableReader {
     task: TaskName,
     may_miss: bool,
     row_index: u64,
-    ids: UniqueIds,
+    ids: RepeatedIds,
     schema: ExampleSchema,
 }
 
@@ -74,7 +73,7 @@ impl TableReader {
             ..ExampleSchema::sequences_only()
         };
         let may_miss = wanted.missing && task.may_lack_targets();
-        let ids = UniqueIds::default();
+        let ids = RepeatedIds::default();
         Ok(Self { records, columns, task, may_miss, row_index: 0, ids, schema })
     }
 
@@ -101,11 +100,8 @@ impl TableReader {
                 Role::Target => example.targets.push(self.target(column)?),
             }
         }
-        if let Some(column) = self.columns.iter().find(|column| matches!(column.role, Role::Id))
-            && let Some(first) = self.ids.insert(&example.id, self.records.line_number())
-        {
-            let found = format!("id {} again (a duplicate of line {first})", example.id);
-            return Err(self.defect(column, unique::EXPECTED, found));
+        if self.columns.iter().any(|column| matches!(column.role, Role::Id)) {
+            self.ids.look(&example.id, self.records.line_number());
         }
         self.row_index += 1;
         Ok(Some(example))
@@ -169,6 +165,10 @@ impl TableReader {
 impl ExampleReader for TableReader {
     fn schema(&self) -> &ExampleSchema {
         &self.schema
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.ids.notes(&self.records.path().display().to_string(), "lines")
     }
 
     fn read(&mut self, rows: usize) -> Result<Vec<Example>> {

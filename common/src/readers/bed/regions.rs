@@ -8,7 +8,7 @@ use crate::error::{Error, InputError, Result};
 use crate::example::{Example, ExampleSchema};
 use crate::limits::{SEQUENCE_NT_MAX, TABLE_LINE_BYTES_MAX};
 use crate::readers::genome::Genome;
-use crate::readers::text::unique::{self, UniqueIds};
+use crate::readers::text::unique::RepeatedIds;
 use crate::readers::text::{TextReader, batch, excerpt, utf8};
 use crate::readers::windows::check_window;
 use std::fmt;
@@ -32,15 +32,6 @@ pub(in crate::readers) struct Region {
     name: Option<String>,
 }
 
-/// What becomes of an id that comes again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::readers) enum Repeats {
-    /// An error with both lines.
-    Refused,
-    /// One note for all of them.
-    Noted,
-}
-
 /// Makes a region of a line.
 type Parse = fn(&Columns<'_>) -> Result<Region>;
 
@@ -57,10 +48,7 @@ pub(in crate::readers) struct RegionReader {
     genome: Arc<Genome>,
     window: Option<u64>,
     schema: ExampleSchema,
-    ids: UniqueIds,
-    repeats: Repeats,
-    /// Ids that came again, and the first of them with both lines.
-    repeated: (u64, Option<(String, u64, u64)>),
+    ids: RepeatedIds,
 }
 
 impl RegionLines {
@@ -125,13 +113,12 @@ impl RegionReader {
         path: &Path,
         genome: Arc<Genome>,
         window: Option<u64>,
-        (parse, repeats): (Parse, Repeats),
+        parse: Parse,
     ) -> Result<Self> {
         window.map_or(Ok(()), check_window)?;
         let lines = RegionLines::open(path, parse)?;
         let schema = ExampleSchema { has_intervals: true, ..ExampleSchema::sequences_only() };
-        let (ids, repeated) = (UniqueIds::default(), (0, None));
-        Ok(Self { lines, genome, window, schema, ids, repeats, repeated })
+        Ok(Self { lines, genome, window, schema, ids: RepeatedIds::default() })
     }
 
     pub(in crate::readers) fn schema(&self) -> &ExampleSchema {
@@ -140,12 +127,7 @@ impl RegionReader {
 
     /// What readers should know of ids that came again.
     pub(in crate::readers) fn notes(&self) -> Vec<String> {
-        let (count, Some((id, first, again))) = &self.repeated else { return Vec::new() };
-        let path = self.lines.text.path().display();
-        vec![format!(
-            "{path}: {count} rows have the id of an earlier row, such as {id} of lines {first} and \
-             {again}; their order tells them apart"
-        )]
+        self.ids.notes(&self.lines.text.path().display().to_string(), "lines")
     }
 
     pub(in crate::readers) fn read(&mut self, rows: usize) -> Result<Vec<Example>> {
@@ -155,20 +137,8 @@ impl RegionReader {
     fn next_example(&mut self) -> Result<Option<Example>> {
         let Some(region) = self.lines.next_region()? else { return Ok(None) };
         let example = self.cut(region)?;
-        self.check_id(&example.id)?;
+        self.ids.look(&example.id, self.lines.text.line_number());
         Ok(Some(example))
-    }
-
-    fn check_id(&mut self, id: &str) -> Result<()> {
-        let line = self.lines.text.line_number();
-        let Some(first) = self.ids.insert(id, line) else { return Ok(()) };
-        if self.repeats == Repeats::Refused {
-            let found = format!("id {id} again (a duplicate of line {first})");
-            return Err(self.lines.defect(unique::EXPECTED, found));
-        }
-        self.repeated.0 += 1;
-        self.repeated.1.get_or_insert_with(|| (id.to_owned(), first, line));
-        Ok(())
     }
 
     fn cut(&self, region: Region) -> Result<Example> {

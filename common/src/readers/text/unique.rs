@@ -1,4 +1,4 @@
-//! Ids of a file, none of which may come twice.
+//! Ids of a file that come again.
 //!
 //! Leaves out: what an id is. Invariant: ids of any length take the same few bytes.
 
@@ -27,6 +27,34 @@ impl UniqueIds {
                 None
             }
         }
+    }
+}
+
+/// Ids that came again where that is no error, as names of many files are no ids; told in one note.
+#[derive(Default)]
+pub(in crate::readers) struct RepeatedIds {
+    ids: UniqueIds,
+    count: u64,
+    /// The first of them, where it stood before and where again.
+    first: Option<(String, u64, u64)>,
+}
+
+impl RepeatedIds {
+    /// Takes note of `id` at `place`.
+    pub(in crate::readers) fn look(&mut self, id: &str, place: u64) {
+        let Some(before) = self.ids.insert(id, place) else { return };
+        self.count += 1;
+        self.first.get_or_insert_with(|| (id.to_owned(), before, place));
+    }
+
+    /// What readers of `file` should know; `places` are lines or rows.
+    pub(in crate::readers) fn notes(&self, file: &str, places: &str) -> Vec<String> {
+        let Some((id, before, again)) = &self.first else { return Vec::new() };
+        let count = self.count;
+        vec![format!(
+            "{file}: {count} rows have the id of an earlier row, such as {id} of {places} {before} and {again}; \
+             their order tells them apart"
+        )]
     }
 }
 
