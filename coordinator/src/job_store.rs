@@ -111,6 +111,15 @@ pub trait JobStore: Send + Sync {
     async fn quarantined(&self, _job: &JobId) -> Result<Vec<Quarantined>> {
         Ok(Vec::new())
     }
+    /// Rows of the shards `units` that are committed, as ranges by unit, sorted and joined; a store that
+    /// says nothing has them computed again.
+    async fn kept_rows(
+        &self,
+        _plan: &Plan,
+        _units: &BTreeSet<u32>,
+    ) -> Result<Vec<(u32, u64, u64)>> {
+        Ok(Vec::new())
+    }
     /// Writes down that rows were given up in a round of a job; a record that is there already is fine.
     async fn record_quarantined(
         &self,

@@ -7,14 +7,14 @@
 use crate::job_store::{JobSnapshot, JobStore};
 use crate::plan;
 use crate::schedule::UnitSet;
-use crate::state::{Event, State};
+use crate::state::{Ended, Event, State};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::JobId;
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
 use glmeval_common::store::jobs::Spent;
 use glmeval_common::unit::UnitKind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is known of a job beside its units.
@@ -67,6 +67,8 @@ async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<(Event, Known)> {
     };
     let failed = store.failed_units(job).await?;
     let quarantined = store.quarantined(job).await?;
+    let cut: BTreeSet<u32> = quarantined.iter().map(|rows| rows.unit).collect();
+    let kept = store.kept_rows(&plan, &cut).await?;
     let schedule =
         JobSchedule::of_toml(&store.job_toml(job).await?.unwrap_or_default(), "job.toml");
     let schedule = schedule.unwrap_or_else(|error| {
@@ -74,7 +76,8 @@ async fn read_job(store: &dyn JobStore, job: &JobId) -> Result<(Event, Known)> {
         JobSchedule::default()
     });
     let plan = Arc::new(plan);
-    let event = Event::Submit { plan, committed, failed, quarantined, cancelled, schedule };
+    let ended = Ended { failed, quarantined, kept, cancelled };
+    let event = Event::Submit { plan, committed, ended, schedule };
     Ok((event, Known { round, spent }))
 }
 

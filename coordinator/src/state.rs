@@ -29,8 +29,8 @@ mod workers;
 
 use crowd::Crowd;
 pub use event::{Effect, Event};
-use job::{Ended, JobState};
-pub use job::{Quarantined, UnitState};
+use job::JobState;
+pub use job::{Ended, Quarantined, UnitState};
 pub use status::{LeaseView, WorkerView};
 use turns::Turns;
 use workers::{Hosts, WorkerState};
@@ -76,10 +76,9 @@ impl State {
     pub fn apply(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Submit { plan, committed, failed, quarantined, cancelled, schedule } => {
+            Event::Submit { plan, committed, ended, schedule } => {
                 if self.jobs.get(&plan.job).is_none_or(|job| job.phase().is_over()) {
                     let (id, since) = (plan.job.clone(), self.generation());
-                    let ended = Ended { failed, quarantined, cancelled };
                     let mut job = JobState::new(plan, &committed, ended, schedule, since);
                     job.suspect(self.refused.keys());
                     self.live.insert(id.clone());

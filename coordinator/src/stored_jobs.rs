@@ -197,6 +197,10 @@ impl JobStore for StoredJobs {
         Ok(rows.collect())
     }
 
+    async fn kept_rows(&self, plan: &Plan, units: &BTreeSet<u32>) -> Result<Vec<(u32, u64, u64)>> {
+        committed::kept_rows(&self.store, plan, units).await
+    }
+
     async fn record_quarantined(&self, job: &JobId, round: u32, rows: &Quarantined) -> Result<()> {
         let record = failed(rows.unit, Some((rows.start, rows.end)), &rows.reason);
         jobs::record_failure(&self.store, job, round, record).await.map(drop)

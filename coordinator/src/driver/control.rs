@@ -6,7 +6,7 @@
 use super::{Coordinator, lock, telemetry};
 use crate::evidence::Evidence;
 use crate::plan;
-use crate::state::{Effect, Event, State};
+use crate::state::{Effect, Ended, Event, State};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -19,7 +19,6 @@ use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::{Plan, UnitSpec};
 use glmeval_common::trace;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -237,11 +236,9 @@ impl Control for Coordinator {
         let span = tracing::info_span!(parent: None, "job", %job, name = plan.name);
         span.in_scope(|| tracing::info!(units = plan.unit_count(), "job submitted"));
         lock(&self.inner.ledger).set_trace(&job, trace::traceparent(&span));
-        let (plan, failed) = (Arc::new(plan), BTreeMap::new());
-        let quarantined = Vec::new();
-        let cancelled = false;
+        let (plan, ended) = (Arc::new(plan), Ended::default());
         lock(&self.inner.rounds).insert(job.clone(), round);
-        self.apply(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule });
+        self.apply(Event::Submit { plan, committed, ended, schedule });
         Ok(job)
     }
 

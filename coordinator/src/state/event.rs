@@ -2,13 +2,13 @@
 //!
 //! Leaves out: what follows from what (state).
 
-use super::job::Quarantined;
+use super::job::{Ended, Quarantined};
 use crate::evidence::Evidence;
 use glmeval_common::control::{LeaseKey, Outcome, Progress, Renamed};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Everything that can happen.
@@ -20,12 +20,8 @@ pub enum Event {
         plan: Arc<Plan>,
         /// Per unit: whether the store holds its commit.
         committed: Vec<bool>,
-        /// Units given up earlier, with their error chains.
-        failed: BTreeMap<u32, String>,
-        /// Rows of shards given up earlier.
-        quarantined: Vec<Quarantined>,
-        /// Ended by the user earlier.
-        cancelled: bool,
+        /// What ended before this coordinator began.
+        ended: Ended,
         /// Its share of the workers.
         schedule: JobSchedule,
     },

@@ -111,10 +111,16 @@ impl Failures {
 }
 
 /// How a job and its units ended before this coordinator began.
-pub(super) struct Ended {
-    pub(super) failed: BTreeMap<u32, String>,
-    pub(super) quarantined: Vec<Quarantined>,
-    pub(super) cancelled: bool,
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// Units given up, with their error chains.
+    pub failed: BTreeMap<u32, String>,
+    /// Rows of shards given up.
+    pub quarantined: Vec<Quarantined>,
+    /// What the store holds of these shards, as ranges of rows by unit.
+    pub kept: Vec<(u32, u64, u64)>,
+    /// Whether the user ended the job.
+    pub cancelled: bool,
 }
 
 /// One job as a coordinator sees it.
@@ -189,8 +195,9 @@ impl JobState {
         for (first, past) in ranges_of(committed, units) {
             job.commit_recovered(first, past, &mut reports);
         }
-        job.recut(ended.quarantined);
+        job.recut(ended.quarantined, &ended.kept);
         for (unit, reason) in ended.failed {
+            job.fail_parts(unit, &reason);
             job.fail(unit, reason);
         }
         for unit in reports {

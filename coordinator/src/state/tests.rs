@@ -30,14 +30,7 @@ pub(super) fn worker(name: &str) -> WorkerId {
 }
 
 pub(super) fn submission(plan: Arc<Plan>, committed: Vec<bool>) -> Event {
-    Event::Submit {
-        plan,
-        committed,
-        failed: BTreeMap::new(),
-        quarantined: Vec::new(),
-        cancelled: false,
-        schedule: JobSchedule::default(),
-    }
+    Event::Submit { plan, committed, ended: Ended::default(), schedule: JobSchedule::default() }
 }
 
 impl Bench {
@@ -321,9 +314,7 @@ fn a_job_that_was_complete_when_its_cancellation_was_written_down_is_finished_fo
         bench.apply(Event::Submit {
             plan: bench.plan.clone(),
             committed: vec![true; units - left],
-            failed: BTreeMap::new(),
-            quarantined: vec![],
-            cancelled: true,
+            ended: Ended { cancelled: true, ..Ended::default() },
             schedule: Default::default(),
         });
         assert_eq!(bench.phase(), phase);

@@ -11,7 +11,7 @@ use glmeval_common::ids::SetId;
 use glmeval_common::plan::{EntrySpec, Plan, UnitSpec};
 use glmeval_common::store::Store;
 use glmeval_common::store::embeddings::listing::{committed_rows, holds};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests to the store at a time while a plan is compared with what is committed.
 const REQUESTS_MAX: usize = 32;
@@ -61,6 +61,33 @@ pub(super) async fn committed(store: &Store, plan: &Plan, known: &UnitSet) -> Re
         }
     }
     Ok(committed)
+}
+
+/// Rows of the shards `units` that are committed, as ranges by unit, sorted and joined.
+pub(super) async fn kept_rows(
+    store: &Store,
+    plan: &Plan,
+    units: &BTreeSet<u32>,
+) -> Result<Vec<(u32, u64, u64)>> {
+    let mut by_set: BTreeMap<&SetId, Vec<(u32, u32)>> = BTreeMap::new();
+    for &unit in units {
+        if let Some(UnitSpec::Extract { set, .. }) = plan.unit(unit).map(|unit| unit.spec)
+            && let Some(set) = plan.sets.get(set)
+        {
+            by_set.entry(&set.id).or_default().push((unit, unit + 1));
+        }
+    }
+    let mut kept = Vec::new();
+    for (set, gaps) in by_set {
+        let union = committed_rows(store, set, &slices(plan, &gaps)).await?;
+        for (unit, _) in gaps {
+            let Some((start, end)) = rows(plan, unit) else { continue };
+            let within = union.iter().map(|(a, b)| ((*a).max(start), (*b).min(end)));
+            kept.extend(within.filter(|(a, b)| a < b).map(|(a, b)| (unit, a, b)));
+        }
+    }
+    kept.sort_unstable();
+    Ok(kept)
 }
 
 fn rows(plan: &Plan, unit: u32) -> Option<(u64, u64)> {

@@ -82,35 +82,40 @@ impl JobState {
     }
 
     /// Goes on where an earlier coordinator stood: rows it gave up are parts of their own, and so is
-    /// what lies between them.
-    pub(in crate::state) fn recut(&mut self, quarantined: Vec<Quarantined>) {
+    /// what lies between them, where the store holds it (`kept`) and where it does not.
+    pub(in crate::state) fn recut(
+        &mut self,
+        quarantined: Vec<Quarantined>,
+        kept: &[(u32, u64, u64)],
+    ) {
         let mut by_unit: BTreeMap<u32, BTreeMap<(u64, u64), String>> = BTreeMap::new();
         for Quarantined { unit, start, end, reason } in quarantined {
             by_unit.entry(unit).or_default().insert((start, end), reason);
         }
         for (unit, rows) in by_unit {
             let Some((start, end)) = self.rows(unit) else { continue };
-            let is_open = self.unit(unit).is_some_and(|state| !state.is_terminal());
-            let (mut parts, mut position) = (Vec::new(), start);
-            for &(first, past) in rows.keys().filter(|(a, b)| a < b && *b <= end) {
-                if first < position {
-                    continue;
-                }
-                if position < first {
-                    parts.push((position, first));
-                }
-                parts.push((first, past));
-                position = past;
+            if self.unit(unit).is_none_or(UnitState::is_terminal) {
+                continue;
             }
-            if position < end {
-                parts.push((position, end));
-            }
-            let added = if is_open { self.cut(unit, &parts) } else { None };
-            for (part, range) in added.into_iter().flatten().zip(&parts) {
+            let kept = kept.iter().filter(|(of, ..)| *of == unit).map(|(_, a, b)| (*a, *b));
+            let parts = tiles((start, end), rows.keys().copied(), kept);
+            let ranges: Vec<_> = parts.iter().map(|(range, _)| *range).collect();
+            let added = self.cut(unit, &ranges).unwrap_or_default();
+            for (part, (range, is_kept)) in added.into_iter().zip(&parts) {
                 if let Some(reason) = rows.get(range) {
                     self.fail(part, reason.clone());
+                } else if *is_kept {
+                    self.commit(part);
                 }
             }
+        }
+    }
+
+    /// Gives up the parts of a shard that are not through. A shard is on record as given up once all its
+    /// parts ended, so what is missing of it was given up too, or is gone from the store.
+    pub(in crate::state) fn fail_parts(&mut self, unit: u32, reason: &str) {
+        for part in self.splits.parts.get(&unit).cloned().unwrap_or_default() {
+            self.fail(part, reason.to_owned());
         }
     }
 
@@ -172,4 +177,33 @@ impl JobState {
             }
         }
     }
+}
+
+/// Tiles `start..end`: rows that were given up as they are on record, between them what the store holds,
+/// which is marked, and what it does not hold.
+fn tiles(
+    (start, end): (u64, u64),
+    given_up: impl Iterator<Item = (u64, u64)>,
+    kept: impl Iterator<Item = (u64, u64)> + Clone,
+) -> Vec<((u64, u64), bool)> {
+    let (mut tiles, mut position) = (Vec::new(), start);
+    let within = given_up.filter(|(first, past)| first < past && *past <= end);
+    for (first, past) in within.chain([(end, end)]) {
+        if first < position {
+            continue;
+        }
+        for (from, to) in kept.clone() {
+            let (from, to) = (from.clamp(position, first), to.clamp(position, first));
+            if from < to {
+                tiles.push(((position, from), false));
+                tiles.push(((from, to), true));
+                position = to;
+            }
+        }
+        tiles.push(((position, first), false));
+        tiles.push(((first, past), false));
+        position = past;
+    }
+    tiles.retain(|((first, past), _)| first < past);
+    tiles
 }

@@ -7,10 +7,10 @@ use super::Trace;
 use super::faults::{Broken, Faults};
 use super::messages::{Message, Reply};
 use super::shapes::{self, Shape, SimUnit};
-use super::store::Store;
+use super::store::{Key, Store};
 use super::worker::Worker;
 use crate::settings::Settings;
-use crate::state::{Effect, Event, Quarantined, State};
+use crate::state::{Effect, Ended, Event, Quarantined, State};
 use glmeval_common::control::LeaseKey;
 use glmeval_common::ids::{Generation, JobId, WorkerId};
 use glmeval_common::job::JobSchedule;
@@ -327,9 +327,12 @@ impl World {
         Event::Submit {
             plan: shape.plan.clone(),
             committed: committed.collect(),
-            failed: failed.map(|((_, unit), reason)| (*unit, reason.clone())).collect(),
-            quarantined: if anew { Vec::new() } else { self.quarantined(job) },
-            cancelled,
+            ended: Ended {
+                failed: failed.map(|((_, unit), reason)| (*unit, reason.clone())).collect(),
+                kept: self.kept(job),
+                quarantined: if anew { Vec::new() } else { self.quarantined(job) },
+                cancelled,
+            },
             schedule: self.schedules[&job],
         }
     }
@@ -427,6 +430,23 @@ impl World {
         let rows = rows.map(|(&(_, unit, start, end), reason)| {
             let reason = reason.clone();
             Quarantined { unit, start, end, reason }
+        });
+        rows.collect()
+    }
+
+    /// Rows of shards of a job, some of which were given up, that the store holds.
+    fn kept(&self, job: usize) -> Vec<(u32, u64, u64)> {
+        let cut: BTreeSet<u32> = self.quarantined(job).iter().map(|rows| rows.unit).collect();
+        let units = cut.into_iter().map(|unit| (unit, shapes::ALL[job].units[unit as usize].key));
+        let rows = units.flat_map(|(unit, key)| {
+            let (set, start, end) = match key {
+                Key::Shard { set, start, end } => (set, start, end),
+                _ => (0, 0, 0),
+            };
+            let row = move |row| Key::Shard { set, start: row, end: row + 1 };
+            (start..end)
+                .filter(move |at| self.store.holds(row(*at)).0)
+                .map(move |at| (unit, at, at + 1))
         });
         rows.collect()
     }

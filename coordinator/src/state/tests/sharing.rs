@@ -12,12 +12,11 @@ fn two_jobs(schedules: [JobSchedule; 2]) -> (Bench, [Arc<Plan>; 2]) {
         Arc::new(plans::planned_over(&job, &format!("d{number}"), 4_000))
     });
     for (plan, schedule) in plans.iter().zip(schedules) {
-        let Event::Submit { plan, committed, failed, quarantined, cancelled, .. } =
-            submission(Arc::clone(plan), vec![true])
+        let Event::Submit { plan, committed, ended, .. } = submission(Arc::clone(plan), vec![true])
         else {
             panic!("a submission")
         };
-        bench.apply(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule });
+        bench.apply(Event::Submit { plan, committed, ended, schedule });
     }
     (bench, plans)
 }

@@ -25,6 +25,12 @@ fn run(bench: &mut Bench, poison: &[u64]) -> Vec<Effect> {
     panic!("the job does not end");
 }
 
+/// The job of the bench as a coordinator finds it in the store.
+fn recovered(bench: &mut Bench, committed: Vec<bool>, ended: Ended) {
+    let (plan, schedule) = (Arc::clone(&bench.plan), JobSchedule::default());
+    bench.apply(Event::Submit { plan, committed, ended, schedule });
+}
+
 fn quarantined(told: &[Effect]) -> Vec<Quarantined> {
     let rows = told.iter().filter_map(|effect| match effect {
         Effect::RecordQuarantined { rows, .. } => Some(rows.clone()),
@@ -135,13 +141,8 @@ fn a_new_coordinator_goes_on_with_the_rows_between_those_that_were_given_up() {
     let mut bench = Bench::new();
     bench.state = State::new(2, Settings::default());
     let row = |start| Quarantined { unit: 2, start, end: start + 1, reason: "nan".into() };
-    let Event::Submit { plan, committed, failed, cancelled, schedule, .. } =
-        submission(Arc::clone(&bench.plan), vec![true, true])
-    else {
-        panic!("a submission")
-    };
-    let quarantined = vec![row(107), row(150)];
-    bench.apply(Event::Submit { plan, committed, failed, quarantined, cancelled, schedule });
+    let ended = Ended { quarantined: vec![row(107), row(150)], ..Ended::default() };
+    recovered(&mut bench, vec![true, true], ended);
     assert_eq!(bench.unit(2), UnitState::Split);
     let told = run(&mut bench, &[107, 150]);
     assert_eq!(self::quarantined(&told), [], "nothing is found twice");
@@ -150,6 +151,51 @@ fn a_new_coordinator_goes_on_with_the_rows_between_those_that_were_given_up() {
     bench.submit(vec![true, true, false, true]);
     run(&mut bench, &[]);
     assert_eq!(bench.phase(), JobPhase::Finished, "tried again, and mended");
+}
+
+#[test]
+fn a_job_that_ended_with_rows_given_up_has_ended_for_the_next_coordinator_too() {
+    let mut bench = Bench::new();
+    let told = run(&mut bench, &[107, 150]);
+    let before = bench.state.status(&bench.plan.job, 0).expect("known");
+    let failed = told.iter().filter_map(|effect| match effect {
+        Effect::RecordFailed { unit, reason, .. } => Some((*unit, reason.clone())),
+        _ => None,
+    });
+    let kept = vec![(2, 100, 107), (2, 108, 150), (2, 151, 200)];
+    let ended =
+        Ended { failed: failed.collect(), quarantined: quarantined(&told), kept, cancelled: false };
+    let committed = (0..8).map(|unit| bench.unit(unit) == UnitState::Committed).collect();
+    bench.state = State::new(2, Settings::default());
+    recovered(&mut bench, committed, ended.clone());
+    assert_eq!(bench.phase(), JobPhase::FinishedWithFailures);
+    let after = bench.state.status(&bench.plan.job, 0).expect("known");
+    assert_eq!((after.rows_done, &after.failures), (248, &before.failures));
+
+    // What vanished from the store is given up with its unit: nothing is open, nobody has to come.
+    bench.state = State::new(3, Settings::default());
+    recovered(&mut bench, vec![true; 2], Ended { kept: Vec::new(), ..ended });
+    assert_eq!((bench.unit(2), bench.unit(3)), (UnitState::Failed, UnitState::Ready));
+    run(&mut bench, &[]);
+    assert_eq!(bench.phase(), JobPhase::FinishedWithFailures);
+}
+
+#[test]
+fn rows_that_a_coordinator_before_committed_around_a_bad_one_are_not_computed_again() {
+    let mut bench = Bench::new();
+    bench.state = State::new(2, Settings::default());
+    let row = Quarantined { unit: 2, start: 107, end: 108, reason: "nan".into() };
+    let kept = vec![(2, 90, 107), (2, 108, 150), (2, 160, 300)];
+    let ended = Ended { quarantined: vec![row], kept, ..Ended::default() };
+    recovered(&mut bench, vec![true, true, false, true], ended);
+    bench.register("a", vec![]);
+    let rows = |lease: &LeaseKey, bench: &Bench| bench.state.jobs[&lease.job].rows(lease.unit);
+    let lease = bench.ask_one("a");
+    assert_eq!(rows(&lease, &bench), Some((150, 160)), "all that is open");
+    bench.report("a", &lease, Outcome::Committed);
+    run(&mut bench, &[]);
+    let status = bench.state.status(&bench.plan.job, 0).expect("known");
+    assert_eq!((status.rows_done, bench.phase()), (249, JobPhase::FinishedWithFailures));
 }
 
 #[test]
