@@ -21,7 +21,7 @@ pub(super) enum Letters {
     /// Numbers, (N, L, 4) and its relatives.
     OneHot(Box<OneHot>),
     /// Fixed or variable-length strings, (N,) or (N, 1).
-    Texts(Texts),
+    Texts(Box<Texts>),
 }
 
 /// Strings, one a row.
@@ -46,7 +46,8 @@ impl Letters {
         let dataset = file.dataset(key, 0)?;
         let header = Header::read(file, key, &dataset)?;
         if header.is_text() {
-            Texts::open(file, key, dataset, &header).map(Self::Texts)
+            let texts = Texts::open(file, key, dataset, &header)?;
+            Ok(Self::Texts(Box::new(texts)))
         } else {
             OneHot::open(file, key).map(|onehot| Self::OneHot(Box::new(onehot)))
         }
