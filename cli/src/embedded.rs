@@ -18,7 +18,6 @@ use glmeval_common::ids::{JobId, SetId, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
-use glmeval_common::store::jobs::read_plan;
 use glmeval_coordinator::driver::Recovery;
 use glmeval_coordinator::{Coordinator, CoordinatorRecord, Settings, StoredJobs};
 use glmeval_worker::agent::{Agent, AgentExit, AgentSettings, StopHandle, StopSource, stop_pair};
@@ -240,10 +239,8 @@ pub(crate) fn exit_code(finished: &Finished) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Renders the report of a job from what is committed and writes it below `folder`.
-pub(crate) async fn write_report(store: &Store, job: &JobId, folder: &Path) -> Result<PathBuf> {
-    let plan = read_plan(store, job).await?;
-    let gathered = Gathered::read(store, &plan).await?;
-    let files = tokio::task::block_in_place(|| gathered.render(&plan))?;
+/// Renders the report of `plan` from what was `gathered` of it and writes it below `folder`; where its page lies.
+pub(crate) fn write_report(plan: &Plan, gathered: &Gathered<'_>, folder: &Path) -> Result<PathBuf> {
+    let files = tokio::task::block_in_place(|| gathered.render(plan))?;
     report_folder::write(folder, files)
 }

@@ -3,9 +3,9 @@
 //! Leaves out: what they hold. Invariant: the page comes last, so that it names nothing that is not there; of what the folder held
 //! before, only files that its last page named and this one does not have are removed.
 
+use crate::writing::whole;
 use glmeval_common::error::{InputError, Result, io_error};
-use glmeval_common::rng::random_token;
-use glmeval_worker::report::ReportFile;
+use glmeval_worker::report::{ReportFile, TABLES};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,7 +27,10 @@ pub(crate) fn write(folder: &Path, files: Vec<ReportFile>) -> Result<PathBuf> {
     let names: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let (last, others): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.name == PAGE);
     for file in others.into_iter().chain(last) {
-        write_whole(&folder.join(&file.name), &file.bytes)?;
+        let path = folder.join(&file.name);
+        let failed = |e| io_error(&path, e);
+        std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
+        whole(&path, |partial| std::fs::write(partial, &file.bytes).map_err(failed))?;
     }
     for name in before.iter().filter(|name| !names.contains(name.as_str())) {
         let path = folder.join(name);
@@ -44,32 +47,16 @@ fn is_below(name: &str) -> bool {
     parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Figures that a page of ours links to, and its tables that not every job has.
+/// Figures that a page of ours links to, and tables that it names.
 fn named_by(page: &str) -> BTreeSet<String> {
-    const TABLES: [&str; 3] = ["attributions", "histories", "precisions"];
     let links = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
     let is_figure =
         |link: &&str| is_below(link) && link.starts_with("figures/") && link.ends_with(".svg");
-    let tables = TABLES.iter().filter(|table| page.contains(&format!("<dt>{table}</dt>")));
-    let tables = tables.flat_map(|table| ["csv", "parquet"].map(|form| format!("{table}.{form}")));
+    let is_named = |table: &&(&str, &str)| page.contains(&format!("<dt>{}</dt>", table.0));
+    let tables = TABLES.iter().filter(is_named);
+    let tables =
+        tables.flat_map(|(name, _)| ["csv", "parquet"].map(|form| format!("{name}.{form}")));
     links.filter(is_figure).map(str::to_owned).chain(tables).collect()
-}
-
-/// Writes a file so that nobody sees half of it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e| io_error(path, e);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", random_token()));
-    let partial = path.with_file_name(name);
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        // The half-written file is of no use; the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.map_err(failed)
 }
 
 #[cfg(test)]

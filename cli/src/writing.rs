@@ -82,14 +82,31 @@ pub(crate) fn text(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Lets `write` fill a file beside `path`, which then takes its name.
-fn whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let partial = path.with_extension(format!("{}.partial", random_token()));
+///
+/// # Errors
+/// Those of `write`; I/O errors with the path.
+pub(crate) fn whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = partial(path);
     let written = write(&partial);
-    let moved: Result<(), Error> =
-        written.and_then(|()| std::fs::rename(&partial, path).map_err(|e| io_error(path, e)));
+    settle(&partial, path, written)
+}
+
+/// The name under which a file is written that is to be called `path` once it is whole.
+pub(crate) fn partial(path: &Path) -> PathBuf {
+    path.with_extension(format!("{}.partial", random_token()))
+}
+
+/// Gives the file `partial` the name `path` if it is `written`; else it goes.
+///
+/// # Errors
+/// What kept it from being written; I/O errors with the path.
+pub(crate) fn settle<T>(partial: &Path, path: &Path, written: Result<T>) -> Result<T> {
+    let moved = written.and_then(|written| {
+        std::fs::rename(partial, path).map_err(|e| io_error(path, e)).map(|()| written)
+    });
     if moved.is_err() {
         // The half-written file is of no use; the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
+        let _ = std::fs::remove_file(partial);
     }
     moved
 }

@@ -198,7 +198,7 @@ pub struct DatasetSpec {
     pub hdf5: Option<PathBuf>,
     /// HDF5 layout; left out = the task's.
     pub layout: Option<Hdf5Layout>,
-    /// Sequence length to insist on in nucleotides.
+    /// Sequence length of `hdf5` to insist on in nucleotides.
     pub length: Option<u64>,
     /// Files of variants; `*` and `?` in the name of a file stand for any letters. Needs `window` and
     /// `genome`, unless the files hold windows.
@@ -273,9 +273,9 @@ pub struct RepresentationSpec {
     pub dtype: Option<StoredDtype>,
     /// `forward` or `averaged` (with the reverse complement); left out = forward.
     pub strands: Option<Strands>,
-    /// Tokens of a mean: `published`, `nucleotides` or `all`; left out = published.
+    /// Tokens of pooling mean: `published`, `nucleotides` or `all`; left out = published.
     pub mean_over: Option<MeanOver>,
-    /// Rows of a full representation: `tokens` or `nucleotides`; left out = tokens.
+    /// Rows of pooling full: `tokens` or `nucleotides`; left out = tokens.
     pub full_rows: Option<FullRows>,
     /// `true` = one-hot.
     pub one_hot: Option<bool>,

@@ -104,6 +104,16 @@ pub fn shard_commits_prefix(id: &SetId) -> String {
     format!("embeddings/{id}/commit")
 }
 
+/// As [`shard_commits_from`], of the data of shards.
+pub fn shard_data_from(id: &SetId, start: u64) -> Option<String> {
+    (start < 10_000_000_000).then(|| format!("embeddings/{id}/data/{start:010}"))
+}
+
+/// Prefix of the data of all shards of a set.
+pub fn shard_data_prefix(id: &SetId) -> String {
+    format!("embeddings/{id}/data")
+}
+
 /// Path of revision `revision` of the record `path`, which ends in `.json`; revision 0 is `path` itself.
 pub fn revision_path(path: &str, revision: u32) -> String {
     match path.strip_suffix(".json") {

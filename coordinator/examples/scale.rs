@@ -14,7 +14,7 @@ use glmeval_common::control::{LeaseKey, Outcome, Progress};
 use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::example::ExampleSchema;
-use glmeval_common::ids::{DatasetId, JobId, ModelId, WorkerId};
+use glmeval_common::ids::{Attempt, DatasetId, JobId, ModelId, WorkerId};
 use glmeval_common::job::{
     Job, JobDataset, JobEmbedding, JobModel, JobSchedule, LayerChoice, Protocol,
 };
@@ -288,7 +288,9 @@ async fn recovery(units: u64, store: Store, kind: &str) -> Result<()> {
         let Some(UnitSpec::Extract { start, end, .. }) = plan.unit(unit).map(|it| it.spec) else {
             continue;
         };
-        store.create(&layout::shard_commit_path(&plan.sets[0].id, start, end), "{}".into()).await?;
+        let (set, attempt) = (&plan.sets[0].id, Attempt::new("a"));
+        store.create(&layout::shard_data_path(set, start, end, &attempt), "{}".into()).await?;
+        store.create(&layout::shard_commit_path(set, start, end), "{}".into()).await?;
         if u64::from(unit) < units / 2 - units / 1_000 {
             known.push((unit, unit + 1));
         }

@@ -145,6 +145,34 @@ async fn an_unfinished_set_is_not_exported_as_if_it_were_whole() {
 }
 
 #[tokio::test]
+async fn a_shard_whose_data_was_deleted_is_made_again_by_a_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let model = model().display().to_string();
+    let genome = Draw::new(6).dna(600);
+    let records = (0..6).map(|n| format!(">r{n}\n{}\n", &genome[100 * n..100 * (n + 1)]));
+    std::fs::write(folder.join("r.fa"), records.collect::<String>()).unwrap();
+    let embed =
+        ["embed", "--model", &model, "--fasta", "r.fa", "--shard-rows", "2", "--out", "out"];
+    let set = succeeds(folder, &embed).await;
+    let exported = async || {
+        succeeds(folder, &["export", "out", "--format", "npy", "--out", "x.npy"]).await;
+        read_npy(&folder.join("x.npy"))
+    };
+    let whole = exported().await;
+    let listed = std::fs::read_dir(folder.join(set.trim()).join("data")).unwrap();
+    let mut shards: Vec<_> = listed.map(|entry| entry.unwrap().path()).collect();
+    shards.sort();
+    assert_eq!(shards.len(), 3);
+    std::fs::remove_file(&shards[1]).unwrap();
+    let ended = glmeval(folder, &embed).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), set.as_str()), "{ended:?}");
+    assert!(ended.stderr.contains("the first that of examples 2-4"), "{ended:?}");
+    assert_eq!(exported().await, whole);
+    assert!(shards[0].exists() && !shards[1].exists(), "made under a name of its own");
+}
+
+#[tokio::test]
 async fn an_export_makes_no_store_and_reads_none_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

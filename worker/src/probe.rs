@@ -83,6 +83,9 @@ pub struct FittedProbe {
     pub iterations: u32,
     /// What a reader of the score should know: rows left out, an unconverged optimiser.
     pub notes: Vec<String>,
+    /// Targets that nothing can be fitted on, by number, with the reason; their coefficients and predictions are
+    /// NaN.
+    pub unfitted: Vec<(usize, String)>,
 }
 
 /// One array of a fitted probe, as it is stored.
@@ -160,10 +163,11 @@ pub trait Probe: Send + Sync {
     /// Fits one predictor per target.
     ///
     /// `targets` has one vector per target, each with one value per row of `x`; rows whose target
-    /// is NaN are left out for that target.
+    /// is NaN are left out for that target. A target that is not known or of one class keeps no other from
+    /// being fitted.
     ///
     /// # Errors
-    /// `Invalid` if features are not finite, no row is left or the targets do not suit the probe.
+    /// `Invalid` if features are not finite, there is no row or the values of a target do not suit the probe.
     fn fit(&self, x: &Matrix, targets: &[Vec<f64>]) -> Result<FittedProbe>;
 }
 

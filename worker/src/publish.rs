@@ -8,7 +8,7 @@ use crate::attribution::StoredMaps;
 use crate::fit::reasons;
 use crate::report::{
     AttributionResult, FitResult, PairCloseness, Predictions, ReportFile, ReportInput,
-    needs_predictions, render, scores_tsv,
+    needs_predictions, render, scores_tsv, text_table,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -94,6 +94,18 @@ impl<'a> Gathered<'a> {
     /// `Bug` if a table cannot be encoded.
     pub fn render(&self, plan: &Plan) -> Result<Vec<ReportFile>> {
         render(&self.input(plan))
+    }
+
+    /// What is committed of every fit, then of every attribution map, in the order of the plan; under the job's own
+    /// names, as in its report.
+    pub fn scores(&self) -> impl Iterator<Item = &FitScores> {
+        let fits = self.fits.iter().map(|fit| &fit.scores);
+        fits.chain(self.attributions.iter().map(|maps| &maps.scores))
+    }
+
+    /// The table of scores for a terminal, `scores.txt` of the report.
+    pub fn scores_text(&self, plan: &Plan) -> String {
+        text_table(&self.input(plan))
     }
 
     /// The table `scores` as tab-separated lines.

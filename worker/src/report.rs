@@ -23,6 +23,7 @@ use glmeval_common::store::fits::EpochRecord;
 
 pub use comparisons::{Closeness, PairCloseness, PrecisionPair, precision_pairs};
 pub use needed::needs_predictions;
+pub use page::TABLES;
 
 /// Predictions of one fit on the split it is scored on.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,14 +1,14 @@
 //! `glmeval export EMBEDDINGS --format parquet|npy|h5ad`.
 
 use crate::output::{complain, say};
+use crate::writing;
 use clap::{Args, ValueEnum};
 use glmeval_common::embedding::export::{ExportLayout, NpyExport, ParquetExport};
 use glmeval_common::error::{Error, ErrorKind, InputError, Result, io_error};
 use glmeval_common::ids::SetId;
 use glmeval_common::representation::Pooling;
-use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::{SetManifest, read_rows, read_set};
+use glmeval_common::store::embeddings::{SetManifest, read_rows_among, read_set};
 use glmeval_common::store::examples::read_manifest;
 use std::fs::File;
 use std::io::BufWriter;
@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 mod anndata;
 mod extent;
+
+use extent::{Extent, extent};
 
 /// Examples in memory at a time.
 const ROWS_PER_READ: u64 = 4_096;
@@ -175,20 +177,13 @@ async fn write(
     tensor: (u32, Pooling),
     arguments: &Arguments,
 ) -> Result<u64> {
-    let partial = arguments.out.with_extension(format!("{}.partial", random_token()));
-    let result = match arguments.format {
+    let partial = writing::partial(&arguments.out);
+    let written = match arguments.format {
         FileFormat::H5ad => anndata::write(store, manifest, tensor, &partial).await,
         format => write_partial(store, manifest, tensor, (format, &partial)).await,
     };
-    let moved = result.and_then(|rows| {
-        let failed = |e| io_error(&arguments.out, e);
-        std::fs::rename(&partial, &arguments.out).map_err(failed).map(|()| rows)
-    });
-    if moved.is_err() {
-        // The half-written file is of no use; the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-    }
-    moved.map_err(|e| e.context(format!("export to {}", arguments.out.display())))
+    let settled = writing::settle(&partial, &arguments.out, written);
+    settled.map_err(|e| e.context(format!("export to {}", arguments.out.display())))
 }
 
 async fn write_partial(
@@ -199,12 +194,13 @@ async fn write_partial(
 ) -> Result<u64> {
     let failed = |e| io_error(path, e);
     let mut file = Some(BufWriter::new(File::create(path).map_err(failed)?));
-    let end = extent::extent(store, manifest).await?.end;
+    let Extent { end, mut ranges, .. } = extent(store, manifest).await?;
     let mut writer: Option<Writer> = None;
     let (mut start, mut count) = (0, 0);
     while start < end {
         let next = end.min(start + ROWS_PER_READ);
-        let rows = read_rows(store, &manifest.set, (layer, pooling), (start, next)).await?;
+        let (set, tensor) = (&manifest.set, (layer, pooling));
+        let rows = read_rows_among(store, set, tensor, &mut ranges, (start, next)).await?;
         if let Some(file) = file.take_if(|_| rows.width > 0) {
             let layout = ExportLayout {
                 width: rows.width,

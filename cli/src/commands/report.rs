@@ -7,6 +7,8 @@ use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::ids::JobId;
 use glmeval_common::store::Store;
+use glmeval_common::store::jobs::read_plan;
+use glmeval_worker::publish::Gathered;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,7 +38,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     } else {
         JobId::parse(arguments.job.clone())?
     };
-    let written = embedded::write_report(&store, &job, &arguments.out).await?;
+    let plan = read_plan(&store, &job).await?;
+    let gathered = Gathered::read(&store, &plan).await?;
+    let written = embedded::write_report(&plan, &gathered, &arguments.out)?;
     say(&written.display().to_string());
     Ok(ExitCode::SUCCESS)
 }

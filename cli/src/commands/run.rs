@@ -9,7 +9,6 @@ use clap::Args;
 use glmeval_common::error::Result;
 use glmeval_common::plan::Plan;
 use glmeval_common::store::Store;
-use glmeval_common::store::fits::find_scores;
 use glmeval_common::store::jobs::read_plan;
 use glmeval_worker::publish::Gathered;
 use std::path::PathBuf;
@@ -50,29 +49,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     complain_of_failures(&finished.status);
     let has_fits = planned.plan.fit_units().next().is_some();
     if has_fits && finished.status.phase.is_over() {
-        let page = embedded::write_report(&store, &planned.plan.job, &arguments.report).await?;
-        print_scores(&store, &planned.plan, &arguments).await?;
+        let plan = read_plan(&store, &planned.plan.job).await?;
+        let gathered = Gathered::read(&store, &plan).await?;
+        let page = embedded::write_report(&plan, &gathered, &arguments.report)?;
+        print_scores(&plan, &gathered, arguments.format)?;
         crate::output::complain(&format!("report: {}", page.display()));
     }
     Ok(embedded::exit_code(&finished))
 }
 
-async fn print_scores(store: &Store, plan: &Plan, arguments: &Arguments) -> Result<()> {
-    if arguments.format == Format::Json {
-        let mut scores = Vec::new();
-        for fit in plan.fit_units().flat_map(|(_, unit)| &unit.fits) {
-            scores.extend(find_scores(store, fit.id()).await?);
-        }
-        return say_json(&scores);
+fn print_scores(plan: &Plan, gathered: &Gathered<'_>, format: Format) -> Result<()> {
+    match format {
+        Format::Json => return say_json(&gathered.scores().collect::<Vec<_>>()),
+        Format::Tsv => say(gathered.scores_tsv(plan).trim_end()),
+        Format::Table => say(gathered.scores_text(plan).trim_end()),
     }
-    if arguments.format == Format::Tsv {
-        let plan = read_plan(store, &plan.job).await?;
-        say(Gathered::read(store, &plan).await?.scores_tsv(&plan).trim_end());
-        return Ok(());
-    }
-    let path = arguments.report.join("scores.txt");
-    let text =
-        std::fs::read_to_string(&path).map_err(|e| glmeval_common::error::io_error(&path, e))?;
-    say(text.trim_end());
     Ok(())
 }

@@ -20,6 +20,8 @@ mod probes;
 mod raw;
 mod strays;
 
+/// Poolings of a representation of states that names none.
+const POOLINGS_DEFAULT: &[Pooling] = &[Pooling::Cls, Pooling::Mean];
 const SOURCE_KEYS: &str = "exactly one of fasta, bed, narrowpeak, windows, table, hdf5, parquet, variants, psi, peaks, tfrecord, archive";
 
 /// Where messages point to: the file and the folder that relative paths start at.
@@ -299,7 +301,7 @@ fn check_representation(
             let zero_shot = effects::zero_shot(place, key, spec)?;
             let all = || match zero_shot {
                 Some(_) => vec![Pooling::Effect],
-                None => vec![Pooling::Cls, Pooling::Mean],
+                None => POOLINGS_DEFAULT.to_vec(),
             };
             let mut poolings = spec.pooling.clone().unwrap_or_else(all);
             poolings.sort_unstable();

@@ -387,3 +387,29 @@ fn keys_of_a_gl_m_are_refused_on_features_of_the_sequence() {
         }
     }
 }
+
+#[test]
+fn keys_of_a_pooling_are_refused_without_it() {
+    let parse = |keys: &str| {
+        let model = "[[model]]\nname = \"NT\"\npath = \"Cargo.toml\"\n";
+        let table = format!("{model}[[representation]]\nmodel = \"NT\"\n{keys}\n");
+        parse("eclip", &table).map_err(|error| error.chain())
+    };
+    let (over, rows) = ("mean_over = \"all\"\n", "full_rows = \"nucleotides\"\n");
+    for (keys, of) in [
+        (format!("{over}pooling = [\"cls\", \"full\"]"), "mean"),
+        (rows.to_owned(), "full"),
+        (format!("{rows}pooling = [\"mean\"]"), "full"),
+    ] {
+        let error = parse(&keys).unwrap_err();
+        let name = keys.split_once(' ').unwrap().0;
+        let expected = format!(
+            "representation[1].{name}: expected no such key, as it belongs to pooling {of}, found \
+             {name} without pooling {of}"
+        );
+        assert!(error.ends_with(&expected), "{error}");
+    }
+    for keys in [over.to_owned(), format!("{over}{rows}pooling = [\"mean\", \"full\"]")] {
+        parse(&keys).unwrap();
+    }
+}

@@ -59,12 +59,12 @@ impl Hdf5Reader {
         length: Option<u64>,
     ) -> Result<Self> {
         let file = Hdf5File::open(path)?;
-        let parts = match layout {
+        let mut parts = match layout {
             Hdf5Layout::Keys(keys) => keyed::parts(&file, keys, task)?,
             layout => layouts::parts(&file, layout, task)?,
         };
         let shape = Shape::of(layout);
-        layouts::check_lengths(&file, &parts, shape, length)?;
+        layouts::check_lengths(&file, &mut parts, shape, length)?;
         let mut names = None;
         for targets in parts.iter().filter_map(|part| part.targets.as_ref()) {
             let found = targets.names();

@@ -257,9 +257,24 @@ pub async fn read_rows(
     (layer, pooling): (u32, Pooling),
     (start, end): (u64, u64),
 ) -> Result<Rows> {
-    let mut rows = Rows::default();
     let mut ranges = committed_ranges(store, set).await?;
-    let mut rest = VecDeque::from(cover_of(store, set, &ranges, (start, end))?);
+    read_rows_among(store, set, (layer, pooling), &mut ranges, (start, end)).await
+}
+
+/// As [`read_rows`], of `ranges` that [`committed_ranges`] gave, from which damaged ones are taken out: who reads
+/// a set part by part lists it once.
+///
+/// # Errors
+/// As [`cover_of`] and [`read_piece`].
+pub async fn read_rows_among(
+    store: &Store,
+    set: &SetId,
+    (layer, pooling): (u32, Pooling),
+    ranges: &mut Vec<(u64, u64)>,
+    (start, end): (u64, u64),
+) -> Result<Rows> {
+    let mut rows = Rows::default();
+    let mut rest = VecDeque::from(cover_of(store, set, ranges, (start, end))?);
     while !rest.is_empty() {
         let count = rest.len().min(SHARDS_IN_FLIGHT_MAX);
         let pieces: Vec<Piece> = rest.drain(..count).collect();
@@ -268,7 +283,7 @@ pub async fn read_rows(
             match read {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     ranges.retain(|range| *range != piece.commit);
-                    let others = cover_range(&ranges, piece.take.0, end);
+                    let others = cover_range(ranges, piece.take.0, end);
                     let Ok(others) = others else { return Err(error) };
                     tracing::warn!(error = error.chain(), "a damaged shard is passed over");
                     rest = others.into();

@@ -3,6 +3,7 @@
 //! Leaves out: making maps (worker). Invariant: nothing here is trained; a unit of maps waits for every
 //! unit that makes a fit it may explain.
 
+use super::known::Known;
 use super::sets::PlannedSet;
 use super::{Planner, cost, model_ref};
 use fits::{Chosen, Reads, choose};
@@ -29,20 +30,20 @@ const VALUE_BYTES: u64 = 4;
 /// `first` on.
 ///
 /// # Errors
-/// `Invalid` naming the key where no fit suits, or no gLM.
+/// `Invalid` naming the key where no fit suits, or no gLM, or equal maps are asked for under two names.
 pub(super) fn add_attributions(
     planner: &mut Planner<'_>,
     sets: &[PlannedSet],
     first: u32,
 ) -> Result<()> {
-    let mut known = BTreeSet::new();
+    let mut known = Known::of("maps");
     for table in &planner.job.attributions {
         let mut is_empty = true;
         for dataset in 0..planner.datasets.len() {
             let entries = Table { planner: &*planner, sets, table, dataset, first }.entries()?;
             is_empty &= entries.is_empty();
-            for (id, entry) in entries {
-                if known.insert(id) {
+            for (identity, entry) in entries {
+                if known.is_new(planner, &table.key, &identity)? {
                     planner.push(entry)?;
                 }
             }
@@ -82,8 +83,8 @@ impl<'a> Table<'a> {
         &self.planner.job.datasets[self.dataset].name
     }
 
-    /// The units of the data set, each with the id of its maps.
-    fn entries(&self) -> Result<Vec<(FitId, PlanEntry)>> {
+    /// The units of the data set, each with what its maps are.
+    fn entries(&self) -> Result<Vec<(FitIdentity, PlanEntry)>> {
         let is_named = self.table.dataset_indices.is_some();
         if self.table.dataset_indices.as_ref().is_some_and(|all| !all.contains(&self.dataset)) {
             return Ok(Vec::new());
@@ -248,7 +249,11 @@ impl<'a> Table<'a> {
     }
 
     /// The unit that maps the data set with `explained` and `beside`.
-    fn entry(&self, explained: &Chosen, beside: Option<&Beside>) -> Result<(FitId, PlanEntry)> {
+    fn entry(
+        &self,
+        explained: &Chosen,
+        beside: Option<&Beside>,
+    ) -> Result<(FitIdentity, PlanEntry)> {
         let (planner, facts) = (self.planner, &self.planner.datasets[self.dataset]);
         let of_states = beside.and_then(|beside| beside.of_states.as_ref());
         let spec = AttributionSpec {
@@ -279,7 +284,6 @@ impl<'a> Table<'a> {
             trained_on: None,
         };
         identity.fit = maps_id(&identity, &spec)?;
-        let id = identity.fit.clone();
         let candidates = facts.split_rows.get("test").copied().unwrap_or(facts.rows);
         let sequences = candidates.min(u64::from(self.table.top));
         let extents = super::reads::extents(&Reads::one_hot(), facts, None);
@@ -301,13 +305,16 @@ impl<'a> Table<'a> {
             dataset: facts.id.clone(),
             task,
             features: Reads::one_hot(),
-            fits: vec![Fit { identity, probe: ProbeSpec::Attribution(Box::new(spec)) }],
+            fits: vec![Fit {
+                identity: identity.clone(),
+                probe: ProbeSpec::Attribution(Box::new(spec)),
+            }],
             validated_on: None,
             training_class: None,
         };
         let spec = EntrySpec::Fit(Box::new(unit));
         let prerequisites = prepared.into_iter().chain(made).collect();
-        Ok((id, PlanEntry { spec, prerequisites, flops, bytes }))
+        Ok((identity, PlanEntry { spec, prerequisites, flops, bytes }))
     }
 }
 

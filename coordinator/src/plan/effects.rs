@@ -143,7 +143,7 @@ pub(super) fn add_applied(
     sets: &[PlannedSet],
     first: u32,
 ) -> Result<()> {
-    let mut known = Known::default();
+    let mut known = Known::of("fits");
     for probe in &planner.job.probes {
         let ProbeChoice::Effects(choice) = &probe.choice else { continue };
         for &dataset in &probe.dataset_indices {
@@ -160,13 +160,13 @@ pub(super) fn add_applied(
                 return Err(table.nothing_suits());
             }
             for applied in all {
-                let Applied { dataset, features, shards, unit, mut fits, flops } = applied;
-                let mut is_new = Vec::new();
-                for fit in &fits {
-                    is_new.push(known.is_new(planner, &probe.key, &fit.identity)?);
+                let Applied { dataset, features, shards, unit, fits: all, flops } = applied;
+                let mut fits = Vec::new();
+                for fit in all {
+                    if known.is_new(planner, &probe.key, &fit.identity)? {
+                        fits.push(fit);
+                    }
                 }
-                let mut is_new = is_new.into_iter();
-                fits.retain(|_| is_new.next().unwrap_or(true));
                 if fits.is_empty() {
                     continue;
                 }

@@ -49,7 +49,7 @@ pub(super) fn add_fits(planner: &mut Planner<'_>, sets: &[PlannedSet]) -> Result
         let expected = "at least one data set with targets that the probe suits";
         return Err(planner.wrong(&format!("{}.datasets", probe.key), expected, "none").into());
     }
-    let mut known = Known::default();
+    let mut known = Known::of("fits");
     for dataset in 0..job.datasets.len() {
         let is_fitted = |probe: &&JobProbe| !matches!(probe.choice, ProbeChoice::Effects(_));
         let probes = job.probes.iter().filter(is_fitted);

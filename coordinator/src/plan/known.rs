@@ -1,6 +1,6 @@
-//! Fits that a plan holds already, and the names that they stand under.
+//! Fits, or maps, that a plan holds already, and the names that they stand under.
 //!
-//! Leaves out: ids (fits). Invariant: names are no part of an id and rows of scores are found by them, so
+//! Leaves out: ids (fits, attribution). Invariant: names are no part of an id and rows of scores are found by them, so
 //! that a fit has one name of its data set, of its gLM and of its probe.
 
 use super::Planner;
@@ -10,8 +10,9 @@ use glmeval_common::score::FitIdentity;
 use std::collections::BTreeMap;
 
 /// Every fit so far.
-#[derive(Default)]
 pub(super) struct Known {
+    /// `fits` or `maps`, for errors.
+    what: &'static str,
     /// Index into `names`.
     fits: BTreeMap<FitId, usize>,
     /// Neighbouring fits share theirs.
@@ -27,6 +28,11 @@ struct Names {
 }
 
 impl Known {
+    /// None of `what` yet: `fits` or `maps`.
+    pub(super) fn of(what: &'static str) -> Self {
+        Self { what, fits: BTreeMap::new(), names: Vec::new() }
+    }
+
     /// Whether a fit that the table `key` asks for is another than all before it; tables may overlap.
     ///
     /// # Errors
@@ -42,7 +48,7 @@ impl Known {
             if *known == names {
                 return Ok(false);
             }
-            let expected = format!("fits of its own for {}", names.all());
+            let expected = format!("{} of its own for {}", self.what, names.all());
             let found = format!("those of {} under another name", known.others(&names));
             return Err(planner.wrong(key, expected, found).into());
         }

@@ -249,11 +249,12 @@ impl ProbeOn<'_> {
             let class = (self.planner.training_class)(&network, &training);
             self.check_precision(&training, &class)?;
             let mut label = name_of(choice).to_owned();
-            if let Some(reduce) = choice.reduce {
-                label.push_str(&format!(", reduced to {reduce}"));
-            }
-            if let Some(front) = choice.front {
-                label.push_str(&format!(", {} front", front.name()));
+            let usual = NetworkChoice::of(choice.kind.clone());
+            // What is written out as it would be anyway is the study's.
+            if architecture != usual.architecture(features.input, factor, protocol) {
+                let reduce = choice.reduce.map(|reduce| format!(", reduced to {reduce}"));
+                let front = choice.front.map(|front| format!(", {} front", front.name()));
+                label.extend(reduce.into_iter().chain(front));
             }
             label.push_str(&training.difference(&study));
             let fractions = match (&self.probe.fractions, &self.probe.choice) {

@@ -1,7 +1,7 @@
 //! Which units of a plan the store holds commits of.
 //!
-//! Leaves out: who asks. Invariant: units that are not known to be committed are looked up in the store,
-//! those that are known are not.
+//! Leaves out: who asks; what the data of shards holds, of which only the names are compared with the commits.
+//! Invariant: units that are not known to be committed are looked up in the store, those that are known are not.
 
 use super::{all_exist, commit_paths};
 use crate::schedule::UnitSet;
@@ -124,14 +124,18 @@ fn slices(plan: &Plan, gaps: &[(u32, u32)]) -> Vec<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::plan::tests::{job, planned};
+    use glmeval_common::ids::Attempt;
     use glmeval_common::layout;
     use proptest::prelude::*;
     use tokio::runtime;
 
     /// Makes the shard of rows `start..end` committed.
     async fn commit(store: &Store, plan: &Plan, start: u64, end: u64) {
-        let path = layout::shard_commit_path(&plan.sets[0].id, start, end);
-        store.create(&path, "{}".into()).await.unwrap();
+        let set = &plan.sets[0].id;
+        let data = layout::shard_data_path(set, start, end, &Attempt::new("a"));
+        for path in [data, layout::shard_commit_path(set, start, end)] {
+            store.create(&path, "{}".into()).await.unwrap();
+        }
     }
 
     fn units(committed: &[bool]) -> Vec<u32> {
@@ -187,6 +191,21 @@ mod tests {
         commit(&store, &plan, 130, 210).await;
         let found = committed(&store, &plan, &UnitSet::default()).await.unwrap();
         assert_eq!(units(&found), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_shard_whose_data_was_deleted_is_made_again() {
+        let plan = planned(&job(), 250);
+        let store = Store::memory();
+        for (start, end) in [(0, 100), (100, 200), (200, 250)] {
+            commit(&store, &plan, start, end).await;
+        }
+        let whole = committed(&store, &plan, &UnitSet::default()).await.unwrap();
+        assert_eq!(units(&whole), [1, 2, 3]);
+        let gone = layout::shard_data_path(&plan.sets[0].id, 100, 200, &Attempt::new("a"));
+        store.delete(&gone).await.unwrap();
+        let found = committed(&store, &plan, &UnitSet::default()).await.unwrap();
+        assert_eq!(units(&found), [1, 3]);
     }
 
     #[test]

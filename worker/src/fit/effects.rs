@@ -259,6 +259,7 @@ fn linear(bytes: &Bytes, place: &str) -> Result<Option<FittedProbe>> {
         converged: true,
         iterations: 0,
         notes: Vec::new(),
+        unfitted: Vec::new(),
     }))
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Predicted<'a> {
     pub(super) predictions: Vec<Vec<f64>>,
     /// Why no statistic may be given, if so.
     pub(super) failure: Option<String>,
+    /// Targets that nothing was learnt of, by number, with the reason: what is predicted of them counts for nothing.
+    pub(super) unfitted: Vec<(usize, String)>,
 }
 
 /// What a fit is committed with.
@@ -41,7 +43,10 @@ impl Predicted<'_> {
         // Scores are those of the predictions that are kept, which are f32.
         let kept = self.predictions.iter_mut().flatten();
         kept.for_each(|prediction| *prediction = f64::from(*prediction as f32));
-        let values = self.predictions.iter().flatten();
+        let mut notes = self.leave_out_unfitted();
+        let is_fitted = |target: &usize| self.unfitted.iter().all(|(other, _)| other != target);
+        let columns = self.predictions.iter().enumerate().filter(|(i, _)| is_fitted(i));
+        let values = columns.flat_map(|(_, column)| column);
         let (all, bad) = (values.clone().count(), values.filter(|p| !p.is_finite()).count());
         if bad > 0 && self.failure.is_none() {
             self.failure = Some(format!("{bad} of {all} predictions are not finite"));
@@ -54,7 +59,6 @@ impl Predicted<'_> {
             split: Split::Test,
             seed: self.fit.identity.seed,
         };
-        let mut notes = Vec::new();
         let statistics = match self.failure.take() {
             Some(failure) => {
                 notes.push(format!("{failure}: no statistic is given"));
@@ -74,7 +78,20 @@ impl Predicted<'_> {
         Evaluated { statistics, predictions: self.table(&targets), notes }
     }
 
-    /// One row per target and example; NaN for targets that are measured and never predicted, such
+    /// Takes out what was predicted of targets that nothing was learnt of; a line on each.
+    fn leave_out_unfitted(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (target, reason) in &self.unfitted {
+            if let Some(column) = self.predictions.get_mut(*target) {
+                column.fill(f64::NAN);
+                let name = self.target_names.get(*target).map_or("", String::as_str);
+                lines.push(format!("target {name}: {reason}: it is not fitted"));
+            }
+        }
+        lines
+    }
+
+    /// One row per target and example; NaN for targets that are not fitted, or measured and never predicted, such
     /// as the means of splicing, which decide what is scored.
     fn table(&self, targets: &[Vec<f64>]) -> Vec<Prediction> {
         let mut table = Vec::new();

@@ -1,6 +1,7 @@
 //! Linear probes: one closed form or one optimiser over a matrix in memory.
 //!
-//! Leaves out: the probes themselves. Invariant: a probe is fitted on the splits it asks for.
+//! Leaves out: the probes themselves. Invariant: a probe is fitted on the splits it asks for; a target that it
+//! cannot be fitted on takes no other along.
 
 use super::evaluation::{Evaluated, Predicted};
 use super::measured::choose;
@@ -8,7 +9,7 @@ use super::reading::Examples;
 use crate::probe::FittedProbe;
 use crate::probes::linear_probe;
 use bytes::Bytes;
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::example::Split;
 use glmeval_common::unit::{Fit, FitUnit};
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -16,7 +17,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 /// Fits on the probe's splits and scores on the test split.
 ///
 /// # Errors
-/// `Invalid` when examples lack a split or targets do not suit the probe.
+/// `Invalid` when examples lack a split or no target suits the probe.
 pub(super) fn evaluate(
     unit: &FitUnit,
     fit: &Fit,
@@ -33,13 +34,23 @@ pub(super) fn evaluate(
         rows.sort_unstable();
     }
     let targets = measured.targets_of(&rows);
-    let is_unknown = |(_, column): &(&String, &Vec<f64>)| column.iter().all(|value| value.is_nan());
-    if let Some((name, _)) = target_names.iter().zip(&targets).find(is_unknown) {
-        let splits: Vec<&str> = probe.splits().iter().map(|split| split.name()).collect();
-        let message = format!("expected a value in the examples of {}", splits.join(" and "));
-        return Err(Error::invalid(format!("target {name}: {message}, found none")));
+    let fitted = probe.fit(&examples.matrix(&rows)?, &targets);
+    let fitted = fitted.map_err(|error| match error.kind() {
+        ErrorKind::Invalid => Error::invalid(named(&error.chain(), target_names)),
+        _ => error,
+    })?;
+    let splits: Vec<&str> = probe.splits().iter().map(|split| split.name()).collect();
+    let within = format!("in the examples of {}", splits.join(" and "));
+    let of_splits = |(target, reason): &(usize, String)| (*target, format!("{reason} {within}"));
+    let unfitted: Vec<(usize, String)> = fitted.unfitted.iter().map(of_splits).collect();
+    if let Some((target, reason)) = unfitted.first().filter(|_| unfitted.len() == targets.len()) {
+        let all = match targets.len() {
+            1 => String::new(),
+            all => format!("; none of {all} targets can be fitted"),
+        };
+        let reason = named(&format!("target {target}: {reason}"), target_names);
+        return Err(Error::invalid(format!("{reason}{all}")));
     }
-    let fitted = probe.fit(&examples.matrix(&rows)?, &targets)?;
     let predicted = Predicted {
         task: unit.task,
         fit,
@@ -48,13 +59,14 @@ pub(super) fn evaluate(
         rows: &chosen.test,
         predictions: fitted.predict(&examples.matrix(&chosen.test)?)?,
         failure: None,
+        unfitted,
     };
     let mut evaluated = predicted.evaluate();
     evaluated.notes.splice(0..0, fitted.notes.iter().map(|note| named(note, target_names)));
     Ok((evaluated, encode_weights(&fitted)?))
 }
 
-/// A note of a probe, which knows targets by their number, with the name instead.
+/// What a probe, which knows targets by their number, says of one, with the name instead.
 fn named(note: &str, target_names: &[String]) -> String {
     let numbered = note.strip_prefix("target ").and_then(|rest| rest.split_once(": "));
     let of_name = numbered.and_then(|(number, what)| {

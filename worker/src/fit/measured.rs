@@ -46,6 +46,15 @@ impl Measured {
         };
         self.targets.iter().map(of_column).collect()
     }
+
+    /// Targets of which none of `rows` has a value, by number.
+    pub(super) fn unknown_in(&self, rows: &[usize]) -> Vec<usize> {
+        let is_unknown = |column: &Vec<f64>| {
+            rows.iter().all(|&row| column.get(row).is_none_or(|value| value.is_nan()))
+        };
+        let columns = self.targets.iter().enumerate();
+        columns.filter(|(_, column)| is_unknown(column)).map(|(target, _)| target).collect()
+    }
 }
 
 /// The examples a fit sees, by number.

@@ -5,6 +5,7 @@
 
 use super::commit;
 use super::evaluation::{Evaluated, Predicted};
+use super::measured::Measured;
 use super::work::{Blueprint, Prepared, Work};
 use crate::agent::FitProgress;
 use crate::attempt::UnitContext;
@@ -228,6 +229,7 @@ impl Watcher for FitWatcher<'_, '_> {
                 rows: &prepared.chosen.test,
                 predictions,
                 failure,
+                unfitted: unfitted(prepared, &work.examples.measured),
             })
             .collect();
         // Intervals take long beside a short training.
@@ -238,6 +240,13 @@ impl Watcher for FitWatcher<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Targets that no example has taught the network anything of, with the reason.
+fn unfitted(prepared: &Prepared<'_>, measured: &Measured) -> Vec<(usize, String)> {
+    let reason = "expected a value, found none in the examples of train";
+    let unknown = measured.unknown_in(&prepared.chosen.train).into_iter();
+    unknown.map(|target| (target, reason.to_owned())).collect()
 }
 
 /// A line on how a run ended and which weights it kept.

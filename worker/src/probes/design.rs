@@ -126,44 +126,64 @@ pub(super) struct Solution {
     pub(super) iterations: u32,
 }
 
-/// Fits all targets with `solve`: together where every target is complete, else one by one on the
-/// rows where that target is measured.
+/// Why nothing can be fitted on a target with these values, if so; NaN = not measured.
+pub(super) type Lack = fn(&[f64]) -> Option<String>;
+
+/// Nothing is known of the target.
+pub(super) fn lacks_values(target: &[f64]) -> Option<String> {
+    let is_unknown = target.iter().all(|value| value.is_nan());
+    is_unknown.then(|| "expected a value, found none".to_owned())
+}
+
+/// Fits all targets without a `lack` with `solve`: together where every one is complete, else one by one on
+/// the rows where that target is measured.
 pub(super) fn fit_targets(
     x: &Matrix,
     targets: &[Vec<f64>],
-    link: Link,
+    (link, lack): (Link, Lack),
     solve: &Solve<'_>,
 ) -> Result<FittedProbe> {
     check_input(x, targets)?;
+    let lacks: Vec<Option<String>> = targets.iter().map(|target| lack(target)).collect();
+    let sound = || targets.iter().zip(&lacks).enumerate().filter(|(_, (_, lack))| lack.is_none());
     let mut notes = Vec::new();
-    let complete = targets.iter().flatten().all(|value| !value.is_nan());
-    let solutions = if complete {
-        solve(x, targets)?
+    let complete = sound().all(|(_, (target, _))| target.iter().all(|value| !value.is_nan()));
+    let mut solutions = Vec::new();
+    if complete && sound().count() == targets.len() {
+        solutions = solve(x, targets)?;
+    } else if complete && sound().count() > 0 {
+        let targets: Vec<Vec<f64>> = sound().map(|(_, (target, _))| target.clone()).collect();
+        solutions = solve(x, &targets)?;
     } else {
-        let mut solutions = Vec::new();
-        for (i, target) in targets.iter().enumerate() {
+        for (i, (target, _)) in sound() {
             let kept: Vec<usize> =
                 (0..x.rows()).filter(|&row| target.get(row).is_some_and(|v| !v.is_nan())).collect();
             if kept.len() < x.rows() {
                 let left_out = x.rows() - kept.len();
                 notes.push(format!("target {i}: {left_out} rows without a target were left out"));
             }
-            if kept.is_empty() {
-                return Err(Error::invalid(format!("target {i}: expected a value, found none")));
-            }
             let values = kept.iter().map(|&row| target[row]).collect();
             solutions.extend(solve(&x.select(&kept), &[values])?);
         }
-        solutions
-    };
+    }
     let converged = solutions.iter().all(|solution| solution.converged);
     let iterations = solutions.iter().map(|solution| solution.iterations).max().unwrap_or(0);
     if !converged {
         notes.push(format!("the optimiser stopped after {iterations} iterations, unconverged"));
     }
-    let intercepts = solutions.iter().map(|solution| solution.intercept).collect();
-    let coefficients = solutions.into_iter().map(|solution| solution.weights).collect();
-    Ok(FittedProbe { coefficients, intercepts, link, converged, iterations, notes })
+    let mut solutions = solutions.into_iter();
+    let (mut coefficients, mut intercepts) = (Vec::new(), Vec::new());
+    for lack in &lacks {
+        let solution = if lack.is_none() { solutions.next() } else { None };
+        let (weights, intercept) = match solution {
+            Some(solution) => (solution.weights, solution.intercept),
+            None => (vec![f64::NAN; x.columns()], f64::NAN),
+        };
+        coefficients.push(weights);
+        intercepts.push(intercept);
+    }
+    let unfitted = lacks.into_iter().enumerate().filter_map(|(i, lack)| Some((i, lack?))).collect();
+    Ok(FittedProbe { coefficients, intercepts, link, converged, iterations, notes, unfitted })
 }
 
 fn check_input(x: &Matrix, targets: &[Vec<f64>]) -> Result<()> {

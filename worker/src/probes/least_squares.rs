@@ -6,7 +6,7 @@
 //! Source: scikit-learn `LinearRegression` (centring, then `scipy.linalg.lstsq`; its cut-off since 1.9).
 
 use super::cholesky::Cholesky;
-use super::design::{Design, check_side, dot, fit_targets};
+use super::design::{Design, check_side, dot, fit_targets, lacks_values};
 use super::gram::gram;
 use super::orthogonal;
 use super::ridge::solve_centred;
@@ -30,7 +30,7 @@ impl Probe for LeastSquares {
 
     fn fit(&self, x: &Matrix, targets: &[Vec<f64>]) -> Result<FittedProbe> {
         check_side("least squares", x.rows().min(x.columns()))?;
-        fit_targets(x, targets, Link::Identity, &|x, targets| {
+        fit_targets(x, targets, (Link::Identity, lacks_values), &|x, targets| {
             Ok(solve_centred(x, targets, |design, centred| {
                 solve_regular(design, centred)
                     .unwrap_or_else(|| orthogonal::solve(design, centred, (0.0, SINGULAR_MIN)))

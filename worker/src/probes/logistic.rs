@@ -10,7 +10,7 @@
 //! Source: scikit-learn 1.2.2 `LogisticRegression` (objective); Newton's method and L-BFGS are ours.
 
 use super::cholesky::Cholesky;
-use super::design::{Design, Solution, dot, fit_targets};
+use super::design::{Design, Solution, dot, fit_targets, lacks_values};
 use super::gram::gram;
 use super::lbfgs;
 use crate::probe::{FittedProbe, Link, Matrix, Probe, logistic};
@@ -42,7 +42,8 @@ impl Probe for Logistic {
         if !(self.c.is_finite() && self.c > 0.0) {
             return Err(Error::invalid(format!("logistic: expected c above 0, found {}", self.c)));
         }
-        fit_targets(x, targets, Link::Logistic, &|x, targets| {
+        check_values(targets)?;
+        fit_targets(x, targets, (Link::Logistic, lacks_a_class), &|x, targets| {
             let design = Design::new(x);
             targets.iter().map(|target| self.solve(&design, target)).collect()
         })
@@ -51,7 +52,6 @@ impl Probe for Logistic {
 
 impl Logistic {
     fn solve(&self, design: &Design<'_>, target: &[f64]) -> Result<Solution> {
-        check_classes(target)?;
         let objective = Objective { design, target, penalty: 1.0 / self.c };
         let start = vec![0.0; design.columns() + 1];
         let minimum = if design.columns() <= NEWTON_FEATURES_FEW {
@@ -74,17 +74,23 @@ impl Logistic {
     }
 }
 
-fn check_classes(target: &[f64]) -> Result<()> {
-    if let Some(found) = target.iter().find(|&&value| value != 0.0 && value != 1.0) {
-        return Err(Error::invalid(format!("logistic: expected targets 0 and 1, found {found}")));
-    }
-    for class in [0.0, 1.0] {
-        if !target.contains(&class) {
-            let message = format!("logistic: expected targets 0 and 1, found no {class}");
+/// Refuses values that are no class.
+fn check_values(targets: &[Vec<f64>]) -> Result<()> {
+    let is_other = |value: &f64| !value.is_nan() && *value != 0.0 && *value != 1.0;
+    for (i, target) in targets.iter().enumerate() {
+        if let Some(found) = target.iter().copied().find(is_other) {
+            let message = format!("target {i}: expected 0 or 1 for logistic, found {found}");
             return Err(Error::invalid(message));
         }
     }
     Ok(())
+}
+
+/// A target that is not known, or of which one class is not there.
+fn lacks_a_class(target: &[f64]) -> Option<String> {
+    let missing = || [0.0, 1.0].into_iter().find(|class| !target.contains(class));
+    lacks_values(target)
+        .or_else(|| Some(format!("expected 0 and 1 for logistic, found no {}", missing()?)))
 }
 
 /// Weights and, last, the intercept.
@@ -261,10 +267,18 @@ mod tests {
     }
 
     #[test]
-    fn one_class_is_refused() {
-        let (x, _) = data(5, 2);
-        let error = Logistic { c: 1.0, iterations_max: 9 }.fit(&x, &[vec![1.0; 5]]).unwrap_err();
-        assert_eq!(error.to_string(), "logistic: expected targets 0 and 1, found no 0");
+    fn a_target_of_one_class_is_told_and_keeps_no_other_from_being_fitted() {
+        let (x, target) = data(40, 2);
+        let logistic = Logistic { c: 1.0, iterations_max: 50 };
+        let of_class = |class: f64| format!("expected 0 and 1 for logistic, found no {class}");
+        let alone = logistic.fit(&x, std::slice::from_ref(&target)).unwrap();
+        let targets = [vec![1.0; 40], target.clone(), vec![0.0; 40], vec![f64::NAN; 40]];
+        let fitted = logistic.fit(&x, &targets).unwrap();
+        let none = "expected a value, found none".to_owned();
+        assert_eq!(fitted.unfitted, [(0, of_class(0.0)), (2, of_class(1.0)), (3, none)]);
+        assert_eq!(fitted.coefficients[1], alone.coefficients[0]);
+        let error = logistic.fit(&x, &[target, vec![0.5; 40]]).unwrap_err();
+        assert_eq!(error.to_string(), "target 1: expected 0 or 1 for logistic, found 0.5");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! Source: scikit-learn 1.2.2 `Ridge` (Cholesky of the primal or dual system, else SVD).
 
 use super::cholesky::Cholesky;
-use super::design::{Design, Solution, check_side, fit_targets};
+use super::design::{Design, Solution, check_side, fit_targets, lacks_values};
 use super::gram::gram;
 use super::orthogonal;
 use crate::probe::{FittedProbe, Link, Matrix, Probe};
@@ -29,7 +29,7 @@ impl Probe for Ridge {
             )));
         }
         check_side("ridge", x.rows().min(x.columns()))?;
-        fit_targets(x, targets, Link::Identity, &|x, targets| {
+        fit_targets(x, targets, (Link::Identity, lacks_values), &|x, targets| {
             Ok(solve_centred(x, targets, |design, centred| {
                 solve_regular(design, centred, self.alpha).unwrap_or_else(|| {
                     let extent = design.rows().max(design.columns()) as f64;
@@ -115,6 +115,26 @@ mod tests {
         assert!((fitted.coefficients[0][0] - 2.0).abs() < 1e-12);
         assert!((fitted.coefficients[1][0] - 1.0).abs() < 1e-12);
         assert_eq!(fitted.notes.len(), 1);
+    }
+
+    #[test]
+    fn a_target_without_values_is_told_and_the_others_are_fitted_as_if_it_were_not_there() {
+        let x = Matrix::new(4, 1, vec![1.0, 2.0, 3.0, 9.0]).unwrap();
+        let known = [vec![2.0, 4.0, 6.5, 18.0], vec![1.0, f64::NAN, 3.0, 9.0]];
+        let ridge = Ridge { alpha: 0.5 };
+        for known in [&known[..1], &known] {
+            let expected = ridge.fit(&x, known).unwrap();
+            let mut targets = known.to_vec();
+            targets.insert(0, vec![f64::NAN; 4]);
+            let fitted = ridge.fit(&x, &targets).unwrap();
+            assert_eq!(fitted.unfitted, [(0, "expected a value, found none".to_owned())]);
+            assert_eq!(fitted.coefficients[1..], expected.coefficients);
+            assert_eq!(fitted.intercepts[1..], expected.intercepts);
+            assert!(fitted.predict(&x).unwrap()[0].iter().all(|value| value.is_nan()));
+            assert_eq!(fitted.arrays()[0].shape, [targets.len(), 1]);
+        }
+        let none = ridge.fit(&x, &[vec![f64::NAN; 4]]).unwrap();
+        assert_eq!((none.unfitted.len(), none.converged), (1, true));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::summary::Summaries;
 use super::svg::{STYLE, escape};
 use super::view::{DatasetView, View, grouped, task_title};
 use glmeval_common::dataset::TaskName;
+pub use provenance::TABLES;
 use script::PAGE_SCRIPT;
 use style::PAGE_STYLE;
 

@@ -350,6 +350,20 @@ fn an_undefined_value_is_not_a_zero() {
 }
 
 #[test]
+fn the_page_names_every_table_beside_it() {
+    let (plan, fits) = (plan(), grid());
+    let files = render(&input(&plan, &fits)).unwrap();
+    let page = text(&files, "report.html");
+    for table in files.iter().filter_map(|file| file.name.strip_suffix(".csv")) {
+        assert!(TABLES.iter().any(|(name, _)| *name == table), "{table}");
+        assert!(page.contains(&format!("<dt>{table}</dt>")), "{table}");
+    }
+    for (name, _) in &TABLES[..5] {
+        text(&files, &format!("{name}.csv"));
+    }
+}
+
+#[test]
 fn axes_with_several_values_have_figures() {
     let (plan, fits) = (plan(), grid());
     let files = render(&input(&plan, &fits)).unwrap();

@@ -10,7 +10,7 @@ use glmeval_common::error::{Error, InputError, Result, io_error};
 use glmeval_common::example::Example;
 use glmeval_common::representation::Pooling;
 use glmeval_common::store::Store;
-use glmeval_common::store::embeddings::{SetManifest, read_rows};
+use glmeval_common::store::embeddings::{SetManifest, read_rows_among};
 use glmeval_common::store::examples::read_examples;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,13 +31,14 @@ pub(super) async fn write(
         let expected = "cls or mean for h5ad: one row for each example";
         return Err(InputError::new("command line", "--pool", expected, pooling).into());
     }
-    let Extent { end, examples, is_windows } = extent(store, set).await?;
+    let Extent { end, mut ranges, examples, is_windows } = extent(store, set).await?;
     let targets = examples.as_ref().map_or_else(Vec::new, |found| found.schema.targets.clone());
     let mut export: Option<AnnDataExport> = None;
     let (mut start, mut count) = (0, 0);
     while start < end {
         let next = end.min(start + ROWS_PER_READ);
-        let rows = read_rows(store, &set.set, (layer, pooling), (start, next)).await?;
+        let tensor = (layer, pooling);
+        let rows = read_rows_among(store, &set.set, tensor, &mut ranges, (start, next)).await?;
         let export = match &mut export {
             Some(export) => export,
             none => {

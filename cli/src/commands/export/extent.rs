@@ -17,6 +17,8 @@ use glmeval_common::store::jobs::{list_jobs, read_plan};
 pub(super) struct Extent {
     /// One past the last example.
     pub(super) end: u64,
+    /// Ranges of its shards, listed once for all that is read.
+    pub(super) ranges: Vec<(u64, u64)>,
     /// The data set, where the store holds it.
     pub(super) examples: Option<DatasetManifest>,
     /// Whether the ids are places on a genome, `chromosome:start-end`.
@@ -52,7 +54,7 @@ pub(super) async fn extent(store: &Store, set: &SetManifest) -> Result<Extent> {
         }
     };
     cover_of(store, &set.set, &ranges, (0, end))?;
-    Ok(Extent { end, examples, is_windows })
+    Ok(Extent { end, ranges, examples, is_windows })
 }
 
 /// What the first readable plan that has the data set says of it.

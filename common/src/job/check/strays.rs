@@ -3,9 +3,10 @@
 //! Leaves out: keys of probes (probes). Invariant: a key that would be read by nobody is refused with what
 //! it belongs to, never ignored.
 
-use super::Place;
+use super::{POOLINGS_DEFAULT, Place};
 use crate::error::InputError;
 use crate::job::{DatasetSpec, RepresentationSpec};
+use crate::representation::Pooling;
 
 /// Sources whose examples may be divided by a rule; that windows have no examples is told elsewhere.
 const DIVIDED: &[&str] = &[
@@ -23,7 +24,7 @@ const DIVIDED: &[&str] = &[
 
 /// Refuses keys of a data set that its `source` does not have.
 pub(super) fn check_dataset(
-    (place, key): (&Place<'_>, &str),
+    at: (&Place<'_>, &str),
     spec: &DatasetSpec,
     source: &str,
 ) -> Result<(), InputError> {
@@ -52,40 +53,56 @@ pub(super) fn check_dataset(
         ("seed", spec.seed.is_some(), &["peaks"]),
         ("set", spec.set.is_some(), &["archive"]),
     ];
-    let stray = keys.into_iter().find(|(_, is_given, of)| *is_given && !of.contains(&source));
-    let Some((name, _, of)) = stray else { return Ok(()) };
+    refuse(at, &keys, &[source])
+}
+
+/// Refuses keys of a representation that only one of a gLM has, or only another pooling.
+pub(super) fn check_representation(
+    at: (&Place<'_>, &str),
+    spec: &RepresentationSpec,
+) -> Result<(), InputError> {
+    const OF_MODEL: &[&str] = &["model"];
+    let keys = [
+        ("layers", spec.layers.is_some(), OF_MODEL),
+        ("pooling", spec.pooling.is_some(), OF_MODEL),
+        ("dtype", spec.dtype.is_some(), OF_MODEL),
+        ("strands", spec.strands.is_some(), OF_MODEL),
+        ("mean_over", spec.mean_over.is_some(), OF_MODEL),
+        ("full_rows", spec.full_rows.is_some(), OF_MODEL),
+        ("zero_shot", spec.zero_shot.is_some(), OF_MODEL),
+        ("scores", spec.scores.is_some(), OF_MODEL),
+        ("both_strands", spec.both_strands.is_some(), OF_MODEL),
+        ("pad_to", spec.pad_to.is_some(), OF_MODEL),
+        ("padding", spec.padding.is_some(), OF_MODEL),
+        ("undefined_bases", spec.undefined_bases.is_some(), OF_MODEL),
+        ("mean_over", spec.mean_over.is_some(), &["pooling mean"]),
+        ("full_rows", spec.full_rows.is_some(), &["pooling full"]),
+    ];
+    let poolings = spec.pooling.as_deref().unwrap_or(POOLINGS_DEFAULT);
+    // Scores of variants have neither; that is told where they are checked.
+    let has = |pooling| spec.zero_shot == Some(true) || poolings.contains(&pooling);
+    let own = [
+        ("model", spec.model.is_some()),
+        ("pooling mean", has(Pooling::Mean)),
+        ("pooling full", has(Pooling::Full)),
+    ];
+    let own: Vec<&str> = own.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+    refuse(at, &keys, &own)
+}
+
+/// Refuses the first of `keys`, each with whether it is given and what has it, that nothing of `own` has.
+fn refuse(
+    (place, key): (&Place<'_>, &str),
+    keys: &[(&str, bool, &[&str])],
+    own: &[&str],
+) -> Result<(), InputError> {
+    let is_stray = |(_, is_given, of): &&(&str, bool, &[&str])| {
+        *is_given && !of.iter().any(|name| own.contains(name))
+    };
+    let Some((name, _, of)) = keys.iter().find(is_stray) else { return Ok(()) };
     let of = one_of(of);
     let expected = format!("no such key, as it belongs to {of}");
     Err(place.wrong(&format!("{key}.{name}"), expected, format!("{name} without {of}")))
-}
-
-/// Refuses keys of a representation without a gLM that only one of a gLM has.
-pub(super) fn check_representation(
-    (place, key): (&Place<'_>, &str),
-    spec: &RepresentationSpec,
-) -> Result<(), InputError> {
-    let keys = [
-        ("layers", spec.layers.is_some()),
-        ("pooling", spec.pooling.is_some()),
-        ("dtype", spec.dtype.is_some()),
-        ("strands", spec.strands.is_some()),
-        ("mean_over", spec.mean_over.is_some()),
-        ("full_rows", spec.full_rows.is_some()),
-        ("zero_shot", spec.zero_shot.is_some()),
-        ("scores", spec.scores.is_some()),
-        ("both_strands", spec.both_strands.is_some()),
-        ("pad_to", spec.pad_to.is_some()),
-        ("padding", spec.padding.is_some()),
-        ("undefined_bases", spec.undefined_bases.is_some()),
-    ];
-    match keys.into_iter().find(|(_, is_given)| *is_given && spec.model.is_none()) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let expected = "no such key, as it belongs to model";
-            let found = format!("{name} without model");
-            Err(place.wrong(&format!("{key}.{name}"), expected, found))
-        }
-    }
 }
 
 /// `a, b or c`.

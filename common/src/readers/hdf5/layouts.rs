@@ -211,21 +211,26 @@ pub(super) fn rows_differ(file: &Hdf5File, first: (&str, u64), other: (&str, u64
     InputError::new(&file.name, place, expected, format!("{} rows in {}", other.1, other.0)).into()
 }
 
-/// Checks that every sequence of `parts` has `length` nucleotides, or that of the first.
+/// Checks that every sequence of `parts` has `length` nucleotides, or that of the first; texts are checked as they
+/// are read, and only if a length is asked for.
 ///
 /// # Errors
 /// `Invalid` with the data set whose sequences have another length.
 pub(super) fn check_lengths(
     file: &Hdf5File,
-    parts: &[Part],
+    parts: &mut [Part],
     shape: Shape,
     length: Option<u64>,
 ) -> Result<()> {
     let mut expected = length;
-    for letters in parts.iter().flat_map(|part| &part.sequences) {
-        let Some(stored) = letters.length() else { continue };
-        let found = if shape == Shape::Halves { stored / 2 } else { stored };
-        if shape == Shape::Halves && stored % 2 == 1 {
+    let sides = if shape == Shape::Halves { 2 } else { 1 };
+    for letters in parts.iter_mut().flat_map(|part| &mut part.sequences) {
+        let Some(stored) = letters.length() else {
+            letters.insist(length.map(|length| length.saturating_mul(sides)));
+            continue;
+        };
+        let found = stored / sides;
+        if stored % sides == 1 {
             let found = format!("length {stored}");
             let expected = "left and right halves of one length";
             return Err(InputError::new(&file.name, letters.key(), expected, found).into());

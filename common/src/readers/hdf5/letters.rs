@@ -1,6 +1,7 @@
 //! A data set of sequences, one-hot or text.
 //!
-//! Leaves out: targets. Invariant: texts of one data set need not have one length; one-hots do.
+//! Leaves out: targets. Invariant: texts of one data set need not have one length unless one is asked for; one-hots
+//! do.
 
 use super::array::Header;
 use super::file::Hdf5File;
@@ -20,7 +21,7 @@ pub(super) enum Letters {
     /// Numbers, (N, L, 4) and its relatives.
     OneHot(Box<OneHot>),
     /// Fixed or variable-length strings, (N,) or (N, 1).
-    Texts(Texts),
+    Texts(Box<Texts>),
 }
 
 /// Strings, one a row.
@@ -28,6 +29,8 @@ pub(super) struct Texts {
     file: String,
     key: String,
     rows: u64,
+    /// Nucleotides that every text must have, if that is asked for.
+    length: Option<u64>,
     dataset: Dataset,
     rows_per_window: u64,
     next_row: u64,
@@ -43,7 +46,8 @@ impl Letters {
         let dataset = file.dataset(key, 0)?;
         let header = Header::read(file, key, &dataset)?;
         if header.is_text() {
-            Texts::open(file, key, dataset, &header).map(Self::Texts)
+            let texts = Texts::open(file, key, dataset, &header)?;
+            Ok(Self::Texts(Box::new(texts)))
         } else {
             OneHot::open(file, key).map(|onehot| Self::OneHot(Box::new(onehot)))
         }
@@ -73,6 +77,13 @@ impl Letters {
         }
     }
 
+    /// Insists on so many nucleotides of each text; the shape tells those of one-hots.
+    pub(super) fn insist(&mut self, length: Option<u64>) {
+        if let Self::Texts(texts) = self {
+            texts.length = length;
+        }
+    }
+
     /// The next sequence, which is row `row`; `None` once all were read.
     ///
     /// # Errors
@@ -99,7 +110,8 @@ impl Texts {
         let rows_per_window = header.window(row_bytes).0.min(TEXTS_PER_WINDOW);
         let window = Vec::new().into_iter();
         let (key, file) = (key.to_owned(), file.name.clone());
-        Ok(Self { file, key, rows, dataset, rows_per_window, next_row: 0, window })
+        let (length, next_row) = (None, 0);
+        Ok(Self { file, key, rows, length, dataset, rows_per_window, next_row, window })
     }
 
     fn next(&mut self) -> Result<Option<DnaSequence>> {
@@ -123,6 +135,10 @@ impl Texts {
         if text.is_empty() || text.len() > SEQUENCE_NT_MAX {
             let expected = format!("1 to {SEQUENCE_NT_MAX} nucleotides");
             return Err(self.defect(row, expected, text.len()));
+        }
+        if let Some(length) = self.length.filter(|length| *length != text.len() as u64) {
+            let expected = format!("a sequence of length {length}");
+            return Err(self.defect(row, expected, format!("length {}", text.len())));
         }
         DnaSequence::new(text)
             .map(Some)

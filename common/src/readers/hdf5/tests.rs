@@ -357,4 +357,8 @@ fn a_key_for_each_split_gives_its_split() {
     let told: Vec<_> = examples.iter().map(|e| (e.id.as_str(), e.split.unwrap())).collect();
     assert_eq!((told[0], told[5]), (("train-0", Split::Train), ("test-1", Split::Test)));
     assert_eq!((examples[3].sequences[0].as_str(), examples[3].targets[0]), ("CC", 1.5));
+    // Texts may differ in their length, but not if one is asked for.
+    let mut asked = Hdf5Reader::open(&path, &layout, TaskName::Regression, Some(3)).unwrap();
+    let error = message(asked.read(10));
+    assert_eq!(error, "seq_val row 1: expected a sequence of length 3, found length 2");
 }

@@ -5,7 +5,8 @@ use crate::plan::{plan, verify};
 use glmeval_common::attribution::MapKind;
 use glmeval_common::dataset::TaskName;
 use glmeval_common::job::{
-    Job, JobAttribution, JobProbe, LayerChoice, NetworkChoice, ProbeChoice, Protocol,
+    Job, JobAttribution, JobDataset, JobModel, JobProbe, LayerChoice, NetworkChoice, ProbeChoice,
+    Protocol,
 };
 use glmeval_common::model::{ModelFacts, Precision};
 use glmeval_common::plan::{DatasetFacts, Plan, PlannedUnit, UnitSpec};
@@ -157,6 +158,40 @@ fn logos_and_names_change_no_maps() {
     assert_eq!(id(&job), first);
     job.attributions[0].top = 10;
     assert_ne!(id(&job), first);
+}
+
+#[test]
+fn equal_maps_under_two_names_are_refused_with_both() {
+    let mut job = maps_job();
+    let kinds = Some(vec![MapKind::Saliency, MapKind::Information]);
+    job.attributions = vec![
+        JobAttribution { kinds, models: Some(vec!["NT".into()]), ..table() },
+        JobAttribution { key: "attribution[1]".into(), ..table() },
+    ];
+    job.attributions[1].kinds = job.attributions[0].kinds.clone();
+    assert_eq!(maps(&planned(&job).unwrap()).len(), 1, "tables may overlap under the same names");
+    let plan_all = |job: &Job| {
+        let class = |precision: Precision| format!("{}.cpu.1", precision.name());
+        let datasets: Vec<_> = job.datasets.iter().map(|_| facts(10_000)).collect();
+        let models: Vec<_> = job.models.iter().map(|_| model_facts("m")).collect();
+        plan(job, &datasets, &models, &class).map_err(|error| error.chain())
+    };
+    let mut models = job.clone();
+    models.models.push(JobModel { name: "B".into(), ..models.models[0].clone() });
+    models.attributions[1].models = Some(vec!["B".into()]);
+    let error = plan_all(&models).unwrap_err();
+    let expected = "attribution[1]: expected maps of its own for probe chip-cnn of gLM B on data set \
+                    D, found those of gLM NT under another name";
+    assert!(error.ends_with(expected), "{error}");
+    models.attributions[1].top = 10;
+    assert_eq!(maps(&plan_all(&models).unwrap()).len(), 2, "maps of their own");
+
+    let mut datasets = job;
+    datasets.datasets.push(JobDataset { name: "E".into(), ..datasets.datasets[0].clone() });
+    datasets.attributions[0].dataset_indices = Some([0].into());
+    datasets.attributions[1].dataset_indices = Some([1].into());
+    let error = plan_all(&datasets).unwrap_err();
+    assert!(error.contains("on data set E, found those of data set D under"), "{error}");
 }
 
 #[test]

@@ -308,6 +308,27 @@ fn training_costs_products_of_every_example_over_the_epochs_and_is_held_in_memor
     assert_eq!(memory.total(), memory.weights + memory.program + memory.training);
 }
 
+#[test]
+fn what_is_written_out_as_the_study_has_it_is_the_studys_probe() {
+    let with = |kind: NetworkKind, reduce, front| JobProbe {
+        choice: ProbeChoice::Network(NetworkChoice { reduce, front, ..NetworkChoice::of(kind) }),
+        ..network(NetworkKind::RepCnn)
+    };
+    let reduced = |reduce| with(NetworkKind::RepCnn, Some(reduce), None);
+    let labels = |task, probes: Vec<JobProbe>| {
+        let plan = planned(&job_of(task, probes), split_facts(100), "gpn").unwrap();
+        counts(&plan)
+    };
+    // 128 of tokens, 196 of one-hot: as published.
+    let found = labels(TaskName::LentiMpra, vec![network(NetworkKind::RepCnn), reduced(196)]);
+    let expected =
+        [("rep-cnn on full", 2), ("rep-cnn on one-hot", 1), ("rep-cnn, reduced to 196 on full", 2)];
+    assert_eq!(found, expected.map(|(label, count)| (label.to_owned(), count)).into());
+    let raw = with(NetworkKind::ChipCnn, None, Some(ChipFront::Raw));
+    let found = labels(TaskName::ChipSeq, vec![network(NetworkKind::ChipCnn), raw]);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["chip-cnn on full", "chip-cnn on one-hot"]);
+}
+
 /// The network of a user under a name of its own, with so many repeats.
 fn own_network(name: &str, repeats: u32) -> JobProbe {
     let text = r#"{"inputs": ["sequence"], "layers": [

@@ -6,6 +6,7 @@ use crate::fit::reasons;
 use crate::fit::refused::Refused;
 use glmeval_common::dataset::TaskName;
 use glmeval_common::error::{Error, ErrorKind};
+use glmeval_common::example::{Example, Split};
 use glmeval_common::network::{
     Activation, Architecture, ExampleOrder, Loss, NetworkSpec, TrainingSpec,
 };
@@ -90,7 +91,7 @@ async fn a_fraction_without_examples_is_refused_beside_all_of_train() {
 async fn one_class_to_fit_on_refuses_logistic_regression_alone() {
     let mut world = World::new(60, true);
     for example in &mut world.examples {
-        if example.split != Some(glmeval_common::example::Split::Test) {
+        if example.split != Some(Split::Test) {
             example.targets = vec![1.0];
         }
     }
@@ -102,17 +103,35 @@ async fn one_class_to_fit_on_refuses_logistic_regression_alone() {
         network_fit("network", small_network(Activation::Sigmoid), spec),
     ];
     let unit = unit(TaskName::Classification, embedded(Pooling::Full), fits);
-    check(&world, &unit, &[("logistic", "found no 0")]).await;
+    let reason = "target target: expected 0 and 1 for logistic, found no 0 in the examples of train \
+                  and valid";
+    check(&world, &unit, &[("logistic", reason)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_without_values_is_named_and_refuses_linear_probes_alone() {
-    let world = exons();
+async fn a_target_without_values_is_named_and_takes_no_other_along() {
+    let mut world = exons();
+    // Known where it is scored and nowhere else.
+    let of_test = |example: &&mut Example| example.split == Some(Split::Test);
+    world.examples.iter_mut().filter(of_test).for_each(|it| it.targets[3] = it.targets[2]);
     world.write_examples().await;
     let network = network_fit("network", two_headed(), short(Loss::SplicingDivergence));
     let unit_of = |fits| unit(TaskName::Splicing, ONE_HOT, fits);
-    let reason = "target delta_3: expected a value in the examples of train, found none";
-    check(&world, &unit_of(vec![ridge("ridge", 1.0), network]), &[("ridge", reason)]).await;
+    let reason = "target delta_3: expected a value, found none in the examples of train";
+    for scores in world.run(&unit_of(vec![ridge("ridge", 1.0), network])).await {
+        let line = format!("{reason}: it is not fitted");
+        assert!(scores.notes.contains(&line), "{:?}", scores.notes);
+        for row in scores.statistics.iter().filter(|row| row.name == "spearman") {
+            assert_eq!(row.value.is_none(), row.target == "delta_3", "{row:?}");
+        }
+    }
+    let mut unknown = exons();
+    unknown.examples.iter_mut().for_each(|example| example.targets.fill(f32::NAN));
+    unknown.write_examples().await;
+    let fits = unit_of(vec![ridge("ridge", 1.0), ridge("other", 2.0)]);
+    let reason = reason.replace("delta_3", "delta_0");
+    let all = format!("{reason}; none of 24 targets can be fitted");
+    check(&unknown, &fits, &[("ridge", &all), ("other", &all)]).await;
     let mut known = exons();
     known.examples.iter_mut().for_each(|example| example.targets[3] = 0.5);
     known.examples[0].targets[3] = f32::NAN;

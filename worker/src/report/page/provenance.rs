@@ -43,21 +43,35 @@ pub(super) fn section(view: &View<'_>) -> String {
         "<section id=\"provenance\"><h2>Provenance</h2>\n<dl>\n{rows}</dl>\n{}{}{}</section>\n",
         datasets(view),
         models(view),
-        FILES
+        files()
     )
 }
 
+/// Tables of a report, each as .csv and as .parquet, with what they hold; not every job has the last three.
+pub const TABLES: [(&str, &str); 8] = [
+    (
+        "agreement",
+        "every score with a published value or of the paper's statistic: difference, tolerance, verdict",
+    ),
+    ("orderings", "orders of inputs that the study found, held or broken here"),
+    ("scores", "every statistic of every fit"),
+    ("summary", "every statistic over repeats"),
+    ("comparisons", "paired comparisons of inputs on the same test examples"),
+    ("precisions", "gLMs in two precisions: cosines, scores, where there are any"),
+    ("attributions", "correlations of attribution maps, where there are any"),
+    ("histories", "epochs of networks, where there are any"),
+];
+
 /// The files of a report, for people who look for the numbers.
-const FILES: &str = "<h3>Files beside this page</h3>\n<dl>\
-<dt>agreement</dt><dd>every score with a published value or of the paper's statistic: difference, tolerance, verdict</dd>\
-<dt>orderings</dt><dd>orders of inputs that the study found, held or broken here</dd>\
-<dt>scores</dt><dd>every statistic of every fit</dd>\
-<dt>summary</dt><dd>every statistic over repeats</dd>\
-<dt>comparisons</dt><dd>paired comparisons of inputs on the same test examples</dd>\
-<dt>precisions</dt><dd>gLMs in two precisions: cosines, scores, where there are any</dd>\
-<dt>attributions</dt><dd>correlations of attribution maps, where there are any</dd>\
-<dt>histories</dt><dd>epochs of networks, where there are any</dd>\
-<dt>figures/</dt><dd>every figure as SVG</dd></dl>\n<p class=\"muted\">Tables are there as .csv and as .parquet.</p>\n";
+fn files() -> String {
+    let line = |(name, what): &(&str, &str)| format!("<dt>{name}</dt><dd>{what}</dd>");
+    let tables: String = TABLES.iter().map(line).collect();
+    let figures = line(&("figures/", "every figure as SVG"));
+    format!(
+        "<h3>Files beside this page</h3>\n<dl>{tables}{figures}</dl>\n\
+         <p class=\"muted\">Tables are there as .csv and as .parquet.</p>\n"
+    )
+}
 
 /// In what numbers probes are fitted; on what where that is a device.
 fn probes(view: &View<'_>) -> String {
