@@ -159,7 +159,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         arguments.metrics.serve(telemetry::start_metrics()?, plain).await?;
     }
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
-        return partition(&arguments, (&store, devices), (*share, job), stop).await;
+        let ended = partition(&arguments, (&store, devices), (*share, job), stop).await;
+        return match ended {
+            Err(error) if error.is_of_place() => refused(error),
+            ended => ended,
+        };
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let control = match control(&arguments, &store, &clock, &stop).await {
@@ -182,20 +186,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         let health = telemetry::machine::health(store.clone());
         running.push(tokio::spawn(agent.with_health(health).run()));
     }
-    // Each device's worker goes on when another is refused; the code is of the one with most left to do.
-    let mut code = 0;
+    // Each device's worker goes on when another is refused or unfit; else the code is of the one with most left to do.
+    let (mut code, mut first) = (0, None);
     for agent in running {
         match agent.await.map_err(|e| Error::bug("run a worker").with_source(e))? {
             Ok(exit) => code = code.max(exit.exit_code()),
-            Err(error) => return refused(error),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
         }
     }
-    Ok(ExitCode::from(code))
+    first.map_or(Ok(ExitCode::from(code)), refused)
 }
 
-/// A worker that will be refused every time says so by its exit code.
+/// A worker that will be refused, or unfit for its units, every time says so by its exit code.
 fn refused(error: Error) -> Result<ExitCode> {
-    if error.kind() != ErrorKind::Invalid {
+    if error.kind() != ErrorKind::Invalid && !error.is_of_place() {
         return Err(error);
     }
     complain(&format!("error: {}", error.chain()));
