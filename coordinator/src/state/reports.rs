@@ -79,7 +79,7 @@ impl State {
                 job.doubts.settle(unit, ended.lease.generation);
                 let is_news = job.commit(unit);
                 if let Some(host) = host.filter(|_| is_news && lease.is_some()) {
-                    self.succeeded(&host, &failed.unwrap_or_default(), effects);
+                    self.succeeded((&ended.worker, &host), &failed.unwrap_or_default(), effects);
                 }
             }
             Outcome::HandedBack => job.release(unit),
@@ -124,8 +124,16 @@ impl State {
     }
 
     /// A unit ran on `host`: machines it had failed on are to blame.
-    fn succeeded(&mut self, host: &str, failed: &BTreeSet<String>, effects: &mut Vec<Effect>) {
-        self.unfit.forget(host);
+    fn succeeded(
+        &mut self,
+        (worker, host): (&WorkerId, &str),
+        failed: &BTreeSet<String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        // One that is unfit for a unit may finish others before it leaves.
+        if self.workers.get(worker).is_some_and(|worker| !worker.draining) {
+            self.unfit.forget(host);
+        }
         self.hosts.ended(host);
         for (sick, why) in self.hosts.succeeded(host, failed, self.settings.host_blames_max) {
             self.drain_host(&sick, why, effects);

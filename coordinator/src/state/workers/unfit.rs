@@ -1,7 +1,7 @@
 //! Pure: machines whose workers said that they cannot do what they were given, and why.
 //!
-//! Leaves out: the units (reports). Invariant: so many machines are kept at most, and one that commits is
-//! none of them.
+//! Leaves out: the units (reports). Invariant: so many machines are kept at most, and one whose next worker
+//! commits is none of them.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ impl Unfit {
         }
     }
 
-    /// A worker of `host` committed a unit.
+    /// A worker of `host` that is fit committed a unit.
     pub(in crate::state) fn forget(&mut self, host: &str) {
         self.by_host.remove(host);
     }
