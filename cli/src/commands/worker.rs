@@ -61,7 +61,9 @@ enum Share {
 A worker may be killed at any moment. On SIGTERM, SIGINT, SIGUSR1, a cloud's notice, a drain file or
 `glmeval drain` it finishes what fits into the grace time, hands the rest back and exits with 75 while
 work is left, with 0 once there is none. While the store is away it computes on and keeps finished shards
-in its spool; once that is full it hands back, and the next worker on the machine commits what is left there.")]
+in its spool; once that is full it hands back, and the next worker on the machine commits what is left there.
+One that is refused, that holds other files than were planned or that may not write to the store hands back
+and exits with 42: others do its units, and whoever starts workers does not start it again like this.")]
 pub(crate) struct Arguments {
     /// Address of the coordinator.
     #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
