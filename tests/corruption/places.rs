@@ -1,6 +1,8 @@
 //! What a worker, its files or its way to the store are at fault for: no unit is blamed, none is cut, and whoever
 //! comes next does it.
 
+#![expect(clippy::unwrap_used, reason = "support of tests: a panic is how they fail")]
+
 use crate::world::{Bench, Damage};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
