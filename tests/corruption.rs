@@ -1,6 +1,8 @@
 //! Damage in the store, causes that are mended, jobs submitted again: the real coordinator, agents and
 //! runner over a folder.
 
+#[path = "corruption/places.rs"]
+mod places;
 #[path = "corruption/world.rs"]
 mod world;
 

@@ -41,6 +41,8 @@ impl UnitRunner for StopWhenFull {
     ) -> Result<UnitOutcome> {
         let result = self.runner.run(unit, attempt, context).await;
         if let Err(error) = &result
+            // What is the place's fault ends the worker by itself.
+            && !error.is_of_place()
             && is_full(error)
         {
             let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);

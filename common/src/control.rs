@@ -162,6 +162,11 @@ pub enum Outcome {
     },
     /// Not done and not failed: the worker is going away.
     HandedBack,
+    /// Not done since this worker cannot, whatever the unit is like, and leaves; others may.
+    Unfit {
+        /// The whole error chain on one line.
+        chain: String,
+    },
 }
 
 /// A worker is through with a lease.

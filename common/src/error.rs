@@ -71,13 +71,24 @@ impl ErrorKind {
     }
 }
 
+/// What an error is to be blamed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// The work, perhaps some rows of it.
+    Work,
+    /// The work as a whole.
+    AllRows,
+    /// The process that met it, or the store as that process reaches it.
+    Place,
+}
+
 /// An error of any part of the system: its kind, one line of text, its cause.
 ///
 /// The text is lower case, has no full stop and reads after "failed to".
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
-    of_all_rows: bool,
+    blame: Blame,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -88,7 +99,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error of `kind`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, of_all_rows: false, message: message.into(), source: None }
+        Self { kind, blame: Blame::Work, message: message.into(), source: None }
     }
 
     /// Makes an [`ErrorKind::Invalid`] error.
@@ -119,8 +130,8 @@ impl Error {
     /// Wraps the error in one more line that says what was being done; the kind stays.
     #[must_use]
     pub fn context(self, message: impl Into<String>) -> Self {
-        let (kind, of_all_rows) = (self.kind, self.of_all_rows);
-        Self { kind, of_all_rows, message: message.into(), source: Some(Box::new(self)) }
+        let (kind, blame) = (self.kind, self.blame);
+        Self { kind, blame, message: message.into(), source: Some(Box::new(self)) }
     }
 
     /// Keeps `source` as the cause.
@@ -133,12 +144,25 @@ impl Error {
     /// Says that no single row is at fault, so that fewer rows would fail too.
     #[must_use]
     pub fn of_all_rows(self) -> Self {
-        Self { of_all_rows: true, ..self }
+        let blame = if self.blame == Blame::Place { Blame::Place } else { Blame::AllRows };
+        Self { blame, ..self }
+    }
+
+    /// Says that the work is not at fault but where it was tried: this process, its files, or the store as
+    /// it reaches it. Others may do the same work; this process meets the same again.
+    #[must_use]
+    pub fn of_place(self) -> Self {
+        Self { blame: Blame::Place, ..self }
     }
 
     /// Whether fewer rows would fail too.
     pub fn is_of_all_rows(&self) -> bool {
-        self.of_all_rows
+        self.blame == Blame::AllRows
+    }
+
+    /// Whether the place is at fault, see [`Error::of_place`].
+    pub fn is_of_place(&self) -> bool {
+        self.blame == Blame::Place
     }
 
     /// What the caller does next.
@@ -260,6 +284,15 @@ mod tests {
         let cause = std::io::Error::other(Error::invalid("refused"));
         let error = Error::unavailable("get x: refused").with_source(cause);
         assert_eq!(error.context("read").chain(), "read: get x: refused");
+    }
+
+    #[test]
+    fn whose_fault_it_is_stays_under_every_context() {
+        let whole = Error::invalid("weights").of_all_rows().context("open");
+        assert!(whole.is_of_all_rows() && !whole.is_of_place());
+        let place = Error::invalid("other files").of_place().of_all_rows().context("open");
+        assert!(place.is_of_place() && !place.is_of_all_rows());
+        assert!(!Error::invalid("row").is_of_all_rows() && !Error::invalid("row").is_of_place());
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod retry;
 mod table;
 
 pub use record::Outcome;
-use retry::{Backoff, advice, is_lasting, is_not_found, kind_of};
+use retry::{Backoff, advice, is_lasting, is_not_found, is_of_place, kind_of};
 
 /// What became of a create-only write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -423,8 +423,15 @@ impl Store {
         let place = format!("{doing} {path} in {}", self.url);
         let advice = advice(&error, self.clock_ahead_ms());
         let message = advice.map_or(place.clone(), |advice| format!("{place}: {advice}"));
-        Error::new(kind_of(&error), message).with_source(error)
+        let of_place = is_of_place(&error) || (is_write(doing) && is_not_found(&error));
+        let made = Error::new(kind_of(&error), message).with_source(error);
+        if of_place { made.of_place() } else { made }
     }
+}
+
+/// Whether a request makes an object: what such a one does not find is the store itself.
+fn is_write(doing: &str) -> bool {
+    matches!(doing, "create" | "put")
 }
 
 /// The checked form of an object path: what every kind of store takes verbatim.

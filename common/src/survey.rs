@@ -139,9 +139,10 @@ pub fn check_unchanged(source: &DatasetSource, task: TaskName, planned: &Dataset
         return Ok(());
     }
     let path = source.paths().first().map_or(String::new(), |path| path.display().to_string());
-    Err(Error::invalid(format!(
+    let defect = Error::invalid(format!(
         "{path}: expected the data set {planned} that was planned, found {found}: the file has changed"
-    )))
+    ));
+    Err(defect.of_place())
 }
 
 /// The source with every path emptied: moving a file does not make another data set.

@@ -33,7 +33,7 @@ use job::JobState;
 pub use job::{Ended, Quarantined, UnitState};
 pub use status::{LeaseView, WorkerView};
 use turns::Turns;
-use workers::{Hosts, WorkerState};
+use workers::{Hosts, Unfit, WorkerState};
 
 /// All a coordinator knows.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub struct State {
     cursor: Option<JobId>,
     turns: Turns,
     hosts: Hosts,
+    unfit: Unfit,
     /// Workers that lied, and how.
     refused: BTreeMap<WorkerId, String>,
 }
@@ -68,6 +69,7 @@ impl State {
             cursor: None,
             turns: Turns::default(),
             hosts: Hosts::default(),
+            unfit: Unfit::default(),
             refused: BTreeMap::new(),
         }
     }

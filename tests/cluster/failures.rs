@@ -112,6 +112,47 @@ async fn a_job_with_failed_units_is_finished_when_submitted_again_after_the_caus
 }
 
 #[tokio::test]
+async fn a_worker_that_is_at_fault_itself_leaves_with_the_reason_and_others_do_its_units() {
+    within(async {
+        let world = World::new();
+        world.runner.disable("a");
+        let coordinator = world.coordinator("c", Recovery::AllJobs).await;
+        let served = Served::start(coordinator, "127.0.0.1:0").await;
+        let control = served.client();
+        let job = control.submit("", world.plan.clone()).await.unwrap();
+        let error = world.agent("a", served.client()).run().await.unwrap_err();
+        assert!(error.is_of_place(), "{}", error.chain());
+        assert!(error.chain().ends_with("model: expected a, found b"), "{}", error.chain());
+        let status = control.status(&job).await.unwrap();
+        assert_eq!((status.phase, status.failures.len()), (JobPhase::Running, 0));
+        let cooling = status.kinds.iter().map(|kind| kind.leased + kind.cooling).sum::<u64>();
+        assert_eq!((status.workers, cooling), (0, 0), "its unit is free at once");
+        let notice = &status.notices[0];
+        assert!(notice.contains("host-a") && notice.contains("found b"), "{notice}");
+        let exit = world.agent("b", served.client()).run().await.unwrap();
+        assert_eq!(exit, AgentExit::Finished);
+        let status = control.status(&job).await.unwrap();
+        assert_eq!((status.phase, status.rows_done), (JobPhase::Finished, 1_000));
+        assert_eq!(world.store.commit_count(), world.plan.unit_count() as usize, "none was cut");
+        served.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_partition_worker_that_is_at_fault_itself_ends_and_another_finishes() {
+    within(async {
+        let world = World::new();
+        world.runner.disable("p0");
+        let error = world.try_partition(0, 2).await.unwrap_err();
+        assert!(error.is_of_place(), "{}", error.chain());
+        assert_eq!(world.partition_worker(1, 2).await.left, 0);
+        assert_eq!(world.store.commit_count(), world.plan.unit_count() as usize, "none was cut");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_panic_in_a_unit_is_the_units_failure_and_not_the_workers() {
     within(async {
         let world = World::new();

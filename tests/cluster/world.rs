@@ -117,6 +117,7 @@ impl World {
             runs: watch::Sender::new(0),
             gate_open: watch::Sender::new(true),
             fails: Mutex::default(),
+            unfit: Mutex::default(),
             panics: Mutex::default(),
         });
         Self { plan: plan(), store, runner, clock: Arc::default() }
@@ -164,6 +165,10 @@ impl World {
     }
 
     pub(crate) async fn partition_worker(&self, index: u32, count: u32) -> PartitionOutcome {
+        self.try_partition(index, count).await.unwrap()
+    }
+
+    pub(crate) async fn try_partition(&self, index: u32, count: u32) -> Result<PartitionOutcome> {
         let worker = PartitionWorker {
             plan: &self.plan,
             worker: WorkerId::new(format!("p{index}")),
@@ -172,7 +177,7 @@ impl World {
             clock: &*self.clock,
             stop: stop_pair().1,
         };
-        worker.run(index, count).await.unwrap()
+        worker.run(index, count).await
     }
 }
 
@@ -211,6 +216,7 @@ pub(crate) struct FakeRunner {
     runs: watch::Sender<usize>,
     gate_open: watch::Sender<bool>,
     fails: Mutex<Option<u64>>,
+    unfit: Mutex<BTreeSet<WorkerId>>,
     panics: Mutex<Option<String>>,
 }
 
@@ -240,6 +246,11 @@ impl FakeRunner {
         *self.fails.lock().unwrap() = None;
     }
 
+    /// From now on this worker can do no shard.
+    pub(crate) fn disable(&self, worker: &str) {
+        self.unfit.lock().unwrap().insert(WorkerId::new(worker));
+    }
+
     pub(crate) fn panic_on(&self, label: &str) {
         *self.panics.lock().unwrap() = Some(label.to_owned());
     }
@@ -265,6 +276,11 @@ impl UnitRunner for FakeRunner {
             && (shard.start..shard.end).contains(&row)
         {
             return Err(Error::invalid(format!("row {row}: not finite")));
+        }
+        let is_unfit = self.unfit.lock().unwrap().contains(&context.worker);
+        if is_unfit && matches!(unit, WorkUnit::Extract(_)) {
+            let error = Error::invalid("model: expected a, found b").of_place();
+            return Err(error.context(label));
         }
         context.progress.add_rows(context.progress.rows_total());
         let won = self.store.commit(unit);

@@ -4,6 +4,7 @@
 
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::{Control, CoordinatorRecord, JobStatus};
+use glmeval_common::error::Result;
 use glmeval_common::ids::{FitId, WorkerId};
 use glmeval_common::job::Job;
 use glmeval_common::layout;
@@ -15,7 +16,7 @@ use glmeval_common::store::examples::{check_dataset, read_manifest};
 use glmeval_common::store::fits::{check_fit, find_scores};
 use glmeval_common::survey::survey;
 use glmeval_coordinator::{Coordinator, Recovery, Settings, StoredJobs};
-use glmeval_worker::agent::{Agent, AgentSettings, stop_pair};
+use glmeval_worker::agent::{Agent, AgentExit, AgentSettings, stop_pair};
 use glmeval_worker::runner::Runner;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// Folder of the gLM.
+const MODEL: &str = "nt-v1-random";
+
 /// What can happen to an object at rest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Damage {
     Flip,
+    /// The last byte, which of weights is one of numbers.
+    FlipLast,
     Truncate,
     Delete,
 }
@@ -38,6 +44,7 @@ impl Damage {
         let mut bytes = std::fs::read(path).unwrap();
         match self {
             Self::Flip => *bytes.first_mut().unwrap() ^= 0x40,
+            Self::FlipLast => *bytes.last_mut().unwrap() ^= 0x40,
             Self::Truncate => bytes.truncate(bytes.len() / 2),
             Self::Delete => return std::fs::remove_file(path).unwrap(),
         }
@@ -69,7 +76,9 @@ fn table() -> String {
 }
 
 fn plan(folder: &Path) -> (Plan, String) {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/nt-v1-random");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/nt-v1-random");
+    let model = folder.join(MODEL);
+    copy_folder(&example, &model);
     let toml = format!(
         "name = \"corruption\"\nseed = 7\nshard_rows = 20\n\
          [[model]]\nname = \"tiny\"\npath = {model:?}\n\
@@ -148,6 +157,11 @@ impl Bench {
         self.inputs.path().join("rows.tsv")
     }
 
+    /// The weights of the gLM.
+    pub(crate) fn weights(&self) -> PathBuf {
+        self.inputs.path().join(MODEL).join("model.safetensors")
+    }
+
     async fn coordinator(&self, recovery: Recovery) -> Coordinator {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let record = CoordinatorRecord {
@@ -164,6 +178,15 @@ impl Bench {
 
     /// Submits the job and runs it to its end with two workers, as `glmeval run` does.
     pub(crate) async fn run(&self) -> JobStatus {
+        let (status, exits) = self.run_over(&self.store).await;
+        for exit in exits {
+            exit.unwrap();
+        }
+        status
+    }
+
+    /// As [`Self::run`], with workers that reach the store as `store` does; how each ended.
+    pub(crate) async fn run_over(&self, store: &Store) -> (JobStatus, Vec<Result<AgentExit>>) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let coordinator = self.coordinator(Recovery::SubmittedOnly).await;
         let job = coordinator.submit(&self.toml, self.plan.clone()).await.unwrap();
@@ -171,7 +194,7 @@ impl Bench {
             let coordinator = coordinator.clone();
             async move { coordinator.run().await }
         });
-        let runner = Arc::new(Runner::new(self.store.clone(), Arc::clone(&clock)));
+        let runner = Arc::new(Runner::new(store.clone(), Arc::clone(&clock)));
         let agents = (0..2).map(|number| {
             let worker = WorkerId::new(format!("w{number}-{}", random_token()));
             let classes = glmeval_worker::numeric_classes();
@@ -184,11 +207,9 @@ impl Bench {
         });
         let all = futures::future::join_all(agents);
         let exits = tokio::time::timeout(Duration::from_secs(60), all).await;
-        for exit in exits.expect("the job hangs") {
-            exit.unwrap();
-        }
+        let exits = exits.expect("the job hangs");
         ticking.abort();
-        coordinator.status(&job).await.unwrap()
+        (coordinator.status(&job).await.unwrap(), exits)
     }
 
     /// Where the job stands for a coordinator that starts now.

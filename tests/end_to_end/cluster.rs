@@ -100,6 +100,44 @@ async fn partitions_without_a_coordinator_give_the_bits_of_one_process() {
 }
 
 #[tokio::test]
+async fn a_worker_with_other_model_files_exits_with_42_and_another_does_its_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_small_job(folder, 64);
+    let weights = folder.join("gLM/model.safetensors");
+    std::fs::create_dir(folder.join("gLM")).unwrap();
+    for entry in std::fs::read_dir(model()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.join("gLM").join(entry.file_name())).unwrap();
+    }
+    let job = std::fs::read_to_string(folder.join("job.toml")).unwrap();
+    let own = job.replace(&format!("{:?}", model().display().to_string()), "\"gLM\"");
+    assert_ne!(own, job);
+    std::fs::write(folder.join("job.toml"), own).unwrap();
+    let coordinator = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
+    let at = ["--coordinator", &coordinator.address];
+    let job = succeeds(folder, &[&["submit", "job.toml"], &at[..]].concat()).await;
+    let planned = std::fs::read(&weights).unwrap();
+    let mut other = planned.clone();
+    *other.last_mut().unwrap() ^= 0x40;
+    std::fs::write(&weights, other).unwrap();
+    let worker =
+        [&["worker", "--store", "store", "--until-idle", "--host", "odd"], &at[..]].concat();
+    let ended = glmeval(folder, &worker).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(42), ""), "{ended:?}");
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("the files have changed"), "{last}");
+    let status = [&["status", job.trim(), "--format", "json"], &at[..]].concat();
+    let status: Value = serde_json::from_str(&succeeds(folder, &status).await).unwrap();
+    assert_eq!((&status["phase"], &status["failures"]), (&"running".into(), &Value::Array(vec![])));
+    let notice = status["notices"][0].as_str().unwrap();
+    assert!(notice.contains("host odd") && notice.contains("have changed"), "{notice}");
+    std::fs::write(&weights, planned).unwrap();
+    succeeds(folder, &worker).await;
+    check_committed_once(&folder.join("store")).await;
+}
+
+#[tokio::test]
 async fn a_cancelled_job_ends_and_stays_cancelled() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -1,8 +1,8 @@
-//! A disk that fills up under a run: told by its path, nothing half-committed, resumed elsewhere.
+//! A disk that fills up under a run, or takes no writes: told by its path, nothing half-committed, resumed elsewhere.
 
 use glmeval_tests::glmeval::{Ended, binary, ended, prepared, succeeds};
 use glmeval_tests::jobs::write_small_job;
-use glmeval_tests::results::{check_committed_once, commits, results};
+use glmeval_tests::results::{check_committed_once, commits, listing, results};
 use std::path::Path;
 use tokio::process::Command;
 
@@ -96,5 +96,35 @@ async fn a_report_to_a_full_disk_is_told_and_its_scores_stay() {
     let ended = on_small_disk(folder, "16k", &run).await;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(75), ""), "{ended:?}");
     assert!(ended.stderr.contains("error: small/"), "{ended:?}");
+    check_committed_once(&folder.join("store")).await;
+}
+
+/// Mounts a file system that takes no writes where embeddings are kept, and runs the rest.
+const READ_ONLY: &str = "mkdir -p store/embeddings && \
+    mount -t tmpfs -o ro tmpfs store/embeddings || exit 99; exec \"$@\"";
+
+#[tokio::test]
+async fn a_store_that_takes_no_writes_ends_a_run_and_a_worker_and_blames_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    if !is_possible(folder).await {
+        return;
+    }
+    write_small_job(folder, 64);
+    let glmeval = binary().display().to_string();
+    let run = [&glmeval, "run", "job.toml", "--store", "store"];
+    let worker = [&glmeval, "worker", "--store", "store", "--partition", "0/1", "job.toml"];
+    for (words, code) in [(&run[..], 1), (&worker[..], 42)] {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", READ_ONLY, "read-only"]).args(words);
+        let ended = ended(prepared(command, folder)).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{ended:?}");
+        let last = ended.stderr.lines().last().unwrap();
+        let told = last.starts_with("error: ") && last.contains("embeddings/");
+        assert!(told && last.contains("Read-only"), "{last}");
+    }
+    let is_failed = |path: &Path| path.components().any(|part| part.as_os_str() == "failed");
+    assert!(!listing(&folder.join("store")).keys().any(|path| is_failed(path)));
+    succeeds(folder, &["run", "job.toml", "--store", "store"]).await;
     check_committed_once(&folder.join("store")).await;
 }

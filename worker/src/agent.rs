@@ -67,8 +67,9 @@ pub trait UnitRunner: Send + Sync {
     /// Long computations belong on a blocking thread: heartbeats run on this one.
     ///
     /// # Errors
-    /// `Unavailable`, `Conflict` and `Fenced` are tried again; `Corrupt` has the units before this one
-    /// looked at again first; all others count against the unit.
+    /// What is the place's fault ([`glmeval_common::error::Error::of_place`]) ends the worker and is tried by others;
+    /// of all else, `Unavailable`, `Conflict` and `Fenced` are tried again; `Corrupt` has the units before
+    /// this one looked at again first; all others count against the unit.
     async fn run(
         &self,
         unit: &WorkUnit,
@@ -193,7 +194,8 @@ impl Agent {
     /// Works until stopped or, with `until_idle`, until every job is over.
     ///
     /// # Errors
-    /// `Invalid` or `Bug` when the coordinator refuses this worker.
+    /// `Invalid` or `Bug` when the coordinator refuses this worker; what makes it unfit for a unit, which it has
+    /// handed back.
     pub async fn run(self) -> Result<AgentExit> {
         session::Session::new(self).run().await
     }

@@ -115,7 +115,8 @@ fn training_device<'a>(unit: &FitUnit, device: &'a Device) -> Result<Option<&'a 
         (other, _) => {
             let found = other.unwrap_or(kind);
             let expected = format!("a worker of numeric class {planned}");
-            Err(Error::invalid(format!("networks: expected {expected}, found {found}")))
+            let defect = Error::invalid(format!("networks: expected {expected}, found {found}"));
+            Err(defect.of_place())
         }
     }
 }

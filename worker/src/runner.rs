@@ -90,17 +90,10 @@ impl Runner {
     fn model(&self, model: &ModelRef) -> Result<Arc<Model>> {
         let key = (model.id.clone(), model.options.precision, model.options.quirk);
         let opened = self.models.get(key, || {
-            let opened = crate::models::open_on(&model.source, &model.options, self.device.get())?;
-            let opened = Arc::new(opened);
-            let found = &opened.facts().id;
-            if *found != model.id {
-                return Err(Error::invalid(format!(
-                    "{}: expected the model {} that was planned, found {found}: the files have changed",
-                    model.source.display(),
-                    model.id
-                )));
-            }
-            Ok(opened)
+            let opened = crate::models::open_on(&model.source, &model.options, self.device.get());
+            let opened = opened.map_err(|error| blamed_on_files(error, model))?;
+            check_planned(model, &opened.facts().id)?;
+            Ok(Arc::new(opened))
         });
         opened.map_err(Error::of_all_rows)
     }
@@ -110,10 +103,11 @@ impl Runner {
         let MaskedModel { model, numeric_class } = masked;
         let class = crate::numeric_class_on(&self.device.get().kind(), model.options.precision);
         if *numeric_class != class {
-            return Err(Error::invalid(format!(
+            let defect = Error::invalid(format!(
                 "maps of {}: expected a worker of numeric class {numeric_class}, found {class}",
                 model.name
-            )));
+            ));
+            return Err(defect.of_place());
         }
         self.model(model)
     }
@@ -146,10 +140,11 @@ impl Runner {
         }
         let class = crate::numeric_class_on(&self.device.get().kind(), set.model.options.precision);
         if set.numeric_class != class {
-            return Err(Error::invalid(format!(
+            let defect = Error::invalid(format!(
                 "embedding set {}: expected a worker of numeric class {}, found {class}",
                 set.id, set.numeric_class
-            )));
+            ));
+            return Err(defect.of_place());
         }
         let read = self.examples(context.store, unit).instrument(info_span!("read"));
         let examples = read.await?;
@@ -224,6 +219,33 @@ impl Runner {
             let path = source.paths().first().copied().unwrap_or(Path::new(""));
             Ok(Arc::new(Genome::open(path)?))
         })
+    }
+}
+
+/// Refuses another gLM than was planned: its files are not those that the planner saw.
+fn check_planned(model: &ModelRef, found: &ModelId) -> Result<()> {
+    if *found == model.id {
+        return Ok(());
+    }
+    let (source, planned) = (model.source.display(), &model.id);
+    let defect = Error::invalid(format!(
+        "{source}: expected the model {planned} that was planned, found {found}: the files have changed"
+    ));
+    Err(defect.of_place())
+}
+
+/// What the planner could read and this worker cannot is another file, not a defect of the unit.
+fn blamed_on_files(error: Error, model: &ModelRef) -> Error {
+    if error.kind() != ErrorKind::Invalid {
+        return error;
+    }
+    match crate::models::describe(&model.source, &model.options) {
+        Ok(facts) => match check_planned(model, &facts.id) {
+            Ok(()) => error,
+            Err(differs) => differs.with_source(error),
+        },
+        Err(unread) if unread.kind() == ErrorKind::Invalid => error.of_place(),
+        Err(_) => error,
     }
 }
 

@@ -61,7 +61,9 @@ enum Share {
 A worker may be killed at any moment. On SIGTERM, SIGINT, SIGUSR1, a cloud's notice, a drain file or
 `glmeval drain` it finishes what fits into the grace time, hands the rest back and exits with 75 while
 work is left, with 0 once there is none. While the store is away it computes on and keeps finished shards
-in its spool; once that is full it hands back, and the next worker on the machine commits what is left there.")]
+in its spool; once that is full it hands back, and the next worker on the machine commits what is left there.
+One that is refused, that holds other files than were planned or that may not write to the store hands back
+and exits with 42: others do its units, and whoever starts workers does not start it again like this.")]
 pub(crate) struct Arguments {
     /// Address of the coordinator.
     #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
@@ -159,7 +161,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         arguments.metrics.serve(telemetry::start_metrics()?, plain).await?;
     }
     if let (Some(share), Some(job)) = (&arguments.partition, &arguments.job) {
-        return partition(&arguments, (&store, devices), (*share, job), stop).await;
+        let ended = partition(&arguments, (&store, devices), (*share, job), stop).await;
+        return match ended {
+            Err(error) if error.is_of_place() => refused(error),
+            ended => ended,
+        };
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let control = match control(&arguments, &store, &clock, &stop).await {
@@ -182,20 +188,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         let health = telemetry::machine::health(store.clone());
         running.push(tokio::spawn(agent.with_health(health).run()));
     }
-    // Each device's worker goes on when another is refused; the code is of the one with most left to do.
-    let mut code = 0;
+    // Each device's worker goes on when another is refused or unfit; else the code is of the one with most left to do.
+    let (mut code, mut first) = (0, None);
     for agent in running {
         match agent.await.map_err(|e| Error::bug("run a worker").with_source(e))? {
             Ok(exit) => code = code.max(exit.exit_code()),
-            Err(error) => return refused(error),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
         }
     }
-    Ok(ExitCode::from(code))
+    first.map_or(Ok(ExitCode::from(code)), refused)
 }
 
-/// A worker that will be refused every time says so by its exit code.
+/// A worker that will be refused, or unfit for its units, every time says so by its exit code.
 fn refused(error: Error) -> Result<ExitCode> {
-    if error.kind() != ErrorKind::Invalid {
+    if error.kind() != ErrorKind::Invalid && !error.is_of_place() {
         return Err(error);
     }
     complain(&format!("error: {}", error.chain()));

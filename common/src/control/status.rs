@@ -110,7 +110,7 @@ pub struct JobStatus {
     /// Device time and what it costs, as far as the present coordinator saw it.
     #[serde(default)]
     pub cost: JobCost,
-    /// Workers that are refused and hosts that are drained, one line each.
+    /// Workers that are refused, hosts that are drained and hosts of unfit workers, one line each.
     #[serde(default)]
     pub notices: Vec<String>,
 }

@@ -114,6 +114,22 @@ pub(super) fn kind_of(error: &StoreError) -> ErrorKind {
     }
 }
 
+/// Whether the store, or this process's way to it, refuses what another process may be allowed: rights,
+/// credentials, a clock, a file system that takes no writes.
+pub(super) fn is_of_place(error: &StoreError) -> bool {
+    let is_barred = || {
+        let kinds = [
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::ReadOnlyFilesystem,
+            io::ErrorKind::NotADirectory,
+        ];
+        io_kind(error).is_some_and(|kind| kinds.contains(&kind))
+    };
+    let is_denied =
+        matches!(error, StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. });
+    is_refusal(error) || is_denied || is_barred()
+}
+
 /// Kind of an I/O error that the next millisecond will not mend; `None` for the others.
 fn lasting_io(kind: io::ErrorKind) -> Option<ErrorKind> {
     match kind {
@@ -137,4 +153,37 @@ fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
         next = cause.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(source: impl Into<Box<dyn StdError + Send + Sync>>) -> StoreError {
+        StoreError::Generic { store: "test", source: source.into() }
+    }
+
+    #[test]
+    fn what_is_denied_is_the_places_fault_and_what_is_full_or_away_is_not() {
+        let io = |kind: io::ErrorKind| generic(io::Error::from(kind));
+        let denied = [
+            io(io::ErrorKind::ReadOnlyFilesystem),
+            io(io::ErrorKind::PermissionDenied),
+            generic("403: <Error><Code>AccessDenied</Code></Error>"),
+            StoreError::PermissionDenied { path: "a".into(), source: "403".into() },
+        ];
+        for error in denied {
+            assert!(is_of_place(&error) && is_lasting(&error), "{error}");
+            assert_eq!(kind_of(&error), ErrorKind::Invalid);
+        }
+        let others = [
+            io(io::ErrorKind::StorageFull),
+            io(io::ErrorKind::ConnectionReset),
+            generic("503: <Error><Code>SlowDown</Code></Error>"),
+            StoreError::NotFound { path: "a".into(), source: "404".into() },
+        ];
+        for error in others {
+            assert!(!is_of_place(&error), "{error}");
+        }
+    }
 }

@@ -276,7 +276,8 @@ pub(super) fn report_out(report: &Report) -> proto::ReportRequest {
     let outcome = match &report.outcome {
         Outcome::Committed => Wire::Committed(proto::Empty {}),
         Outcome::Lost => Wire::Lost(proto::Empty {}),
-        Outcome::HandedBack => Wire::HandedBack(proto::Empty {}),
+        Outcome::HandedBack => Wire::HandedBack(proto::HandedBack::default()),
+        Outcome::Unfit { chain } => Wire::HandedBack(proto::HandedBack { unfit: chain.clone() }),
         Outcome::Failed { kind, chain, of_all_rows } => {
             let (code, of_all_rows) = (i32::from(kind.grpc_code()), *of_all_rows);
             Wire::Failed(proto::Failure { code, chain: chain.clone(), of_all_rows })
@@ -295,7 +296,8 @@ pub(super) fn report_in(message: proto::ReportRequest) -> Result<Report> {
     let outcome = match message.outcome.ok_or_else(|| missing("outcome"))? {
         Wire::Committed(_) => Outcome::Committed,
         Wire::Lost(_) => Outcome::Lost,
-        Wire::HandedBack(_) => Outcome::HandedBack,
+        Wire::HandedBack(proto::HandedBack { unfit }) if unfit.is_empty() => Outcome::HandedBack,
+        Wire::HandedBack(proto::HandedBack { unfit }) => Outcome::Unfit { chain: one_line(&unfit) },
         Wire::Failed(proto::Failure { code, chain, of_all_rows }) => {
             let kind = ErrorKind::from_grpc_code(tonic::Code::from_i32(code));
             Outcome::Failed { kind, chain: one_line(&chain), of_all_rows }

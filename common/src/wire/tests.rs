@@ -189,6 +189,16 @@ fn every_kind_of_failure_returns_from_the_wire() {
     }
 }
 
+#[test]
+fn a_unit_comes_back_with_the_reason_of_an_unfit_worker_or_without_one() {
+    let lease = LeaseKey { job: JobId::new("j"), unit: 3, generation: Generation::default() };
+    for outcome in [Outcome::HandedBack, Outcome::Unfit { chain: "store: read-only".into() }] {
+        let (worker, lease) = (WorkerId::new("w"), lease.clone());
+        let report = Report { worker, lease, outcome, seconds: 1.5 };
+        assert_eq!(report_in(report_out(&report)).unwrap(), report);
+    }
+}
+
 /// A connection that broke in the middle of a call, as HTTP/2 tells it.
 #[derive(Debug)]
 struct Broken(tonic::Status);

@@ -207,6 +207,10 @@ impl Control for Coordinator {
         let Report { worker, lease, outcome, seconds } = report;
         // The cast saturates and turns NaN to 0; a worker's nonsense only bends the estimates.
         let ran_ms = (seconds * 1_000.0) as u64;
+        if let Outcome::Unfit { chain } = &outcome {
+            let unit = lease.unit;
+            tracing::warn!(%worker, unit, reason = chain, "a worker is unfit for a unit and leaves");
+        }
         let evidence = self.evidence(&worker, &lease, &outcome).await?;
         let who = worker.clone();
         let effects = self.apply(Event::Report { worker, lease, outcome, ran_ms, evidence });

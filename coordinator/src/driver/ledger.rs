@@ -130,7 +130,7 @@ impl Ledger {
                 spent.duplicates += 1;
             }
             Outcome::Failed { .. } => fates.failed += seconds,
-            Outcome::HandedBack => {
+            Outcome::HandedBack | Outcome::Unfit { .. } => {
                 fates.handed_back += seconds;
                 spent.leases_handed_back += 1;
             }

@@ -90,6 +90,7 @@ pub(super) fn count_report(outcome: &Outcome, seconds: f64, work: Option<&WorkUn
         Outcome::Lost => "lost",
         Outcome::Failed { .. } => "failed",
         Outcome::HandedBack => "handed-back",
+        Outcome::Unfit { .. } => "unfit",
     };
     counter!("glmeval_reports_total", "outcome" => name).increment(1);
     match outcome {
@@ -103,7 +104,9 @@ pub(super) fn count_report(outcome: &Outcome, seconds: f64, work: Option<&WorkUn
             }
         }
         Outcome::Lost => counter!("glmeval_duplicate_attempts_total").increment(1),
-        Outcome::HandedBack => counter!("glmeval_leases_handed_back_total").increment(1),
+        Outcome::HandedBack | Outcome::Unfit { .. } => {
+            counter!("glmeval_leases_handed_back_total").increment(1);
+        }
         Outcome::Failed { .. } => {}
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Leaves out: grants. Invariant: a commit counts whoever reports it and however late, unless it is
 //! doubted or the store says otherwise; a failure counts only under a lease that is still alive. A
-//! failure of all rows is never cut.
+//! failure of all rows is never cut, and what is a worker's own fault counts against no unit.
 
 use super::State;
 use super::event::Effect;
@@ -79,10 +79,14 @@ impl State {
                 job.doubts.settle(unit, ended.lease.generation);
                 let is_news = job.commit(unit);
                 if let Some(host) = host.filter(|_| is_news && lease.is_some()) {
-                    self.succeeded(&host, &failed.unwrap_or_default(), effects);
+                    self.succeeded((&ended.worker, &host), &failed.unwrap_or_default(), effects);
                 }
             }
             Outcome::HandedBack => job.release(unit),
+            Outcome::Unfit { chain } => {
+                job.release(unit);
+                self.is_unfit(&ended.worker, chain);
+            }
             Outcome::Failed { kind, chain, of_all_rows } if lease.is_some() => {
                 let kind = job.kind_of_failure(unit, kind);
                 if !kind.is_transient()
@@ -111,8 +115,25 @@ impl State {
         }
     }
 
+    /// A worker cannot do what it was given: it gets no more, whether it leaves or not.
+    fn is_unfit(&mut self, worker: &WorkerId, reason: String) {
+        if let Some(known) = self.workers.get_mut(worker) {
+            known.draining = true;
+            self.unfit.note(&known.host, reason);
+        }
+    }
+
     /// A unit ran on `host`: machines it had failed on are to blame.
-    fn succeeded(&mut self, host: &str, failed: &BTreeSet<String>, effects: &mut Vec<Effect>) {
+    fn succeeded(
+        &mut self,
+        (worker, host): (&WorkerId, &str),
+        failed: &BTreeSet<String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        // One that is unfit for a unit may finish others before it leaves.
+        if self.workers.get(worker).is_some_and(|worker| !worker.draining) {
+            self.unfit.forget(host);
+        }
         self.hosts.ended(host);
         for (sick, why) in self.hosts.succeeded(host, failed, self.settings.host_blames_max) {
             self.drain_host(&sick, why, effects);

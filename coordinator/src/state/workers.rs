@@ -7,8 +7,10 @@ use glmeval_common::ids::{JobId, ModelId};
 mod claims;
 mod hosts;
 mod suspects;
+mod unfit;
 
 pub(super) use hosts::Hosts;
+pub(super) use unfit::Unfit;
 
 /// One worker as a coordinator sees it.
 #[derive(Clone, Debug)]

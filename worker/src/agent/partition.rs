@@ -2,7 +2,7 @@
 //!
 //! Leaves out: leases. Invariant: the order decides economy only; the commit decides who won, so
 //! any number of workers with any shares finish the job together. A shard that fails for good is cut down to
-//! the rows at fault.
+//! the rows at fault; a worker that is at fault itself ends.
 
 use super::{
     RunContext, Stop, StopHandle, StopSource, UnitOutcome, UnitProgress, UnitRunner, stop_pair,
@@ -144,7 +144,7 @@ impl PartitionWorker<'_> {
     /// do no more of them, or it is stopped.
     ///
     /// # Errors
-    /// As the commit check.
+    /// As the commit check; what this worker, its files or its way to the store are to be blamed for.
     pub async fn run(&self, index: u32, count: u32) -> Result<PartitionOutcome> {
         let units = self.plan.unit_count();
         let order = partition(units, index, count);
@@ -163,7 +163,7 @@ impl PartitionWorker<'_> {
             for unit in &order {
                 if ledger.can_start(self.plan, *unit) && !self.stop.is_stopped() {
                     idle = false;
-                    won += u64::from(self.run_unit(*unit, &mut ledger).await);
+                    won += u64::from(self.run_unit(*unit, &mut ledger).await?);
                 }
             }
             let open: Vec<u32> = (0..units).filter(|unit| !ledger.is_done(*unit)).collect();
@@ -187,11 +187,12 @@ impl PartitionWorker<'_> {
     }
 
     /// Runs one unit; whether this worker committed it.
-    async fn run_unit(&self, unit: u32, ledger: &mut Ledger) -> bool {
-        let Some(work) = self.plan.work_unit(unit) else { return false };
+    async fn run_unit(&self, unit: u32, ledger: &mut Ledger) -> Result<bool> {
+        let Some(work) = self.plan.work_unit(unit) else { return Ok(false) };
         let mut ended = self.run_work(&work).await;
         if let (Some(Err(error)), WorkUnit::Extract(shard)) = (&ended, &work)
             && !error.kind().is_transient()
+            && !error.is_of_place()
         {
             ended = self.run_halves(shard, error).await;
         }
@@ -201,15 +202,16 @@ impl PartitionWorker<'_> {
                 if let Some(committed) = ledger.committed.get_mut(unit as usize) {
                     *committed = true;
                 }
-                return outcome == UnitOutcome::Committed;
+                return Ok(outcome == UnitOutcome::Committed);
             }
+            Some(Err(error)) if error.is_of_place() => return Err(error),
             Some(Err(error)) => {
                 tracing::warn!(unit = work.label(), error = error.chain(), "unit failed");
                 ledger.fail(self.plan, unit, &error);
             }
             None => tracing::info!(unit = work.label(), "unit handed back"),
         }
-        false
+        Ok(false)
     }
 
     /// Runs a shard that failed for good in halves, and those that fail likewise again, down to the rows
@@ -236,7 +238,9 @@ impl PartitionWorker<'_> {
                         outcome = ended;
                     }
                 }
-                Err(error) if error.kind().is_transient() => return Some(Err(error)),
+                Err(error) if error.kind().is_transient() || error.is_of_place() => {
+                    return Some(Err(error));
+                }
                 Err(_) if end - start > 1 => left.extend(halves(start, end)),
                 Err(error) => faults.push(format!("examples {start}-{end}: {}", error.chain())),
             }

@@ -21,7 +21,8 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{Instrument, Span};
 
-/// How long finished shards may still look for the store once the disk of the spool takes no more.
+/// How long what is in hand may still find its way into the store once this worker is known to be unfit or the
+/// disk of its spool takes no more.
 const BROKEN_GRACE_MS: u64 = 20_000;
 
 /// A unit in hand.
@@ -62,6 +63,8 @@ pub(super) struct Session {
     pub(super) finished: bool,
     pub(super) detached_since_ms: Option<u64>,
     stopping: Option<Stopping>,
+    /// Why this worker can do no such unit as it met, and leaves.
+    unfit: Option<Error>,
 }
 
 type TaskResult = Result<Result<UnitOutcome>, JoinError>;
@@ -100,6 +103,7 @@ impl Session {
             finished: false,
             detached_since_ms: None,
             stopping: None,
+            unfit: None,
         }
     }
 
@@ -108,7 +112,7 @@ impl Session {
             self.start_next();
             if !self.has_in_hand() {
                 if let Some(exit) = self.exit_when_idle().await {
-                    return Ok(exit);
+                    return self.unfit.map_or(Ok(exit), Err);
                 }
                 if self.registered && self.detached_since_ms.is_none() {
                     self.ask_and_wait().await?;
@@ -278,6 +282,11 @@ impl Session {
             Ok(Ok(UnitOutcome::Lost)) => Outcome::Lost,
             _ if running.revoked => return,
             _ if told => Outcome::HandedBack,
+            Ok(Err(error)) if error.is_of_place() => {
+                let chain = error.chain();
+                self.unfit.get_or_insert(error);
+                Outcome::Unfit { chain }
+            }
             Ok(Err(error)) => failure(&error),
             Err(panic) => failure(&Error::bug("the unit panicked").with_source(panic)),
         };
@@ -288,11 +297,19 @@ impl Session {
                 running.span.in_scope(|| tracing::warn!(unit, error = chain, "unit failed"));
                 self.agent.board.count(false);
             }
+            Outcome::Unfit { chain } => {
+                let unit = running.lease.unit;
+                running.span.in_scope(|| tracing::error!(unit, error = chain, "worker is unfit"));
+            }
             Outcome::HandedBack => {}
         }
         let elapsed_ms = running.progress.elapsed_ms(&*self.agent.clock);
         let report = self.report(running.lease, outcome, elapsed_ms as f64 / 1_000.0);
         self.reports.push_back((report, running.span));
+        if self.unfit.is_some() {
+            let reason = "unfit for its units".to_owned();
+            self.begin_stop(Stop { grace_ms: BROKEN_GRACE_MS, reason });
+        }
     }
 
     fn report(&self, lease: LeaseKey, outcome: Outcome, seconds: f64) -> Report {

@@ -28,11 +28,11 @@ impl<'a> Refused<'a> {
     /// What was made of `fit`; `None` if it is refused, which keeps no other fit from being made.
     ///
     /// # Errors
-    /// Those that concern more than this fit: all but `Invalid`.
+    /// Those that concern more than this fit: all but `Invalid`, and what is the place's fault.
     pub(super) fn sort_out<T>(&mut self, fit: &'a Fit, made: Result<T>) -> Result<Option<T>> {
         match made {
             Ok(made) => Ok(Some(made)),
-            Err(error) if error.kind() == ErrorKind::Invalid => {
+            Err(error) if error.kind() == ErrorKind::Invalid && !error.is_of_place() => {
                 self.errors.insert(fit.id(), error);
                 Ok(None)
             }

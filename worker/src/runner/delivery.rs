@@ -1,7 +1,8 @@
 //! A finished shard's way into the store: at once, or by way of the spool while the store is away.
 //!
 //! Leaves out: files (`spool`), what a commit is (`common::store`). Invariant: a shard is given up only if another
-//! attempt has committed it, if it is too old, or if the store refuses it for good.
+//! attempt has committed it, if it is too old, or if the store refuses it for good; where it refuses this
+//! worker, a shard of the spool stays there.
 
 use super::Runner;
 use crate::agent::{REVOKED, Readiness, StopSource};
@@ -94,6 +95,8 @@ impl Runner {
                             wait_ms = (2 * wait_ms).min(limits::SPOOL_WAIT_MS_MAX);
                             continue;
                         }
+                        // Another worker may be allowed to commit what lies on the disk.
+                        Err(error) if error.is_of_place() => return Err(error),
                         settled => {
                             kept.remove();
                             return settled;

@@ -64,3 +64,36 @@ fn two_workers_of_one_host_do_not_cut_a_shard_that_another_host_can_run() {
     let held = bench.ask("c", 64);
     assert_eq!(held.iter().map(|it| it.unit).collect::<Vec<_>>(), [lease.unit], "c can run it");
 }
+
+#[test]
+fn what_a_worker_is_unfit_for_is_free_at_once_and_counts_against_nothing() {
+    let mut bench = bench();
+    // Behind the one that prepares.
+    let unit = 1;
+    for number in 0..20 {
+        let name = format!("bad{number}");
+        on(&mut bench, &name, "poor");
+        let lease = bench.ask_one(&name);
+        let told = bench.report(&name, &lease, Outcome::Unfit { chain: "read-only".into() });
+        assert_eq!(told, [Effect::WorkReady], "nothing is recorded");
+        assert_eq!((lease.unit, bench.unit(lease.unit)), (unit, UnitState::Ready));
+        assert!(bench.ask(&name, 1).is_empty(), "it gets no more");
+    }
+    let status = bench.state.status(&bench.plan.job, 0).expect("known");
+    assert!(status.failures.is_empty());
+    assert_eq!(status.notices, ["20 workers of host poor are unfit and left: read-only"]);
+    on(&mut bench, "late", "poor");
+    let held = bench.ask("late", 2);
+    bench.report("late", &held[0], Outcome::Unfit { chain: "other files".into() });
+    bench.report("late", &held[1], Outcome::Committed);
+    let notices = bench.state.status(&bench.plan.job, 0).expect("known").notices;
+    assert_eq!(notices, ["21 workers of host poor are unfit and left: other files"]);
+    on(&mut bench, "good", "poor");
+    let lease = bench.ask_one("good");
+    assert_eq!(lease.unit, unit, "no machine is avoided");
+    bench.report("good", &lease, Outcome::Committed);
+    let notices = bench.state.status(&bench.plan.job, 0).expect("known").notices;
+    assert!(notices.is_empty(), "{notices:?}");
+    bench.finish("good");
+    assert_eq!(bench.phase(), JobPhase::Finished);
+}

@@ -138,7 +138,7 @@ impl State {
         })
     }
 
-    /// Refused workers and drained machines, one line each.
+    /// Refused workers, drained machines and machines of unfit workers, one line each.
     pub(in crate::state) fn notices(&self) -> Vec<String> {
         let refused = self
             .refused
@@ -146,7 +146,7 @@ impl State {
             .map(|(worker, reason)| format!("worker {worker} is refused: it {reason}"));
         let hosts =
             self.hosts.drained().map(|(host, why)| format!("host {host} is drained: {why}"));
-        refused.chain(hosts).collect()
+        refused.chain(hosts).chain(self.unfit.lines()).collect()
     }
 }
 
