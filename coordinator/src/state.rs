@@ -25,7 +25,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod turns;
-mod unserved;
 mod workers;
 
 use crowd::Crowd;

@@ -3,7 +3,7 @@
 //! Leaves out: who asks; what no decision needs (driver's ledger).
 
 use super::job::JobState;
-use super::unserved::Hands;
+use super::workers::Hands;
 use super::{State, WorkerState};
 use crate::leases::Lease;
 use glmeval_common::control::{JobCost, JobStatus, LeaseKey, UnitFailure};

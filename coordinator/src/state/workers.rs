@@ -7,8 +7,10 @@ use glmeval_common::ids::{JobId, ModelId};
 mod claims;
 mod hosts;
 mod suspects;
+mod unserved;
 
 pub(super) use hosts::Hosts;
+pub(super) use unserved::Hands;
 
 /// One worker as a coordinator sees it.
 #[derive(Clone, Debug)]

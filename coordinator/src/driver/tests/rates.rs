@@ -15,7 +15,7 @@ async fn the_rate_is_that_of_the_last_seconds_however_short_units_are() {
     world.register("honest").await.unwrap();
     let rate = async |world: &World| {
         let status = world.coordinator.status(&world.plan.job).await.unwrap();
-        assert_eq!(world.coordinator.jobs().await.unwrap(), [status.clone()]);
+        assert_eq!(world.coordinator.jobs().await.unwrap(), std::slice::from_ref(&status));
         let shown = world.coordinator.overview().jobs.remove(0).status;
         assert_eq!(shown.rows_per_second, status.rows_per_second);
         status.rows_per_second

@@ -3,9 +3,9 @@
 //! Leaves out: who says so (status). Invariant: takes as long as there are ready groups and workers, however
 //! many units there are.
 
-use super::State;
-use super::job::JobState;
 use crate::schedule;
+use crate::state::State;
+use crate::state::job::JobState;
 use glmeval_common::unit::UnitKind;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,21 +13,21 @@ use std::collections::{BTreeMap, BTreeSet};
 const CLASSES_NAMED_MAX: usize = 8;
 
 /// What the workers that get units can do.
-pub(super) struct Hands<'a> {
+pub(in crate::state) struct Hands<'a> {
     workers: u64,
     classes: BTreeSet<&'a str>,
 }
 
 /// Ready units of a job that nobody can run, and a line on each kind of them.
 #[derive(Default)]
-pub(super) struct Unserved {
-    pub(super) units: u64,
-    pub(super) notices: Vec<String>,
+pub(in crate::state) struct Unserved {
+    pub(in crate::state) units: u64,
+    pub(in crate::state) notices: Vec<String>,
 }
 
 impl State {
     /// What the workers of the moment can do; those that leave are given nothing more.
-    pub(super) fn hands(&self) -> Hands<'_> {
+    pub(in crate::state) fn hands(&self) -> Hands<'_> {
         let welcome = self.workers.values().filter(|worker| !worker.draining);
         let mut hands = Hands { workers: 0, classes: BTreeSet::new() };
         for worker in welcome {
@@ -40,7 +40,7 @@ impl State {
 
 impl Hands<'_> {
     /// Ready units of `job` that none of them can run.
-    pub(super) fn unserved(&self, job: &JobState) -> Unserved {
+    pub(in crate::state) fn unserved(&self, job: &JobState) -> Unserved {
         if job.phase().is_over() {
             return Unserved::default();
         }
