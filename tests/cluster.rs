@@ -6,6 +6,8 @@ mod world;
 
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/times.rs"]
+mod times;
 
 use futures::StreamExt;
 use glmeval_common::control::{Control, JobPhase};

@@ -9,6 +9,7 @@ use glmeval_common::error::{InputError, Result};
 use glmeval_common::ids::check_name;
 use glmeval_common::trust::{Credentials, Role, TlsFiles, TlsIdentity, Token};
 use glmeval_common::wire::GrpcControl;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 /// How this process proves who it is.
@@ -114,6 +115,21 @@ pub(crate) fn coordinator_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Takes an address to listen on: `HOST:PORT`, where HOST may be a name, an IPv4 address or one of version 6 in brackets.
+pub(crate) fn listen_address(text: &str) -> Result<String, String> {
+    let is_host = |host: &str| match host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+        Some(within) => within.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || ":/[]".contains(c))
+        }
+    };
+    let parts = text.rsplit_once(':').filter(|(host, _)| is_host(host));
+    match parts.map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT, such as 127.0.0.1:7070 or [::]:0".to_owned()),
+    }
+}
+
 /// Name of this machine, of letters that any log, record and object path takes.
 pub(crate) fn host_name() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -121,4 +137,37 @@ pub(crate) fn host_name() -> String {
     let name: String = read.trim().chars().map(|c| if plain(c) { c } else { '-' }).collect();
     let name = name.trim_matches(['.', '-']);
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listen_address;
+
+    #[test]
+    fn an_address_to_listen_on_has_a_host_and_a_port() {
+        for good in [
+            "127.0.0.1:7070",
+            "0.0.0.0:0",
+            "[::]:7070",
+            "[::1]:1",
+            "localhost:7070",
+            "node-17.lab:80",
+        ] {
+            assert_eq!(listen_address(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "foo",
+            "",
+            "7070",
+            ":7070",
+            "foo:",
+            "foo:x",
+            "foo:70000",
+            "::1:7070",
+            "[x]:1",
+            "http://a:1",
+        ] {
+            assert!(listen_address(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -127,7 +127,11 @@ pub(crate) async fn run(
     if let Some(error) = runners.iter().find_map(|(_, runner)| runner.take_error()) {
         return Err(error);
     }
-    let status = coordinator.status(&job).await?;
+    let mut status = coordinator.status(&job).await?;
+    if interrupted {
+        // That its workers have left is no news.
+        status.notices.clear();
+    }
     Ok(Finished { status, interrupted })
 }
 

@@ -8,5 +8,5 @@ pub(crate) const FINISHED_WITH_FAILED_UNITS: u8 = 3;
 pub(crate) const WORK_LEFT: u8 = 75;
 /// Interrupted by the user; run again to resume.
 pub(crate) const INTERRUPTED: u8 = 130;
-/// This worker is refused whatever it does: do not start it again.
+/// This worker is refused whatever it does, or this coordinator was replaced: do not start it again.
 pub(crate) const NEVER_RETRY: u8 = 42;

@@ -51,8 +51,9 @@ Examples:
   glmeval worker --coordinator host:7070 --store s3://lab/glmeval --tls certificates
       The two halves of a cluster; any number of workers, any of which may vanish.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed units, 42 never retry this worker,
-75 stopped with work left (replace me), 130 interrupted (run again to resume).";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 finished with failed units, 42 do not start this again (a worker
+that is refused, a coordinator that was replaced), 75 stopped with work left (replace me), 130 interrupted
+(run again to resume).";
 
 /// Embed DNA with genomic language models, probe the embeddings, report the scores.
 #[derive(Parser)]

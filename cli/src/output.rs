@@ -79,6 +79,11 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Its rows, without the header.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[String]> {
+        self.rows.iter().map(Vec::as_slice)
+    }
+
     /// Whether every cell of `column` starts as a number does.
     fn is_numeric(&self, column: usize) -> bool {
         let mut cells = self.rows.iter().filter_map(|row| row.get(column));

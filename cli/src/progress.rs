@@ -69,6 +69,14 @@ impl Progress {
         }
     }
 
+    /// Says something in between without tearing the bars.
+    pub(crate) fn beside(&self, says: impl FnOnce()) {
+        match &self.bars {
+            Some(bars) => bars.all.suspend(says),
+            None => says(),
+        }
+    }
+
     /// Leaves the bars of the stages as they are, or prints the last line.
     pub(crate) fn finish(&mut self, status: &JobStatus) {
         match &mut self.bars {

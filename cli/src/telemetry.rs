@@ -3,8 +3,9 @@
 //! Leaves out: what is measured (where it happens) and how a cluster looks (coordinator's dashboard).
 //! Invariant: telemetry that fails is said once on stderr and stops nothing.
 
+use crate::connecting::listen_address;
 use clap::{Args, ValueEnum};
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_coordinator::Trust;
 use glmeval_coordinator::dashboard::{self, Access, MetricsText};
 use metrics::{describe_counter, describe_gauge, gauge};
@@ -36,7 +37,7 @@ pub(crate) enum LogFormat {
 #[derive(Args)]
 pub(crate) struct MetricsArguments {
     /// Serve Prometheus metrics and /healthz here, such as 127.0.0.1:9464.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
     metrics_addr: Option<String>,
     /// File with a bearer token that readers of the metrics must know.
     #[arg(long, value_name = "FILE", requires = "metrics_addr")]
@@ -86,11 +87,20 @@ pub(crate) fn serve_metrics(bound: Option<Bound>, metrics: MetricsText) {
     });
 }
 
-/// Binds a socket for people or Prometheus.
+/// Binds a socket.
+///
+/// # Errors
+/// `Invalid` for an address that this machine or user has not, `Unavailable` for one that is taken or cannot be
+/// looked up for now.
 pub(crate) async fn listen(address: &str) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|e| Error::unavailable(format!("listen on {address}")).with_source(e))
+    use std::io::ErrorKind::{AddrNotAvailable, InvalidInput, PermissionDenied};
+    TcpListener::bind(address).await.map_err(|error| {
+        let kind = match error.kind() {
+            AddrNotAvailable | InvalidInput | PermissionDenied => ErrorKind::Invalid,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, format!("listen on {address}")).with_source(error)
+    })
 }
 
 /// The same access over TLS, where it is wanted or the listener is open to others and there are certificates.

@@ -180,6 +180,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// Seconds it ran, on the worker's own clock.
     pub seconds: f64,
+    /// Of these, seconds until the next unit could begin: not those on the way to the store.
+    pub device_seconds: f64,
 }
 
 /// Answer to a [`Report`].

@@ -315,6 +315,14 @@ pub fn clock_probe_path(token: &str) -> String {
 /// Says that a store stood the test of `doctor`, so that it is made once.
 pub const STORE_FITNESS_PATH: &str = "doctor/fit.json";
 
+/// The folder of the content or the job that the object `path` belongs to, such as `embeddings/<set-id>`; `None` for
+/// what lies in none.
+pub fn content_folder(path: &str) -> Option<&str> {
+    let (top, below) = path.split_once('/')?;
+    let (id, _) = below.split_once('/')?;
+    path.get(..top.len() + 1 + id.len())
+}
+
 /// Folders that hold attempt-private data.
 pub const DATA_PREFIXES: [&str; 4] = ["embeddings", "examples", "probes", JOBS_PREFIX];
 

@@ -21,4 +21,4 @@ pub use job_store::{CoordinatorRecord, JobStore};
 pub use service::Trust;
 pub use service::dashboard;
 pub use settings::Settings;
-pub use stored_jobs::StoredJobs;
+pub use stored_jobs::{StoredJobs, Unfinished};

@@ -99,6 +99,12 @@ fn shard_of_any(
     best.map(|(_, unit)| unit)
 }
 
+/// Numeric class that the units of `group` need, of their set or of their own; `None` = any worker can run them.
+pub fn class_of<'a>(plan: &'a Plan, group: &'a Group) -> Option<&'a str> {
+    let of_set = || plan.sets.get(group.set()?).map(|set| set.numeric_class.as_str());
+    group.class().or_else(of_set)
+}
+
 /// Whether a worker of those numeric classes can run the units of `group`.
 pub fn class_matches(plan: &Plan, group: &Group, numeric_classes: &[String]) -> bool {
     let knows = |class: &str| numeric_classes.iter().any(|known| known == class);

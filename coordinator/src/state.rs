@@ -256,12 +256,13 @@ impl State {
 
     /// Where a job stands.
     pub fn status(&self, job: &JobId, now_ms: u64) -> Option<JobStatus> {
-        Some(status::status(self.jobs.get(job)?, self.notices(), now_ms))
+        Some(status::status(self.jobs.get(job)?, (&self.hands(), self.notices()), now_ms))
     }
 
     /// Where every job stands.
     pub fn statuses(&self, now_ms: u64) -> Vec<JobStatus> {
-        let status = |job| status::status(job, self.notices(), now_ms);
+        let hands = self.hands();
+        let status = |job| status::status(job, (&hands, self.notices()), now_ms);
         self.jobs.values().map(status).collect()
     }
 }

@@ -20,6 +20,9 @@ use glmeval_common::unit::WorkUnit;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod committed;
+mod unfinished;
+
+pub use unfinished::Unfinished;
 
 /// Jobs in an object store.
 pub struct StoredJobs {

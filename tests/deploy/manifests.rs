@@ -246,6 +246,16 @@ async fn components_for_jobset_and_kueue_change_what_they_say() {
         serde_json::json!(["workers"])
     );
     assert_survives_preemption(&jobs[1]["template"]["spec"]);
+    // Workers follow the coordinator's record, so they begin after it and hear of its end.
+    let worker = &jobs[1]["template"]["spec"]["template"]["spec"]["containers"][0]["args"];
+    let words: Vec<_> = worker.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    assert!(words.contains(&"--discover") && words.contains(&"--until-idle"), "{words:?}");
+    assert!(!words.iter().any(|word| word.starts_with("--coordinator")), "{words:?}");
+    assert_eq!(set["spec"]["startupPolicy"]["startupPolicyOrder"], "InOrder");
+    let ends = &jobs[0]["template"]["spec"]["podFailurePolicy"]["rules"][1];
+    assert_eq!(ends["action"], "FailJob");
+    assert_eq!(ends["onExitCodes"]["values"], serde_json::json!([2, 3, 42]));
+    assert_eq!(jobs[0]["template"]["spec"]["template"]["spec"]["restartPolicy"], "Never");
     let coordinator = &jobs[0]["template"]["spec"]["template"];
     let labels = &coordinator["metadata"]["labels"];
     let service = &of_kind(&objects, "Service")[0]["spec"]["selector"];

@@ -25,7 +25,10 @@ async fn a_cluster_gives_the_bits_of_one_process() {
     watch.line_with("\"running\"").await;
     let worker = ["worker", "--store", "store", "--until-idle"];
     let first = Running::start(command(folder, &[&worker, &at[..]].concat()));
-    let second = Running::start(command(folder, &[&worker[..], &["--discover"]].concat()));
+    let mut second = command(folder, &[&worker[..], &["--discover"]].concat());
+    // What the command line says counts more.
+    second.env("GLMEVAL_COORDINATOR", "127.0.0.1:1");
+    let second = Running::start(second);
     let (code, lines) = watch.exit().await;
     let last: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
     assert_eq!((code, &last["phase"]), (Some(0), &Value::from("finished")));
@@ -37,6 +40,10 @@ async fn a_cluster_gives_the_bits_of_one_process() {
     assert_eq!(status["phase"], "finished");
     let jobs = succeeds(folder, &[&["jobs"], &at[..]].concat()).await;
     assert!(jobs.contains(job.trim()) && jobs.contains("finished"), "{jobs}");
+    let table =
+        succeeds(folder, &[&["watch", job.trim(), "--format", "tsv"], &at[..]].concat()).await;
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!((lines.len(), lines[0][2], lines[1][2]), (2, "phase", "finished"), "{table}");
     check_committed_once(&folder.join("store")).await;
     assert_eq!(results(&folder.join("store")).await, undisturbed(folder).await);
 }
@@ -90,7 +97,9 @@ async fn partitions_without_a_coordinator_give_the_bits_of_one_process() {
     write_small_job(folder, 16);
     let share = |share| {
         let worker = ["worker", "--store", "store", "--partition", share, "job.toml"];
-        Running::start(command(folder, &worker))
+        let mut command = command(folder, &worker);
+        command.env("GLMEVAL_COORDINATOR", "127.0.0.1:1");
+        Running::start(command)
     };
     let (first, second) = (share("0/2"), share("1/2"));
     assert_eq!(first.exit().await, (Some(0), Vec::new()));
@@ -145,7 +154,16 @@ async fn a_cancelled_job_ends_and_stays_cancelled() {
     let coordinator = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
     let at = ["--coordinator", &coordinator.address];
     let job = succeeds(folder, &[&["submit", "job.toml"], &at[..]].concat()).await;
-    succeeds(folder, &[&["cancel", job.trim()], &at[..]].concat()).await;
+    let cancel = [&["cancel", job.trim()], &at[..]].concat();
+    let told = succeeds(folder, &[&cancel[..], &["--format", "json"]].concat()).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["phase"], &told["job"]), (&"cancelled".into(), &job.trim().into()));
+    // A worker may not have heard of it yet.
+    let sweep = ["store", "gc", "--store", "store", "--grace-hours", "0", "--dry-run"];
+    let swept = glmeval(folder, &sweep).await;
+    assert!(swept.code == Some(0) && swept.stderr.contains(job.trim()), "{swept:?}");
+    let told = succeeds(folder, &cancel).await;
+    assert!(told.contains(": cancelled: "), "{told}");
     let watched = glmeval(folder, &[&["watch", job.trim()], &at[..]].concat()).await;
     assert_eq!(watched.code, Some(1), "{watched:?}");
     coordinator.process.kill().await;
@@ -154,6 +172,50 @@ async fn a_cancelled_job_ends_and_stays_cancelled() {
     let status = [&["status", job.trim(), "--format", "json"], &at[..]].concat();
     let status: Value = serde_json::from_str(&succeeds(folder, &status).await).unwrap();
     assert_eq!(status["phase"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_when_its_coordinator_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_small_job(folder, 16);
+    let first = Coordinator::start(folder, "127.0.0.1:0", &[]).await;
+    let at = ["--coordinator", &first.address.clone()];
+    let job = succeeds(folder, &[&["submit", "job.toml"], &at[..]].concat()).await;
+    let watch = command(folder, &[&["watch", job.trim()], &at[..]].concat());
+    let submit = command(folder, &[&["submit", "job.toml", "--watch"], &at[..]].concat());
+    let mut watches = [watch, submit].map(Running::start);
+    for watch in &mut watches {
+        watch.line_with("for a worker: none is connected").await;
+    }
+    let mut bored = Running::start(command(folder, &[&["watch", job.trim()], &at[..]].concat()));
+    bored.line_with("none is connected").await;
+    bored.signal("INT").await;
+    let (code, lines) = bored.exit().await;
+    assert_eq!(code, Some(130), "{lines:?}");
+    first.process.kill().await;
+    for watch in &mut watches {
+        watch.line_with("is away").await;
+    }
+    let _again = Coordinator::start(folder, at[1], &[]).await;
+    for watch in &mut watches {
+        watch.line_with("answers again").await;
+    }
+    succeeds(folder, &[&["worker", "--store", "store", "--until-idle"], &at[..]].concat()).await;
+    for watch in watches {
+        let (code, lines) = watch.exit().await;
+        assert_eq!(code, Some(0), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_was_replaced_says_not_to_start_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Coordinator::start(folder.path(), "127.0.0.1:0", &[]).await;
+    let _second = Coordinator::start(folder.path(), "127.0.0.1:0", &[]).await;
+    let (code, lines) = first.process.exit().await;
+    assert_eq!(code, Some(42), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("was replaced")), "{lines:?}");
 }
 
 #[tokio::test]

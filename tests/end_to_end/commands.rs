@@ -33,7 +33,7 @@ async fn every_subcommand_has_help_with_an_example() {
 #[tokio::test]
 async fn wrong_usage_exits_with_2_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let lines: [&[&str]; 12] = [
+    let lines: [&[&str]; 14] = [
         &[],
         &["frobnicate"],
         &["run"],
@@ -46,6 +46,8 @@ async fn wrong_usage_exits_with_2_and_writes_nothing() {
         &["worker", "--store", "out", "--partition", "0/2"],
         &["worker", "--store", "out", "--partition", "2/2", "job.toml"],
         &["embed", "--model", "m", "--out", "out", "--tsv", "a.tsv"],
+        &["coordinator", "--store", "out", "--listen", "foo"],
+        &["coordinator", "--store", "out", "--dashboard", "8080"],
     ];
     for line in lines {
         let ended = glmeval(folder.path(), line).await;

@@ -31,6 +31,7 @@ async fn a_pre_empted_worker_hands_back_and_another_ends_the_job_with_the_same_b
     fake.turn(Mood::Notice);
     let line = first.line_with("worker stops").await;
     assert!(line.contains("GCP pre-emption notice") && line.contains("handed_back="), "{line}");
+    assert!(line.contains("worker{worker="), "every line names the worker: {line}");
     let (code, lines) = first.exit().await;
     assert_eq!(code, Some(75), "{lines:?}");
     let second = worker(folder, &[&at[..], &["--until-idle"]].concat(), &[]);

@@ -5,6 +5,7 @@ use crate::for_each_store;
 use bytes::Bytes;
 use glmeval_common::digest::sha256_hex;
 use glmeval_common::embedding::EmbeddingShard;
+use glmeval_common::error::Error;
 use glmeval_common::ids::{Attempt, JobId, SetId};
 use glmeval_common::layout;
 use glmeval_common::store::embeddings::{ShardAttempt, commit_shard, find_commit, read_shard};
@@ -66,6 +67,28 @@ async fn wait_until_old(store: &Store, grace: Duration) -> Vec<String> {
         }
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn what_unfinished_jobs_may_be_about_to_commit_stays_however_short_the_grace() {
+    for_each_store(async |store: Store| {
+        let path =
+            |name: &str| layout::shard_data_path(&SetId::new(digest(name)), 0, 4, &token("a"));
+        for name in ["unfinished", "finished"] {
+            store.put_data("shard", &path(name), Bytes::from_static(b"data")).await.unwrap();
+        }
+        wait_until_old(&store, Duration::ZERO).await;
+        let folder = format!("embeddings/{}", digest("unfinished"));
+        let unfinished = async || Ok([folder.clone()].into());
+        let swept = gc::sweep_beside(&store, Duration::ZERO, unfinished, true).await.unwrap();
+        assert_eq!(swept.orphans.len(), 1);
+        assert!(store.exists(&path("unfinished")).await.unwrap());
+        assert!(!store.exists(&path("finished")).await.unwrap());
+        let unread = async || Err(Error::corrupt("a job"));
+        gc::sweep_beside(&store, Duration::ZERO, unread, true).await.unwrap_err();
+        assert!(store.exists(&path("unfinished")).await.unwrap());
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -58,7 +58,13 @@ async fn hostile_names_are_refused_by_every_method() {
         held.held = vec![lease.clone()];
         refused(client.register(held).await, text);
         let outcome = Outcome::Committed;
-        let report = Report { worker: WorkerId::new("w"), lease, outcome, seconds: 1.0 };
+        let report = Report {
+            worker: WorkerId::new("w"),
+            lease,
+            outcome,
+            seconds: 1.0,
+            device_seconds: 1.0,
+        };
         refused(client.report(report).await, text);
     }
     client.jobs().await.unwrap();

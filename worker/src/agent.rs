@@ -12,6 +12,7 @@ use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::limits;
 use glmeval_common::unit::WorkUnit;
 use std::sync::Arc;
+use tracing::{Instrument, Span};
 
 mod partition;
 mod progress;
@@ -197,8 +198,17 @@ impl Agent {
     /// `Invalid` or `Bug` when the coordinator refuses this worker; what makes it unfit for a unit, which it has
     /// handed back.
     pub async fn run(self) -> Result<AgentExit> {
-        session::Session::new(self).run().await
+        let span = worker_span(&self.settings.worker);
+        session::Session::new(self).run().instrument(span).await
     }
+}
+
+/// Name of the span that a worker's life is.
+pub const WORKER_SPAN: &str = "worker";
+
+/// What every line of a worker's log stands in; as loud as an error, so that no filter of lines takes the name away.
+fn worker_span(worker: &WorkerId) -> Span {
+    tracing::error_span!("worker", %worker)
 }
 
 /// Rows a unit says it has.

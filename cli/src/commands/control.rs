@@ -1,17 +1,22 @@
 //! `glmeval submit|status|watch|cancel|jobs|drain`: a person's side of a coordinator.
 
 use crate::connecting::TrustArguments;
+use crate::exit;
+use crate::interruption;
 use crate::output::{Format, Table, bytes, complain, say, say_json, seconds};
 use crate::planning::{KindArguments, Planned, plan_file};
-use crate::progress::{Progress, summary};
+use crate::progress::summary;
 use clap::Args;
-use futures::StreamExt;
 use glmeval_common::control::{Control, JobCost, JobStatus, WorkerStatus};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::wire::GrpcControl;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+mod following;
+
+use following::Followed;
 
 /// What the coordinator says of rows that it gave up.
 const QUARANTINED: &str = " are quarantined: ";
@@ -109,12 +114,10 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
     let job = control.submit(&planned.job.toml, planned.plan).await;
     let job = job.map_err(|e| arguments.coordinator.named(e))?;
     say(job.as_str());
-    if arguments.watch {
-        let followed = follow(&control, &job, Format::Table).await;
-        followed.map_err(|e| arguments.coordinator.named(e))
-    } else {
-        Ok(ExitCode::SUCCESS)
+    if !arguments.watch {
+        return Ok(ExitCode::SUCCESS);
     }
+    follow(&arguments.coordinator, &control, &job, (Format::Table, true)).await
 }
 
 pub(crate) async fn status(arguments: StatusArguments) -> Result<ExitCode> {
@@ -141,14 +144,30 @@ pub(crate) async fn status(arguments: StatusArguments) -> Result<ExitCode> {
 
 pub(crate) async fn watch(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let followed = follow(&control, &JobId::parse(arguments.job)?, arguments.format).await;
-    followed.map_err(|e| arguments.coordinator.named(e))
+    let job = JobId::parse(arguments.job)?;
+    follow(&arguments.coordinator, &control, &job, (arguments.format, false)).await
 }
 
-/// Follows a job; exits as the job ends.
-async fn follow(control: &GrpcControl, job: &JobId, format: Format) -> Result<ExitCode> {
-    let status = followed(control, job, format).await?;
-    Ok(ExitCode::from(status.phase.exit_code()))
+/// Follows a job; exits as the job ends, or when the user has seen enough.
+async fn follow(
+    coordinator: &Coordinator,
+    control: &GrpcControl,
+    job: &JobId,
+    (format, has_answered): (Format, bool),
+) -> Result<ExitCode> {
+    let followed =
+        Followed { control, address: &coordinator.coordinator, job, format, has_answered };
+    tokio::select! {
+        status = followed.to_its_end() => {
+            let status = status.map_err(|e| coordinator.named(e))?;
+            Ok(ExitCode::from(status.phase.exit_code()))
+        }
+        signal = interruption::asked() => {
+            signal.map_err(|e| Error::unavailable("listen for signals").with_source(e))?;
+            complain(&format!("job {job} goes on: `glmeval watch` shows it again"));
+            Ok(ExitCode::from(exit::INTERRUPTED))
+        }
+    }
 }
 
 /// Hands a planned job to the coordinator at `address` and shows its progress to its end.
@@ -161,36 +180,25 @@ pub(crate) async fn submit_and_follow(
     let control = coordinator.connect()?;
     let submitted = control.submit(&planned.job.toml, planned.plan.clone()).await;
     let job = submitted.map_err(|e| coordinator.named(e))?;
-    followed(&control, &job, Format::Table).await
-}
-
-/// Shows every status of a job until it is over; the last one.
-async fn followed(control: &GrpcControl, job: &JobId, format: Format) -> Result<JobStatus> {
-    let mut statuses = control.watch(job).await?;
-    let mut progress = Progress::new();
-    let mut last = None;
-    while let Some(status) = statuses.next().await {
-        let status = status?;
-        if format == Format::Json {
-            let line = serde_json::to_string(&status);
-            say(&line.map_err(|e| Error::bug("encode a status").with_source(e))?);
-        } else {
-            progress.show(&status);
-        }
-        last = Some(status);
-    }
-    let status = last.ok_or_else(|| Error::unavailable(format!("follow job {job}")))?;
-    if format != Format::Json {
-        progress.finish(&status);
-    }
-    complain_of_failures(&status);
-    Ok(status)
+    let (address, format, has_answered) = (&coordinator.coordinator, Format::Table, true);
+    let followed = Followed { control: &control, address, job: &job, format, has_answered };
+    followed.to_its_end().await.map_err(|e| coordinator.named(e))
 }
 
 pub(crate) async fn cancel(arguments: JobArguments) -> Result<ExitCode> {
     let control = arguments.coordinator.connect()?;
-    let cancelled = control.cancel(&JobId::parse(arguments.job)?).await;
-    cancelled.map_err(|e| arguments.coordinator.named(e))?;
+    let job = JobId::parse(arguments.job)?;
+    control.cancel(&job).await.map_err(|e| arguments.coordinator.named(e))?;
+    // A job that was over stays as it ended: the answer says which.
+    let status = control.status(&job).await.map_err(|e| {
+        let told = format!("job {job} was cancelled or was over; which is not known");
+        arguments.coordinator.named(e).context(told)
+    })?;
+    match arguments.format {
+        Format::Json => say_json(&status)?,
+        Format::Tsv => say(&following::table(&status).text(Format::Tsv)),
+        Format::Table => say(&summary(&status)),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

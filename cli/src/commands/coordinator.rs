@@ -1,15 +1,15 @@
 //! `glmeval coordinator --listen A --store URL`.
 
 use crate::commands::doctor::store::check_once;
-use crate::connecting::{TrustArguments, coordinator_name, host_name};
+use crate::connecting::{TrustArguments, coordinator_name, host_name, listen_address};
 use crate::exit;
 use crate::output::{complain, say};
 use crate::planning::{KindArguments, Planned, plan_file};
-use crate::telemetry::{self, MetricsArguments};
+use crate::telemetry::{self, MetricsArguments, listen};
 use clap::Args;
 use glmeval_common::clock::{Clock, SystemClock};
 use glmeval_common::control::Control;
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::layout::FORMAT_VERSION;
 use glmeval_common::rng::random_token;
 use glmeval_common::store::Store;
@@ -26,7 +26,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// Time for workers to hear that every job is over.
 const LINGER_MS: u64 = 2_000;
@@ -43,7 +42,7 @@ Beyond loopback it listens with certificates only. With --token-file each call n
 
 It keeps nothing but short memory: after a crash, start it again with the same store and name; workers
 go on meanwhile. A second coordinator of the same name replaces the first. On SIGTERM, SIGINT or SIGUSR1
-it exits with 75 while a job is unfinished.")]
+it exits with 75 while a job is unfinished; one that was replaced exits with 42: do not start it again.")]
 pub(crate) struct Arguments {
     /// Jobs to start with. With them, jobs that the store holds from before are left to others.
     #[arg(value_name = "JOB")]
@@ -54,14 +53,14 @@ pub(crate) struct Arguments {
     #[arg(long)]
     until_idle: bool,
     /// Address to listen on; port 0 takes a free one and prints it.
-    #[arg(long, default_value = "127.0.0.1:7070", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "HOST:PORT", value_parser = listen_address)]
     listen: String,
     /// Address that workers reach it at; without a port, the one it listens on [default: this host
     /// when it listens on every address].
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
     /// Also answer gRPC health checks here, in plain text: Kubernetes asks without TLS.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
     health_listen: Option<String>,
     /// Folder or URL of the store.
     #[arg(long)]
@@ -73,7 +72,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = glmeval_common::limits::LEASE_TTL_MS, value_name = "MS")]
     lease_ttl_ms: u64,
     /// Serve the web dashboard, /metrics, /healthz and /readyz here, such as 127.0.0.1:8080.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen_address)]
     dashboard: Option<String>,
     /// File with the token that the dashboard asks for, needed off loopback [default: the operators'].
     #[arg(long, value_name = "FILE", requires = "dashboard")]
@@ -101,7 +100,7 @@ impl Arguments {
                     Some(file) => Access::of_file(file)?,
                     None => Access::default(),
                 };
-                let listener = telemetry::listen(address).await?;
+                let listener = listen(address).await?;
                 access.check_address(&listener)?;
                 let access = telemetry::secured(access, &listener, trust, self.dashboard_tls)?;
                 Some((listener, access))
@@ -118,10 +117,23 @@ impl Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    match serve(arguments).await {
+        // Started again it would replace the one that replaced it, and so on for ever.
+        Err(error) if error.kind() == ErrorKind::Fenced => {
+            complain(&format!("error: {}", error.chain()));
+            Ok(ExitCode::from(exit::NEVER_RETRY))
+        }
+        ended => ended,
+    }
+}
+
+/// # Errors
+/// `Fenced` once another coordinator has taken its place.
+async fn serve(arguments: Arguments) -> Result<ExitCode> {
     let trust = arguments.trust()?;
     let store = Store::open(&arguments.store)?;
     check_once(&store).await?;
-    let listener = bind(&arguments.listen).await?;
+    let listener = listen(&arguments.listen).await?;
     let bound = listener
         .local_addr()
         .map_err(|e| Error::unavailable("read the bound address").with_source(e))?;
@@ -151,7 +163,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         if arguments.jobs.is_empty() { Recovery::AllJobs } else { Recovery::SubmittedOnly };
     // What may fail on this machine fails before the epoch is taken, which ends the coordinator that runs.
     let health = match &arguments.health_listen {
-        Some(address) => Some(bind(address).await?),
+        Some(address) => Some(listen(address).await?),
         None => None,
     };
     let pages = arguments.bind_telemetry(&trust).await?;
@@ -213,11 +225,6 @@ fn serve_telemetry(
     let text = Arc::new(move || dashboard::metrics_text(&coordinator, &text));
     telemetry::serve_metrics(metrics, text);
     Ok(())
-}
-
-async fn bind(address: &str) -> Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|e| Error::unavailable(format!("listen on {address}")).with_source(e))
 }
 
 /// Ends when this coordinator has to.

@@ -30,6 +30,7 @@ use glmeval_worker::agent::{
 use glmeval_worker::device::Device;
 use glmeval_worker::runner::Runner;
 use glmeval_worker::spool::Spool;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +40,9 @@ const ARRAY_VARIABLES: [(&str, &str); 2] = [
     ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"),
     ("JOB_COMPLETION_INDEX", "GLMEVAL_PARTITIONS"),
 ];
+
+/// Names a coordinator for workers that are told of none.
+const COORDINATOR_VARIABLE: &str = "GLMEVAL_COORDINATOR";
 
 /// Which units of a job are this process's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +69,11 @@ in its spool; once that is full it hands back, and the next worker on the machin
 One that is refused, that holds other files than were planned or that may not write to the store hands back
 and exits with 42: others do its units, and whoever starts workers does not start it again like this.")]
 pub(crate) struct Arguments {
-    /// Address of the coordinator.
-    #[arg(long, value_name = "HOST:PORT", env = "GLMEVAL_COORDINATOR")]
+    /// Address of the coordinator; --discover and --partition overrule the environment's.
+    #[arg(long, value_name = "HOST:PORT", env = COORDINATOR_VARIABLE)]
     coordinator: Option<String>,
     /// Read the coordinator's address from the store.
-    #[arg(long, conflicts_with = "coordinator")]
+    #[arg(long)]
     discover: bool,
     /// Name of the coordinator to discover.
     #[arg(long, default_value = "default", value_parser = coordinator_name)]
@@ -77,7 +81,7 @@ pub(crate) struct Arguments {
     /// Take share I of N of a job without a coordinator [default: from the array's variables].
     #[arg(long, value_name = "I/N", num_args = 0..=1, default_missing_value = "auto",
           value_parser = parse_share,
-          conflicts_with_all = ["coordinator", "discover"], requires = "job")]
+          conflicts_with = "discover", requires = "job")]
     partition: Option<Share>,
     /// The job file of --partition.
     job: Option<PathBuf>,
@@ -107,6 +111,27 @@ pub(crate) struct Arguments {
     metrics: MetricsArguments,
     #[command(flatten)]
     trust: TrustArguments,
+}
+
+impl Arguments {
+    /// What of the command line, beside the coordinator's address there, says where work comes from.
+    fn other_source(&self) -> Option<&'static str> {
+        if self.discover { Some("--discover") } else { self.partition.map(|_| "--partition") }
+    }
+
+    /// Leaves out the environment's coordinator where the command line names another source of work.
+    ///
+    /// # Errors
+    /// Names the second source that the command line has.
+    fn with_one_source(self, in_environment: Option<OsString>) -> Result<Self, String> {
+        let Some(other) = self.other_source() else { return Ok(self) };
+        match &self.coordinator {
+            Some(address) if in_environment.as_deref() != Some(address.as_ref()) => Err(format!(
+                "the argument '--coordinator <HOST:PORT>' cannot be used with '{other}'"
+            )),
+            _ => Ok(Self { coordinator: None, ..self }),
+        }
+    }
 }
 
 /// A runner for each device, all with one spool; the first takes up what a worker that is gone has left there.
@@ -151,6 +176,13 @@ fn runners(
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let arguments = match arguments.with_one_source(std::env::var_os(COORDINATOR_VARIABLE)) {
+        Ok(arguments) => arguments,
+        Err(reason) => {
+            complain(&format!("error: {reason}\n\nFor more information, try '--help'."));
+            return Ok(ExitCode::from(exit::WRONG_USAGE));
+        }
+    };
     arguments.machine.start_threads()?;
     // A device that is not there is told at once, not when a coordinator is found.
     let devices = arguments.machine.open_devices()?;
@@ -337,7 +369,38 @@ fn array_share() -> Result<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Share, parse_share};
+    use super::{Arguments, Share, parse_share};
+    use clap::Parser;
+    use std::ffi::OsString;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// The coordinator that is left of a command line beside one in the environment.
+    fn coordinator(words: &[&str], in_environment: Option<&str>) -> Result<Option<String>, String> {
+        let words = ["worker", "--store", "s"].iter().chain(words);
+        let arguments = Line::try_parse_from(words).map_err(|e| e.to_string())?.arguments;
+        let in_environment = in_environment.map(OsString::from);
+        arguments.with_one_source(in_environment).map(|arguments| arguments.coordinator)
+    }
+
+    #[test]
+    fn the_command_line_overrules_a_coordinator_in_the_environment() {
+        let at = ["--coordinator", "head:7070"];
+        let others: [&[&str]; 2] = [&["--discover"], &["--partition", "0/2", "job.toml"]];
+        for other in others {
+            let both = [&at[..], other].concat();
+            assert_eq!(coordinator(&both, Some("head:7070")), Ok(None), "{both:?}");
+            for in_environment in [None, Some("other:7070")] {
+                let refused = coordinator(&both, in_environment).unwrap_err();
+                assert!(refused.contains(other[0]), "{refused}");
+            }
+        }
+        assert_eq!(coordinator(&at, Some("head:7070")), Ok(Some("head:7070".to_owned())));
+    }
 
     #[test]
     fn a_share_lies_within_its_count() {

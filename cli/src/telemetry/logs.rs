@@ -1,9 +1,11 @@
 //! Log lines on stderr, for people or as JSON, and spans on their way to a collector.
 //!
 //! Leaves out: what is logged, what is traced. Invariant: without `OTEL_EXPORTER_OTLP_ENDPOINT` no span
-//! is made for a collector; with it, spans reach the collector before the process ends.
+//! is made for a collector; with it, spans reach the collector before the process ends. The span of a worker's whole
+//! life is for its log alone: every lease is a trace of its own.
 
 use super::LogFormat;
+use glmeval_worker::agent::WORKER_SPAN;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::Resource;
@@ -57,6 +59,7 @@ pub(crate) fn start(format: LogFormat, role: &str) -> Flush {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false);
         layer.with_filter(filter_fn(|meta| {
             meta.is_span()
+                && meta.name() != WORKER_SPAN
                 && meta.target().starts_with("glmeval")
                 && *meta.level() <= tracing::Level::INFO
         }))

@@ -99,7 +99,7 @@ pub struct JobStatus {
     pub rows: u64,
     /// Rows embedded, those of running units included.
     pub rows_done: u64,
-    /// Rows embedded per second, as the workers of the moment report it.
+    /// Rows embedded per second over the last ten seconds; 0 once the job is over.
     pub rows_per_second: f64,
     /// Workers with a lease of this job.
     pub workers: u64,
@@ -107,10 +107,14 @@ pub struct JobStatus {
     pub eta_seconds: Option<f64>,
     /// Units that were given up, the first hundred.
     pub failures: Vec<UnitFailure>,
+    /// Units that could start and that no connected worker can run; `notices` say what they need.
+    #[serde(default)]
+    pub units_without_worker: u64,
     /// Device time and what it costs, as far as the present coordinator saw it.
     #[serde(default)]
     pub cost: JobCost,
-    /// Workers that are refused, hosts that are drained and hosts of unfit workers, one line each.
+    /// What keeps the job from going on: workers that units wait for, a store that is away, workers that are
+    /// refused or unfit and hosts that are drained; one line each.
     #[serde(default)]
     pub notices: Vec<String>,
 }

@@ -3,7 +3,8 @@
 //!
 //! Leaves out: when to sweep (command line). Invariant: an object goes only if it is older than the grace
 //! by the store's own clock, its path has the form of those that are written here, and every commit that could
-//! name it was read and does not or a commit supersedes it.
+//! name it was read and does not or a commit supersedes it; in the folders of a job that is not finished it is as old
+//! as no attempt at a commit may be, whatever the grace.
 
 use super::record::mentions;
 use super::{ObjectEntry, Store};
@@ -15,7 +16,7 @@ use crate::rng::random_token;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,50 +54,56 @@ pub fn default_grace() -> Duration {
     Duration::from_millis(limits::GC_GRACE_MS)
 }
 
+/// Which objects are old enough to go.
+struct Ages {
+    newest_ms: i64,
+    /// As `newest_ms`, in the folders of `unfinished`.
+    newest_unfinished_ms: i64,
+    unfinished: BTreeSet<String>,
+}
+
+impl Ages {
+    /// Whether the object `path`, written or begun at `since_ms`, may go.
+    fn is_old(&self, path: &str, since_ms: i64) -> bool {
+        let folder = layout::content_folder(path);
+        let newest_ms = match folder.is_some_and(|folder| self.unfinished.contains(folder)) {
+            true => self.newest_unfinished_ms,
+            false => self.newest_ms,
+        };
+        since_ms < newest_ms
+    }
+}
+
 /// Finds, and with `delete` removes, data older than `grace` that no commit names.
 ///
 /// A grace below [`limits::GC_GRACE_MS`] is safe only while nothing writes to the store.
 ///
 /// # Errors
-/// Store errors; what was deleted before stays deleted.
+/// As [`sweep_beside`].
 pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep> {
+    sweep_beside(store, grace, async || Ok(BTreeSet::new()), delete).await
+}
+
+/// As [`sweep`], with a grace of [`limits::GC_GRACE_MS`] at least in the folders that `unfinished` names, as
+/// [`layout::content_folder`] does: those of jobs whose workers may be about to commit.
+///
+/// # Errors
+/// Those of `unfinished` and of the store; what was deleted before stays deleted.
+pub async fn sweep_beside(
+    store: &Store,
+    grace: Duration,
+    unfinished: impl AsyncFnOnce() -> Result<BTreeSet<String>>,
+    delete: bool,
+) -> Result<Sweep> {
     let now_ms = store_now_ms(store).await?;
-    let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-    let newest_ms = now_ms.saturating_sub(grace_ms);
-    let mut found = Sweep::default();
-    for prefix in layout::DATA_PREFIXES {
-        let entries = store.list(prefix).await?;
-        let commits = commits_by_first(&entries);
-        let mut old: Vec<(ObjectEntry, Vec<String>)> = Vec::new();
-        // The user's folder may hold other things than a store, under the same names.
-        for entry in entries.into_iter().filter(|entry| layout::is_written(&entry.path)) {
-            let superseding = layout::superseding_path_of(&entry.path);
-            if superseding.is_some_and(|commit| commits.contains_key(&commit)) {
-                found.examined += 1;
-                if entry.last_modified_ms < newest_ms {
-                    found.orphans.push(entry);
-                }
-                continue;
-            }
-            let Some(commit) = layout::commit_path_of(&entry.path) else { continue };
-            found.examined += 1;
-            if entry.last_modified_ms < newest_ms {
-                let listed = commits.get(&commit).cloned().unwrap_or_else(|| vec![commit]);
-                old.push((entry, listed));
-            }
-        }
-        let orphans: Vec<Option<ObjectEntry>> = futures::stream::iter(old)
-            .map(|(entry, commits)| orphan(store, entry, commits))
-            .buffered(READS_IN_FLIGHT_MAX)
-            .try_collect()
-            .await?;
-        found.orphans.extend(orphans.into_iter().flatten());
-    }
-    found.orphans.extend(old_snapshots(store, newest_ms).await?);
-    found.uploads = store.uploads().await?;
-    found.uploads.retain(|upload| upload.begun_ms < newest_ms && layout::is_written(&upload.path));
-    found.orphans.sort_by(|a, b| a.path.cmp(&b.path));
-    found.staging_files = staging_files(store, newest_ms);
+    let before = |grace: Duration| {
+        now_ms.saturating_sub(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX))
+    };
+    let (newest_ms, newest_unfinished_ms) = (before(grace), before(grace.max(default_grace())));
+    // After the clock was read: a job that is not there by now has written nothing that could be old.
+    let unfinished = unfinished().await?;
+    let ages = Ages { newest_ms, newest_unfinished_ms, unfinished };
+    let found = found(store, &ages).await?;
     if delete {
         for entry in &found.orphans {
             store.delete(&entry.path).await?;
@@ -111,8 +118,48 @@ pub async fn sweep(store: &Store, grace: Duration, delete: bool) -> Result<Sweep
     Ok(found)
 }
 
+/// All that may go.
+async fn found(store: &Store, ages: &Ages) -> Result<Sweep> {
+    let mut found = Sweep::default();
+    for prefix in layout::DATA_PREFIXES {
+        let entries = store.list(prefix).await?;
+        let commits = commits_by_first(&entries);
+        let mut old: Vec<(ObjectEntry, Vec<String>)> = Vec::new();
+        // The user's folder may hold other things than a store, under the same names.
+        for entry in entries.into_iter().filter(|entry| layout::is_written(&entry.path)) {
+            let superseding = layout::superseding_path_of(&entry.path);
+            if superseding.is_some_and(|commit| commits.contains_key(&commit)) {
+                found.examined += 1;
+                if ages.is_old(&entry.path, entry.last_modified_ms) {
+                    found.orphans.push(entry);
+                }
+                continue;
+            }
+            let Some(commit) = layout::commit_path_of(&entry.path) else { continue };
+            found.examined += 1;
+            if ages.is_old(&entry.path, entry.last_modified_ms) {
+                let listed = commits.get(&commit).cloned().unwrap_or_else(|| vec![commit]);
+                old.push((entry, listed));
+            }
+        }
+        let orphans: Vec<Option<ObjectEntry>> = futures::stream::iter(old)
+            .map(|(entry, commits)| orphan(store, entry, commits))
+            .buffered(READS_IN_FLIGHT_MAX)
+            .try_collect()
+            .await?;
+        found.orphans.extend(orphans.into_iter().flatten());
+    }
+    found.orphans.extend(old_snapshots(store, ages).await?);
+    found.uploads = store.uploads().await?;
+    let is_left = |upload: &Upload| ages.is_old(&upload.path, upload.begun_ms);
+    found.uploads.retain(|upload| is_left(upload) && layout::is_written(&upload.path));
+    found.orphans.sort_by(|a, b| a.path.cmp(&b.path));
+    found.staging_files = staging_files(store, ages);
+    Ok(found)
+}
+
 /// Snapshots of jobs, but the newest of each, that are older than the grace.
-async fn old_snapshots(store: &Store, newest_ms: i64) -> Result<Vec<ObjectEntry>> {
+async fn old_snapshots(store: &Store, ages: &Ages) -> Result<Vec<ObjectEntry>> {
     let mut old = Vec::new();
     for job in store.list_folders(layout::JOBS_PREFIX).await? {
         let prefix = layout::snapshots_prefix(&JobId::new(job));
@@ -120,7 +167,8 @@ async fn old_snapshots(store: &Store, newest_ms: i64) -> Result<Vec<ObjectEntry>
         snapshots.retain(|entry| layout::is_written(&entry.path));
         snapshots.sort_by_key(|entry| layout::parse_number(&entry.path));
         snapshots.truncate(snapshots.len().saturating_sub(SNAPSHOTS_KEPT));
-        old.extend(snapshots.into_iter().filter(|entry| entry.last_modified_ms < newest_ms));
+        let is_old = |entry: &ObjectEntry| ages.is_old(&entry.path, entry.last_modified_ms);
+        old.extend(snapshots.into_iter().filter(is_old));
     }
     Ok(old)
 }
@@ -174,7 +222,7 @@ fn is_known(bytes: &[u8], path: &str) -> bool {
 }
 
 /// Files `name#<digits>` that an interrupted write left in a store of local files; no listing shows them.
-fn staging_files(store: &Store, newest_ms: i64) -> Vec<PathBuf> {
+fn staging_files(store: &Store, ages: &Ages) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Some(root) = store.folder.as_deref() else { return found };
     let mut folders: Vec<PathBuf> =
@@ -184,8 +232,13 @@ fn staging_files(store: &Store, newest_ms: i64) -> Vec<PathBuf> {
         for entry in entries.flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(kind) if kind.is_file() && is_older(&entry, newest_ms) => {
-                    found.extend(Some(entry.path()).filter(|path| is_staging(root, path)));
+                Ok(kind) if kind.is_file() => {
+                    let path = entry.path();
+                    let object = staged_object(root, &path);
+                    let is_old = |object: String| {
+                        written_ms(&entry).is_some_and(|since_ms| ages.is_old(&object, since_ms))
+                    };
+                    found.extend(object.is_some_and(is_old).then_some(path));
                 }
                 _ => {}
             }
@@ -195,16 +248,15 @@ fn staging_files(store: &Store, newest_ms: i64) -> Vec<PathBuf> {
     found
 }
 
-fn is_staging(root: &Path, path: &Path) -> bool {
-    let within = path.strip_prefix(root).ok().and_then(Path::to_str);
-    within.and_then(|within| within.rsplit_once('#')).is_some_and(|(object, digits)| {
-        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        is_number && layout::is_written(object)
-    })
+/// The object that a file was to become; `None` for a file that is none of ours.
+fn staged_object(root: &Path, path: &Path) -> Option<String> {
+    let within = path.strip_prefix(root).ok().and_then(Path::to_str)?;
+    let (object, digits) = within.rsplit_once('#')?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    (is_number && layout::is_written(object)).then(|| object.to_owned())
 }
 
-fn is_older(entry: &std::fs::DirEntry, newest_ms: i64) -> bool {
-    let modified = entry.metadata().ok().and_then(|about| about.modified().ok());
-    let age = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    age.and_then(|age| i64::try_from(age.as_millis()).ok()).is_some_and(|ms| ms < newest_ms)
+fn written_ms(entry: &std::fs::DirEntry) -> Option<i64> {
+    let modified = entry.metadata().ok()?.modified().ok()?;
+    i64::try_from(modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
 }

@@ -288,6 +288,7 @@ pub(super) fn report_out(report: &Report) -> proto::ReportRequest {
         lease: Some(lease_out(&report.lease)),
         seconds: report.seconds,
         outcome: Some(outcome),
+        device_seconds: Some(report.device_seconds),
     }
 }
 
@@ -303,8 +304,10 @@ pub(super) fn report_in(message: proto::ReportRequest) -> Result<Report> {
             Outcome::Failed { kind, chain: one_line(&chain), of_all_rows }
         }
     };
-    let lease = lease_in(message.lease)?;
-    Ok(Report { worker: worker(message.worker)?, lease, outcome, seconds: message.seconds })
+    let (worker, lease) = (worker(message.worker)?, lease_in(message.lease)?);
+    let seconds = message.seconds;
+    let device_seconds = message.device_seconds.unwrap_or(seconds);
+    Ok(Report { worker, lease, outcome, seconds, device_seconds })
 }
 
 pub(super) fn status_out(status: &JobStatus) -> Result<proto::StatusReply> {

@@ -184,7 +184,13 @@ fn every_kind_of_failure_returns_from_the_wire() {
         let lease = LeaseKey { job: JobId::new("j"), unit: 3, generation: Generation::default() };
         let of_all_rows = kind == ErrorKind::Invalid;
         let outcome = Outcome::Failed { kind, chain: "shard: sha256".into(), of_all_rows };
-        let report = Report { worker: WorkerId::new("w"), lease, outcome, seconds: 1.5 };
+        let report = Report {
+            worker: WorkerId::new("w"),
+            lease,
+            outcome,
+            seconds: 1.5,
+            device_seconds: 1.0,
+        };
         assert_eq!(report_in(report_out(&report)).unwrap(), report);
     }
 }

@@ -137,7 +137,7 @@ impl Coordinator {
         self.serving()?;
         let status = self.read(|state, now_ms| state.status(job, now_ms));
         let status = status.ok_or_else(|| Error::not_found(format!("job {job} is not known")))?;
-        Ok(self.priced(status))
+        Ok(self.completed(status))
     }
 }
 
@@ -204,7 +204,7 @@ impl Control for Coordinator {
         let work = self.read(|state, _| state.work_unit(&report.lease));
         let now_ms = self.inner.clock.now_ms();
         lock(&self.inner.ledger).report(&report, work.as_ref(), now_ms);
-        let Report { worker, lease, outcome, seconds } = report;
+        let Report { worker, lease, outcome, seconds, .. } = report;
         // The cast saturates and turns NaN to 0; a worker's nonsense only bends the estimates.
         let ran_ms = (seconds * 1_000.0) as u64;
         if let Outcome::Unfit { chain } = &outcome {
@@ -253,7 +253,7 @@ impl Control for Coordinator {
     async fn jobs(&self) -> Result<Vec<JobStatus>> {
         self.serving()?;
         let statuses = self.read(|state, now_ms| state.statuses(now_ms));
-        Ok(statuses.into_iter().map(|status| self.priced(status)).collect())
+        Ok(statuses.into_iter().map(|status| self.completed(status)).collect())
     }
 
     async fn workers(&self) -> Result<Vec<WorkerStatus>> {

@@ -47,10 +47,10 @@ fn job_gauges(view: &JobView) {
     }
     let job_gauge = |name: &'static str, value: f64| gauge!(name, "job" => job.clone()).set(value);
     job_gauge("glmeval_quarantined_units", sum(|counts| counts.failed));
+    job_gauge("glmeval_units_without_worker", status.units_without_worker as f64);
     job_gauge("glmeval_rows", status.rows as f64);
     job_gauge("glmeval_rows_done", status.rows_done as f64);
-    let running = view.history.as_ref().filter(|_| !status.phase.is_over());
-    job_gauge("glmeval_rows_per_second", running.map_or(0.0, |history| history.rows_per_second));
+    job_gauge("glmeval_rows_per_second", status.rows_per_second);
     let left = if status.phase.is_over() { Some(0.0) } else { status.eta_seconds };
     job_gauge("glmeval_job_eta_seconds", left.unwrap_or(f64::NAN));
     let cost = &status.cost;

@@ -122,7 +122,8 @@ impl Ledger {
         let kind = self.kind(&report.worker);
         let spent = &mut self.jobs.entry(report.lease.job.clone()).or_default().spent;
         let fates = spent.kinds.entry(kind).or_default();
-        let seconds = Some(report.seconds).filter(|s| s.is_finite() && *s > 0.0).unwrap_or(0.0);
+        let told = report.device_seconds;
+        let seconds = if told.is_finite() { told.max(0.0) } else { 0.0 };
         match report.outcome {
             Outcome::Committed => fates.useful += seconds,
             Outcome::Lost => {
@@ -182,6 +183,15 @@ impl Ledger {
     /// How fast a job went.
     pub(super) fn history(&self, job: &JobId) -> Option<&History> {
         self.jobs.get(job)?.history.as_ref()
+    }
+
+    /// Adds to a status what the ledger knows: how fast the job goes, and what it cost; `leases` as for
+    /// [`Self::cost`].
+    pub(super) fn complete(&self, status: &mut JobStatus, leases: &[LeaseView]) {
+        // Units may be shorter than the time between two signs of life, which would tell of their rates.
+        let told = self.history(&status.job).map_or(0.0, |history| history.rows_per_second);
+        status.rows_per_second = if status.phase.is_over() { 0.0 } else { told };
+        status.cost = self.cost(status, leases);
     }
 
     /// Kind of a worker's device.

@@ -11,7 +11,11 @@ use glmeval_common::control::{JobStatus, WorkerFacts, WorkerPhase, WorkerStatus}
 use glmeval_common::ids::{ModelId, WorkerId};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
+/// Notice of a coordinator that grants nothing.
+const STORE_AWAY: &str =
+    "the store does not answer the coordinator: no unit is granted until it does";
 /// Workers shown at most; counts cover all of them.
 const WORKERS_SHOWN_MAX: usize = 500;
 /// Jobs shown at most: those that run first.
@@ -122,11 +126,14 @@ impl Coordinator {
         workers(&state, &ledger, &state.leases(now_ms), now_ms)
     }
 
-    /// Adds what the ledger knows to a status.
-    pub(super) fn priced(&self, mut status: JobStatus) -> JobStatus {
+    /// Adds what the ledger and the driver know to a status.
+    pub(super) fn completed(&self, mut status: JobStatus) -> JobStatus {
         let now_ms = self.inner.clock.now_ms();
         let leases = lock(&self.inner.state).leases_of(&status.job, now_ms);
-        status.cost = lock(&self.inner.ledger).cost(&status, &leases);
+        lock(&self.inner.ledger).complete(&mut status, &leases);
+        if !status.phase.is_over() && self.inner.store_away.load(Ordering::Relaxed) {
+            status.notices.insert(0, STORE_AWAY.to_owned());
+        }
         status
     }
 }
@@ -135,7 +142,7 @@ fn jobs(state: &State, ledger: &Ledger, leases: &[LeaseView], now_ms: u64) -> Ve
     let mut statuses = state.statuses(now_ms);
     statuses.sort_by_key(|status| status.phase.is_over());
     let views = statuses.into_iter().map(|mut status| {
-        status.cost = ledger.cost(&status, leases);
+        ledger.complete(&mut status, leases);
         let efficiency = status.cost.efficiency();
         let history = ledger.history(&status.job).cloned();
         JobView { status, history, efficiency }

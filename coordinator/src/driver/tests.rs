@@ -15,6 +15,7 @@ use glmeval_common::store::{Store, jobs};
 use glmeval_common::unit::WorkUnit;
 use std::collections::BTreeMap;
 
+mod rates;
 mod records;
 
 /// A coordinator with a job whose data set is prepared.
@@ -46,6 +47,11 @@ impl World {
 
     /// The next coordinator over a store.
     async fn coordinator(store: &Store) -> Coordinator {
+        Self::coordinator_at(store, Arc::default()).await
+    }
+
+    /// One whose time somebody else lets pass.
+    async fn coordinator_at(store: &Store, clock: Arc<ManualClock>) -> Coordinator {
         let record = CoordinatorRecord {
             version: 1,
             token: "t".into(),
@@ -54,7 +60,6 @@ impl World {
             started_unix_ms: 0,
         };
         let jobs: Arc<dyn JobStore> = Arc::new(StoredJobs::shared(store.clone()));
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let settings = Settings { fence_interval_ms: 0, ..Settings::default() };
         let all = Recovery::AllJobs;
         Coordinator::start("c", jobs, clock, settings, &record, all).await.unwrap()
@@ -78,7 +83,13 @@ impl World {
 
     async fn report(&self, name: &str, lease: &LeaseKey) -> Result<()> {
         let (worker, lease) = (WorkerId::new(name), lease.clone());
-        let report = Report { worker, lease, outcome: Outcome::Committed, seconds: 1.0 };
+        let report = Report {
+            worker,
+            lease,
+            outcome: Outcome::Committed,
+            seconds: 1.0,
+            device_seconds: 1.0,
+        };
         self.coordinator.report(report).await.map(drop)
     }
 
@@ -307,6 +318,7 @@ async fn a_refusal_by_a_coordinator_that_is_not_fenced_yet_is_heard_of() {
         },
         outcome: Outcome::Committed,
         seconds: 1.0,
+        device_seconds: 1.0,
     };
     early.report(told).await.unwrap_err();
     assert_eq!(world.ask("liar", 1).await.len(), 1, "not heard of yet");
@@ -334,7 +346,7 @@ async fn what_a_replaced_coordinator_gives_up_is_no_part_of_the_next_round() {
                 of_all_rows: false,
             };
             let (worker, lease) = (WorkerId::new(name), grant.lease);
-            let report = Report { worker, lease, outcome, seconds: 1.0 };
+            let report = Report { worker, lease, outcome, seconds: 1.0, device_seconds: 1.0 };
             world.coordinator.report(report).await.unwrap();
         }
     }

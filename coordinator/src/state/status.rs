@@ -3,6 +3,7 @@
 //! Leaves out: who asks; what no decision needs (driver's ledger).
 
 use super::job::JobState;
+use super::workers::Hands;
 use super::{State, WorkerState};
 use crate::leases::Lease;
 use glmeval_common::control::{JobCost, JobStatus, LeaseKey, UnitFailure};
@@ -12,13 +13,18 @@ use std::sync::Arc;
 
 const FAILURES_SHOWN_MAX: usize = 100;
 
-pub(super) fn status(job: &JobState, notices: Vec<String>, now_ms: u64) -> JobStatus {
-    let (mut rows_running, mut rows_per_second) = (0_u64, 0.0);
+/// Where a job stands; how fast it goes and what it cost is for the driver to add, which looks at it now and then.
+pub(super) fn status(
+    job: &JobState,
+    (hands, notices): (&Hands<'_>, Vec<String>),
+    now_ms: u64,
+) -> JobStatus {
+    let unserved = hands.unserved(job);
+    let mut rows_running = 0_u64;
     for (unit, leases) in job.leases.iter() {
         if let Some((start, end)) = job.rows(unit) {
             let done = leases.iter().map(|lease| lease.rows_done).max().unwrap_or(0);
             rows_running += done.min(end.saturating_sub(start));
-            rows_per_second += leases.iter().map(|lease| lease.rows_per_second).sum::<f64>();
         }
     }
     // Parts that were cut in turn say no more than their parts.
@@ -38,12 +44,13 @@ pub(super) fn status(job: &JobState, notices: Vec<String>, now_ms: u64) -> JobSt
         kinds: job.counts(),
         rows: job.rows_total,
         rows_done: job.rows_committed.saturating_add(rows_running),
-        rows_per_second,
+        rows_per_second: 0.0,
         workers: job.leases.worker_count() as u64,
         eta_seconds: job.pace.eta_seconds(now_ms),
         failures: failures.collect(),
+        units_without_worker: unserved.units,
         cost: JobCost::default(),
-        notices,
+        notices: unserved.notices.into_iter().chain(notices).collect(),
     }
 }
 

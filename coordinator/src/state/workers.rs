@@ -8,9 +8,11 @@ mod claims;
 mod hosts;
 mod suspects;
 mod unfit;
+mod unserved;
 
 pub(super) use hosts::Hosts;
 pub(super) use unfit::Unfit;
+pub(super) use unserved::Hands;
 
 /// One worker as a coordinator sees it.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 
 use super::{
     RunContext, Stop, StopHandle, StopSource, UnitOutcome, UnitProgress, UnitRunner, stop_pair,
-    unit_rows,
+    unit_rows, worker_span,
 };
 use async_trait::async_trait;
 use glmeval_common::clock::Clock;
@@ -18,6 +18,7 @@ use glmeval_common::unit::{ExtractUnit, WorkUnit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// Attempts at one unit before it is left to others.
 const ATTEMPTS_MAX: u32 = 3;
@@ -146,6 +147,10 @@ impl PartitionWorker<'_> {
     /// # Errors
     /// As the commit check; what this worker, its files or its way to the store are to be blamed for.
     pub async fn run(&self, index: u32, count: u32) -> Result<PartitionOutcome> {
+        self.run_share(index, count).instrument(worker_span(&self.worker)).await
+    }
+
+    async fn run_share(&self, index: u32, count: u32) -> Result<PartitionOutcome> {
         let units = self.plan.unit_count();
         let order = partition(units, index, count);
         let mut ledger = Ledger {

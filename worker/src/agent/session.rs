@@ -32,6 +32,8 @@ pub(super) struct Running {
     stop: StopHandle,
     task: JoinHandle<Result<UnitOutcome>>,
     span: Span,
+    /// When only the way to the store was left.
+    computed_ms: Option<u64>,
     /// The coordinator needs it no more.
     pub(super) revoked: bool,
 }
@@ -128,7 +130,10 @@ impl Session {
                 }
                 Woken::Computed => {
                     self.agent.board.show(None);
-                    self.committing.extend(self.running.take());
+                    let computed_ms = Some(self.agent.clock.now_ms());
+                    let running = self.running.take();
+                    let running = running.map(|running| Running { computed_ms, ..running });
+                    self.committing.extend(running);
                     if self.queue.is_empty() {
                         self.call().await?;
                     }
@@ -225,8 +230,10 @@ impl Session {
         self.agent.board.show(Some((work.label(), Arc::clone(&progress))));
         let runner = Arc::clone(&self.agent.runner);
         let run = async move { runner.run(&work, &attempt, &context).await };
-        let task = tokio::spawn(run.instrument(span.clone()));
-        self.running = Some(Running { lease, progress, stop, task, span, revoked: false });
+        // Lines that are wanted while spans of units are not stand in the worker's.
+        let task = tokio::spawn(run.instrument(span.clone()).instrument(Span::current()));
+        let (computed_ms, revoked) = (None, false);
+        self.running = Some(Running { lease, progress, stop, task, span, computed_ms, revoked });
     }
 
     async fn wait(&mut self) -> Woken {
@@ -303,8 +310,13 @@ impl Session {
             }
             Outcome::HandedBack => {}
         }
+        let now_ms = self.agent.clock.now_ms();
         let elapsed_ms = running.progress.elapsed_ms(&*self.agent.clock);
-        let report = self.report(running.lease, outcome, elapsed_ms as f64 / 1_000.0);
+        // The device was the next unit's while this one was on its way to the store.
+        let away_ms =
+            running.computed_ms.map_or(0, |computed_ms| now_ms.saturating_sub(computed_ms));
+        let device_ms = elapsed_ms.saturating_sub(away_ms);
+        let report = self.report(running.lease, outcome, (elapsed_ms, device_ms));
         self.reports.push_back((report, running.span));
         if self.unfit.is_some() {
             let reason = "unfit for its units".to_owned();
@@ -312,13 +324,21 @@ impl Session {
         }
     }
 
-    fn report(&self, lease: LeaseKey, outcome: Outcome, seconds: f64) -> Report {
-        Report { worker: self.agent.settings.worker.clone(), lease, outcome, seconds }
+    fn report(
+        &self,
+        lease: LeaseKey,
+        outcome: Outcome,
+        (elapsed_ms, device_ms): (u64, u64),
+    ) -> Report {
+        let worker = self.agent.settings.worker.clone();
+        let seconds = |ms: u64| ms as f64 / 1_000.0;
+        let (seconds, device_seconds) = (seconds(elapsed_ms), seconds(device_ms));
+        Report { worker, lease, outcome, seconds, device_seconds }
     }
 
     /// Reports a lease that came to nothing here.
     fn hand_back(&mut self, lease: LeaseKey, span: Span) {
-        let report = self.report(lease, Outcome::HandedBack, 0.0);
+        let report = self.report(lease, Outcome::HandedBack, (0, 0));
         self.reports.push_back((report, span));
     }
 

@@ -55,8 +55,8 @@ async fn work(coordinator: &Coordinator, store: &Store, plan: &Plan, units: u32)
         let ask = Ask { worker: worker.clone(), units_max: 1, wait_ms: 0, or_finished: true };
         let lease = coordinator.ask(ask).await.unwrap().grants.remove(0).lease;
         commit(store, plan, lease.unit, lease.generation).await;
-        let report =
-            Report { worker: worker.clone(), lease, outcome: Outcome::Committed, seconds: 1.0 };
+        let (worker, outcome) = (worker.clone(), Outcome::Committed);
+        let report = Report { worker, lease, outcome, seconds: 1.0, device_seconds: 1.0 };
         coordinator.report(report).await.unwrap();
     }
 }
@@ -190,7 +190,8 @@ async fn what_a_job_cost_and_lost_outlives_its_coordinator() {
     let worker = WorkerId::new("w");
     let ask = Ask { worker: worker.clone(), units_max: 1, wait_ms: 0, or_finished: true };
     let lease = first.ask(ask).await.unwrap().grants.remove(0).lease;
-    let report = Report { worker, lease, outcome: Outcome::HandedBack, seconds: 3.0 };
+    let outcome = Outcome::HandedBack;
+    let report = Report { worker, lease, outcome, seconds: 3.0, device_seconds: 3.0 };
     first.report(report).await.unwrap();
     let before = first.status(&plan.job).await.unwrap().cost;
     assert_eq!((before.useful_seconds, before.handed_back_seconds), (2.0, 3.0));

@@ -1,6 +1,7 @@
 //! Workers that lie about data sets and fits.
 
 use super::*;
+use crate::stored_jobs::Unfinished;
 use glmeval_common::dna::DnaSequence;
 use glmeval_common::example::{Example, ExampleSchema};
 use glmeval_common::ids::{DatasetId, FitId};
@@ -14,6 +15,28 @@ use glmeval_common::unit::{Fit, FitUnit, PrepareUnit};
 /// Number of the unit that prepares, and of the fit that reads no shard.
 const PREPARE: u32 = 0;
 const FIT: u32 = 6;
+
+#[tokio::test]
+async fn all_that_a_job_reads_and_writes_is_its_own_until_it_is_finished() {
+    let world = unprepared().await;
+    let unfinished = Unfinished::of(&world.store).await.unwrap();
+    assert_eq!(unfinished.jobs, [world.plan.job.clone()].into());
+    let plan = &world.plan;
+    let mut folders = vec![
+        format!("jobs/{}", plan.job),
+        format!("examples/{}", plan.datasets[0].facts.id),
+        format!("embeddings/{}", plan.sets[0].id),
+    ];
+    let fits = plan.fit_units().flat_map(|(_, unit)| &unit.fits);
+    folders.extend(fits.map(|fit| format!("probes/{}", fit.id())));
+    assert_eq!(unfinished.folders, folders.into_iter().collect());
+    world.coordinator.cancel(&plan.job).await.unwrap();
+    assert_eq!(Unfinished::of(&world.store).await.unwrap(), unfinished, "workers may not know yet");
+    let damaged = format!("jobs/{}/plan.json", "0a".repeat(16));
+    world.store.create(&damaged, "{".into()).await.unwrap();
+    let error = Unfinished::of(&world.store).await.unwrap_err();
+    assert!(error.chain().contains("0a0a"), "{}", error.chain());
+}
 
 async fn unprepared() -> World {
     World::over(Store::memory(), plans::planned(&plans::job(), 250)).await

@@ -155,10 +155,11 @@ function showJob(card, job, nowMs) {
 function sentence(job, nowMs) {
   const units = `${count(sum(job.kinds, done))} of ${plural(sum(job.kinds, total), "unit", "units")} done`;
   if (job.phase !== "running") return `${units}.`;
-  if (job.workers === 0) return "No worker holds a unit of this job at the moment.";
+  const notices = job.notices.map((notice) => ` ${notice}.`).join("");
+  if (job.workers === 0) return `No worker holds a unit of this job at the moment.${notices}`;
   const workers = `${plural(job.workers, "worker is", "workers are")} on it`;
-  if (job.eta_seconds === null) return `${workers}; too early to tell when it ends.`;
-  return `${workers}; about ${duration(job.eta_seconds)} left, until ${clock(nowMs + job.eta_seconds * 1000, nowMs)}.`;
+  if (job.eta_seconds === null) return `${workers}; too early to tell when it ends.${notices}`;
+  return `${workers}; about ${duration(job.eta_seconds)} left, until ${clock(nowMs + job.eta_seconds * 1000, nowMs)}.${notices}`;
 }
 function announce(job) {
   const before = phasesSeen.get(job.job);

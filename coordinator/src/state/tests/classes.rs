@@ -65,3 +65,28 @@ fn a_worker_with_the_device_runs_what_anyone_runs() {
     bench.finish("gpu");
     assert_eq!(bench.phase(), JobPhase::Finished);
 }
+
+#[test]
+fn units_that_no_connected_worker_can_run_are_counted_and_told() {
+    let mut bench = bench();
+    let told = |bench: &Bench| {
+        let status = bench.state.status(&bench.plan.job, bench.now_ms).expect("known");
+        (status.units_without_worker, status.notices)
+    };
+    let nobody = "1 unit waits for a worker: none is connected".to_owned();
+    assert_eq!(told(&bench), (1, vec![nobody]));
+    register(&mut bench, "cpu", CLASS);
+    assert_eq!(told(&bench), (0, vec![]), "anyone prepares");
+    let prepare = bench.ask_one("cpu");
+    bench.report("cpu", &prepare, Outcome::Committed);
+    let others = format!(
+        "1 unit waits for a worker of class {DEVICE_CLASS}: those connected are of {CLASS}"
+    );
+    assert_eq!(told(&bench), (1, vec![others.clone()]));
+    register(&mut bench, "gpu", DEVICE_CLASS);
+    assert_eq!(told(&bench), (0, vec![]));
+    bench.apply(Event::Drain { worker: worker("gpu") });
+    assert_eq!(told(&bench), (1, vec![others]), "one that leaves gets nothing");
+    bench.apply(Event::Cancel { job: bench.plan.job.clone() });
+    assert_eq!(told(&bench), (0, vec![]), "nobody waits for a job that is over");
+}
