@@ -27,7 +27,7 @@ use glmeval_common::store::Store;
 use glmeval_common::store::jobs::{self, Snapshot};
 use glmeval_coordinator::evidence::Evidence;
 use glmeval_coordinator::job_store::JobSnapshot;
-use glmeval_coordinator::state::{Effect, Event, State};
+use glmeval_coordinator::state::{Effect, Ended, Event, State};
 use glmeval_coordinator::{Settings, StoredJobs, plan, recover};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -220,9 +220,7 @@ fn submitted(plan: &Arc<Plan>) -> Event {
     Event::Submit {
         plan: Arc::clone(plan),
         committed: Vec::new(),
-        failed: BTreeMap::new(),
-        quarantined: Vec::new(),
-        cancelled: false,
+        ended: Ended::default(),
         schedule: JobSchedule::default(),
     }
 }

@@ -200,7 +200,7 @@ fn a_unit_comes_back_with_the_reason_of_an_unfit_worker_or_without_one() {
     let lease = LeaseKey { job: JobId::new("j"), unit: 3, generation: Generation::default() };
     for outcome in [Outcome::HandedBack, Outcome::Unfit { chain: "store: read-only".into() }] {
         let (worker, lease) = (WorkerId::new("w"), lease.clone());
-        let report = Report { worker, lease, outcome, seconds: 1.5 };
+        let report = Report { worker, lease, outcome, seconds: 1.5, device_seconds: 1.0 };
         assert_eq!(report_in(report_out(&report)).unwrap(), report);
     }
 }
