@@ -104,7 +104,7 @@ fn plan_with(mut job: Job, kind: &str, what_is_absent: WhatIsAbsent) -> Result<P
     };
     let classes = NumericClasses { embeddings: &embeddings, training: &training };
     let plan = glmeval_coordinator::plan::plan_in(&job, &datasets, &models, &classes)
-        .map_err(|error| longest::named(error, &job, &datasets))?;
+        .map_err(|error| longest::named(error, &job))?;
     for dataset in &plan.datasets {
         for line in dataset.facts.leakage_lines() {
             complain(&format!("warning: data set {}: {line}", dataset.name));

@@ -3,7 +3,7 @@
 //! Leaves out: bytes on the wire (`wire`), what a coordinator decides (coordinator).
 //! Invariant: every reply carries the epoch; who has seen a higher one ignores it.
 
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::ids::{Generation, JobId, WorkerId};
 use crate::plan::Plan;
 use crate::unit::WorkUnit;
@@ -11,8 +11,10 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+mod failure;
 mod status;
 mod workers;
+pub use failure::{Failure, FitFailure, FitFailures};
 pub use status::{JobCost, JobPhase, JobStatus, KindCounts, UnitFailure};
 pub use workers::{Health, StoreRequests, WorkerFacts, WorkerPhase, WorkerStatus};
 
@@ -152,14 +154,7 @@ pub enum Outcome {
     /// Another attempt had committed already.
     Lost,
     /// The unit failed.
-    Failed {
-        /// What its last error asks for; `Corrupt` = what an earlier unit committed is damaged.
-        kind: ErrorKind,
-        /// The whole error chain on one line.
-        chain: String,
-        /// Whether no single row is at fault, so that a part of the unit would fail too.
-        of_all_rows: bool,
-    },
+    Failed(Failure),
     /// Not done and not failed: the worker is going away.
     HandedBack,
     /// Not done since this worker cannot, whatever the unit is like, and leaves; others may.

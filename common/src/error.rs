@@ -165,6 +165,18 @@ impl Error {
         self.blame == Blame::Place
     }
 
+    /// The first cause of type `T`: facts that a caller needs beside the kind.
+    pub fn find<T: StdError + 'static>(&self) -> Option<&T> {
+        let mut next = StdError::source(self);
+        while let Some(cause) = next {
+            if let Some(found) = cause.downcast_ref::<T>() {
+                return Some(found);
+            }
+            next = cause.source();
+        }
+        None
+    }
+
     /// What the caller does next.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -284,6 +296,14 @@ mod tests {
         let cause = std::io::Error::other(Error::invalid("refused"));
         let error = Error::unavailable("get x: refused").with_source(cause);
         assert_eq!(error.context("read").chain(), "read: get x: refused");
+    }
+
+    #[test]
+    fn facts_are_found_under_every_context() {
+        let defect = InputError::new("a.bed", "line 6", "end <= 7004", 7011);
+        let error = Error::invalid("read").with_source(defect.clone()).context("prepare");
+        assert_eq!(error.find::<InputError>(), Some(&defect));
+        assert!(error.find::<std::io::Error>().is_none());
     }
 
     #[test]

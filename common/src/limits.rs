@@ -85,6 +85,8 @@ pub const ID_BYTES_MAX: usize = 64;
 pub const NUMERIC_CLASSES_MAX: usize = 64;
 /// Leases that one message speaks of.
 pub const LEASES_PER_MESSAGE_MAX: usize = 1_024;
+/// Fits of one unit whose reasons a worker tells.
+pub const FITS_PER_REPORT_MAX: usize = 4_096;
 /// Longest error chain that is kept of what a worker reports, in bytes.
 pub const CHAIN_BYTES_MAX: usize = 8 << 10;
 /// Longest job file on the wire in bytes.

@@ -10,7 +10,7 @@
 
 #![expect(clippy::print_stdout, reason = "rows are what a bench is for")]
 
-use glmeval_common::control::{LeaseKey, Outcome, Progress};
+use glmeval_common::control::{Failure, LeaseKey, Outcome, Progress};
 use glmeval_common::dataset::{DatasetSource, TaskName};
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::example::ExampleSchema;
@@ -163,11 +163,7 @@ impl Cluster {
     fn report(&mut self, index: usize) {
         let Some(lease) = self.held[index].pop_front() else { return };
         let outcome = match self.rng.below(100) {
-            0 => Outcome::Failed {
-                kind: ErrorKind::Unavailable,
-                chain: "store".to_owned(),
-                of_all_rows: false,
-            },
+            0 => Outcome::Failed(Failure::new(ErrorKind::Unavailable, "store")),
             1 => Outcome::HandedBack,
             _ => Outcome::Committed,
         };

@@ -8,7 +8,7 @@ use crate::recover;
 use crate::settings::Settings;
 use crate::state::{Effect, Event, State};
 use glmeval_common::clock::Clock;
-use glmeval_common::control::JobPhase;
+use glmeval_common::control::{Failure, JobPhase};
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::Prices;
@@ -47,10 +47,10 @@ const SAMPLE_MS: u64 = 1_000;
 /// What is to last, on its way to the store.
 #[derive(Clone)]
 enum Record {
-    /// Job, round, unit, reason.
-    Unit(JobId, u32, u32, String),
-    /// Job, round, rows.
-    Rows(JobId, u32, Quarantined),
+    /// Job, round, unit, last failure.
+    Unit(JobId, u32, u32, Failure),
+    /// Job, round, rows, what their last error asks for.
+    Rows(JobId, u32, Quarantined, ErrorKind),
     Refused(WorkerId, String),
 }
 
@@ -347,16 +347,16 @@ impl Coordinator {
         let mut for_caller = Vec::new();
         for effect in effects {
             match effect {
-                Effect::RecordFailed { job, unit, reason } => {
-                    tracing::warn!(%job, unit, reason, "unit given up");
+                Effect::RecordFailed { job, unit, why } => {
+                    tracing::warn!(%job, unit, reason = why.chain, "unit given up");
                     let round = self.round(&job);
-                    lock(&self.inner.records).push_back(Record::Unit(job, round, unit, reason));
+                    lock(&self.inner.records).push_back(Record::Unit(job, round, unit, why));
                 }
-                Effect::RecordQuarantined { job, rows } => {
+                Effect::RecordQuarantined { job, rows, kind } => {
                     let Quarantined { unit, start, end, reason } = &rows;
                     tracing::warn!(%job, unit, start, end, reason, "rows quarantined");
                     let round = self.round(&job);
-                    lock(&self.inner.records).push_back(Record::Rows(job, round, rows));
+                    lock(&self.inner.records).push_back(Record::Rows(job, round, rows, kind));
                 }
                 Effect::Refused { worker, reason } => {
                     tracing::error!(%worker, reason, "a worker lied and is refused");
@@ -385,10 +385,12 @@ impl Coordinator {
             let Some(record) = next else { return };
             let (store, name) = (&self.inner.store, &self.inner.name);
             let written = match &record {
-                Record::Unit(job, round, unit, reason) => {
-                    store.record_failed(job, *round, *unit, reason).await
+                Record::Unit(job, round, unit, why) => {
+                    store.record_failed(job, *round, *unit, why).await
                 }
-                Record::Rows(job, round, rows) => store.record_quarantined(job, *round, rows).await,
+                Record::Rows(job, round, rows, kind) => {
+                    store.record_quarantined(job, *round, rows, *kind).await
+                }
                 Record::Refused(worker, reason) => store.record_refused(name, worker, reason).await,
             };
             if let Err(error) = written {

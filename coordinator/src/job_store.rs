@@ -8,7 +8,8 @@ use crate::schedule::UnitSet;
 pub use crate::state::Quarantined;
 use async_trait::async_trait;
 pub use glmeval_common::control::CoordinatorRecord;
-use glmeval_common::error::Result;
+use glmeval_common::control::Failure;
+use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::plan::Plan;
 use glmeval_common::store::jobs::Spent;
@@ -106,7 +107,7 @@ pub trait JobStore: Send + Sync {
     /// Units that were given up, with their error chains.
     async fn failed_units(&self, job: &JobId) -> Result<BTreeMap<u32, String>>;
     /// Writes down that a unit was given up in a round of a job; a record that is there already is fine.
-    async fn record_failed(&self, job: &JobId, round: u32, unit: u32, reason: &str) -> Result<()>;
+    async fn record_failed(&self, job: &JobId, round: u32, unit: u32, why: &Failure) -> Result<()>;
     /// Rows of shards that were given up; a store that keeps none has them tried again.
     async fn quarantined(&self, _job: &JobId) -> Result<Vec<Quarantined>> {
         Ok(Vec::new())
@@ -126,6 +127,7 @@ pub trait JobStore: Send + Sync {
         _job: &JobId,
         _round: u32,
         _rows: &Quarantined,
+        _kind: ErrorKind,
     ) -> Result<()> {
         Ok(())
     }

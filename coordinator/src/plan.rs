@@ -32,6 +32,7 @@ mod sets;
 pub(crate) mod tests;
 
 pub use memory::{WorkerMemory, tokens, worker_memory};
+pub use sets::TooLong;
 
 /// A range of unit indices `[first, past)`.
 type UnitRange = (u32, u32);

@@ -7,7 +7,8 @@
 
 use crate::schedule::{self, Taste, UnitSet};
 use crate::settings::Settings;
-use glmeval_common::control::{JobPhase, JobStatus, LeaseKey};
+use glmeval_common::control::{Failure, JobPhase, JobStatus, LeaseKey};
+use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Generation, JobId, WorkerId};
 use glmeval_common::unit::WorkUnit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,7 +121,8 @@ impl State {
         self.live.retain(|id| {
             let Some(job) = jobs.get_mut(id) else { return false };
             for (unit, reason) in job.close_splits() {
-                effects.push(Effect::RecordFailed { job: id.clone(), unit, reason });
+                let why = Failure::new(ErrorKind::Invalid, reason);
+                effects.push(Effect::RecordFailed { job: id.clone(), unit, why });
             }
             work_ready |= std::mem::take(&mut job.became_ready);
             let is_over = job.phase().is_over();

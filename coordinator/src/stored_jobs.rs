@@ -6,6 +6,7 @@ use crate::evidence::{self, Evidence};
 use crate::job_store::{CoordinatorRecord, JobSnapshot, JobStore, Quarantined};
 use crate::schedule::UnitSet;
 use async_trait::async_trait;
+use glmeval_common::control::Failure;
 use glmeval_common::error::{ErrorKind, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::layout;
@@ -74,16 +75,17 @@ async fn all_exist(store: &Store, paths: Vec<String>) -> Result<bool> {
     Ok(true)
 }
 
-fn failed(unit: u32, rows: Option<(u64, u64)>, reason: &str) -> FailedUnit {
+fn failed(unit: u32, rows: Option<(u64, u64)>, why: &Failure) -> FailedUnit {
     FailedUnit {
         version: layout::FORMAT_VERSION,
         unit,
         label: String::new(),
-        kind: ErrorKind::Invalid,
-        error: reason.to_owned(),
+        kind: why.kind,
+        error: why.chain.clone(),
         failures: 1,
         workers: Vec::new(),
         token: random_token(),
+        fits: why.fits.clone(),
         rows,
     }
 }
@@ -188,8 +190,8 @@ impl JobStore for StoredJobs {
         Ok(failed.into_iter().map(|(unit, record)| (unit, record.error)).collect())
     }
 
-    async fn record_failed(&self, job: &JobId, round: u32, unit: u32, reason: &str) -> Result<()> {
-        jobs::record_failure(&self.store, job, round, failed(unit, None, reason)).await.map(drop)
+    async fn record_failed(&self, job: &JobId, round: u32, unit: u32, why: &Failure) -> Result<()> {
+        jobs::record_failure(&self.store, job, round, failed(unit, None, why)).await.map(drop)
     }
 
     async fn quarantined(&self, job: &JobId) -> Result<Vec<Quarantined>> {
@@ -204,8 +206,15 @@ impl JobStore for StoredJobs {
         committed::kept_rows(&self.store, plan, units).await
     }
 
-    async fn record_quarantined(&self, job: &JobId, round: u32, rows: &Quarantined) -> Result<()> {
-        let record = failed(rows.unit, Some((rows.start, rows.end)), &rows.reason);
+    async fn record_quarantined(
+        &self,
+        job: &JobId,
+        round: u32,
+        rows: &Quarantined,
+        kind: ErrorKind,
+    ) -> Result<()> {
+        let why = Failure::new(kind, rows.reason.clone());
+        let record = failed(rows.unit, Some((rows.start, rows.end)), &why);
         jobs::record_failure(&self.store, job, round, record).await.map(drop)
     }
 

@@ -4,9 +4,9 @@
 
 use async_trait::async_trait;
 use glmeval_common::clock::ManualClock;
-use glmeval_common::control::{Control, CoordinatorRecord};
+use glmeval_common::control::{Control, CoordinatorRecord, Failure};
 use glmeval_common::dataset::{DatasetSource, TaskName};
-use glmeval_common::error::{Error, Result};
+use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::example::ExampleSchema;
 use glmeval_common::ids::{Attempt, DatasetId, JobId, ModelId, WorkerId};
 use glmeval_common::job::{
@@ -364,13 +364,25 @@ impl JobStore for MemoryStore {
         Ok(all.iter().filter(|(of, _)| of == job).map(|(_, rows)| rows.clone()).collect())
     }
 
-    async fn record_quarantined(&self, job: &JobId, _round: u32, rows: &Quarantined) -> Result<()> {
+    async fn record_quarantined(
+        &self,
+        job: &JobId,
+        _round: u32,
+        rows: &Quarantined,
+        _kind: ErrorKind,
+    ) -> Result<()> {
         self.quarantined.lock().unwrap().push((job.clone(), rows.clone()));
         Ok(())
     }
 
-    async fn record_failed(&self, job: &JobId, _round: u32, unit: u32, reason: &str) -> Result<()> {
-        self.failed.lock().unwrap().insert((job.clone(), unit), reason.to_owned());
+    async fn record_failed(
+        &self,
+        job: &JobId,
+        _round: u32,
+        unit: u32,
+        why: &Failure,
+    ) -> Result<()> {
+        self.failed.lock().unwrap().insert((job.clone(), unit), why.chain.clone());
         Ok(())
     }
 

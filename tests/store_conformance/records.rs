@@ -197,6 +197,7 @@ fn failed_unit() -> FailedUnit {
         failures: 3,
         workers: vec!["worker".to_owned(), "worker2".to_owned()],
         token: "token".to_owned(),
+        fits: Vec::new(),
         rows: None,
     }
 }

@@ -32,7 +32,6 @@ mod watching;
 mod work;
 
 use refused::Refused;
-pub(crate) use refused::reasons;
 
 /// Fits, scores and commits each probe of a unit that is not committed yet; networks on `device` if that
 /// is what was planned. A fit that cannot be made keeps no other from being committed.

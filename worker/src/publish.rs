@@ -5,7 +5,6 @@
 
 use crate::attempt::UnitContext;
 use crate::attribution::StoredMaps;
-use crate::fit::reasons;
 use crate::report::{
     AttributionResult, FitResult, PairCloseness, Predictions, ReportFile, ReportInput,
     needs_predictions, render, scores_tsv, text_table,
@@ -22,7 +21,7 @@ use glmeval_common::store::Store;
 use glmeval_common::store::fits::{
     Prediction, find_scores, read_history, read_maps, read_predictions,
 };
-use glmeval_common::store::jobs::{failed_units, read_plan};
+use glmeval_common::store::jobs::{FailedUnit, failed_units, read_plan};
 use glmeval_common::store::reports::commit_report;
 use glmeval_common::unit::{Fit, FitUnit, ReportUnit};
 use std::collections::BTreeMap;
@@ -61,10 +60,10 @@ impl<'a> Gathered<'a> {
         let (mut failed, mut rest) = (Vec::new(), found.as_slice());
         for (index, unit) in plan.fit_units() {
             let (of_unit, others) = rest.split_at(unit.fits.len().min(rest.len()));
-            let reason = given_up.get(&index).map(|failed| failed.error.as_str());
+            let why = given_up.get(&index);
             let facts = facts(plan, &unit.dataset);
             let named = |line: String| facts.map_or(line.clone(), |facts| titled(facts, &line));
-            failed.extend(missing(unit, of_unit, reason).into_iter().map(named));
+            failed.extend(missing(unit, of_unit, why).into_iter().map(named));
             rest = others;
         }
         let is_of_maps = |scores: &FitScores| scores.identity.representation == REPRESENTATION;
@@ -151,14 +150,23 @@ fn titled(facts: &DatasetFacts, line: &str) -> String {
     line
 }
 
-/// A line on each fit of `unit` without scores: why it failed itself, as `reason`, that of the unit, says.
-fn missing(unit: &FitUnit, found: &[Option<FitScores>], reason: Option<&str>) -> Vec<String> {
-    let own = reason.map(|reason| reasons(unit, reason)).unwrap_or_default();
-    let fits = unit.fits.iter().zip(found).filter(|(_, scores)| scores.is_none());
-    let line = |(fit, _): (&Fit, _)| {
-        format!("{}: {}", fit.label(), own.get(fit.id()).unwrap_or(&"not done"))
+/// A line on each fit of `unit` without scores: its own reason, or that of the unit where it has none.
+pub(crate) fn missing(
+    unit: &FitUnit,
+    found: &[Option<FitScores>],
+    why: Option<&FailedUnit>,
+) -> Vec<String> {
+    let reason = |fit: &Fit| {
+        let Some(FailedUnit { error, fits, .. }) = why else { return "not done" };
+        let own = fits.iter().find(|failed| failed.fit == *fit.id());
+        match own {
+            Some(own) => &own.reason,
+            None if fits.is_empty() => error,
+            None => "not done",
+        }
     };
-    fits.map(line).collect()
+    let fits = unit.fits.iter().zip(found).filter(|(_, scores)| scores.is_none());
+    fits.map(|(fit, _)| format!("{}: {}", fit.label(), reason(fit))).collect()
 }
 
 /// Maps with as many sequences as the plan wants logos of.
@@ -223,70 +231,4 @@ pub(crate) async fn publish(context: &UnitContext<'_>, unit: &ReportUnit) -> Res
         files.into_iter().map(|file| (file.name, file.bytes.into())).collect();
     let (attempt, worker) = (context.attempt, context.worker);
     Ok(commit_report(context.store, &unit.job, attempt, worker, files).await?.is_won())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use glmeval_common::dataset::TaskName;
-    use glmeval_common::ids::FitId;
-    use glmeval_common::representation::{FeatureSource, SequenceFeature};
-    use glmeval_common::score::FitIdentity;
-    use glmeval_common::unit::ProbeSpec;
-
-    fn unit(probes: &[ProbeSpec]) -> FitUnit {
-        let dataset = DatasetId::new("d");
-        let fit = |probe: &ProbeSpec| Fit {
-            identity: FitIdentity {
-                fit: FitId::new(probe.label()),
-                task: "classification".to_owned(),
-                dataset: "R".to_owned(),
-                dataset_id: dataset.clone(),
-                model: None,
-                model_id: None,
-                layer: None,
-                representation: "one-hot".to_owned(),
-                probe: probe.label(),
-                factor: 1.0,
-                fraction: 1.0,
-                repeat: 0,
-                seed: 3,
-                protocol: "published".to_owned(),
-                trained_on: None,
-            },
-            probe: probe.clone(),
-        };
-        FitUnit {
-            fits: probes.iter().map(fit).collect(),
-            dataset: dataset.clone(),
-            task: TaskName::Classification,
-            features: FeatureSource::Sequence(SequenceFeature::OneHot),
-            validated_on: None,
-            training_class: None,
-        }
-    }
-
-    fn check(probes: &[ProbeSpec], reason: Option<&str>, expected: &[&str]) {
-        let found: Vec<_> = probes.iter().map(|_| None).collect();
-        assert_eq!(missing(&unit(probes), &found, reason), expected);
-    }
-
-    #[test]
-    fn a_missing_fit_has_its_own_reason_and_never_anothers() {
-        let ridge = ProbeSpec::Ridge { alpha: 2.0 };
-        let both = [ridge.clone(), ProbeSpec::LeastSquares];
-        let listed = "fit ridge, alpha 2 on one-hot of R and 1 more: 1 of 2 fits cannot be made: \
-                      ridge, alpha 2 on one-hot of R: target b: expected a value";
-        let least = "least-squares on one-hot of R: ";
-        let own = "ridge, alpha 2 on one-hot of R: target b: expected a value";
-        check(&both, Some(listed), &[own, &format!("{least}not done")]);
-        let not_done =
-            ["ridge, alpha 2 on one-hot of R: ", least].map(|fit| format!("{fit}not done"));
-        check(&both, None, &[&not_done[0], &not_done[1]]);
-        let alone = "fit ridge, alpha 2 on one-hot of R: target b: expected a value";
-        check(&[ridge], Some(alone), &[own]);
-        let of_unit = "fit ridge, alpha 2 on one-hot of R and 1 more: the store is gone";
-        let all = ["ridge, alpha 2 on one-hot of R: ", least].map(|fit| format!("{fit}{of_unit}"));
-        check(&both, Some(of_unit), &[&all[0], &all[1]]);
-    }
 }

@@ -7,7 +7,7 @@ use crate::output::{Format, Table, bytes, complain, say, say_json, seconds};
 use crate::planning::{KindArguments, Planned, plan_file};
 use crate::progress::summary;
 use clap::Args;
-use glmeval_common::control::{Control, JobCost, JobStatus, WorkerStatus};
+use glmeval_common::control::{Control, JobCost, JobStatus, UnitFailure, WorkerStatus};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::wire::GrpcControl;
@@ -17,9 +17,6 @@ use std::process::ExitCode;
 mod following;
 
 use following::Followed;
-
-/// What the coordinator says of rows that it gave up.
-const QUARANTINED: &str = " are quarantined: ";
 
 /// Where the coordinator is.
 #[derive(Args)]
@@ -308,18 +305,69 @@ pub(crate) fn complain_of_failures(status: &JobStatus) {
     for notice in &status.notices {
         complain(notice);
     }
-    // A unit that was cut repeats what its rows say.
-    let is_cut = |reason: &str| reason.starts_with("examples ") && reason.contains(QUARANTINED);
-    let has_rows = status.failures.iter().any(|failure| !is_cut(&failure.reason));
-    let told = status.failures.iter().filter(|failure| !(has_rows && is_cut(&failure.reason)));
-    for failure in told {
-        // So do those that wait for it: the first rows stand for all.
-        let reason = failure.reason.split("; examples ").next().unwrap_or_default();
-        let label = format!("{}: ", failure.label);
-        complain(&format!("failed: {label}{}", reason.strip_prefix(&label).unwrap_or(reason)));
+    for line in failure_lines(&status.failures) {
+        complain(&line);
     }
     let failed: u64 = status.kinds.iter().map(|counts| counts.failed).sum();
     if failed > 1 {
         complain(&format!("{failed} units failed in all, parts that were cut again among them"));
+    }
+}
+
+/// A line on each unit that was given up. A unit that was cut repeats what its parts say, and so does one that
+/// waits for it: there the first part stands for all.
+fn failure_lines(failures: &[UnitFailure]) -> Vec<String> {
+    let part_of = |unit: u32| failures.iter().find(|failure| failure.part_of == Some(unit));
+    let told = failures.iter().filter(|failure| part_of(failure.unit).is_none());
+    let line = |failure: &UnitFailure| {
+        let label = &failure.label;
+        match failure.behind.and_then(part_of) {
+            Some(part) => format!("failed: {label}: it needs {}", own_words(part)),
+            None => format!("failed: {}", own_words(failure)),
+        }
+    };
+    told.map(line).collect()
+}
+
+/// The label and the reason, which may begin with the label.
+fn own_words(UnitFailure { label, reason, .. }: &UnitFailure) -> String {
+    let label = format!("{label}: ");
+    format!("{label}{}", reason.strip_prefix(&label).unwrap_or(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(unit: u32, label: &str, reason: &str) -> UnitFailure {
+        let (label, reason) = (label.to_owned(), reason.to_owned());
+        UnitFailure { unit, label, reason, rows: None, part_of: None, behind: None }
+    }
+
+    #[test]
+    fn rows_at_fault_are_told_once_whatever_their_reasons_say() {
+        let words = "examples 3-4 are quarantined: a; examples 5-6 are quarantined: b";
+        let part = |unit, rows, reason| UnitFailure {
+            rows: Some(rows),
+            part_of: Some(1),
+            ..failure(unit, &format!("extract NT {}-{}", rows.0, rows.1), reason)
+        };
+        let behind = |unit, of| UnitFailure { behind: Some(of), ..failure(unit, "fit", words) };
+        let failures = [
+            UnitFailure { rows: Some((0, 8)), ..failure(1, "extract NT 0-8", words) },
+            failure(2, "extract NT 8-16", words),
+            behind(3, 1),
+            behind(4, 2),
+            part(9, (3, 4), "extract NT 3-4: not finite; examples "),
+            part(10, (5, 6), "b"),
+        ];
+        let expected = [
+            format!("failed: extract NT 8-16: {words}"),
+            "failed: fit: it needs extract NT 3-4: not finite; examples ".to_owned(),
+            format!("failed: fit: {words}"),
+            "failed: extract NT 3-4: not finite; examples ".to_owned(),
+            "failed: extract NT 5-6: b".to_owned(),
+        ];
+        assert_eq!(failure_lines(&failures), expected);
     }
 }

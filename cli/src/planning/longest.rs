@@ -1,27 +1,22 @@
 //! The example that is too long for a gLM, by name.
 //!
-//! Leaves out: what is too long (coordinator's plan, which sees no example). Invariant: an error keeps
-//! its words, and one of another matter is left as it is.
+//! Leaves out: what is too long (coordinator's plan, which sees no example). Invariant: an error of another
+//! matter is left as it is.
 
 use glmeval_common::error::{Error, Result};
 use glmeval_common::example::Example;
 use glmeval_common::job::{Job, JobDataset};
-use glmeval_common::plan::DatasetFacts;
 use glmeval_common::readers;
+use glmeval_coordinator::plan::TooLong;
 
 /// Examples read at a time.
 const ROWS_PER_READ: usize = 1_024;
 
 /// Names the longest example of the data set whose sequences a plan refused for their length.
-pub(super) fn named(error: Error, job: &Job, datasets: &[DatasetFacts]) -> Error {
-    let chain = error.chain();
-    let mut tables = job.datasets.iter().zip(datasets).enumerate();
-    let refused = tables.find(|(index, (table, facts))| {
-        chain.contains(&format!("dataset[{index}] ({})", table.name))
-            && chain.contains(&format!("found one of {} nucleotides", facts.length_max))
-    });
-    let Some((_, (table, facts))) = refused else { return error };
-    match find(table, facts.length_max) {
+pub(super) fn named(error: Error, job: &Job) -> Error {
+    let Some(TooLong { dataset, nucleotides, .. }) = error.find().cloned() else { return error };
+    let Some(table) = job.datasets.get(dataset) else { return error };
+    match find(table, nucleotides) {
         Ok(Some(id)) => error.context(format!("plan example {id} of data set {}", table.name)),
         Ok(None) | Err(_) => error,
     }

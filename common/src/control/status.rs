@@ -82,6 +82,15 @@ pub struct UnitFailure {
     pub label: String,
     /// The error chain on one line.
     pub reason: String,
+    /// Examples `start..end` of a shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<(u64, u64)>,
+    /// The unit of the plan that it is a part of; such parts have numbers beyond the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<u32>,
+    /// The unit that failed before it, so that it was never tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u32>,
 }
 
 /// Where a job stands.

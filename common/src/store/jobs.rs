@@ -4,6 +4,7 @@
 //! stay and count no more. Invariant: `plan.json` is the job's commit; nothing of a job is ever rewritten.
 
 use super::{Created, Outcome, Store};
+use crate::control::FitFailure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::JobId;
 use crate::layout::{self, FORMAT_VERSION};
@@ -31,6 +32,10 @@ pub struct FailedUnit {
     pub workers: Vec<String>,
     /// Random name of the writer.
     pub token: String,
+    /// Fits of the unit that cannot be made, each with its own reason; left out where that is not known, as
+    /// older programs do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fits: Vec<FitFailure>,
     /// Examples `start..end` of the unit that were given up; left out = the unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<(u64, u64)>,

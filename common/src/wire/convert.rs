@@ -5,12 +5,14 @@
 
 use super::proto;
 use crate::control::{
-    Ask, Grant, Grants, Heartbeat, HeartbeatReply, JobStatus, LeaseKey, Outcome, Progress,
-    Registered, Registration, Renamed, Report, WorkerFacts,
+    Ask, Failure, FitFailure, Grant, Grants, Heartbeat, HeartbeatReply, JobStatus, LeaseKey,
+    Outcome, Progress, Registered, Registration, Renamed, Report, WorkerFacts,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Generation, JobId, WorkerId, check_name};
-use crate::limits::{CHAIN_BYTES_MAX, LEASES_PER_MESSAGE_MAX, NUMERIC_CLASSES_MAX};
+use crate::ids::{FitId, Generation, JobId, WorkerId, check_name};
+use crate::limits::{
+    CHAIN_BYTES_MAX, FITS_PER_REPORT_MAX, LEASES_PER_MESSAGE_MAX, NUMERIC_CLASSES_MAX,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
@@ -271,6 +273,34 @@ pub(super) fn heartbeat_reply_in(message: proto::HeartbeatReply) -> Result<Heart
     })
 }
 
+fn failure_out(failure: &Failure) -> proto::Failure {
+    let fits = failure.fits.iter().map(|failed| proto::FitFailure {
+        fit: failed.fit.as_str().to_owned(),
+        label: failed.label.clone(),
+        reason: failed.reason.clone(),
+    });
+    proto::Failure {
+        code: i32::from(failure.kind.grpc_code()),
+        chain: failure.chain.clone(),
+        of_all_rows: failure.of_all_rows,
+        fits: fits.collect(),
+    }
+}
+
+fn failure_in(message: proto::Failure) -> Result<Failure> {
+    let proto::Failure { code, chain, of_all_rows, fits } = message;
+    let fits = at_most("fits", FITS_PER_REPORT_MAX, fits)?.into_iter().map(|failed| {
+        let (label, reason) = (one_line(&failed.label), one_line(&failed.reason));
+        Ok(FitFailure { fit: FitId::parse(failed.fit)?, label, reason })
+    });
+    Ok(Failure {
+        kind: ErrorKind::from_grpc_code(tonic::Code::from_i32(code)),
+        chain: one_line(&chain),
+        of_all_rows,
+        fits: fits.collect::<Result<_>>()?,
+    })
+}
+
 pub(super) fn report_out(report: &Report) -> proto::ReportRequest {
     use proto::report_request::Outcome as Wire;
     let outcome = match &report.outcome {
@@ -278,10 +308,7 @@ pub(super) fn report_out(report: &Report) -> proto::ReportRequest {
         Outcome::Lost => Wire::Lost(proto::Empty {}),
         Outcome::HandedBack => Wire::HandedBack(proto::HandedBack::default()),
         Outcome::Unfit { chain } => Wire::HandedBack(proto::HandedBack { unfit: chain.clone() }),
-        Outcome::Failed { kind, chain, of_all_rows } => {
-            let (code, of_all_rows) = (i32::from(kind.grpc_code()), *of_all_rows);
-            Wire::Failed(proto::Failure { code, chain: chain.clone(), of_all_rows })
-        }
+        Outcome::Failed(failure) => Wire::Failed(failure_out(failure)),
     };
     proto::ReportRequest {
         worker: report.worker.as_str().to_owned(),
@@ -299,10 +326,7 @@ pub(super) fn report_in(message: proto::ReportRequest) -> Result<Report> {
         Wire::Lost(_) => Outcome::Lost,
         Wire::HandedBack(proto::HandedBack { unfit }) if unfit.is_empty() => Outcome::HandedBack,
         Wire::HandedBack(proto::HandedBack { unfit }) => Outcome::Unfit { chain: one_line(&unfit) },
-        Wire::Failed(proto::Failure { code, chain, of_all_rows }) => {
-            let kind = ErrorKind::from_grpc_code(tonic::Code::from_i32(code));
-            Outcome::Failed { kind, chain: one_line(&chain), of_all_rows }
-        }
+        Wire::Failed(failure) => Outcome::Failed(failure_in(failure)?),
     };
     let (worker, lease) = (worker(message.worker)?, lease_in(message.lease)?);
     let seconds = message.seconds;

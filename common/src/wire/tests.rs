@@ -1,6 +1,6 @@
 use super::convert::{decode, encode, encode_named, from_status, report_in, report_out};
 use crate::attribution::MapKind;
-use crate::control::{LeaseKey, Outcome, Report};
+use crate::control::{Failure, FitFailure, LeaseKey, Outcome, Report};
 use crate::dataset::{DatasetSource, Hdf5Layout, TaskName};
 use crate::error::ErrorKind;
 use crate::ids::{DatasetId, FitId, Generation, JobId, ModelId, SetId, WorkerId};
@@ -183,14 +183,15 @@ fn every_kind_of_failure_returns_from_the_wire() {
     for kind in [ErrorKind::Invalid, ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Bug] {
         let lease = LeaseKey { job: JobId::new("j"), unit: 3, generation: Generation::default() };
         let of_all_rows = kind == ErrorKind::Invalid;
-        let outcome = Outcome::Failed { kind, chain: "shard: sha256".into(), of_all_rows };
-        let report = Report {
-            worker: WorkerId::new("w"),
-            lease,
-            outcome,
-            seconds: 1.5,
-            device_seconds: 1.0,
-        };
+        let fits = ["ridge on x; of D", ""].map(|label| FitFailure {
+            fit: FitId::new("f"),
+            label: label.into(),
+            reason: "no targets".into(),
+        });
+        let (chain, fits) = ("shard: sha256".into(), fits.to_vec());
+        let outcome = Outcome::Failed(Failure { kind, chain, of_all_rows, fits });
+        let worker = WorkerId::new("w");
+        let report = Report { worker, lease, outcome, seconds: 1.5, device_seconds: 1.0 };
         assert_eq!(report_in(report_out(&report)).unwrap(), report);
     }
 }

@@ -5,7 +5,7 @@ use crate::plan::tests as plans;
 use crate::stored_jobs::StoredJobs;
 use glmeval_common::clock::ManualClock;
 use glmeval_common::control::{
-    Ask, Control, Grant, Heartbeat, JobPhase, LeaseKey, Outcome, Registration, Report,
+    Ask, Control, Failure, Grant, Heartbeat, JobPhase, LeaseKey, Outcome, Registration, Report,
 };
 use glmeval_common::ids::{Attempt, Generation, WorkerId};
 use glmeval_common::layout;
@@ -340,11 +340,7 @@ async fn what_a_replaced_coordinator_gives_up_is_no_part_of_the_next_round() {
                 work(&world, name, &grant).await;
                 continue;
             }
-            let outcome = Outcome::Failed {
-                kind: ErrorKind::Invalid,
-                chain: "no targets".into(),
-                of_all_rows: false,
-            };
+            let outcome = Outcome::Failed(Failure::new(ErrorKind::Invalid, "no targets"));
             let (worker, lease) = (WorkerId::new(name), grant.lease);
             let report = Report { worker, lease, outcome, seconds: 1.0, device_seconds: 1.0 };
             world.coordinator.report(report).await.unwrap();

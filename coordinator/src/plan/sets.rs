@@ -5,7 +5,7 @@
 
 use super::{Planner, UnitRange, cost, model_ref, quirks, scores};
 use glmeval_common::digest::ContentDigest;
-use glmeval_common::error::Result;
+use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{DatasetId, ModelId, SetId};
 use glmeval_common::job::{JobEmbedding, LayerChoice};
 use glmeval_common::model::Padding;
@@ -13,6 +13,7 @@ use glmeval_common::plan::{EntrySpec, PlanEntry};
 use glmeval_common::representation::{RepresentationOptions, StoredDtype};
 use glmeval_common::unit::SetSpec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// A set, where its rows come from and which units fill it.
 pub(super) struct PlannedSet {
@@ -107,6 +108,25 @@ fn merge<T: Ord + Copy>(into: &mut Vec<T>, more: &[T]) {
     into.dedup();
 }
 
+/// A sequence that is too long for a gLM, as the cause of the plan's error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    /// Index of its data set in the job.
+    pub dataset: usize,
+    /// Its length.
+    pub nucleotides: u64,
+    /// What the gLM makes of it.
+    pub tokens: u64,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one of {} nucleotides or {} tokens", self.nucleotides, self.tokens)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
 /// A set without layers and poolings, after checking that the gLM can read the data set.
 fn empty_set(
     planner: &Planner<'_>,
@@ -122,8 +142,9 @@ fn empty_set(
         let place = format!("dataset[{dataset}] ({})", planner.job.datasets[dataset].name);
         let expected =
             format!("sequences of at most {} tokens for model {name}", model_facts.tokens_max);
-        let found = format!("one of {} nucleotides or {tokens} tokens", facts.length_max);
-        return Err(planner.wrong(&place, expected, found).into());
+        let longest = TooLong { dataset, nucleotides: facts.length_max, tokens };
+        let defect: Error = planner.wrong(&place, expected, &longest).into();
+        return Err(defect.with_source(longest));
     }
     let mut of_model = model_ref(&model_facts.id, job_model);
     of_model.options.quirk = quirks::input(planner, embedding, dataset);

@@ -5,7 +5,7 @@ use crate::job_store::{CoordinatorRecord, JobStore};
 use crate::settings::Settings;
 use async_trait::async_trait;
 use glmeval_common::clock::ManualClock;
-use glmeval_common::control::Control;
+use glmeval_common::control::{Control, Failure};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::JobId;
 use glmeval_common::plan::Plan;
@@ -49,7 +49,7 @@ impl JobStore for Empty {
         _job: &JobId,
         _round: u32,
         _unit: u32,
-        _reason: &str,
+        _why: &Failure,
     ) -> Result<()> {
         Ok(())
     }

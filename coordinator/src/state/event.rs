@@ -4,7 +4,8 @@
 
 use super::job::{Ended, Quarantined};
 use crate::evidence::Evidence;
-use glmeval_common::control::{LeaseKey, Outcome, Progress, Renamed};
+use glmeval_common::control::{Failure, LeaseKey, Outcome, Progress, Renamed};
+use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{JobId, WorkerId};
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
@@ -118,8 +119,8 @@ pub enum Effect {
         job: JobId,
         /// The unit.
         unit: u32,
-        /// Its error chain.
-        reason: String,
+        /// Its last failure.
+        why: Failure,
     },
     /// Write down that rows of a shard were given up.
     RecordQuarantined {
@@ -127,6 +128,8 @@ pub enum Effect {
         job: JobId,
         /// Which, and why.
         rows: Quarantined,
+        /// What their last error asks for.
+        kind: ErrorKind,
     },
     /// A worker lied; it gets no unit any more.
     Refused {

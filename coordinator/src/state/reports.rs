@@ -8,7 +8,7 @@ use super::State;
 use super::event::Effect;
 use super::job::{Failures, JobState, Quarantined, UnitState};
 use crate::evidence::Evidence;
-use glmeval_common::control::{LeaseKey, Outcome};
+use glmeval_common::control::{Failure, LeaseKey, Outcome};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::{Generation, JobId, WorkerId};
 use glmeval_common::unit::UnitKind;
@@ -22,14 +22,6 @@ pub(super) struct Ended {
     pub(super) ran_ms: u64,
     /// What the store says of a commit.
     pub(super) evidence: Evidence,
-}
-
-/// The last failure of a unit.
-struct Failure {
-    kind: ErrorKind,
-    chain: String,
-    /// Whether a part of the unit would fail too.
-    of_all_rows: bool,
 }
 
 impl State {
@@ -68,7 +60,8 @@ impl State {
                     let failures = job.failures.entry(unit).or_default();
                     failures.corrupt += 1;
                     if failures.corrupt >= self.settings.corrupt_failures_max {
-                        return self.give_up(&ended.lease.job, unit, reason, effects);
+                        let why = Failure::new(ErrorKind::Corrupt, reason);
+                        return self.give_up(&ended.lease.job, unit, why, effects);
                     }
                     return job.release(unit);
                 }
@@ -87,8 +80,8 @@ impl State {
                 job.release(unit);
                 self.is_unfit(&ended.worker, chain);
             }
-            Outcome::Failed { kind, chain, of_all_rows } if lease.is_some() => {
-                let kind = job.kind_of_failure(unit, kind);
+            Outcome::Failed(failure) if lease.is_some() => {
+                let kind = job.kind_of_failure(unit, failure.kind);
                 if !kind.is_transient()
                     && let Some(host) = &host
                 {
@@ -96,10 +89,10 @@ impl State {
                 }
                 let who = (ended.worker, host);
                 job.failures.entry(unit).or_default().count(kind, who, now_ms);
-                let failure = Failure { kind, chain, of_all_rows };
+                let failure = Failure { kind, ..failure };
                 self.after_failure(&ended.lease, failure, now_ms, effects);
             }
-            Outcome::Failed { .. } => {}
+            Outcome::Failed(_) => {}
         }
     }
 
@@ -148,19 +141,19 @@ impl State {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let Failure { kind, chain, of_all_rows } = failure;
-        let is_whole = of_all_rows && !kind.is_transient();
+        let kind = failure.kind;
+        let is_whole = failure.of_all_rows && !kind.is_transient();
         let Some(job) = self.jobs.get(&lease.job) else { return };
         let Some(failures) = job.failures.get(&lease.unit) else { return };
         if is_whole && self.fails_everywhere(job, lease.unit, (failures, 1)) {
-            return self.give_up(&lease.job, lease.unit, chain, effects);
+            return self.give_up(&lease.job, lease.unit, failure, effects);
         }
         let failures_min = self.settings.unit_failures_max;
         if self.fails_everywhere(job, lease.unit, (failures, failures_min)) {
-            return self.cut_or_quarantine(lease, chain, effects);
+            return self.cut_or_quarantine(lease, failure, effects);
         }
         if self.is_hopeless(failures, now_ms) {
-            self.give_up(&lease.job, lease.unit, chain, effects);
+            self.give_up(&lease.job, lease.unit, failure, effects);
             return;
         }
         let until_ms = now_ms.saturating_add(self.backoff_ms(failures.transient, lease.unit));
@@ -208,13 +201,13 @@ impl State {
     }
 
     /// A shard goes on in halves; a row that is left is given up by itself, anything else as it is.
-    fn cut_or_quarantine(&mut self, lease: &LeaseKey, chain: String, effects: &mut Vec<Effect>) {
+    fn cut_or_quarantine(&mut self, lease: &LeaseKey, why: Failure, effects: &mut Vec<Effect>) {
         let (id, unit) = (&lease.job, lease.unit);
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.split(unit) {
             return;
         }
-        self.give_up(id, unit, chain, effects);
+        self.give_up(id, unit, why, effects);
     }
 
     /// A worker fell silent while it ran the unit: one is an accident, many are the unit's doing.
@@ -227,24 +220,24 @@ impl State {
         let count = failures.silenced;
         if count >= self.settings.silenced_workers_max {
             let reason = format!("{count} workers fell silent while they ran it");
-            self.give_up(job, unit, reason, effects);
+            self.give_up(job, unit, Failure::new(ErrorKind::Unavailable, reason), effects);
         }
     }
 
-    fn give_up(&mut self, id: &JobId, unit: u32, reason: String, effects: &mut Vec<Effect>) {
+    fn give_up(&mut self, id: &JobId, unit: u32, why: Failure, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.unit(unit).is_none_or(UnitState::is_terminal) {
             return;
         }
         let part = job.children.get(unit);
-        job.fail(unit, reason.clone());
+        job.fail(unit, why.chain.clone());
         let job = id.clone();
         effects.push(match part {
-            None => Effect::RecordFailed { job, unit, reason },
+            None => Effect::RecordFailed { job, unit, why },
             Some(child) => {
                 let (unit, start, end) = (child.root, child.start, child.end);
-                let rows = Quarantined { unit, start, end, reason };
-                Effect::RecordQuarantined { job, rows }
+                let rows = Quarantined { unit, start, end, reason: why.chain };
+                Effect::RecordQuarantined { job, rows, kind: why.kind }
             }
         });
     }

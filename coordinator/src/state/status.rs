@@ -36,6 +36,9 @@ pub(super) fn status(
         unit,
         label: job.work_unit(unit).map_or(String::new(), |work| work.label()),
         reason: reason.to_owned(),
+        rows: job.rows(unit),
+        part_of: job.children.get(unit).map(|part| part.root),
+        behind: job.inputs(unit).into_iter().find_map(|units| job.failed.first_in(units)),
     });
     JobStatus {
         job: job.plan.job.clone(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::evidence::Evidence;
 use crate::plan::tests as plans;
-use glmeval_common::control::{Outcome, Progress};
+use glmeval_common::control::{Failure, Outcome, Progress};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::job::JobSchedule;
 use glmeval_common::plan::Plan;
@@ -15,6 +15,7 @@ mod orders;
 mod recovery;
 mod sharing;
 mod splits;
+mod told;
 
 const CLASS: &str = "f32.cpu.1";
 
@@ -100,11 +101,7 @@ impl Bench {
 
     pub(super) fn fail(&mut self, name: &str, lease: &LeaseKey, transient: bool) -> Vec<Effect> {
         let kind = if transient { ErrorKind::Unavailable } else { ErrorKind::Invalid };
-        self.report(
-            name,
-            lease,
-            Outcome::Failed { kind, chain: "broken".into(), of_all_rows: false },
-        )
+        self.report(name, lease, Outcome::Failed(Failure::new(kind, "broken")))
     }
 
     pub(super) fn pass(&mut self, ms: u64) {
@@ -211,7 +208,8 @@ fn a_unit_that_fails_everywhere_is_given_up_and_the_report_still_runs() {
         gave_up = bench.fail(name, &bad[0], false);
     }
     let job = bench.plan.job.clone();
-    let record = Effect::RecordFailed { job, unit: 4, reason: "broken".into() };
+    let why = Failure::new(ErrorKind::Invalid, "broken");
+    let record = Effect::RecordFailed { job, unit: 4, why };
     assert!(gave_up.contains(&record), "{gave_up:?}");
     bench.finish("b");
     assert_eq!(bench.unit(7), UnitState::Committed);

@@ -7,7 +7,7 @@ use super::{
     Agent, AgentExit, REVOKED, Readiness, RunContext, Stop, StopHandle, UnitOutcome, UnitProgress,
     stop_pair, unit_rows,
 };
-use glmeval_common::control::{Grant, LeaseKey, Outcome, Report};
+use glmeval_common::control::{Failure, Grant, LeaseKey, Outcome, Report};
 use glmeval_common::error::{Error, Result};
 use glmeval_common::ids::{Attempt, WorkerId};
 use glmeval_common::limits;
@@ -294,12 +294,15 @@ impl Session {
                 self.unfit.get_or_insert(error);
                 Outcome::Unfit { chain }
             }
-            Ok(Err(error)) => failure(&error),
-            Err(panic) => failure(&Error::bug("the unit panicked").with_source(panic)),
+            Ok(Err(error)) => Outcome::Failed(Failure::of(&error)),
+            Err(panic) => {
+                let error = Error::bug("the unit panicked").with_source(panic);
+                Outcome::Failed(Failure::of(&error))
+            }
         };
         match &outcome {
             Outcome::Committed | Outcome::Lost => self.agent.board.count(true),
-            Outcome::Failed { chain, .. } => {
+            Outcome::Failed(Failure { chain, .. }) => {
                 let unit = running.lease.unit;
                 running.span.in_scope(|| tracing::warn!(unit, error = chain, "unit failed"));
                 self.agent.board.count(false);
@@ -415,9 +418,4 @@ fn attempt_span(lease: &LeaseKey, work: &WorkUnit, worker: &WorkerId, trace: &st
     );
     trace::set_parent(&span, trace);
     span
-}
-
-fn failure(error: &Error) -> Outcome {
-    let of_all_rows = error.is_of_all_rows();
-    Outcome::Failed { kind: error.kind(), chain: error.chain(), of_all_rows }
 }

@@ -1,17 +1,13 @@
 //! Fits of a unit that cannot be made, each with its own reason.
 //!
 //! Leaves out: who refuses them (linear, networks, effects). Invariant: a reason is told of the fit it concerns
-//! and of no other; what the error of a unit lists, [`reasons`] finds again.
+//! and of no other.
 
+use glmeval_common::control::{FitFailure, FitFailures};
 use glmeval_common::error::{Error, ErrorKind, Result};
 use glmeval_common::ids::FitId;
 use glmeval_common::unit::{Fit, FitUnit};
 use std::collections::BTreeMap;
-
-/// Before the list of fits and reasons.
-const LISTED: &str = " fits cannot be made: ";
-/// Between a reason and the next fit.
-const NEXT: &str = "; ";
 
 /// What was refused of a unit so far.
 pub(super) struct Refused<'a> {
@@ -43,24 +39,25 @@ impl<'a> Refused<'a> {
     /// Ends the unit, of which a commit is this attempt's if `is_won`.
     ///
     /// # Errors
-    /// `Invalid` with the reason of each fit that was refused.
-    pub(super) fn end(mut self, is_won: bool) -> Result<bool> {
-        let fits = &self.unit.fits;
+    /// `Invalid`, caused by [`FitFailures`]: the reason of each fit that was refused.
+    pub(super) fn end(self, is_won: bool) -> Result<bool> {
         if self.errors.is_empty() {
             return Ok(is_won);
         }
-        if let [fit] = fits.as_slice()
-            && let Some(error) = self.errors.remove(fit.id())
-        {
-            return Err(error);
-        }
-        let listed = fits.iter().zip(names(fits)).filter_map(|(fit, name)| {
-            let error = self.errors.get(fit.id())?;
-            Some(format!("{name}: {}", error.chain()))
+        let fits = &self.unit.fits;
+        let refused = fits.iter().zip(names(fits)).filter_map(|(fit, label)| {
+            let reason = self.errors.get(fit.id())?.chain();
+            Some(FitFailure { fit: fit.id().clone(), label, reason })
         });
-        let listed: Vec<String> = listed.collect();
-        let (count, all) = (listed.len(), fits.len());
-        Err(Error::invalid(format!("{count} of {all}{LISTED}{}", listed.join(NEXT))))
+        let refused = FitFailures(refused.collect());
+        let told = match (refused.0.as_slice(), fits.len()) {
+            // The unit is named after its one fit.
+            ([only], 1) => only.reason.clone(),
+            (some, all) => {
+                format!("{} of {all} fits cannot be made: {}", some.len(), refused.listed())
+            }
+        };
+        Err(Error::invalid(told).with_source(refused))
     }
 }
 
@@ -73,30 +70,4 @@ fn names(fits: &[Fit]) -> Vec<String> {
         false => label.clone(),
     };
     fits.iter().zip(&labels).map(name).collect()
-}
-
-/// Why fits of `unit` are missing, by fit, as the error chain of its last attempt says: each its own reason where
-/// they are listed, else all that of the unit.
-pub(crate) fn reasons<'u, 'c>(unit: &'u FitUnit, chain: &'c str) -> BTreeMap<&'u FitId, &'c str> {
-    let Some((_, mut rest)) = chain.split_once(LISTED) else {
-        let chain = match unit.fits.as_slice() {
-            [fit] => chain.strip_prefix(&format!("fit {}: ", fit.label())).unwrap_or(chain),
-            _ => chain,
-        };
-        return unit.fits.iter().map(|fit| (fit.id(), chain)).collect();
-    };
-    let (mut found, mut last) = (BTreeMap::new(), None);
-    for (fit, name) in unit.fits.iter().zip(names(&unit.fits)) {
-        let parts = match last {
-            None => rest.strip_prefix(&format!("{name}: ")).map(|rest| ("", rest)),
-            Some(_) => rest.split_once(&format!("{NEXT}{name}: ")),
-        };
-        let Some((reason, after)) = parts else { continue };
-        if let Some(before) = last.replace(fit.id()) {
-            found.insert(before, reason);
-        }
-        rest = after;
-    }
-    found.extend(last.map(|last| (last, rest)));
-    found
 }

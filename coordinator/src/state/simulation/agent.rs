@@ -9,7 +9,7 @@ use super::shapes;
 use super::store::{Commit, Put};
 use super::worker::{Life, Run, Sent};
 use super::world::{Happening, World};
-use glmeval_common::control::{LeaseKey, Outcome};
+use glmeval_common::control::{Failure, LeaseKey, Outcome};
 use glmeval_common::error::ErrorKind;
 use glmeval_common::ids::Generation;
 
@@ -340,5 +340,5 @@ impl World {
 }
 
 fn failed(kind: ErrorKind) -> Outcome {
-    Outcome::Failed { kind, chain: format!("{kind:?}"), of_all_rows: false }
+    Outcome::Failed(Failure::new(kind, format!("{kind:?}")))
 }

@@ -382,10 +382,10 @@ impl World {
         let effects = self.coordinators[coordinator].state.apply(event, local_ms);
         for effect in &effects {
             let record = match effect {
-                Effect::RecordFailed { job, unit, reason } => {
-                    Record::Unit(self.job_of(job), *unit, reason.clone())
+                Effect::RecordFailed { job, unit, why } => {
+                    Record::Unit(self.job_of(job), *unit, why.chain.clone())
                 }
-                Effect::RecordQuarantined { job, rows } => {
+                Effect::RecordQuarantined { job, rows, .. } => {
                     Record::Rows(self.job_of(job), rows.clone())
                 }
                 Effect::Refused { worker, reason } => {

@@ -130,7 +130,7 @@ impl World {
             return;
         }
         let (lease, key) = self.leases[w][which % self.leases[w].len()].clone();
-        let failed = |kind| Outcome::Failed { kind, chain: "broken".into(), of_all_rows: false };
+        let failed = |kind| Outcome::Failed(Failure::new(kind, "broken"));
         let outcome = match how {
             0 => failed(ErrorKind::Unavailable),
             1 => failed(ErrorKind::Invalid),

@@ -3,7 +3,7 @@
 use super::*;
 
 fn corrupt() -> Outcome {
-    Outcome::Failed { kind: ErrorKind::Corrupt, chain: "sha256".into(), of_all_rows: false }
+    Outcome::Failed(Failure::new(ErrorKind::Corrupt, "sha256"))
 }
 
 /// A bench whose shards are done, and the grant of fit 4.
@@ -168,8 +168,7 @@ fn a_report_counts_as_done_only_once_all_it_tells_of_is_through() {
 #[test]
 fn an_object_a_fit_misses_is_damage_and_is_made_again() {
     let (mut bench, fit) = at_fits();
-    let missing =
-        Outcome::Failed { kind: ErrorKind::NotFound, chain: "no shard".into(), of_all_rows: false };
+    let missing = Outcome::Failed(Failure::new(ErrorKind::NotFound, "no shard"));
     bench.report("a", &fit, missing);
     assert!((0..4).all(|unit| bench.unit(unit) != UnitState::Committed));
     bench.finish("a");

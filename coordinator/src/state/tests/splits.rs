@@ -85,7 +85,8 @@ fn a_failure_of_all_rows_is_never_cut_and_waits_for_no_third_attempt() {
     bench.register("a", vec![]);
     let lease = bench.ask_one("a");
     bench.report("a", &lease, Outcome::Committed);
-    let broken = |kind| Outcome::Failed { kind, chain: "weights".into(), of_all_rows: true };
+    let failure = |kind| Failure { of_all_rows: true, ..Failure::new(kind, "weights") };
+    let broken = |kind| Outcome::Failed(failure(kind));
     let lease = bench.ask_one("a");
     let unit = lease.unit;
     bench.report("a", &lease, broken(ErrorKind::Unavailable));
@@ -93,8 +94,8 @@ fn a_failure_of_all_rows_is_never_cut_and_waits_for_no_third_attempt() {
     let lease = bench.ask_one("a");
     assert_ne!(lease.unit, unit);
     let told = bench.report("a", &lease, broken(ErrorKind::Invalid));
-    let reason = "weights".to_owned();
-    let record = Effect::RecordFailed { job: lease.job.clone(), unit: lease.unit, reason };
+    let why = failure(ErrorKind::Invalid);
+    let record = Effect::RecordFailed { job: lease.job.clone(), unit: lease.unit, why };
     assert!(told.contains(&record), "{told:?}");
     assert_eq!(bench.unit(lease.unit), UnitState::Failed);
     assert_eq!(quarantined(&told), []);
@@ -159,7 +160,7 @@ fn a_job_that_ended_with_rows_given_up_has_ended_for_the_next_coordinator_too() 
     let told = run(&mut bench, &[107, 150]);
     let before = bench.state.status(&bench.plan.job, 0).expect("known");
     let failed = told.iter().filter_map(|effect| match effect {
-        Effect::RecordFailed { unit, reason, .. } => Some((*unit, reason.clone())),
+        Effect::RecordFailed { unit, why, .. } => Some((*unit, why.chain.clone())),
         _ => None,
     });
     let kept = vec![(2, 100, 107), (2, 108, 150), (2, 151, 200)];

@@ -2,18 +2,22 @@
 
 use super::splicing::{exons, two_headed};
 use super::world::*;
-use crate::fit::reasons;
 use crate::fit::refused::Refused;
+use crate::publish::missing;
+use glmeval_common::control::{Failure, FitFailure};
 use glmeval_common::dataset::TaskName;
 use glmeval_common::error::{Error, ErrorKind};
 use glmeval_common::example::{Example, Split};
+use glmeval_common::ids::FitId;
 use glmeval_common::network::{
     Activation, Architecture, ExampleOrder, Loss, NetworkSpec, TrainingSpec,
 };
 use glmeval_common::representation::{FeatureSource, Pooling, SequenceFeature};
 use glmeval_common::score::FitScores;
 use glmeval_common::store::fits::find_scores;
+use glmeval_common::store::jobs::FailedUnit;
 use glmeval_common::unit::{Fit, FitUnit, ProbeSpec, WorkUnit};
+use std::collections::BTreeMap;
 
 const ONE_HOT: FeatureSource = FeatureSource::Sequence(SequenceFeature::OneHot);
 
@@ -27,6 +31,12 @@ fn network(id: &str) -> Fit {
 
 fn ridge(id: &str, alpha: f64) -> Fit {
     fit(id, ProbeSpec::Ridge { alpha })
+}
+
+/// Why fits are missing, as the coordinator is told.
+fn reasons(error: &Error) -> BTreeMap<FitId, String> {
+    let fits = Failure::of(error).fits.into_iter();
+    fits.map(|FitFailure { fit, reason, .. }| (fit, reason)).collect()
 }
 
 /// What stands of each fit, by digests and the attempt's objects.
@@ -44,7 +54,7 @@ async fn check(world: &World, unit: &FitUnit, expected: &[(&str, &str)]) {
     let error = world.run_on(unit, (1, None), u64::MAX).await.0.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.chain());
     let chain = error.chain();
-    let told = reasons(unit, &chain);
+    let told = reasons(&error);
     assert_eq!(told.len(), expected.len(), "{chain}");
     let found = standing(world, unit).await;
     for (fit, scores) in unit.fits.iter().zip(&found) {
@@ -52,6 +62,7 @@ async fn check(world: &World, unit: &FitUnit, expected: &[(&str, &str)]) {
             Some((_, words)) => {
                 assert!(scores.is_none());
                 assert!(told[fit.id()].contains(words), "{}: {chain}", fit.id());
+                assert!(chain.contains(&told[fit.id()]), "{}: {chain}", fit.id());
             }
             None => {
                 let scores = scores.as_ref().unwrap_or_else(|| panic!("{}: {chain}", fit.id()));
@@ -60,10 +71,10 @@ async fn check(world: &World, unit: &FitUnit, expected: &[(&str, &str)]) {
         }
     }
     let again = world.run_on(unit, (1, None), u64::MAX).await.0.unwrap_err();
-    let chain = again.chain();
     // The memory that is left, which a reason may tell, changes.
-    let refused_again = reasons(unit, &chain);
-    assert!(again.kind() == error.kind() && refused_again.keys().eq(told.keys()), "{chain}");
+    let refused_again = reasons(&again);
+    let is_same = again.kind() == error.kind() && refused_again.keys().eq(told.keys());
+    assert!(is_same, "{}", again.chain());
     assert_eq!(standing(world, unit).await, found);
 }
 
@@ -168,7 +179,7 @@ fn of_alphas(alphas: &[f64]) -> FitUnit {
     unit(TaskName::Regression, embedded(Pooling::Mean), fits)
 }
 
-/// Refuses the fits at `places`, and reads the reasons as they arrive at the report.
+/// Refuses the fits at `places`, and looks for the reasons as the coordinator is told.
 fn check_reasons(alphas: &[f64], places: &[usize]) {
     let unit = of_alphas(alphas);
     let mut refused = Refused::new(&unit);
@@ -178,12 +189,13 @@ fn check_reasons(alphas: &[f64], places: &[usize]) {
     }
     let error = refused.end(true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    let chain = error.context(WorkUnit::Fit(unit.clone()).label()).chain();
-    let found = reasons(&unit, &chain);
+    let error = error.context(WorkUnit::Fit(unit.clone()).label());
+    let (found, chain) = (reasons(&error), error.chain());
     assert_eq!(found.len(), places.len(), "{chain}");
     for &place in places {
         let expected = format!("data set {place}: expected a; found b");
         assert_eq!(found[unit.fits[place].id()], expected, "{chain}");
+        assert_eq!(chain.matches(&expected).count(), 1, "{chain}");
     }
 }
 
@@ -200,15 +212,45 @@ fn every_refused_fit_keeps_its_own_reason() {
 }
 
 #[test]
-fn what_concerns_the_unit_is_the_reason_of_all_its_fits() {
+fn what_concerns_the_unit_is_no_reason_of_a_single_fit() {
     let two = of_alphas(&[1.0, 2.0]);
-    let found: Vec<&str> = reasons(&two, "fit x and 1 more: gone").into_values().collect();
-    assert_eq!(found, ["fit x and 1 more: gone"; 2]);
     let mut refused = Refused::new(&two);
     assert_eq!(refused.sort_out(&two.fits[0], Ok(7)).unwrap(), Some(7));
     for kind in [ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Bug, ErrorKind::Fenced] {
         let ended = refused.sort_out(&two.fits[0], Err::<(), _>(Error::new(kind, "x")));
         assert_eq!(ended.unwrap_err().kind(), kind);
     }
+    let of_place = refused.sort_out(&two.fits[0], Err::<(), _>(Error::invalid("x").of_place()));
+    assert!(of_place.unwrap_err().is_of_place());
     assert!(refused.end(true).unwrap());
+}
+
+#[test]
+fn a_report_tells_each_fit_its_own_reason_and_where_none_is_recorded_that_of_the_unit() {
+    let two = of_alphas(&[1.0, 2.0]);
+    let labels: Vec<String> = two.fits.iter().map(Fit::label).collect();
+    let record = |fits| FailedUnit {
+        version: 1,
+        unit: 0,
+        label: String::new(),
+        kind: ErrorKind::Invalid,
+        error: "2 of 2 fits cannot be made: gone".into(),
+        failures: 1,
+        workers: Vec::new(),
+        token: "t".into(),
+        fits,
+        rows: None,
+    };
+    let check = |why: Option<&FailedUnit>, expected: [&str; 2]| {
+        let expected = labels.iter().zip(expected).map(|(label, why)| format!("{label}: {why}"));
+        assert_eq!(missing(&two, &[None, None], why), expected.collect::<Vec<_>>());
+    };
+    check(None, ["not done"; 2]);
+    let (fit, label, reason) = (two.fits[1].id().clone(), labels[1].clone(), "own; a: b".into());
+    let own = record(vec![FitFailure { fit, label, reason }]);
+    check(Some(&own), ["not done", "own; a: b"]);
+    let older = serde_json::to_string(&record(Vec::new())).unwrap();
+    assert!(!older.contains("fits\""), "{older}");
+    let older: FailedUnit = serde_json::from_str(&older).unwrap();
+    check(Some(&older), ["2 of 2 fits cannot be made: gone"; 2]);
 }
