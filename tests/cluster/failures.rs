@@ -79,10 +79,10 @@ async fn a_failing_unit_is_recorded_and_the_rest_of_the_job_is_done() {
         let reasons: Vec<_> = status.failures.iter().map(|failure| &failure.reason).collect();
         assert!(reasons.iter().any(|reason| reason.contains("row 107: not finite")), "{reasons:?}");
         let recovered = Arc::new(world.coordinator("d", Recovery::AllJobs).await);
-        let rows = recovered.status(&job).await.unwrap();
-        world.agent("c", recovered.clone()).run().await.unwrap();
         let again = recovered.status(&job).await.unwrap();
-        assert_eq!((again.phase, again.rows_done), (status.phase, status.rows_done), "{rows:?}");
+        assert_eq!((again.phase, again.rows_done), (status.phase, status.rows_done), "{again:?}");
+        let exit = world.agent("c", recovered.clone()).run().await.unwrap();
+        assert_eq!(exit, AgentExit::Finished, "nothing is open");
     })
     .await;
 }
@@ -127,8 +127,9 @@ async fn a_worker_that_is_at_fault_itself_leaves_with_the_reason_and_others_do_i
         assert_eq!((status.phase, status.failures.len()), (JobPhase::Running, 0));
         let cooling = status.kinds.iter().map(|kind| kind.leased + kind.cooling).sum::<u64>();
         assert_eq!((status.workers, cooling), (0, 0), "its unit is free at once");
-        let notice = &status.notices[0];
-        assert!(notice.contains("host-a") && notice.contains("found b"), "{notice}");
+        let notices = status.notices;
+        let told = notices.iter().any(|it| it.contains("host-a") && it.contains("found b"));
+        assert!(told, "{notices:?}");
         let exit = world.agent("b", served.client()).run().await.unwrap();
         assert_eq!(exit, AgentExit::Finished);
         let status = control.status(&job).await.unwrap();

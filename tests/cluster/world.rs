@@ -364,6 +364,26 @@ impl JobStore for MemoryStore {
         Ok(all.iter().filter(|(of, _)| of == job).map(|(_, rows)| rows.clone()).collect())
     }
 
+    async fn kept_rows(&self, plan: &Plan, units: &BTreeSet<u32>) -> Result<Vec<(u32, u64, u64)>> {
+        let commits = self.commits.lock().unwrap();
+        let shards = commits.iter().filter_map(|key| match serde_json::from_str(key).unwrap() {
+            WorkUnit::Extract(shard) => Some((shard.set.id, shard.start, shard.end)),
+            _ => None,
+        });
+        let mut kept = Vec::new();
+        for (set, start, end) in shards {
+            for &unit in units {
+                let Some(WorkUnit::Extract(whole)) = plan.work_unit(unit) else { continue };
+                let (start, end) = (start.max(whole.start), end.min(whole.end));
+                if whole.set.id == set && start < end {
+                    kept.push((unit, start, end));
+                }
+            }
+        }
+        kept.sort_unstable();
+        Ok(kept)
+    }
+
     async fn record_quarantined(
         &self,
         job: &JobId,
