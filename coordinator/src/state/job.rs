@@ -24,10 +24,10 @@ mod split;
 
 use children::Children;
 use failed::FailedUnits;
-#[cfg(test)]
-pub(super) use split::FRUITLESS_CUTS_MAX;
 pub use split::Quarantined;
 use split::Splits;
+#[cfg(test)]
+pub(super) use split::{BARREN_SHARDS_MAX, FRUITLESS_CUTS_MAX};
 
 /// State of one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,7 +283,7 @@ impl JobState {
     }
 
     /// Index of the set a unit fills; `None` for other stages.
-    fn group_set(&self, unit: u32) -> Option<usize> {
+    pub(super) fn group_set(&self, unit: u32) -> Option<usize> {
         self.group(unit)?.set()
     }
 
@@ -468,7 +468,7 @@ impl JobState {
         let Some(group) = self.group_of(unit) else { return };
         self.leases.end_unit(unit);
         self.set(unit, end);
-        self.splits.note_end(unit);
+        self.note_end(unit, end);
         self.pace.settle(self.work(unit));
         let opened = self.groups.lower(group, (unit, unit + 1));
         self.note_opened(&opened);

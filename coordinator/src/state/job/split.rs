@@ -1,13 +1,17 @@
 //! Pure: a shard that fails for good is cut in halves, and these again, down to the rows at fault.
 //!
 //! Leaves out: when (reports). Invariant: a shard that was cut is through when all its parts are; its
-//! rows are all in its parts, each in one. What fails in all its rows is not cut down to each of them.
+//! rows are all in its parts, each in one. What fails in all its rows is not cut down to each of them, and no
+//! other shard is cut less for it.
 
 use super::{JobState, UnitState};
 use std::collections::BTreeMap;
 
-/// Cuts of a job all of whose parts failed; from there on shards that fail are given up whole.
+/// Cuts of a shard all of whose parts failed, since one of its parts ran; from there on a part that fails beside
+/// failed ones is given up whole.
 pub(in crate::state) const FRUITLESS_CUTS_MAX: u32 = 256;
+/// Shards of a set that used these up, since a part of any of its shards ran; those that follow have none.
+pub(in crate::state) const BARREN_SHARDS_MAX: u32 = 8;
 
 /// Rows that are given up, with the unit of the plan they belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,16 +31,14 @@ pub struct Quarantined {
 pub(in crate::state) struct Splits {
     parts: BTreeMap<u32, Vec<u32>>,
     ended: Vec<u32>,
-    /// Cuts all of whose parts failed, where one of these was to be cut again.
-    pub(in crate::state) fruitless: u32,
+    /// By shard of the plan: cuts all of whose parts failed, where one of these was to be cut again, since a part
+    /// ran.
+    pub(in crate::state) fruitless: BTreeMap<u32, u32>,
+    /// By set: shards that used up theirs, since a part ran.
+    pub(in crate::state) barren: BTreeMap<Option<usize>, u32>,
 }
 
 impl Splits {
-    /// A unit ended.
-    pub(in crate::state) fn note_end(&mut self, unit: u32) {
-        self.ended.push(unit);
-    }
-
     /// Whether a unit was cut.
     pub(in crate::state) fn is_cut(&self, unit: u32) -> bool {
         self.parts.contains_key(&unit)
@@ -50,14 +52,34 @@ impl JobState {
         let Some((start, end)) = self.rows(unit).filter(|(start, end)| end - start > 1) else {
             return false;
         };
-        if self.is_last_to_fail(unit) {
-            self.splits.fruitless = self.splits.fruitless.saturating_add(1);
-        }
-        if self.splits.fruitless > FRUITLESS_CUTS_MAX {
+        if self.is_last_to_fail(unit) && !self.may_cut_in_vain(unit) {
             return false;
         }
         let middle = start + (end - start) / 2;
         self.cut(unit, &[(start, middle), (middle, end)]).is_some()
+    }
+
+    /// Counts one more cut whose parts all failed; whether its last part may be cut all the same.
+    fn may_cut_in_vain(&mut self, unit: u32) -> bool {
+        let (shard, set) = (self.children.root(unit), self.group_set(unit));
+        let barren = self.splits.barren.entry(set).or_default();
+        let most = if *barren < BARREN_SHARDS_MAX { FRUITLESS_CUTS_MAX } else { 0 };
+        let count = self.splits.fruitless.entry(shard).or_default();
+        *count = count.saturating_add(1);
+        if *count == FRUITLESS_CUTS_MAX + 1 {
+            *barren = barren.saturating_add(1);
+        }
+        *count <= most
+    }
+
+    /// A unit ended. A part that ran shows that rows of its shard, and of its set, differ: cuts are worth their
+    /// while again.
+    pub(super) fn note_end(&mut self, unit: u32, end: UnitState) {
+        self.splits.ended.push(unit);
+        if end == UnitState::Committed && self.children.is_beyond(unit) {
+            self.splits.fruitless.remove(&self.children.root(unit));
+            self.splits.barren.remove(&self.group_set(unit));
+        }
     }
 
     /// Whether a part of a cut fails as all others did.

@@ -1,7 +1,7 @@
 //! Shards that fail are cut down to the rows at fault.
 
 use super::*;
-use crate::state::job::FRUITLESS_CUTS_MAX;
+use crate::state::job::{BARREN_SHARDS_MAX, FRUITLESS_CUTS_MAX};
 
 /// Two workers run all there is; shards that hold a row of `poison` fail. Returns what was told.
 fn run(bench: &mut Bench, poison: &[u64]) -> Vec<Effect> {
@@ -102,18 +102,18 @@ fn a_failure_of_all_rows_is_never_cut_and_waits_for_no_third_attempt() {
 }
 
 #[test]
-fn after_too_many_fruitless_cuts_shards_that_fail_are_given_up_whole() {
+fn after_too_many_fruitless_cuts_parts_that_fail_are_given_up_whole() {
     let mut bench = Bench::new();
     let job = bench.plan.job.clone();
     let poison: Vec<u64> = (100..200).collect();
     let rows = quarantined(&run(&mut bench, &poison));
     assert_eq!(rows.len(), 100, "few enough to find them all");
-    let fruitless = bench.state.jobs[&job].splits.fruitless;
+    let fruitless = bench.state.jobs[&job].splits.fruitless[&2];
     assert!(fruitless > 0 && fruitless < 100, "{fruitless}");
 
     let mut bench = Bench::new();
     let state = bench.state.jobs.get_mut(&job).expect("known");
-    state.splits.fruitless = FRUITLESS_CUTS_MAX - 3;
+    state.splits.fruitless.insert(2, FRUITLESS_CUTS_MAX - 3);
     let mut rows = quarantined(&run(&mut bench, &poison));
     rows.sort_by_key(|rows| rows.start);
     assert!(rows.len() < 50, "{rows:?}");
@@ -125,6 +125,38 @@ fn after_too_many_fruitless_cuts_shards_that_fail_are_given_up_whole() {
     assert_eq!(next, 200);
     let status = bench.state.status(&job, 0).expect("known");
     assert_eq!((status.rows, status.rows_done), (250, 150));
+}
+
+#[test]
+fn a_set_that_fails_in_all_rows_of_many_shards_costs_no_good_row_of_another_shard() {
+    let mut bench = Bench::new();
+    let job = bench.plan.job.clone();
+    let state = bench.state.jobs.get_mut(&job).expect("known");
+    let set = state.group_set(1);
+    state.splits.fruitless.insert(2, FRUITLESS_CUTS_MAX);
+    state.splits.barren.insert(set, BARREN_SHARDS_MAX - 1);
+    let poison: Vec<u64> = [7].into_iter().chain(100..200).collect();
+    let rows = quarantined(&run(&mut bench, &poison));
+    let row = Quarantined { unit: 1, start: 7, end: 8, reason: "broken".into() };
+    assert!(rows.contains(&row), "{rows:?}");
+    let status = bench.state.status(&job, 0).expect("known");
+    assert_eq!((status.rows, status.rows_done), (250, 149));
+    let splits = &bench.state.jobs[&job].splits;
+    assert!(!splits.fruitless.contains_key(&1), "a part of it ran");
+}
+
+#[test]
+fn shards_behind_many_barren_ones_are_cut_in_vain_no_more_until_a_part_runs() {
+    let mut bench = Bench::new();
+    let job = bench.plan.job.clone();
+    let state = bench.state.jobs.get_mut(&job).expect("known");
+    let set = state.group_set(1);
+    state.splits.barren.insert(set, BARREN_SHARDS_MAX);
+    let all: Vec<u64> = (0..250).collect();
+    let rows = quarantined(&run(&mut bench, &all));
+    assert!(rows.len() < 3 * 2 * 7, "a path through each shard: {rows:?}");
+    assert_eq!(rows.iter().map(|rows| rows.end - rows.start).sum::<u64>(), 250);
+    assert_eq!(bench.state.jobs[&job].splits.barren[&set], BARREN_SHARDS_MAX);
 }
 
 #[test]
