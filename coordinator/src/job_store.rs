@@ -113,7 +113,7 @@ pub trait JobStore: Send + Sync {
         Ok(Vec::new())
     }
     /// Rows of the shards `units` that are committed, as ranges by unit, sorted and joined; a store that
-    /// says nothing has them computed again.
+    /// says nothing has them computed again, or given up with a shard that is on record as given up.
     async fn kept_rows(
         &self,
         _plan: &Plan,

@@ -107,11 +107,7 @@ pub fn class_of<'a>(plan: &'a Plan, group: &'a Group) -> Option<&'a str> {
 
 /// Whether a worker of those numeric classes can run the units of `group`.
 pub fn class_matches(plan: &Plan, group: &Group, numeric_classes: &[String]) -> bool {
-    let knows = |class: &str| numeric_classes.iter().any(|known| known == class);
-    group.class().is_none_or(knows)
-        && group
-            .set()
-            .is_none_or(|set| plan.sets.get(set).is_some_and(|set| knows(&set.numeric_class)))
+    class_of(plan, group).is_none_or(|class| numeric_classes.iter().any(|known| known == class))
 }
 
 /// The gLM the units of `group` bring into memory.
